@@ -1,0 +1,61 @@
+"""What a failure of the exchange means: wait and try again, or the settings are wrong.
+
+One place for WebSocket handshakes and REST answers alike. 418 and 429 say how long everything from
+this address has to be quiet; going on after a 429 earns a 418, a ban of minutes to days.
+"""
+
+import ssl
+
+import aiohttp
+from websockets.exceptions import InvalidProxy, InvalidStatus, InvalidURI, WebSocketException
+
+from bridge.errors import FeedRefused, FeedUnavailable
+
+# Where the exchange asks for quiet but does not say how long: the weights are counted by the
+# minute, and its shortest ban takes two.
+_QUIET_S = {429: 60.0, 418: 120.0}
+_ELSEWHERE = (
+    "set binance.websocket_url: wss://data-stream.binance.vision and binance.rest_url: "
+    "https://data-api.binance.vision, which serve market data to more regions"
+)
+_REMEDIES = {
+    400: "check binance.symbols and binance.streams",
+    401: "check binance.websocket_url, binance.rest_url and binance.proxy",
+    403: f"the exchange's firewall blocks this address; {_ELSEWHERE}",
+    404: "check binance.websocket_url and binance.rest_url",
+    407: "check the user and password in binance.proxy",
+    451: f"the exchange does not serve this region from there; {_ELSEWHERE}",
+}
+
+
+def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused | FeedUnavailable:
+    """What an HTTP status other than success means; `retry_after` is the header, in seconds."""
+    if status in _QUIET_S:
+        wait_s = float(retry_after) if retry_after and retry_after.isdigit() else _QUIET_S[status]
+        what = f"{where} asks for {wait_s:g} s of quiet (HTTP {status})"
+        return FeedUnavailable(what, wait_s, cause="quiet")
+    if status in _REMEDIES:
+        return FeedRefused(f"{where} answers HTTP {status}", _REMEDIES[status])
+    return FeedUnavailable(f"{where} answers HTTP {status}")
+
+
+def from_exception(error: Exception, where: str) -> Exception:
+    """Our error for one of a client library's; an error that is a bug stays what it is."""
+    match error:
+        case InvalidStatus():
+            response = error.response
+            return from_status(response.status_code, response.headers.get("Retry-After"), where)
+        case ssl.SSLCertVerificationError() | aiohttp.ClientConnectorCertificateError():
+            return FeedRefused(
+                f"the certificate of {where} does not hold: {error}",
+                "check binance.websocket_url and binance.rest_url, and this machine's clock and "
+                "certificates",
+            )
+        case InvalidURI() | InvalidProxy() | aiohttp.InvalidURL():
+            return FeedRefused(str(error), "check binance.websocket_url and binance.proxy")
+        case TimeoutError():
+            return FeedUnavailable(f"{where} does not answer in time")
+        case OSError() | EOFError() | aiohttp.ClientError() | WebSocketException():
+            return FeedUnavailable(f"{where}: {str(error) or type(error).__name__}")
+        case _:
+            return error

@@ -1,0 +1,62 @@
+"""What consumers import: typed events from Kafka and Redis, and the latest prices.
+
+    async with LatestPrices("redis://localhost:6379/0") as prices:
+        btc = await prices.get("BTCUSDT")
+
+    async for trade in kafka_events("localhost:9092", ["trade"], symbols=["BTCUSDT"]):
+        ...
+
+Kafka has everything, in order and once; Redis is fast, and lossy for a subscriber that falls
+behind. Prices and volumes are `Decimal`, times are integer microseconds since 1970-01-01 UTC.
+"""
+
+from bridge.client.events import (
+    AggTrade,
+    AnyEvent,
+    AveragePrice,
+    BlockTrade,
+    Book,
+    BookDelta,
+    Candle,
+    Event,
+    Gap,
+    Invalid,
+    MiniTicker,
+    Quote,
+    ReferencePrice,
+    Ticker,
+    Trade,
+    UnknownMessageType,
+    UnreadableEvent,
+    decode_event,
+)
+from bridge.client.kafka import KafkaReader, kafka_events
+from bridge.client.latest import LatestPrice, LatestPrices
+from bridge.client.redis import RedisReader, redis_events
+
+__all__ = [
+    "AggTrade",
+    "AnyEvent",
+    "AveragePrice",
+    "BlockTrade",
+    "Book",
+    "BookDelta",
+    "Candle",
+    "Event",
+    "Gap",
+    "Invalid",
+    "KafkaReader",
+    "LatestPrice",
+    "LatestPrices",
+    "MiniTicker",
+    "Quote",
+    "RedisReader",
+    "ReferencePrice",
+    "Ticker",
+    "Trade",
+    "UnknownMessageType",
+    "UnreadableEvent",
+    "decode_event",
+    "kafka_events",
+    "redis_events",
+]

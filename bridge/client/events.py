@@ -1,0 +1,204 @@
+"""The events as consumers have them: those of `core/events.py`, with prices and volumes as Decimal.
+
+A Decimal keeps every digit; `format(price, "f")` gives back what the exchange sent. Written for
+newer bridges too: unknown fields are passed over, and words that may get company (`source`,
+`window`, `state`) are any text. docs/schemas.md says what may change.
+"""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from bridge.errors import TickbridgeError
+
+Side = Literal["buy", "sell"]
+Level = tuple[Decimal, Decimal]
+"""Price and volume."""
+
+
+class UnreadableEvent(TickbridgeError):
+    """A message that is no event, or lacks what its type must have."""
+
+
+class UnknownMessageType(UnreadableEvent):
+    """An event of a type this version does not know: a newer bridge has sent it."""
+
+    def __init__(self, message_type: str) -> None:
+        self.message_type = message_type
+        super().__init__(
+            f"message_type {message_type!r} is unknown to this version; update tickbridge"
+        )
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, tag_field="message_type"):
+    """What every event has; times in microseconds."""
+
+    venue: str
+    symbol: str
+    timestamp: int | None
+    received: int
+    source: str
+
+
+class Trade(Event, frozen=True, gc=False, tag="trade"):
+    trade_id: int
+    price: Decimal
+    volume: Decimal
+    side: Side
+
+
+class AggTrade(Event, frozen=True, gc=False, tag="agg_trade"):
+    agg_trade_id: int
+    first_trade_id: int
+    last_trade_id: int
+    price: Decimal
+    volume: Decimal
+    side: Side
+
+
+class Quote(Event, frozen=True, gc=False, tag="quote"):
+    update_id: int
+    bid_price: Decimal
+    bid_volume: Decimal
+    ask_price: Decimal
+    ask_volume: Decimal
+
+
+class Ticker(Event, frozen=True, gc=False, tag="ticker"):
+    window: str
+    price: Decimal
+    volume: Decimal
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    quote_volume: Decimal
+    change: Decimal
+    change_percent: Decimal
+    weighted_average_price: Decimal
+    trade_count: int
+    open_time: int
+    close_time: int
+    bid_price: Decimal | None = None
+    bid_volume: Decimal | None = None
+    ask_price: Decimal | None = None
+    ask_volume: Decimal | None = None
+
+
+class MiniTicker(Event, frozen=True, gc=False, tag="mini_ticker"):
+    price: Decimal
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+
+
+class Candle(Event, frozen=True, gc=False, tag="candle"):
+    interval: str
+    open_time: int
+    close_time: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    trade_count: int
+    taker_buy_volume: Decimal
+    taker_buy_quote_volume: Decimal
+    closed: bool
+
+
+class AveragePrice(Event, frozen=True, gc=False, tag="average_price"):
+    interval: str
+    price: Decimal
+
+
+class BookDelta(Event, frozen=True, gc=False, tag="book_delta"):
+    first_update_id: int
+    last_update_id: int
+    bids: list[Level]
+    asks: list[Level]
+
+
+class Book(Event, frozen=True, gc=False, tag="book"):
+    last_update_id: int
+    bids: list[Level]
+    asks: list[Level]
+
+
+class ReferencePrice(Event, frozen=True, gc=False, tag="reference_price"):
+    price: Decimal | None
+
+
+class BlockTrade(Event, frozen=True, gc=False, tag="block_trade"):
+    trade_id: int
+    price: Decimal
+    volume: Decimal
+    side: Side
+
+
+class Gap(Event, frozen=True, gc=False, tag="gap"):
+    kind: str
+    first_id: int | None
+    last_id: int | None
+    from_time: int | None
+    to_time: int | None
+    cause: str
+    state: str
+
+
+class Invalid(Event, frozen=True, gc=False, tag="invalid"):
+    reason: str
+    payload: str
+
+
+AnyEvent = (
+    Trade
+    | AggTrade
+    | Quote
+    | Ticker
+    | MiniTicker
+    | Candle
+    | AveragePrice
+    | BookDelta
+    | Book
+    | ReferencePrice
+    | BlockTrade
+    | Gap
+    | Invalid
+)
+EVENT_TYPES: dict[str, type[Event]] = {
+    str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__
+}
+_decode = msgspec.json.Decoder(AnyEvent).decode
+
+
+class _Tag(msgspec.Struct):
+    message_type: str
+
+
+_decode_tag = msgspec.json.Decoder(_Tag).decode
+
+
+def decode_event(value: bytes) -> AnyEvent:
+    """Read one event: the value of a Kafka record, or the data of a Redis message.
+
+    Raises UnreadableEvent, or its kind UnknownMessageType, and nothing else.
+    """
+    try:
+        event: AnyEvent = _decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable(value, error) from None
+    return event
+
+
+def _unreadable(value: bytes, error: Exception) -> UnreadableEvent:
+    try:
+        message_type = _decode_tag(value).message_type
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UnreadableEvent(f"no event of Tickbridge: {error}")
+    if message_type not in EVENT_TYPES:
+        return UnknownMessageType(message_type)
+    return UnreadableEvent(f"no {message_type} of Tickbridge: {error}")

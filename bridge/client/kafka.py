@@ -1,0 +1,171 @@
+"""Events from the Kafka topics: all of them, in order per symbol.
+
+No consumer group and no commits: reading leaves no trace. To share the work between processes, or
+to go on where the last one stopped, use a group of your Kafka client and `decode_event`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.partitioner import DefaultPartitioner
+
+from bridge import settings
+from bridge.client.events import AnyEvent, decode_event
+from bridge.client.kinds import check_kinds, upper_symbols
+from bridge.core.record import topic_name
+from bridge.core.streams import SPOT
+from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka_client import FAILURES, client_options, failure
+
+BATCH_MAX_RECORDS = 1000
+# A quiet topic and a cluster that is gone look alike: after so long without a record, ask.
+QUIET_S = 5.0
+STOP_TIMEOUT_S = 3.0
+
+_partition_of = DefaultPartitioner()
+
+
+async def kafka_events(
+    kafka: str | settings.Kafka,
+    kinds: Sequence[str],
+    *,
+    symbols: Sequence[str] = (),
+    venue: str = SPOT,
+    from_start: bool = False,
+) -> AsyncIterator[AnyEvent]:
+    """Events as they arrive, for ever; the arguments and errors are those of KafkaReader.
+
+    Raises UnreadableEvent for a record that is none.
+    """
+    async with KafkaReader(
+        kafka, kinds, symbols=symbols, venue=venue, from_start=from_start
+    ) as reader:
+        async for values in reader.batches():
+            for value in values:
+                yield decode_event(value)
+
+
+class KafkaReader:
+    """Record values, byte for byte. An async context manager: entered, it has its place in every
+    partition, and misses nothing from then on.
+
+    `kafka` is `host:port` (several between commas) or the whole section of the settings; `kinds`
+    are message types (trade, quote); without `symbols`, all. Reads what comes from now on, or with
+    `from_start` all there is, then what comes.
+
+    Raises ValueError for an unknown kind, SinkRefused where the cluster rejects our credentials,
+    SinkUnavailable where it, or a topic, is not there or stops answering.
+    """
+
+    def __init__(
+        self,
+        kafka: str | settings.Kafka,
+        kinds: Sequence[str],
+        *,
+        symbols: Sequence[str] = (),
+        venue: str = SPOT,
+        from_start: bool = False,
+    ) -> None:
+        if isinstance(kafka, str):
+            kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
+        self._options = kafka
+        self._topics = [topic_name(kafka.topic, venue, kind) for kind in check_kinds(kinds)]
+        self._keys = frozenset(symbol.encode() for symbol in upper_symbols(symbols))
+        self._from_start = from_start
+        self._timeout_s = kafka.request_timeout_ms / 1000
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(
+            **client_options(self._options), max_poll_records=BATCH_MAX_RECORDS
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._take_places()
+        except BaseException as error:
+            await self._stop()
+            if isinstance(error, FAILURES):
+                raise self._failure(error) from error
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """What each fetch brought, of the symbols asked for; for ever."""
+        while True:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=round(QUIET_S * 1000))
+                if not fetched:
+                    await self._check_cluster()
+            except FAILURES as error:
+                raise self._failure(error) from error
+            values = [r.value for records in fetched.values() for r in records if self._wanted(r)]
+            if values:
+                yield values
+
+    async def _take_places(self) -> None:
+        partitions = self._choose(await self._partitions())
+        self._consumer.assign(partitions)
+        await self._consumer.start()
+        ask = self._consumer.beginning_offsets if self._from_start else self._consumer.end_offsets
+        for partition, offset in (await ask(partitions)).items():
+            self._consumer.seek(partition, offset)
+
+    async def _partitions(self) -> dict[str, list[int]]:
+        """Partitions of every topic of the cluster: asking for one by name might create it."""
+        admin = AIOKafkaAdminClient(**client_options(self._options))
+        try:
+            await admin.start()
+            topics: list[dict[str, Any]] = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return {
+            topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
+            for topic in topics
+        }
+
+    def _choose(self, known: dict[str, list[int]]) -> list[TopicPartition]:
+        """All partitions of the topics, or those the symbols are in."""
+        if missing := [topic for topic in self._topics if not known.get(topic)]:
+            raise SinkUnavailable(
+                f"Kafka has no topic {', '.join(missing)}: does a bridge publish there, and is "
+                f"kafka.topic {self._options.topic!r} its template?"
+            )
+        return [
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in known[topic]
+            if not self._keys or partition in self._partitions_of_symbols(known[topic])
+        ]
+
+    def _partitions_of_symbols(self, partitions: list[int]) -> set[int]:
+        return {_partition_of(key, partitions, partitions) for key in self._keys}
+
+    def _wanted(self, record: "ConsumerRecord[bytes, bytes]") -> bool:
+        return not self._keys or record.key in self._keys
+
+    async def _check_cluster(self) -> None:
+        async with asyncio.timeout(self._timeout_s):
+            await self._consumer.end_offsets(self._consumer.assignment())
+
+    def _failure(self, error: Exception) -> Exception:
+        if isinstance(error, TimeoutError):
+            servers = ", ".join(self._options.bootstrap_servers)
+            return SinkUnavailable(f"Kafka at {servers} does not answer in {self._timeout_s:g} s")
+        return failure(error)
+
+    async def _stop(self) -> None:
+        with suppress(*FAILURES):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._consumer.stop()

@@ -1,0 +1,143 @@
+"""Events from Redis pub/sub: the fast path, without a memory.
+
+What is published while nobody listens, or while a subscriber is behind by more than the server
+allows (`client-output-buffer-limit`), is gone. Who needs every event reads Kafka.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+from redis import exceptions
+
+from bridge import settings
+from bridge.client.events import AnyEvent, decode_event
+from bridge.client.kinds import check_kinds, upper_symbols
+from bridge.core.streams import SPOT
+from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.settings.urls import SecretUrl
+from bridge.sinks.redis_client import connect
+
+# A quiet market and a server that hangs look alike: after so long without a message, ask.
+QUIET_S = 5.0
+_REFUSALS = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.NoPermissionError,
+)
+
+
+async def redis_events(
+    redis: str | settings.Redis,
+    kinds: Sequence[str],
+    *,
+    symbols: Sequence[str] = (),
+    venue: str = SPOT,
+) -> AsyncIterator[AnyEvent]:
+    """Events as they are published, for ever; the arguments and errors are those of RedisReader.
+
+    Raises UnreadableEvent for a message that is none.
+    """
+    async with RedisReader(redis, kinds, symbols=symbols, venue=venue) as reader:
+        async for value in reader.values():
+            yield decode_event(value)
+
+
+class RedisReader:
+    """Messages, byte for byte. An async context manager: entered, it is subscribed.
+
+    `redis` is a URL or the whole section of the settings; `kinds` are message types (trade, quote);
+    without `symbols`, all.
+
+    Raises ValueError for an unknown kind, SinkRefused where the server rejects our credentials,
+    SinkUnavailable where it is not there or stops answering.
+    """
+
+    def __init__(
+        self,
+        redis: str | settings.Redis,
+        kinds: Sequence[str],
+        *,
+        symbols: Sequence[str] = (),
+        venue: str = SPOT,
+    ) -> None:
+        names = upper_symbols(symbols)
+        self._options = redis_options(redis)
+        self._by_pattern = not names
+        self._channels = [
+            f"{venue}.{kind}:{name}" for kind in check_kinds(kinds) for name in names or ("*",)
+        ]
+
+    async def __aenter__(self) -> Self:
+        self._client = connect(self._options)
+        self._pubsub = self._client.pubsub()
+        try:
+            with redis_errors(self._options):
+                await self._subscribe()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def values(self) -> AsyncIterator[bytes]:
+        """Each message of the channels asked for; for ever."""
+        while True:
+            with redis_errors(self._options):
+                message = await self._pubsub.get_message(timeout=QUIET_S)
+                if message is None:
+                    await self._pubsub.ping()
+                    message = await self._answer()
+            if message["type"] in {"message", "pmessage"}:
+                yield message["data"]
+
+    async def _subscribe(self) -> None:
+        """Subscribe, and wait until the server has said so for every channel."""
+        subscribe = self._pubsub.psubscribe if self._by_pattern else self._pubsub.subscribe
+        await subscribe(*self._channels)
+        for _ in self._channels:
+            await self._answer()
+
+    async def _answer(self) -> dict[str, Any]:
+        message: dict[str, Any] | None = await self._pubsub.get_message(
+            timeout=self._options.timeout_s
+        )
+        if message is None:
+            raise TimeoutError(f"no answer in {self._options.timeout_s:g} s")
+        return message
+
+    async def _close(self) -> None:
+        with suppress(exceptions.RedisError, OSError):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        with suppress(exceptions.RedisError, OSError):
+            await self._client.aclose()
+
+
+def redis_options(redis: str | settings.Redis) -> settings.Redis:
+    """The section of the settings for a URL. Raises ValueError for one that is none."""
+    return redis if isinstance(redis, settings.Redis) else settings.Redis(url=SecretUrl(redis))
+
+
+@contextmanager
+def redis_errors(options: settings.Redis) -> Iterator[None]:
+    """Turn the library's errors into ours."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise SinkRefused(
+            f"Redis at {options.url} refuses us: {error}",
+            "check redis.username, redis.password and the ACL",
+        ) from error
+    except (exceptions.RedisError, OSError) as error:
+        what = str(error) or type(error).__name__
+        raise SinkUnavailable(
+            f"Redis at {options.url}: {what}; is it running, and is redis.url right?"
+        ) from error

@@ -1,0 +1,63 @@
+"""What several commands take, and how they are run."""
+
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+T = TypeVar("T")
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        show_default=False,
+        help="Settings; without it tickbridge.yaml in this folder, if there is one, "
+        "then the environment.",
+    ),
+]
+Captures = Annotated[
+    list[Path],
+    typer.Option(
+        "--capture",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+        help="Play this recording; again for each further one.",
+    ),
+]
+
+
+def examples(*lines: str) -> str:
+    """The examples at the end of a command's help, one a line."""
+    return "\n\n".join(("[bold]Examples[/bold]", *(f"[dim]$[/dim] {line}" for line in lines)))
+
+
+def comma_separated(text: str | None) -> list[str]:
+    """The items of an option that holds several."""
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
+
+
+def reader_settings(config: Path | None, **sections: Mapping[str, object]) -> "Settings":
+    """Settings of a command that only reads Kafka or Redis: it needs no symbols."""
+    from bridge.settings import load_settings
+
+    nothing = {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []}
+    return load_settings(config, overrides={"binance": nothing, **sections})
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, on uvloop."""
+    import asyncio
+
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)

@@ -1,0 +1,40 @@
+"""`tickbridge run`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bridge.commands.options import Config, examples, run_async
+
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "run",
+        epilog=examples(
+            "tickbridge run -c tickbridge.yaml",
+            "TICKBRIDGE_BINANCE__SYMBOLS=BTCUSDT,ETHUSDT tickbridge run",
+        ),
+    )(run)
+
+
+def run(config: Config = None) -> None:
+    """Run the service: from Binance to Kafka and Redis, until SIGTERM or Ctrl-C.
+
+    Then it delivers what is waiting, and exits with 0, or with 3 if something is left.
+    """
+    from bridge import logs
+    from bridge.settings import load_settings
+
+    settings = load_settings(config)
+    logs.configure(settings.log)
+    run_async(_serve(settings))
+
+
+async def _serve(settings: "Settings") -> None:
+    from bridge.service import Service
+
+    await Service(settings).run()

@@ -1,0 +1,81 @@
+"""Events become records: encoded once, with the names both sinks file them under.
+
+Topic `<venue>.<message_type>`, key the symbol; channel `<venue>.<message_type>:<symbol>`. What a
+(message type, symbol) pair is called is worked out once and kept.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from bridge.core.events import Event
+from bridge.core.latest import LatestValue, latest_values
+from bridge.core.streams import Stream
+
+# Kafka 4 refuses records more than an hour ahead of its clock, and with one record its whole batch
+# (`message.timestamp.after.max.ms`): a time this far ahead of ours is the exchange's mistake.
+_MAX_AHEAD_US = 60_000_000
+_encode = msgspec.json.Encoder().encode
+
+
+class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Where the events of one message type and symbol go. Compared by identity: one a pair."""
+
+    message_type: str
+    symbol: str
+    topic: str
+    key: bytes
+    channel: str
+    latest: tuple[LatestValue, ...]
+
+
+class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One event on its way to the sinks: its JSON, the record time in milliseconds, and when its
+    frame arrived in microseconds.
+    """
+
+    route: Route
+    timestamp_ms: int
+    received: int
+    value: bytes
+
+
+class Router:
+    """Turns events into records; keeps the route of each pair it has met."""
+
+    def __init__(self, streams: Iterable[Stream], topic_template: str) -> None:
+        self._topic_template = topic_template
+        self._routes: dict[type[Event], dict[str, Route]] = {}
+        self._payloads: dict[str | None, set[str]] = {None: set()}
+        for stream in streams:
+            self._payloads.setdefault(stream.symbol, set()).add(stream.payload)
+
+    def record(self, event: Event) -> Record:
+        """The record of an event: the same bytes for both sinks."""
+        try:
+            route = self._routes[event.__class__][event.symbol]
+        except KeyError:
+            route = self._add_route(event)
+        time = event.timestamp
+        if time is None or time > event.received + _MAX_AHEAD_US:
+            time = event.received
+        return Record(route, time // 1000, event.received, _encode(event))
+
+    def _add_route(self, event: Event) -> Route:
+        message_type = str(event.__struct_config__.tag)
+        payloads = self._payloads[None] | self._payloads.get(event.symbol, set())
+        route = Route(
+            message_type,
+            event.symbol,
+            topic_name(self._topic_template, event.venue, message_type),
+            event.symbol.encode(),
+            f"{event.venue}.{message_type}:{event.symbol}",
+            latest_values(event.venue, event.symbol, type(event), payloads),
+        )
+        self._routes.setdefault(type(event), {})[event.symbol] = route
+        return route
+
+
+def topic_name(template: str, venue: str, message_type: str) -> str:
+    """The topic of one message type: `binance.spot.trade`."""
+    return template.format(venue=venue, message_type=message_type)

@@ -1,0 +1,135 @@
+"""The grammar of Binance's spot stream names: what each name carries, and for whom.
+
+A name is `<symbol>@<kind>` (`btcusdt@depth20@100ms`) or, for the whole market, `!<kind>@arr`.
+Source: shared rules of the exchange's WebSocket streams document, section "Spot streams". An
+acknowledgement proves nothing there (a wrong name is acknowledged and then silent), so names are
+checked here, before anything is sent.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+
+SPOT = "binance.spot"
+INTERVALS = tuple("1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split())
+WINDOWS = ("1h", "4h", "1d")
+
+# Each payload: how its streams are written, and the message type its events have.
+_PAYLOADS: dict[str, tuple[re.Pattern[str], str]] = {
+    payload: (re.compile(pattern), message_type)
+    for payload, pattern, message_type in (
+        ("trade", r"trade", "trade"),
+        ("aggTrade", r"aggTrade", "agg_trade"),
+        ("bookTicker", r"bookTicker", "quote"),
+        ("ticker", r"ticker", "ticker"),
+        *((f"ticker_{window}", rf"ticker_(?P<detail>{window})", "ticker") for window in WINDOWS),
+        ("miniTicker", r"miniTicker", "mini_ticker"),
+        ("kline", rf"kline_(?P<detail>({'|'.join(INTERVALS)})(@\+08:00)?)", "candle"),
+        ("avgPrice", r"avgPrice", "average_price"),
+        ("partialDepth", r"depth(5|10|20)(@100ms|@1000ms)?", "book"),
+        ("depth", r"depth(@100ms|@1000ms)?", "book_delta"),
+        ("referencePrice", r"referencePrice", "reference_price"),
+        ("blockTrade", r"blockTrade", "block_trade"),
+    )
+}
+_MARKET_WIDE = ("!miniTicker@arr", *(f"!ticker_{window}@arr" for window in WINDOWS))
+_RETIRED = {
+    "!ticker@arr": "Binance ended it on 2026-03-26; use !miniTicker@arr or !ticker_1d@arr",
+    "!bookTicker": "Binance ended it; subscribe to bookTicker of each symbol",
+}
+_EXAMPLES = (
+    *("trade", "aggTrade", "bookTicker", "ticker", "miniTicker", "avgPrice"),
+    *("referencePrice", "blockTrade", "depth", "depth@100ms"),
+    *(f"ticker_{window}" for window in WINDOWS),
+    *(f"kline_{interval}" for interval in INTERVALS),
+    *(f"depth{levels}{speed}" for levels in (5, 10, 20) for speed in ("", "@100ms")),
+)
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One stream of one venue.
+
+    `name` as it stands in the URL; `symbol` upper case, or None for the whole market; `payload`
+    what it carries, a key of the table above; `detail` the window or interval in the name, else
+    empty.
+    """
+
+    venue: str
+    name: str
+    symbol: str | None
+    payload: str
+    message_type: str
+    detail: str = ""
+
+
+def upper_symbol(symbol: str) -> str:
+    """Upper case in the ASCII part only: symbols may hold Chinese characters."""
+    return symbol.encode().upper().decode()
+
+
+def lower_symbol(symbol: str) -> str:
+    """Lower case in the ASCII part only, as stream names want it."""
+    return symbol.encode().lower().decode()
+
+
+def parse_stream(name: str, venue: str = SPOT) -> Stream:
+    """Read a whole stream name. Raises ValueError, naming the nearest known form."""
+    if name.startswith("!"):
+        return _parse_market_wide(name, venue)
+    symbol, at, kind_name = name.partition("@")
+    if not at or not symbol:
+        raise ValueError(f"{name!r} is no stream name; write <symbol>@<stream>: btcusdt@trade")
+    payload, message_type, detail = _parse_kind(kind_name)
+    name = f"{lower_symbol(symbol)}@{kind_name}"
+    return Stream(venue, name, upper_symbol(symbol), payload, message_type, detail)
+
+
+def stream_of(symbol: str, kind_name: str) -> Stream:
+    """The stream of one symbol and one of Binance's stream names (`BTCUSDT`, `kline_1m`)."""
+    return parse_stream(f"{symbol}@{kind_name}")
+
+
+def check_kind(name: str) -> None:
+    """Raise ValueError unless `name` can follow a symbol's `@`."""
+    if name.startswith("!") or name.partition("@")[2] in _EXAMPLES:
+        raise ValueError(f"{name!r} is a whole stream name; it belongs in extra_streams")
+    _parse_kind(name)
+
+
+def check_stream_name(name: str) -> None:
+    """Raise ValueError unless `name` is a whole stream name."""
+    parse_stream(name)
+
+
+def streams_path(streams: Sequence[Stream], *, microseconds: bool = True) -> str:
+    """The path and query that ask for these streams in the combined form.
+
+    Streams in the URL cost none of the five messages a second a client may send.
+    """
+    names = "/".join(quote(stream.name, safe="@!+:") for stream in streams)
+    return f"/stream?streams={names}" + ("&timeUnit=MICROSECOND" if microseconds else "")
+
+
+def _parse_kind(name: str) -> tuple[str, str, str]:
+    for payload, (pattern, message_type) in _PAYLOADS.items():
+        if match := pattern.fullmatch(name):
+            return payload, message_type, match.groupdict().get("detail") or ""
+    raise ValueError(f"{name!r} is no spot stream of Binance{_nearest(name, _EXAMPLES)}")
+
+
+def _parse_market_wide(name: str, venue: str) -> Stream:
+    if name in _RETIRED:
+        raise ValueError(f"{name!r} is gone: {_RETIRED[name]}")
+    if name not in _MARKET_WIDE:
+        raise ValueError(f"{name!r} is no spot stream of Binance{_nearest(name, _MARKET_WIDE)}")
+    payload, message_type, detail = _parse_kind(name[1:].removesuffix("@arr"))
+    return Stream(venue, name, None, payload, message_type, detail)
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else f"; known: {', '.join(known)}"

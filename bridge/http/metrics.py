@@ -1,0 +1,133 @@
+"""The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
+from bridge.http.status import Status
+from bridge.sinks.base import Sink
+from bridge.telemetry import Histogram
+
+PREFIX = "tickbridge_"
+# Values of a metric's series, each under its label values.
+Series = Mapping[tuple[str, ...], float]
+
+
+class BridgeCollector(Collector):
+    """Every metric of one bridge. Series of message types that may come start at zero."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._feed()
+        yield from self._accounts()
+        yield from self._sinks()
+
+    def _feed(self) -> Iterator[Metric]:
+        status, counts = self._status, self._status.counts
+        yield _counter("frames", "Frames received.", {(): counts.frames})
+        yield _counter(
+            "received",
+            "Events received.",
+            _series(counts.received, status.message_types),
+            "message_type",
+        )
+        yield _counter(
+            "invalid",
+            "Frames nobody could read.",
+            _series(counts.invalid, INVALID_REASONS),
+            "reason",
+        )
+        yield _counter(
+            "reconnects",
+            "Connections to the exchange that ended or failed.",
+            _series(counts.reconnects, RECONNECT_CAUSES),
+            "cause",
+        )
+        yield _gauge("legs", "Connections to the exchange, by state.", status.legs(), "state")
+        yield _gauge(
+            "streams_silent",
+            "Streams that have never sent anything.",
+            {(): len(status.silent_streams())},
+        )
+
+    def _accounts(self) -> Iterator[Metric]:
+        """Received = published + dropped + pending, for each sink and message type."""
+        published: dict[tuple[str, ...], float] = {}
+        dropped: dict[tuple[str, ...], float] = {}
+        pending: dict[tuple[str, ...], float] = {}
+        for sink in self._status.sinks:
+            waiting = sink.pending()
+            for kind in self._status.message_types:
+                published[sink.name, kind] = sink.counts.published[kind]
+                pending[sink.name, kind] = waiting[kind]
+            for (kind, cause), count in sink.counts.dropped.items():
+                dropped[sink.name, kind, cause] = count
+        yield _counter("published", "Events a sink has taken.", published, "sink", "message_type")
+        yield _counter("dropped", "Events given up.", dropped, "sink", "message_type", "cause")
+        yield _gauge("pending", "Events that wait for a sink.", pending, "sink", "message_type")
+
+    def _sinks(self) -> Iterator[Metric]:
+        sinks = self._status.sinks
+        yield _gauge(
+            "sink_ready",
+            "1 while a sink takes events.",
+            {(s.name,): s.ready for s in sinks},
+            "sink",
+        )
+        failures: Series = {
+            (s.name, kind): n for s in sinks for kind, n in s.counts.failures.items()
+        }
+        yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "kind")
+        latency = HistogramMetricFamily(
+            f"{PREFIX}sink_latency_seconds",
+            "kafka: from a frame's arrival to its acknowledgement; redis: one flush.",
+            labels=["sink"],
+        )
+        for sink in sinks:
+            _add_histogram(latency, sink)
+        yield latency
+
+
+def exposition(status: Status) -> bytes:
+    """The metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(BridgeCollector(status))
+    return generate_latest(registry)
+
+
+def _series(counts: Counter[str], known: Iterable[str]) -> Series:
+    return {(label,): counts[label] for label in (*known, *counts)}
+
+
+def _counter(name: str, help_text: str, series: Series, *labels: str) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, count in series.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _gauge(name: str, help_text: str, series: Series, *labels: str) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, value in series.items():
+        family.add_metric(values, value)
+    return family
+
+
+def _add_histogram(family: HistogramMetricFamily, sink: Sink) -> None:
+    histogram: Histogram = sink.counts.latency
+    buckets, total = [], 0
+    for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+        total += count
+        buckets.append((str(bound), total))
+    family.add_metric([sink.name], buckets, histogram.total)

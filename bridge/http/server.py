@@ -1,0 +1,78 @@
+"""The HTTP server: `/livez`, `/readyz`, `/metrics`. It reads, and changes nothing."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from bridge import settings
+from bridge.errors import Problem, SettingsError
+from bridge.http.metrics import exposition
+from bridge.http.status import Status
+
+SHUTDOWN_TIMEOUT_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
+    """Serve while the context is open; yields the port. Raises SettingsError where the address
+    cannot be had.
+    """
+    runner = web.AppRunner(
+        application(status), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, options.host, options.port).start()
+        except OSError as error:
+            raise SettingsError([_taken(options, error)]) from error
+        port: int = runner.addresses[0][1]
+        log.info("http_open", host=options.host, port=port)
+        yield port
+    finally:
+        await runner.cleanup()
+
+
+def application(status: Status) -> web.Application:
+    """The routes, over one bridge's status."""
+    app = web.Application()
+    app.router.add_get("/livez", _live)
+    app.router.add_get("/readyz", partial(_ready, status))
+    app.router.add_get("/metrics", partial(_metrics, status))
+    return app
+
+
+async def _live(_request: web.Request) -> web.Response:
+    """The event loop turns: that it answers is the answer."""
+    return web.Response(text="live\n")
+
+
+async def _ready(status: Status, _request: web.Request) -> web.Response:
+    """200 when the feed flows and both sinks take it; the body says what is missing or refused."""
+    unready = status.unready()
+    body = {
+        "ready": not unready,
+        "unready": unready,
+        "silent_streams": status.silent_streams(),
+        "refused": list(status.refused),
+    }
+    return web.json_response(body, status=503 if unready else 200)
+
+
+async def _metrics(status: Status, _request: web.Request) -> web.Response:
+    return web.Response(body=exposition(status), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _taken(options: settings.Http, error: OSError) -> Problem:
+    return Problem(
+        "http.port",
+        str(options.port),
+        f"cannot listen on {options.host}: {error.strerror or error}",
+        "stop what uses the port, or set another; 0 takes any free one",
+    )

@@ -1,0 +1,140 @@
+"""The service: builds everything, runs it in one task group, and drains it at the end.
+
+SIGTERM or SIGINT: readiness goes off, the legs close, the sinks drain until a deadline. A second
+signal ends the waiting. Whatever is then left is counted, and the exit code says so.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from bridge.binance.feed import Feed, find_streams
+from bridge.core.record import Router, topic_name
+from bridge.core.streams import SPOT, Stream, parse_stream, stream_of
+from bridge.errors import TickbridgeError, UndeliveredRecords
+from bridge.http.server import serve
+from bridge.http.status import Status
+from bridge.pipeline import Pipeline
+from bridge.settings import Settings
+from bridge.sinks.base import Sink
+from bridge.sinks.kafka import KafkaSink
+from bridge.sinks.redis import RedisSink
+
+# What the bridge itself has to say, whatever is subscribed to.
+_OWN_MESSAGE_TYPES = ("gap", "invalid")
+
+log = structlog.get_logger(__name__)
+
+
+class Service:
+    """One bridge."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        types = message_types(settings)
+        topics = [topic_name(settings.kafka.topic, SPOT, kind) for kind in types]
+        self.sinks: tuple[Sink, ...] = (
+            KafkaSink(settings.kafka, topics),
+            RedisSink(settings.redis, SPOT),
+        )
+        self.status = Status(types, self.sinks)
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin to drain; called again, stop draining."""
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    async def run(self, on_started: Callable[[int], None] = lambda _port: None) -> None:
+        """Run until `stop`, or a signal. `on_started` gets the HTTP port.
+
+        Raises SettingsError, FeedRefused or SinkRefused where the settings are wrong, and
+        UndeliveredRecords when records are left at the end.
+        """
+        _handle_signals(self.stop)
+        try:
+            async with (
+                serve(self._settings.http, self.status) as port,
+                asyncio.TaskGroup() as group,
+            ):
+                on_started(port)
+                draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
+                feed = group.create_task(self._feed(), name="feed")
+                await self._stop.wait()
+                await self._end(feed, draining)
+        except BaseExceptionGroup as errors:
+            raise _first_of(errors) from errors
+        self._check_undelivered()
+
+    async def _feed(self) -> None:
+        """Find the streams and keep them coming."""
+        found = await find_streams(self._settings.binance)
+        self.status.refused = found.refused
+        pipeline = self._pipeline(found.streams)
+        self.status.counts = pipeline.counts
+        self.status.feed = Feed(self._settings.binance, found.streams, pipeline)
+        log.info("feed_starting", streams=len(found.streams), legs=len(self.status.feed.legs))
+        await self.status.feed.run()
+
+    def _pipeline(self, streams: Sequence[Stream]) -> Pipeline:
+        return Pipeline(SPOT, Router(streams, self._settings.kafka.topic), self.sinks)
+
+    async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
+        """Close the legs, empty the sinks, stop their tasks."""
+        log.info("draining", pending=self._pending())
+        self.status.draining = True
+        await _cancel(feed)
+        drained = asyncio.gather(*(sink.drained() for sink in self.sinks))
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait(
+            (drained, hurried),
+            timeout=self._settings.shutdown_timeout_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        waiting: tuple[asyncio.Future[Any], ...] = (drained, hurried, *draining)
+        for future in waiting:
+            await _cancel(future)
+
+    def _pending(self) -> dict[str, int]:
+        return {sink.name: sink.pending().total() for sink in self.sinks}
+
+    def _check_undelivered(self) -> None:
+        pending = self._pending()
+        if any(pending.values()):
+            log.error("records_undelivered", **pending)
+            raise UndeliveredRecords(sum(pending.values()))
+        log.info("stopped")
+
+
+def message_types(settings: Settings) -> list[str]:
+    """The message types that may come of the settings, each of which has a topic."""
+    streams = [stream_of("any", kind) for kind in settings.binance.streams]
+    streams += [parse_stream(name) for name in settings.binance.extra_streams]
+    return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))
+
+
+def _handle_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+
+async def _cancel(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of ours that says why everything ended, or else the group itself."""
+    ours, _ = errors.split(TickbridgeError)
+    while ours is not None:
+        first = ours.exceptions[0]
+        if not isinstance(first, BaseExceptionGroup):
+            return first
+        ours = first
+    return errors

@@ -1,0 +1,23 @@
+"""Everything configurable, validated once, at the start.
+
+`load_settings` merges the sources and raises one error with every problem; the tree it returns is
+frozen, and shows no secret when printed.
+"""
+
+from bridge.settings.binance import Binance
+from bridge.settings.kafka import Kafka
+from bridge.settings.load import load_settings, masked, settings_schema
+from bridge.settings.model import Http, Log, Settings
+from bridge.settings.redis import Redis
+
+__all__ = [
+    "Binance",
+    "Http",
+    "Kafka",
+    "Log",
+    "Redis",
+    "Settings",
+    "load_settings",
+    "masked",
+    "settings_schema",
+]

@@ -1,0 +1,121 @@
+"""Settings from the environment, the files its variables name, and a secrets directory."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic_settings import (
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    SecretsSettingsSource,
+)
+from pydantic_settings import SettingsError as SecretsError
+
+from bridge.errors import Problem
+from bridge.settings.model import NESTING, PREFIX, Settings
+from bridge.settings.problems import VARIABLES, is_secret, nearest, shown
+from bridge.settings.types import MASK
+
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+SECRETS_VARIABLE = f"{PREFIX}SECRETS_DIR"
+FILE_SUFFIX = "_FILE"
+SECRET_MAX_BYTES = 64 * 2**10
+_OURS = {CONFIG_VARIABLE, SECRETS_VARIABLE, f"{PREFIX}CAPTURES"}
+
+# What Kubernetes sets for each Service whose name begins with ours ("tickbridge",
+# "tickbridge-redis"): kubernetes.io, "Accessing the Service", environment variables.
+_SERVICE = re.compile(
+    rf"{PREFIX}([A-Z0-9]+_)*(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)"
+)
+_SERVICE_PORT = re.compile(rf"{PREFIX}([A-Z0-9]+_)*PORT=(tcp|udp|sctp)://.*")
+
+
+@dataclass
+class Environment:
+    """What the environment says: values by variable, and by variable those read from files."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    from_files: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)  # dotted key -> the variable it is from
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_environment(variables: Mapping[str, str]) -> Environment:
+    """Sort the variables that are ours. An empty one counts as not set, as compose files expect."""
+    found = Environment()
+    for name, value in variables.items():
+        if name.startswith(PREFIX) and value and not _is_foreign(name, value):
+            _sort(found, name, value)
+    return found
+
+
+def _is_foreign(name: str, value: str) -> bool:
+    if name in _OURS or name in VARIABLES:
+        return name in _OURS
+    return bool(_SERVICE.fullmatch(name) or _SERVICE_PORT.fullmatch(f"{name}={value}"))
+
+
+def _sort(found: Environment, name: str, value: str) -> None:
+    target = name.removesuffix(FILE_SUFFIX)
+    if name in VARIABLES:
+        found.values[name] = value
+        found.origins[VARIABLES[name]] = name
+    elif target in VARIABLES:
+        _read_secret(found, name, value)
+    else:
+        near = nearest(name, (*VARIABLES, *_OURS))
+        remedy = f"the nearest known one is {near}"
+        found.problems.append(Problem(name, None, "is no variable of Tickbridge", remedy))
+
+
+def _read_secret(found: Environment, name: str, path: str) -> None:
+    target = name.removesuffix(FILE_SUFFIX)
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(SECRET_MAX_BYTES + 1)
+        found.from_files[target] = data.decode().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        # Whoever puts the secret itself there must not find it in the log.
+        value = MASK if is_secret(VARIABLES[target]) and not path.startswith("/") else shown(path)
+        what, remedy = f"cannot be read ({reason})", "name a file that this user may read"
+        found.problems.append(Problem(name, value, what, remedy))
+        return
+    found.origins.setdefault(VARIABLES[target], name)
+    if len(data) > SECRET_MAX_BYTES:
+        what, remedy = f"has more than {SECRET_MAX_BYTES} bytes", "name the file of the value alone"
+        found.problems.append(Problem(name, shown(path), what, remedy))
+
+
+class MappingSource(EnvSettingsSource):
+    """pydantic's reading of an environment, of this mapping instead of the process's own."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(Settings)
+        self.env_vars = {name.lower(): value for name, value in variables.items()}
+
+
+def secrets_source(
+    directory: str, problems: list[Problem]
+) -> NestedSecretsSettingsSource | MappingSource:
+    """One file for each key (`kafka__password`), as Docker and Kubernetes mount secrets.
+
+    A file without the nesting mark is somebody else's: a Secret often holds certificates too.
+    """
+    if not directory:
+        return MappingSource({})
+    try:
+        return NestedSecretsSettingsSource(
+            SecretsSettingsSource(Settings),
+            secrets_dir=directory,
+            secrets_dir_missing="error",
+            secrets_dir_max_size=SECRET_MAX_BYTES * 100,
+            secrets_prefix="",
+            secrets_nested_delimiter=NESTING,
+        )
+    except (OSError, ValueError, RuntimeError, SecretsError):
+        pass
+    remedy = "name a directory of small UTF-8 text files, each called section__key"
+    problems.append(Problem(SECRETS_VARIABLE, shown(directory), "cannot be read", remedy))
+    return MappingSource({})

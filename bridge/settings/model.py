@@ -1,0 +1,69 @@
+"""The tree of settings: its root, and the two small sections."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bridge.settings.binance import Binance
+from bridge.settings.kafka import Kafka
+from bridge.settings.redis import Redis
+from bridge.settings.section import Seconds, Section
+from bridge.settings.types import AnyCase
+
+PREFIX = "TICKBRIDGE_"
+NESTING = "__"
+
+
+class Http(Section):
+    """Where health, metrics and the dashboard are served."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on; 0.0.0.0: every one."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0: any free one."""
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase] = "info"
+    """Least severity to write."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """Form of a line; auto: console in a terminal, else json."""
+
+
+class Settings(BaseSettings):
+    """Everything configurable; reads nothing by itself: `load_settings` does."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTING,
+        enable_decoding=False,
+    )
+
+    binance: Binance
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    http: Http = Http()
+    log: Log = Log()
+    shutdown_timeout_s: Seconds = 20
+    """Longest time to deliver what is waiting after a SIGTERM, in seconds."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed: a Settings built by hand does not depend on the environment."""
+        return (init_settings,)

@@ -1,0 +1,114 @@
+"""From pydantic's errors to ours: the dotted key, the value without its secrets, the remedy."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from bridge.errors import Problem
+from bridge.settings.model import NESTING, PREFIX, Settings
+from bridge.settings.section import Section
+from bridge.settings.types import MASK, Password, WrongValue
+from bridge.settings.urls import SecretUrl, hide_user
+
+SHOWN_MAX_CHARS = 100
+
+
+def _known_keys() -> dict[str, FieldInfo]:
+    keys: dict[str, FieldInfo] = {}
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            keys |= {f"{name}.{key}": inner for key, inner in section.model_fields.items()}
+        else:
+            keys[name] = field
+    return keys
+
+
+KEYS = _known_keys()
+
+
+def variable_of(key: str) -> str:
+    """Name the environment variable of a dotted key."""
+    return PREFIX + key.replace(".", NESTING).upper()
+
+
+SECTIONS = [name for name in Settings.model_fields if name not in KEYS]
+VARIABLES = {variable_of(key): key for key in KEYS}
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of this dotted key may hold a password."""
+    annotation = KEYS[key].annotation
+    return not {Password, SecretUrl}.isdisjoint((annotation, *get_args(annotation)))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Find the known name most like this one: in any section, if the last part is the same."""
+    candidates = tuple(known)
+    same = [known for known in candidates if known.rpartition(".")[2] == name.rpartition(".")[2]]
+    return difflib.get_close_matches(name, same or candidates, n=1, cutoff=0.0)[0]
+
+
+def shown(value: object) -> str:
+    """Write a value as an error may show it: on one line, cut, and without a password.
+
+    What is no plain value (a mapping in a number's place) could hold anything: only its kind.
+    """
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list" if value else "[]"
+    text = str(value)
+    if "\n" in text:  # somebody pasted the key instead of the name of its file
+        return MASK
+    text = hide_user(text)
+    return text if len(text) <= SHOWN_MAX_CHARS else f"{text[:SHOWN_MAX_CHARS]}…"
+
+
+def problems_of(error: ValidationError, origins: Mapping[str, str]) -> list[Problem]:
+    """Each error of pydantic's as a problem; `origins` names the variable a key was read from."""
+    return [_problem(details, origins) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
+    location = [str(part) for part in details["loc"]]
+    key = ".".join(location)
+    if details["type"] == "extra_forbidden":
+        near = nearest(key, (*KEYS, *SECTIONS))
+        return Problem(key, None, "is no setting", f"the nearest known one is {near}")
+    if key not in KEYS:
+        key = ".".join(location[:2])
+    if key not in KEYS:
+        return Problem(key, None, "should be a section", f"put its keys under it: {_keys_of(key)}")
+    value = _value(key, details["input"], origins.get(key))
+    what, remedy = _words(details, KEYS[key])
+    return Problem(key, value, what, remedy)
+
+
+def _keys_of(section: str) -> str:
+    return ", ".join(key.partition(".")[2] for key in KEYS if key.startswith(f"{section}."))
+
+
+def _value(key: str, value: Any, origin: str | None) -> str | None:
+    if value is None:
+        return None
+    text = MASK if is_secret(key) else shown(value)
+    return f"{text} (from {origin})" if origin else text
+
+
+def _words(details: ErrorDetails, field: FieldInfo) -> tuple[str, str]:
+    error = details.get("ctx", {}).get("error")
+    if isinstance(error, WrongValue):
+        return str(error), error.remedy
+    meaning = f"it is: {field.description}"
+    if isinstance(error, ValueError):
+        return str(error), meaning
+    what = details["msg"].replace("Input should", "should", 1)
+    if details["type"] == "string_type":
+        return what, "put the value in quotes"
+    default = field.get_default(call_default_factory=True)
+    return what, meaning if default is None else f"{meaning} Default: {default}"

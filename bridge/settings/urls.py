@@ -1,0 +1,97 @@
+"""Addresses a setting may have, and how to show one that may hold a password."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Secret
+
+from bridge.settings.types import MASK, WrongValue
+
+_USER = re.compile(r"(?s)^(?:((?:https?|rediss?|unix|wss?)://).*@|.*:.*@)")
+_HOST = re.compile(r"[\w.:-]+")  # of an address in brackets, the parser takes the brackets away
+_SERVER = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+
+
+def hide_user(text: str) -> str:
+    """Mask everything before the last `@` of a URL or address that may have a password in it."""
+    return _USER.sub(rf"\1{MASK}@", text)
+
+
+class SecretUrl(Secret[str]):
+    """A URL that may hold a user and a password, which are never shown."""
+
+    def _display(self) -> str:
+        return hide_user(self.get_secret_value())
+
+
+def _server(text: str) -> str:
+    url = _split(f"//{text}")
+    if not _SERVER.fullmatch(text) or url is None or not url.port:
+        raise WrongValue("is no host:port", "write localhost:9092, or several between commas")
+    return text
+
+
+def _split(text: str) -> SplitResult | None:
+    """Take a URL apart; None where it is none. Never the parser's words: they quote it."""
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018  # parsed, and checked, only when asked for
+    except ValueError:
+        return None
+    return url
+
+
+def _base_url(*schemes: str) -> Callable[[str], str]:
+    example = f"write {schemes[-1]}://host or {schemes[-1]}://host:port"
+
+    def check(text: str) -> str:
+        url = _split(text)
+        if url is None or url.scheme not in schemes or not _HOST.fullmatch(url.hostname or ""):
+            raise WrongValue(f"is no {' or '.join(schemes)} URL", example)
+        if url.path.strip("/") or url.query or url.fragment or url.username is not None:
+            raise WrongValue("has more than a host and a port", example)
+        return text.rstrip("/")
+
+    return check
+
+
+def _redis_url(secret: SecretUrl) -> SecretUrl:
+    url = _split(secret.get_secret_value())
+    remedy = (
+        "write redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/to/socket?db=0; "
+        "a password with special characters belongs in redis.password"
+    )
+    if url is None or not re.match("(rediss?|unix)://", secret.get_secret_value()):
+        raise WrongValue("is no Redis URL", remedy)
+    if url.scheme == "unix":
+        return _checked_socket(secret, url, remedy)
+    if not url.hostname or not re.fullmatch(r"(/\d*)?", url.path):
+        raise WrongValue("has no host, or a database that is no number", remedy)
+    if url.query or url.fragment:
+        raise WrongValue("has a query", "set redis.username, redis.timeout_s… instead of it")
+    return secret
+
+
+def _checked_socket(secret: SecretUrl, url: SplitResult, remedy: str) -> SecretUrl:
+    if not url.path.strip("/") or not re.fullmatch(r"(db=\d+)?", url.query):
+        raise WrongValue("names no socket, or has a query other than db=N", remedy)
+    return secret
+
+
+def _proxy(secret: SecretUrl) -> SecretUrl:
+    text = secret.get_secret_value()
+    if text in {"environment", "none"}:
+        return secret
+    url = _split(text)
+    if url is None or url.scheme not in {"http", "https"} or not url.hostname:
+        raise WrongValue("is no HTTP proxy", "write http://host:port, none or environment")
+    return secret
+
+
+Server = Annotated[str, AfterValidator(_server)]
+WebSocketUrl = Annotated[str, AfterValidator(_base_url("ws", "wss"))]
+RestUrl = Annotated[str, AfterValidator(_base_url("http", "https"))]
+RedisUrl = Annotated[SecretUrl, AfterValidator(_redis_url)]
+Proxy = Annotated[SecretUrl, AfterValidator(_proxy)]

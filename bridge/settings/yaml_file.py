@@ -1,0 +1,81 @@
+"""The YAML file, read so that what is wrong with it is said by line and column."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bridge.errors import Problem, SettingsError
+
+_TEXT = "tag:yaml.org,2002:str"
+_MERGE = "tag:yaml.org,2002:merge"
+_QUOTED = re.compile(r"(?s)(alias|anchor|tag|handle) ['\"].*['\"]")
+_HINT = "correct it there; a text with any of * & ! % @ : # in it wants quotes"
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader; a key that comes twice, or is no text, is an error.
+
+    PyYAML itself lets the last of two equal keys win, which hides a setting.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag not in {_TEXT, _MERGE}:
+                raise _WrongKey("a key must be a text", key.start_mark)
+            if key.value in seen:
+                raise _WrongKey(f"the key {key.value} comes twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:  # PyYAML lets 2024-13-45, no date, escape as datetime's own error
+            raise _WrongKey("looks like a date or number and is none", node.start_mark) from None
+
+
+class _WrongKey(yaml.MarkedYAMLError):
+    def __init__(self, problem: str, mark: yaml.Mark) -> None:
+        super().__init__(problem=problem, problem_mark=mark)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML file, by section; one with nothing in it is left out.
+
+    Raises SettingsError, naming the line and column, and never quoting a value.
+    """
+    try:
+        data = yaml.load(path.read_bytes(), _Loader)  # noqa: S506  # derived from the safe one
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise SettingsError(
+            [Problem(str(path), None, what, "name another with --config")]
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = _syntax_problem(path, error)
+    else:
+        return _sections(path, data)
+    raise SettingsError([problem])  # out here, where no context holds the file's text
+
+
+def _sections(path: Path, data: object) -> dict[str, Any]:
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise SettingsError(
+            [Problem(str(path), None, "is no mapping", "start with a section: binance:")]
+        )
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _syntax_problem(path: Path, error: Exception) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    words = getattr(error, "problem", None) or "has characters or a depth that YAML does not allow"
+    words = _QUOTED.sub(r"\1", words)  # PyYAML takes a password like *pass or !pass for one of them
+    return Problem(f"{path}{place}", None, words, _HINT)

@@ -1,0 +1,50 @@
+"""Reading the parameters of a request, and refusing the ones Binance would refuse."""
+
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import msgspec
+
+Query = Mapping[str, str]
+
+
+class Refusal(Exception):
+    """A request that is answered with an error: HTTP status, Binance's code and its message."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        self.status = status
+        self.body = msgspec.json.encode({"code": code, "msg": message})
+        super().__init__(message)
+
+
+def parse_query(query: str) -> dict[str, str]:
+    """Parameters of a query; a plus is a plus (`kline_1d@+08:00`), as Binance takes it."""
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return {unquote(name): unquote(value) for name, _, value in pairs}
+
+
+def positive(query: Query, name: str, default: int) -> int:
+    value = integer(query, name)
+    if value == 0:
+        raise Refusal(400, -1130, f"Data sent for parameter '{name}' is not valid.")
+    return default if value is None else value
+
+
+def integer(query: Query, name: str) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):  # noqa: PLR2004 (Binance's)
+        raise Refusal(
+            400,
+            -1100,
+            f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.",
+        )
+    return int(text)
+
+
+def symbol_list(text: str) -> list[str]:
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
+        raise Refusal(400, -1100, "Illegal characters found in parameter 'symbols'.") from None

@@ -1,0 +1,40 @@
+"""What the pipeline and the service know of a sink."""
+
+from collections import Counter
+from typing import Protocol
+
+from bridge.core.events import Event
+from bridge.core.record import Record
+from bridge.telemetry import SinkCounts
+
+
+class Sink(Protocol):
+    """Takes records without ever waiting, and drains them in its own time."""
+
+    name: str
+    counts: SinkCounts
+
+    @property
+    def ready(self) -> bool:
+        """Connected, and the last thing tried has worked."""
+        ...
+
+    def push(self, record: Record, event: Event) -> None:
+        """Take a record; where there is no room, the sink's policy says what goes."""
+        ...
+
+    def wake(self) -> None:
+        """Say that records have been pushed: once a chunk of frames, not once a record."""
+        ...
+
+    def pending(self) -> Counter[str]:
+        """Records in the buffer by message type: the third term of the accounts."""
+        ...
+
+    async def run(self) -> None:
+        """Drain for ever. Raises SinkRefused where the settings are wrong at the start."""
+        ...
+
+    async def drained(self) -> None:
+        """Return when the buffer is empty."""
+        ...

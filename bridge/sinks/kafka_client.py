@@ -1,0 +1,165 @@
+"""aiokafka behind a few functions: open, make sure of the topics, throw away, say what went wrong.
+
+Every await here has an end: with its brokers gone aiokafka's `stop()` alone hangs for over 25 s.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import create_conn
+from aiokafka.helpers import create_ssl_context
+
+from bridge import settings
+from bridge.errors import SinkRefused, SinkUnavailable
+
+STOP_TIMEOUT_S = 3.0
+_TOPIC_EXISTS = kafka_errors.TopicAlreadyExistsError.errno
+# What a Kafka client raises when something is wrong with the cluster or the way to it.
+FAILURES = (kafka_errors.KafkaError, OSError, TimeoutError)
+_REFUSALS = (
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.SaslAuthenticationFailed,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.TopicAuthorizationFailedError,
+    ssl.SSLCertVerificationError,
+)
+
+log = structlog.get_logger(__name__)
+
+
+def client_options(options: settings.Kafka) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes."""
+    return {
+        "bootstrap_servers": options.bootstrap_servers,
+        "client_id": "tickbridge",
+        "request_timeout_ms": options.request_timeout_ms,
+        **_security(options),
+    }
+
+
+async def open_producer(options: settings.Kafka) -> AIOKafkaProducer:
+    """A started idempotent producer.
+
+    Raises SinkUnavailable, or SinkRefused where the cluster rejects our credentials or we its
+    certificate.
+    """
+    producer = AIOKafkaProducer(
+        **client_options(options),
+        enable_idempotence=True,
+        compression_type=None if options.compression == "none" else options.compression,
+        max_batch_size=options.batch_max_bytes,
+    )
+    try:
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            await producer.start()
+    except FAILURES as error:
+        await discard(producer)
+        raise failure(await _reason(options, error)) from error
+    return producer
+
+
+async def ensure_topics(
+    producer: AIOKafkaProducer, options: settings.Kafka, topics: list[str]
+) -> dict[str, list[int]]:
+    """The partitions of each topic, after creating what is missing, where that is allowed."""
+    existing = await producer.client.fetch_all_metadata()
+    missing = [topic for topic in topics if topic not in existing.topics()]
+    if missing and options.create_topics:
+        await _create_topics(options, missing)
+    try:
+        return {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
+    except kafka_errors.UnknownTopicOrPartitionError as error:
+        raise SinkUnavailable(
+            f"Kafka has none of the topics {', '.join(missing)}; create them, or allow "
+            "kafka.create_topics"
+        ) from error
+
+
+async def discard(producer: AIOKafkaProducer) -> None:
+    """Throw a producer away, whatever state it is in."""
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await producer.stop()
+    except FAILURES:
+        # `stop` waits for batches that nobody will answer: cut the connections under it.
+        with contextlib.suppress(*FAILURES):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await producer.client.close()
+
+
+def failure(error: Exception) -> SinkRefused | SinkUnavailable:
+    """Our error for one of aiokafka's."""
+    if isinstance(error, _REFUSALS):
+        return SinkRefused(
+            f"Kafka refuses us: {_describe(error)}",
+            "check kafka.security_protocol, kafka.username, kafka.password and kafka.ca_file",
+        )
+    return SinkUnavailable(f"Kafka: {_describe(error)}")
+
+
+async def _create_topics(options: settings.Kafka, names: list[str]) -> None:
+    """Create topics; what the cluster does not allow is logged, and then up to its auto-create."""
+    configs = {} if options.retention_ms is None else {"retention.ms": str(options.retention_ms)}
+    factor = options.replication_factor
+    # -1, the broker's default, is taken only beside an assignment, be it an empty one.
+    assignments: dict[int, list[int]] | None = {} if factor == -1 else None
+    topics = [
+        NewTopic(name, options.partitions, factor, assignments, topic_configs=configs)
+        for name in names
+    ]
+    admin = AIOKafkaAdminClient(**client_options(options))
+    try:
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            await admin.start()
+            response = await admin.create_topics(topics)
+    finally:
+        await admin.close()
+    for name, code, *message in response.topic_errors:
+        if code not in {0, _TOPIC_EXISTS}:
+            log.warning("kafka_topic_not_created", topic=name, error=str(message or code))
+
+
+async def _reason(options: settings.Kafka, error: Exception) -> Exception:
+    """Why a bootstrap failed: aiokafka logs it and raises only that it did, so ask once more."""
+    host, _, port = options.bootstrap_servers[0].rpartition(":")
+    try:
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            connection = await create_conn(
+                host.strip("[]"),
+                int(port),
+                request_timeout_ms=options.request_timeout_ms,
+                **_security(options),
+            )
+        connection.close()
+    except FAILURES as reason:
+        return reason
+    return error
+
+
+def _security(options: settings.Kafka) -> dict[str, Any]:
+    security: dict[str, Any] = {"security_protocol": options.security_protocol}
+    if options.security_protocol != "PLAINTEXT":
+        security["ssl_context"] = create_ssl_context(
+            cafile=options.ca_file,
+            certfile=options.cert_file,
+            keyfile=options.key_file,
+            password=options.key_password.get_secret_value() if options.key_password else None,
+        )
+    if options.password is not None:
+        security |= {
+            "sasl_mechanism": options.sasl_mechanism,
+            "sasl_plain_username": options.username,
+            "sasl_plain_password": options.password.get_secret_value(),
+        }
+    return security
+
+
+def _describe(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,90 @@
+"""What every test may ask for: brokers (one pair a run), a name of its own, the captures."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from bridge.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.brokers import (
+    Choice,
+    Kafka,
+    KafkaBroker,
+    RedisAddress,
+    RedisProcess,
+    RedisServer,
+    choose,
+)
+
+ROOT = Path(__file__).parent.parent
+BROKERS = pytest.StashKey[Choice]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[BROKERS] = choose()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return str(config.stash[BROKERS])
+
+
+@pytest.fixture(scope="session")
+def brokers(pytestconfig: pytest.Config) -> Choice:
+    """Which brokers this run uses: `brokers.kind` is "containers" or "embedded"."""
+    return pytestconfig.stash[BROKERS]
+
+
+@pytest.fixture(scope="session")
+def kafka(brokers: Choice) -> Iterator[Kafka]:
+    """The Kafka of the run, shared: use topics of your own (`unique`)."""
+    with KafkaBroker() if brokers.kind == "containers" else EmbeddedKafka() as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def redis(brokers: Choice) -> Iterator[RedisAddress]:
+    """The Redis of the run, shared: use keys and channels of your own (`unique`)."""
+    with RedisServer() if brokers.kind == "containers" else EmbeddedRedis() as redis:
+        yield redis
+
+
+@pytest.fixture
+def own_kafka(brokers: Choice) -> Iterator[KafkaBroker]:
+    """A Kafka of this test alone, to pause, kill and start again."""
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that can be killed; {brokers}")
+    with KafkaBroker() as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def own_redis(brokers: Choice) -> Iterator[RedisServer | RedisProcess]:
+    """A Redis of this test alone, to pause, kill and start again."""
+    program = shutil.which("redis-server")
+    with ExitStack() as stack:
+        if brokers.kind == "containers":
+            yield stack.enter_context(RedisServer())
+        elif program:
+            yield stack.enter_context(RedisProcess(program))
+        else:
+            pytest.skip(f"needs a Redis that can be killed; {brokers}, no redis-server on PATH")
+
+
+@pytest.fixture
+def unique() -> str:
+    """A word no other test has, for a venue, a topic or a key: `t3f9c…`."""
+    return f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """The folder of recorded market data, which is no part of the project."""
+    default = ROOT / ".." / "shared" / "data"
+    folder = Path(os.environ.get("TICKBRIDGE_CAPTURES", default)).resolve()
+    if not folder.is_dir():
+        pytest.skip("no captures: put them in ../shared/data or point TICKBRIDGE_CAPTURES at them")
+    return folder

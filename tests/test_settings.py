@@ -1,0 +1,693 @@
+"""Settings: the sources, their order, and errors that say all at once and nothing secret."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bridge.errors import Problem, SettingsError
+from bridge.settings import Settings, load_settings, masked, settings_schema
+
+SMALLEST = """\
+binance:
+  symbols: [BTCUSDT, ETHUSDT, BNBUSDT]
+  streams: [trade, bookTicker, ticker]       # Binance's own stream names, for each symbol
+kafka: {bootstrap_servers: "localhost:9092"}
+redis: {url: "redis://localhost:6379/0"}
+http: {host: 127.0.0.1, port: 8080}
+"""
+SYMBOLS = {"TICKBRIDGE_BINANCE__SYMBOLS": "BTCUSDT"}
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "settings.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def load(data: Mapping[str, Any] | None = None, **variables: str) -> Settings:
+    """Settings of one symbol, with these overrides and variables."""
+    return load_settings(environment={**SYMBOLS, **variables}, overrides=data)
+
+
+def problems(data: Mapping[str, Any] | None = None, **variables: str) -> dict[str, Problem]:
+    with pytest.raises(SettingsError) as caught:
+        load(data, **variables)
+    return {problem.key: problem for problem in caught.value.problems}
+
+
+def text_of_error(path: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environment=environment or {})
+    return str(caught.value)
+
+
+# --- where settings come from ---------------------------------------------------------------
+
+
+def test_the_smallest_file_of_the_contract_loads(write: Write) -> None:
+    settings = load_settings(write(SMALLEST), environment={})
+
+    assert settings.binance.symbols == ["BTCUSDT", "ETHUSDT", "BNBUSDT"]
+    assert settings.binance.streams == ["trade", "bookTicker", "ticker"]
+    assert settings.binance.websocket_url == "wss://stream.binance.com:9443"
+    assert settings.kafka.bootstrap_servers == ["localhost:9092"]
+    assert settings.redis.url.get_secret_value() == "redis://localhost:6379/0"
+    assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
+
+
+def test_the_file_the_caller_names_goes_before_the_one_in_the_environment(write: Write) -> None:
+    environment = {"TICKBRIDGE_CONFIG": "absent.yaml"}
+    assert load_settings(write(SMALLEST), environment=environment).binance.symbols[0] == "BTCUSDT"
+
+
+def test_the_environment_can_name_the_file(write: Write) -> None:
+    environment = {"TICKBRIDGE_CONFIG": str(write(SMALLEST))}
+    assert len(load_settings(environment=environment).binance.symbols) == 3
+
+
+def test_tickbridge_yaml_in_the_working_folder_is_used_unnamed(folder: Path) -> None:
+    (folder / "tickbridge.yaml").write_text("binance: {symbols: [SOLUSDT]}")
+    assert load_settings(environment={}).binance.symbols == ["SOLUSDT"]
+
+
+def test_the_environment_alone_is_enough() -> None:
+    assert load().binance.symbols == ["BTCUSDT"]
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKBRIDGE_BINANCE__SYMBOLS", "ADAUSDT")
+    assert load_settings().binance.symbols == ["ADAUSDT"]
+
+
+def test_a_given_environment_hides_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKBRIDGE_HTTP__PORT", "1")
+    assert load().http.port == 8080
+
+
+def test_sources_have_an_order_and_the_later_ones_fill_in(folder: Path, write: Write) -> None:
+    """Overrides, environment, files of variables, secrets directory, YAML file."""
+    secrets = folder / "secrets"
+    secrets.mkdir()
+    keys = ("publish_max_records", "flush_max_records", "timeout_s", "username", "url")
+    for key in keys[:4]:
+        (secrets / f"redis__{key}").write_text("4\n")
+    (folder / "three").write_text("3\n")
+    config = write(yaml.safe_dump({"redis": {**dict.fromkeys(keys, 5), "url": "redis://five"}}))
+    environment = {
+        **SYMBOLS,
+        "TICKBRIDGE_SECRETS_DIR": str(secrets),
+        **{f"TICKBRIDGE_REDIS__{key.upper()}_FILE": str(folder / "three") for key in keys[:3]},
+        **{f"TICKBRIDGE_REDIS__{key.upper()}": "2" for key in keys[:2]},
+    }
+    overrides = {"redis": {"publish_max_records": 1}}
+
+    redis = load_settings(config, environment=environment, overrides=overrides).redis
+
+    assert (redis.publish_max_records, redis.flush_max_records, redis.timeout_s) == (1, 2, 3.0)
+    assert (redis.username, redis.url.get_secret_value()) == ("4", "redis://five")
+
+
+def test_a_secret_can_come_from_the_file_its_variable_names(folder: Path) -> None:
+    (folder / "password").write_text("s3cret\n")
+    settings = load(TICKBRIDGE_REDIS__PASSWORD_FILE=str(folder / "password"))
+    assert settings.redis.password is not None
+    assert settings.redis.password.get_secret_value() == "s3cret"
+
+
+def test_other_files_in_the_secrets_directory_are_left_alone(folder: Path) -> None:
+    (folder / "redis__password").write_text("s3cret")
+    (folder / "tls.key").write_text("-----BEGIN PRIVATE KEY-----")
+    settings = load(TICKBRIDGE_SECRETS_DIR=str(folder))
+    assert settings.redis.password is not None
+
+
+def test_an_unknown_section_key_in_the_secrets_directory_is_an_error(folder: Path) -> None:
+    (folder / "redis__pasword").write_text("s3cret")
+    found = problems(TICKBRIDGE_SECRETS_DIR=str(folder))
+    assert "redis.password" in found["redis.pasword"].remedy
+
+
+@pytest.mark.parametrize("kind", ["absent", "a file", "no text"])
+def test_a_secrets_directory_that_cannot_be_read_is_an_error(folder: Path, kind: str) -> None:
+    path = folder / "secrets"
+    if kind == "a file":
+        path.write_text("")
+    elif kind == "no text":
+        path.mkdir()
+        (path / "redis__password").write_bytes(b"\xff\xfe")
+    assert str(path) in str(problems(TICKBRIDGE_SECRETS_DIR=str(path))["TICKBRIDGE_SECRETS_DIR"])
+
+
+def test_a_file_variable_that_cannot_be_read_is_an_error_with_the_path(folder: Path) -> None:
+    found = problems(TICKBRIDGE_KAFKA__PASSWORD_FILE=str(folder / "absent"))
+    assert str(folder / "absent") in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
+
+
+def test_a_password_put_where_its_file_should_be_named_is_not_shown() -> None:
+    found = problems(TICKBRIDGE_KAFKA__PASSWORD_FILE="hunter2")
+    assert "hunter2" not in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
+
+
+def test_a_file_too_large_for_a_secret_is_an_error(folder: Path) -> None:
+    (folder / "large").write_text("x" * 70_000)
+    found = problems(TICKBRIDGE_REDIS__USERNAME_FILE=str(folder / "large"))
+    assert "65536" in found["TICKBRIDGE_REDIS__USERNAME_FILE"].what
+
+
+@pytest.mark.parametrize(
+    "text", ["btcusdt,ethusdt", " BTCUSDT , ETHUSDT, ", '["BTCUSDT","ethusdt"]']
+)
+def test_a_list_in_a_variable_is_json_or_has_commas(text: str) -> None:
+    assert load(TICKBRIDGE_BINANCE__SYMBOLS=text).binance.symbols == ["BTCUSDT", "ETHUSDT"]
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert load(TICKBRIDGE_HTTP__PORT="").http.port == 8080
+
+
+def test_the_variables_kubernetes_sets_for_services_are_no_errors() -> None:
+    kubernetes = {
+        "TICKBRIDGE_PORT": "tcp://10.96.0.12:8080",
+        "TICKBRIDGE_SERVICE_HOST": "10.96.0.12",
+        "TICKBRIDGE_SERVICE_PORT": "8080",
+        "TICKBRIDGE_SERVICE_PORT_HTTP": "8080",
+        "TICKBRIDGE_PORT_8080_TCP": "tcp://10.96.0.12:8080",
+        "TICKBRIDGE_PORT_8080_TCP_PROTO": "tcp",
+        "TICKBRIDGE_PORT_8080_TCP_PORT": "8080",
+        "TICKBRIDGE_PORT_8080_TCP_ADDR": "10.96.0.12",
+        "TICKBRIDGE_REDIS_MASTER_SERVICE_HOST": "10.96.0.13",
+        "TICKBRIDGE_REDIS_PORT": "tcp://10.96.0.13:6379",
+    }
+    assert load(None, **kubernetes).http.port == 8080
+
+
+def test_our_own_variables_that_are_no_settings_are_no_errors(folder: Path) -> None:
+    assert load(TICKBRIDGE_CAPTURES=str(folder)).binance.symbols == ["BTCUSDT"]
+
+
+# --- the YAML file --------------------------------------------------------------------------
+
+
+def test_an_absent_file_is_an_error_that_names_it(folder: Path) -> None:
+    text = text_of_error(folder / "absent.yaml")
+    assert str(folder / "absent.yaml") in text
+    assert "No such file" in text
+
+
+def test_an_empty_file_and_empty_sections_are_no_errors(write: Write) -> None:
+    assert load_settings(write("# nothing yet\n"), environment=SYMBOLS).http.port == 8080
+    assert load_settings(write("kafka:\nlog:\n"), environment=SYMBOLS).log.level == "info"
+
+
+def test_a_file_that_is_a_list_is_an_error_that_says_how_to_start(write: Write) -> None:
+    assert "binance:" in text_of_error(write("- BTCUSDT\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("kafka:\n  topic: a: b\n", "line 2, column 11", "mapping values"),
+        ("binance:\n  symbols: [*USDT]\n", "line 2, column 13", "undefined alias"),
+        ("binance:\n  extra_streams:\n  - !miniTicker@arr\n", "line 3, column 5", "constructor"),
+        ("binance: {symbols: [BTCUSDT}\n", "line 1, column 28", "expected ',' or ']'"),
+        ("kafka: {}\nkafka: {}\n", "line 2, column 1", "the key kafka comes twice"),
+        ("redis:\n  password: 2024-13-45\n", "line 2, column 13", "date or number"),
+        ("8080: 1\n", "line 1, column 1", "must be a text"),
+        ("binance: {symbols: {{ .Values.symbols }}}\n", "line 1, column 21", "must be a text"),
+    ],
+)
+def test_broken_yaml_is_an_error_with_line_and_column(
+    write: Write, text: str, place: str, words: str
+) -> None:
+    message = text_of_error(write(text))
+    assert f"settings.yaml, {place}" in message
+    assert words in message
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: \x07", b"[" * 1500])
+def test_what_is_no_yaml_text_at_all_is_an_error_too(folder: Path, content: bytes) -> None:
+    (folder / "tickbridge.yaml").write_bytes(content)
+    assert "tickbridge.yaml" in text_of_error()
+
+
+def test_a_key_may_override_one_it_merges(write: Write) -> None:
+    text = (
+        "binance: &b {symbols: [BTCUSDT]}\nlog: &l {level: debug}\nhttp: {<<: {port: 1}, port: 2}\n"
+    )
+    assert load_settings(write(text), environment={}).http.port == 2
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+def test_all_errors_come_at_once_one_on_a_line(write: Write) -> None:
+    path = write(
+        "binance: {symbols: [BTC/USDT], streams: [trades], websocket_url: 'http://x'}\n"
+        "kafka: {security_protocol: SASL_SSL, partitions: 0, topc: x}\n"
+        "redis: 7\n"
+        "htp: {}\n"
+    )
+    environment = {"TICKBRIDGE_HTTP__PORT": "70000", "TICKBRIDGE_KAFKA_TOPIC": "x"}
+
+    lines = text_of_error(path, environment).splitlines()
+
+    expected = {
+        "TICKBRIDGE_KAFKA_TOPIC",
+        *("binance.symbols", "binance.streams", "binance.websocket_url"),
+        *("kafka.sasl_mechanism", "kafka.username", "kafka.password"),
+        *("kafka.partitions", "kafka.topc", "redis", "htp", "http.port"),
+    }
+    assert {line.split(" = ")[0].split(": ")[0] for line in lines} == expected
+    assert len(lines) == len(expected)
+
+
+def test_a_problem_names_the_key_the_value_and_the_remedy() -> None:
+    problem = problems({"kafka": {"partitions": 0}})["kafka.partitions"]
+    assert str(problem) == (
+        "kafka.partitions = 0: should be greater than or equal to 1; "
+        "it is: Partitions of each topic created; a symbol stays in one. Default: 6"
+    )
+
+
+def test_a_wrong_value_from_a_variable_says_which() -> None:
+    problem = problems(TICKBRIDGE_HTTP__PORT="http")["http.port"]
+    assert problem.value == "http (from TICKBRIDGE_HTTP__PORT)"
+
+
+def test_settings_errors_end_a_process_with_2() -> None:
+    assert SettingsError.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "near"),
+    [
+        ({"kafka": {"bootstrap_server": "x:1"}}, "kafka.bootstrap_server", "bootstrap_servers"),
+        ({"kafka": {"bootstrapServers": "x:1"}}, "kafka.bootstrapServers", "bootstrap_servers"),
+        ({"topic": "x"}, "topic", "kafka.topic"),
+        ({"kafak": {}}, "kafak", "kafka"),
+        ({"binance": {"port": 1}}, "binance.port", "http.port"),
+        ({"shutdown_timeout": 1}, "shutdown_timeout", "shutdown_timeout_s"),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_the_nearest(
+    data: dict[str, Any], key: str, near: str
+) -> None:
+    assert problems(data)[key].remedy.endswith(near)
+
+
+@pytest.mark.parametrize(
+    ("variable", "near"),
+    [
+        ("TICKBRIDGE_KAFKA_TOPIC", "TICKBRIDGE_KAFKA__TOPIC"),
+        ("TICKBRIDGE_TOPIC", "TICKBRIDGE_KAFKA__TOPIC"),
+        ("TICKBRIDGE_CONFG", "TICKBRIDGE_CONFIG"),
+        ("TICKBRIDGE_KAFKA__PASWORD_FILE", "TICKBRIDGE_KAFKA__PASSWORD"),
+        ("TICKBRIDGE_HTTP_PORT", "TICKBRIDGE_HTTP__PORT"),
+    ],
+)
+def test_an_unknown_variable_is_an_error_with_the_nearest(variable: str, near: str) -> None:
+    assert problems(None, **{variable: "8080"})[variable].remedy.endswith(near)
+
+
+def test_the_value_of_something_unknown_is_not_shown() -> None:
+    text = text_of_error(environment={"TICKBRIDGE_PASSWORD": "hunter2"})
+    assert "hunter2" not in text
+    assert "hunter2" not in str(problems({"redis": {"pasword": "hunter2"}})["redis.pasword"])
+
+
+# Without quotes, backslashes and control characters, so that it can stand in YAML as it is.
+PASSWORDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=6)
+EVERYWHERE = """\
+binance: {symbols: [BTCUSDT], websocket_url: %(host)s, proxy: %(url)s}
+kafka:
+  security_protocol: SASL_SSL
+  password: %(plain)s
+  key_password: %(plain)s
+  bootstrap_servers: %(server)s
+  pasword: %(plain)s
+  partitions: {x: %(plain)s}
+redis: {url: %(url)s, password: [%(plain)s]}
+log: %(pem)s
+http: {port: 0x}
+"""
+
+
+@hypothesis_settings(deadline=None)
+@given(PASSWORDS.map(lambda password: f"{password}§§"))
+def test_no_password_is_ever_in_the_text_of_an_error(
+    tmp_path_factory: pytest.TempPathFactory, password: str
+) -> None:
+    forms = {
+        "plain": password,
+        "url": f"redis://user:{password}@host:port/x",
+        "host": f"wss://user:{password}@host/path",
+        "server": f"user:{password.replace(',', '')}@host:9092",
+        "pem": f"-----BEGIN-----\n{password}\n",
+    }
+    path = tmp_path_factory.getbasetemp() / "everywhere.yaml"
+    path.write_text(EVERYWHERE % {name: json.dumps(form) for name, form in forms.items()})
+    environment = {
+        "TICKBRIDGE_REDIS__PASSWORD": password,
+        "TICKBRIDGE_REDIS__KEY_FILE": forms["pem"],
+        "TICKBRIDGE_KAFKA__PASSWORD_FILE": f"x{password}".replace("\0", ""),
+        "TICKBRIDGE_PASSWORD": password,
+    }
+
+    text = text_of_error(path, environment)
+
+    assert text.count("\n") > 10
+    assert password not in text
+    assert password.replace(",", "") not in text
+
+
+@pytest.mark.parametrize("lead", ["", "*", "&", "!", "%", "@", "`", "|", "'", '"', "[", "{", "- "])
+def test_no_unquoted_password_is_in_the_text_of_an_error(write: Write, lead: str) -> None:
+    text = text_of_error(write(f"redis:\n  password: {lead}hunter2'x\nhttp: {{port: x}}\n"))
+    assert "hunter2" not in text
+
+
+def test_no_password_hangs_on_an_error_as_its_context() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"redis": {"url": "hunter2"}})
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+# --- single keys ----------------------------------------------------------------------------
+
+
+def test_symbols_are_upper_cased_in_their_ascii_part_and_merged() -> None:
+    symbols = load({"binance": {"symbols": ["btcusdt", "BTCUSDT", "币安人生usdt", "*usdt"]}})
+    assert symbols.binance.symbols == ["BTCUSDT", "币安人生USDT", "*USDT"]
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC-USDT", "", "BTC USDT", "btcusdt@trade"])
+def test_what_is_no_symbol_is_an_error(symbol: str) -> None:
+    assert "BTCUSDT" in problems({"binance": {"symbols": [symbol]}})["binance.symbols"].remedy
+
+
+def test_no_symbols_and_no_extra_streams_is_an_error() -> None:
+    assert "binance.symbols = []" in text_of_error()
+    assert "binance.symbols = []" in text_of_error(environment={"TICKBRIDGE_LOG__LEVEL": "info"})
+
+
+def test_extra_streams_are_enough() -> None:
+    settings = load({"binance": {"symbols": [], "extra_streams": ["!miniTicker@arr"]}})
+    assert settings.binance.extra_streams == ["!miniTicker@arr"]
+
+
+def test_symbols_without_streams_is_an_error() -> None:
+    assert "binance.streams" in problems({"binance": {"streams": []}})
+
+
+def test_a_wrong_stream_name_is_an_error_with_the_nearest() -> None:
+    found = problems({"binance": {"streams": ["trade", "bookticker"], "extra_streams": ["x@trad"]}})
+    assert "bookTicker" in found["binance.streams"].what
+    assert "trade" in found["binance.extra_streams"].what
+
+
+def test_streams_listed_twice_are_merged() -> None:
+    streams = ["trade", "kline_1m@+08:00", "trade"]
+    assert load({"binance": {"streams": streams}}).binance.streams == ["trade", "kline_1m@+08:00"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x",
+        "wss://",
+        "wss://x/ws",
+        "wss://x?a=1",
+        "wss://u:p@x",
+        "x:9443",
+        "wss://[",
+        "wss://x:y",
+    ],
+)
+def test_a_websocket_url_is_a_host_and_a_port(url: str) -> None:
+    assert (
+        "wss://host"
+        in problems({"binance": {"websocket_url": url}})["binance.websocket_url"].remedy
+    )
+
+
+def test_a_trailing_slash_of_a_url_is_taken_off() -> None:
+    binance = load({"binance": {"rest_url": "https://api.binance.us/"}}).binance
+    assert binance.rest_url == "https://api.binance.us"
+
+
+@pytest.mark.parametrize("proxy", ["environment", "none", "http://u:p@proxy:3128"])
+def test_a_proxy_is_the_environments_or_none_or_a_url(proxy: str) -> None:
+    assert load({"binance": {"proxy": proxy}}).binance.proxy.get_secret_value() == proxy
+
+
+@pytest.mark.parametrize("proxy", ["socks5://proxy:1080", "proxy:3128", "http://"])
+def test_what_neither_client_can_use_as_a_proxy_is_an_error(proxy: str) -> None:
+    assert "binance.proxy" in problems({"binance": {"proxy": proxy}})
+
+
+@pytest.mark.parametrize("servers", ["kafka", "kafka:0", "kafka:70000", "a:1,b", "http://a:1", []])
+def test_a_bootstrap_server_is_host_and_port(servers: object) -> None:
+    assert "kafka.bootstrap_servers" in problems({"kafka": {"bootstrap_servers": servers}})
+
+
+def test_several_bootstrap_servers_may_stand_in_one_text() -> None:
+    kafka = load({"kafka": {"bootstrap_servers": "a:1, [::1]:2"}}).kafka
+    assert kafka.bootstrap_servers == ["a:1", "[::1]:2"]
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "ticks",
+        "{venue}",
+        "{message_type}.{symbol}",
+        "{message_type",
+        "{}",
+        "{message_type.x}",
+        "ticks/{message_type}",
+        "{message_type!r}",
+        "{message_type:>300}",
+        "é{message_type}",
+    ],
+)
+def test_a_topic_template_that_gives_no_topic_of_kafka_is_an_error(topic: str) -> None:
+    assert "{venue}.{message_type}" in problems({"kafka": {"topic": topic}})["kafka.topic"].remedy
+
+
+def test_a_topic_template_may_leave_the_venue_out() -> None:
+    assert load({"kafka": {"topic": "ticks-{message_type}"}}).kafka.topic == "ticks-{message_type}"
+
+
+def test_sizes_may_have_units() -> None:
+    assert load(TICKBRIDGE_KAFKA__OUTBOX_MAX_BYTES="1.5GiB").kafka.outbox_max_bytes == 3 * 2**29
+    assert load({"kafka": {"batch_max_bytes": 65536}}).kafka.batch_max_bytes == 65536
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("kafka", "batch_max_bytes", "1MiB"),
+        ("kafka", "batch_max_bytes", "1KiB"),
+        ("kafka", "batch_max_bytes", "much"),
+        ("kafka", "replication_factor", 0),
+        ("kafka", "replication_factor", -2),
+        ("kafka", "retention_ms", 0),
+        ("kafka", "compression", "brotli"),
+        ("kafka", "security_protocol", "SASL_PLAINTEXT"),
+        ("kafka", "create_topics", "perhaps"),
+        ("kafka", "delivery_timeout_s", 5),
+        ("binance", "connect_timeout_s", 0),
+        ("binance", "ping_interval_s", float("inf")),
+        ("binance", "ping_timeout_s", float("nan")),
+        ("binance", "streams_per_connection", 1025),
+        ("binance", "compression", "gzip"),
+        ("binance", "time_unit", "nanosecond"),
+        ("redis", "timeout_s", 0),
+        ("redis", "flush_max_records", 0),
+        ("redis", "publish_max_records", -1),
+        ("http", "port", 65536),
+        ("http", "host", ""),
+        ("log", "level", "loud"),
+        ("log", "format", "xml"),
+    ],
+)
+def test_every_value_has_bounds(section: str, key: str, value: object) -> None:
+    assert f"{section}.{key}" in problems({section: {key: value}})
+
+
+def test_the_time_to_stop_has_bounds_too() -> None:
+    assert "shutdown_timeout_s" in problems({"shutdown_timeout_s": -1})
+
+
+def test_a_text_that_yaml_takes_for_a_number_wants_quotes(write: Write) -> None:
+    assert "put the value in quotes" in text_of_error(write("redis: {password: 12345}"))
+
+
+def test_a_level_may_be_written_in_any_case() -> None:
+    assert load(TICKBRIDGE_LOG__LEVEL="INFO").log.level == "info"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x",
+        "localhost:6379",
+        "redis://",
+        "redis://x/name",
+        "redis://x:port",
+        "REDIS://x",
+        "redis://x?password=y",
+        "redis://:a#b@x",
+        "unix://",
+        "unix:///s?password=x",
+    ],
+)
+def test_a_redis_url_that_redis_would_not_understand_is_an_error(url: str) -> None:
+    assert problems({"redis": {"url": url}})["redis.url"].value == "***"
+
+
+@pytest.mark.parametrize("url", ["redis://u:p@x:1/2", "rediss://x", "unix:///run/redis.sock?db=1"])
+def test_a_redis_url_may_have_any_of_three_schemes(url: str) -> None:
+    assert load({"redis": {"url": url}}).redis.url.get_secret_value() == url
+
+
+# --- contradictions -------------------------------------------------------------------------
+
+SASL = {
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "SCRAM-SHA-512",
+    "username": "bridge",
+    "password": "s3cret",
+}
+
+
+def test_kafka_with_sasl_loads() -> None:
+    assert load({"kafka": SASL}).kafka.sasl_mechanism == "SCRAM-SHA-512"
+
+
+@pytest.mark.parametrize("key", ["sasl_mechanism", "username", "password"])
+def test_sasl_needs_all_of_its_keys(key: str) -> None:
+    data = {name: value for name, value in SASL.items() if name != key}
+    assert list(problems({"kafka": data})) == [f"kafka.{key}"]
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+def test_keys_of_sasl_without_sasl_are_errors(protocol: str) -> None:
+    found = problems({"kafka": SASL | {"security_protocol": protocol}})
+    assert list(found) == ["kafka.sasl_mechanism", "kafka.username", "kafka.password"]
+
+
+TLS = [("kafka", {"security_protocol": "SSL"}), ("redis", {"url": "rediss://x"})]
+
+
+@pytest.mark.parametrize(("section", "tls"), TLS)
+def test_a_certificate_and_its_key_come_together(
+    section: str, tls: dict[str, str], folder: Path
+) -> None:
+    pem = folder / "pem"
+    pem.touch()
+    load({section: tls | {"cert_file": pem, "key_file": pem, "ca_file": pem}})
+    for key in ("cert_file", "key_file"):
+        assert list(problems({section: tls | {key: pem}})) == [f"{section}.key_file"]
+
+
+@pytest.mark.parametrize("section", ["kafka", "redis"])
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])
+def test_files_of_tls_without_tls_are_errors(section: str, key: str, folder: Path) -> None:
+    (folder / "pem").touch()
+    assert f"{section}.{key}" in problems({section: {key: "pem"}})
+
+
+@pytest.mark.parametrize(("section", "tls"), TLS)
+@pytest.mark.parametrize("path", ["absent.pem", "."])
+def test_a_file_that_cannot_be_read_is_an_error_with_its_path(
+    section: str, tls: dict[str, str], path: str
+) -> None:
+    problem = problems({section: tls | {"ca_file": path}})[f"{section}.ca_file"]
+    assert problem.value == path
+    assert "cannot be read" in problem.what
+
+
+def test_a_password_of_no_key_is_an_error() -> None:
+    assert "kafka.key_password" in problems({"kafka": {"key_password": "x"}})
+
+
+# --- the tree, its schema, and how it is shown ------------------------------------------------
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.http.port = 1
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.shutdown_timeout_s = 1
+
+
+def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKBRIDGE_HTTP__PORT", "1")
+    settings = Settings.model_validate({"binance": {"symbols": ["BTCUSDT"]}})
+    assert settings.http.port == 8080
+
+
+def test_no_secret_is_shown_by_printing_or_masking() -> None:
+    settings = load(
+        {
+            "kafka": SASL,
+            "redis": {"url": "redis://u:s3cret@x:1/2", "password": "s3cret"},
+            "binance": {"proxy": "http://u:s3cret@proxy:3128"},
+        }
+    )
+    shown = masked(settings)
+
+    assert "s3cret" not in repr(settings) + str(settings) + json.dumps(shown)
+    assert shown["redis"]["url"] == "redis://***@x:1/2"
+    assert shown["redis"]["password"] == shown["kafka"]["password"] == "***"
+    assert shown["binance"]["proxy"] == "http://***@proxy:3128"
+
+
+def test_what_masking_shows_can_be_loaded_again() -> None:
+    assert masked(load(masked(load()))) == masked(load())
+
+
+def test_the_schema_is_valid_closed_and_describes_every_key() -> None:
+    schema = settings_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    sections = schema["$defs"]
+
+    assert schema["additionalProperties"] is False
+    assert set(sections) == {"Binance", "Kafka", "Redis", "Http", "Log"}
+    for section in sections.values():
+        assert section["additionalProperties"] is False
+        assert all(key.get("description") for key in section["properties"].values())
+
+
+def test_the_schema_takes_the_smallest_file_and_refuses_a_typing_error() -> None:
+    validator = jsonschema.Draft202012Validator(settings_schema())
+    data = yaml.safe_load(SMALLEST)
+    assert validator.is_valid(data)
+    assert validator.is_valid({"kafka": {"outbox_max_bytes": "1GiB"}})
+    assert not validator.is_valid(data | {"kafak": {}})
+    assert not validator.is_valid({"http": {"port": "x"}})
