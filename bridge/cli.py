@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +55,8 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
     if wanted:
+        from importlib import metadata
+
         typer.echo(f"tickbridge {metadata.version('tickbridge')}")
         raise typer.Exit
 
@@ -63,7 +64,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
 @app.callback()
 def _root(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback has done everything
+    version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
@@ -97,8 +98,8 @@ def _exit_with(error: TickbridgeError) -> typer.Exit:
 
 def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TickbridgeError | None:
     for error in group.exceptions:
-        nested = isinstance(error, BaseExceptionGroup)
-        ours = _first_of_ours(error) if nested else error
-        if isinstance(ours, TickbridgeError):
+        if isinstance(error, TickbridgeError):
+            return error
+        if isinstance(error, BaseExceptionGroup) and (ours := _first_of_ours(error)):
             return ours
     return None

@@ -27,7 +27,7 @@ from bridge.embedded import (
     start_redis_server,
 )
 
-CHOICE = "TICKBRIDGE_TEST_BROKERS"
+CHOICE = "TEST_BROKERS"
 KAFKA_IMAGE = "apache/kafka:4.1.1"
 REDIS_IMAGE = "redis:8.0"
 START_TIMEOUT_S = 60
@@ -180,7 +180,7 @@ class Choice:
 
 
 def choose() -> Choice:
-    """Follow TICKBRIDGE_TEST_BROKERS: containers, embedded, or auto (containers where they can be).
+    """Follow TEST_BROKERS: containers, embedded, or auto (containers where they can be).
 
     Raises pytest.UsageError for another word, or where containers are asked for and cannot be had.
     """

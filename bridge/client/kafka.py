@@ -5,13 +5,14 @@ to go on where the last one stopped, use a group of your Kafka client and `decod
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -37,7 +38,7 @@ async def kafka_events(
     symbols: Sequence[str] = (),
     venue: str = SPOT,
     from_start: bool = False,
-) -> AsyncIterator[AnyEvent]:
+) -> AsyncGenerator[AnyEvent, None]:
     """Events as they arrive, for ever; the arguments and errors are those of KafkaReader.
 
     Raises UnreadableEvent for a record that is none.
@@ -101,7 +102,7 @@ class KafkaReader:
     ) -> None:
         await self._stop()
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
+    async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """What each fetch brought, of the symbols asked for; for ever."""
         while True:
             try:
@@ -160,9 +161,14 @@ class KafkaReader:
             await self._consumer.end_offsets(self._consumer.assignment())
 
     def _failure(self, error: Exception) -> Exception:
+        servers = ", ".join(self._options.bootstrap_servers)
         if isinstance(error, TimeoutError):
-            servers = ", ".join(self._options.bootstrap_servers)
             return SinkUnavailable(f"Kafka at {servers} does not answer in {self._timeout_s:g} s")
+        if isinstance(error, KafkaConnectionError):
+            return SinkUnavailable(
+                f"Kafka at {servers} cannot be reached: is it running, and does "
+                f"kafka.security_protocol {self._options.security_protocol} fit?"
+            )
         return failure(error)
 
     async def _stop(self) -> None:

@@ -4,7 +4,7 @@ What is published while nobody listens, or while a subscriber is behind by more 
 allows (`client-output-buffer-limit`), is gone. Who needs every event reads Kafka.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +34,7 @@ async def redis_events(
     *,
     symbols: Sequence[str] = (),
     venue: str = SPOT,
-) -> AsyncIterator[AnyEvent]:
+) -> AsyncGenerator[AnyEvent, None]:
     """Events as they are published, for ever; the arguments and errors are those of RedisReader.
 
     Raises UnreadableEvent for a message that is none.
@@ -88,7 +88,7 @@ class RedisReader:
     ) -> None:
         await self._close()
 
-    async def values(self) -> AsyncIterator[bytes]:
+    async def values(self) -> AsyncGenerator[bytes, None]:
         """Each message of the channels asked for; for ever."""
         while True:
             with redis_errors(self._options):
@@ -137,7 +137,7 @@ def redis_errors(options: settings.Redis) -> Iterator[None]:
             "check redis.username, redis.password and the ACL",
         ) from error
     except (exceptions.RedisError, OSError) as error:
-        what = str(error) or type(error).__name__
+        what = str(error).rstrip(".") or type(error).__name__
         raise SinkUnavailable(
             f"Redis at {options.url}: {what}; is it running, and is redis.url right?"
         ) from error

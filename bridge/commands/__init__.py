@@ -1,2 +1,3 @@
 """The commands, a file each. What is slow to import is imported inside them: `--help` is for
-everybody, aiokafka is not."""
+everybody, aiokafka is not.
+"""

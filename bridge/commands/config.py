@@ -68,14 +68,14 @@ def _streams(settings: "Settings") -> str:
     binance = settings.binance
     patterns = sum(map(is_pattern, binance.symbols))
     named = len(binance.symbols) - patterns
-    parts = [
-        _count(named, "symbol"),
-        _count(patterns, "pattern"),
-    ]
-    asked = " and ".join(part for part in parts if part)
-    of_symbols = f"{asked} × {_count(len(binance.streams), 'stream')}" if asked else ""
+    asked = _all_of(_count(named, "symbol"), _count(patterns, "pattern"))
+    of_symbols = f"{asked} x {_count(len(binance.streams), 'stream')}" if asked else ""
     extra = _count(len(binance.extra_streams), "extra stream")
-    return " and ".join(part for part in (of_symbols, extra) if part)
+    return _all_of(of_symbols, extra)
+
+
+def _all_of(*parts: str) -> str:
+    return " and ".join(part for part in parts if part)
 
 
 def _count(number: int, noun: str) -> str:

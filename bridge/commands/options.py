@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
 
 if TYPE_CHECKING:
+    import asyncio
+
     from bridge.settings import Settings
 
 T = TypeVar("T")
@@ -37,7 +40,7 @@ Captures = Annotated[
 
 def examples(*lines: str) -> str:
     """The examples at the end of a command's help, one a line."""
-    return "\n\n".join(("[bold]Examples[/bold]", *(f"[dim]$[/dim] {line}" for line in lines)))
+    return "\n".join(("[bold]Examples[/bold]", *(f"  {escape(line)}" for line in lines)))
 
 
 def comma_separated(text: str | None) -> list[str]:
@@ -61,3 +64,15 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+def stopped_by_signal() -> "asyncio.Event":
+    """An event that SIGINT and SIGTERM set, in place of what they do otherwise."""
+    import asyncio
+    import signal
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped

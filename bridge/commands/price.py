@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 def price(
     symbols: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SYMBOL]...", show_default=False, help="In any case; none: all."),
+        typer.Argument(metavar="SYMBOL", show_default=False, help="In any case; none: all."),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,

@@ -6,7 +6,6 @@ import typer
 
 from bridge.commands.options import Config, examples, run_async
 
-
 if TYPE_CHECKING:
     from bridge.settings import Settings
 
@@ -26,12 +25,20 @@ def run(config: Config = None) -> None:
 
     Then it delivers what is waiting, and exits with 0, or with 3 if something is left.
     """
+    import structlog
+
     from bridge import logs
+    from bridge.errors import TickbridgeError
     from bridge.settings import load_settings
 
     settings = load_settings(config)
     logs.configure(settings.log)
-    run_async(_serve(settings))
+    try:
+        run_async(_serve(settings))
+    except TickbridgeError as error:
+        # Every line of the log has one form, the last one too.
+        structlog.get_logger(__name__).error("failed", error=str(error))
+        raise typer.Exit(error.exit_code) from error
 
 
 async def _serve(settings: "Settings") -> None:

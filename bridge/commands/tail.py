@@ -23,10 +23,20 @@ def add_to(app: typer.Typer) -> None:
     )(tail)
 
 
-def tail(
+def _kinds(incomplete: str) -> list[str]:
+    from bridge.core.events import EVENT_TYPES
+
+    return [kind for kind in EVENT_TYPES if kind.startswith(incomplete)]
+
+
+def tail(  # noqa: PLR0913 - each is an option of its own
     kind: Annotated[
         str,
-        typer.Argument(help="A message type: trade, agg_trade, quote, ticker, candle, book, gap…"),
+        typer.Argument(
+            metavar="KIND",
+            autocompletion=_kinds,
+            help="A message type: trade, agg_trade, quote, ticker, candle, book, gap…",
+        ),
     ],
     *,
     symbol: Annotated[

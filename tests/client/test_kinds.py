@@ -1,0 +1,32 @@
+"""What a reader may be asked for."""
+
+import pytest
+
+from bridge.client.kinds import check_kinds, upper_symbols
+
+
+def test_kinds_are_taken_once_and_in_order() -> None:
+    assert check_kinds(["trade", "gap", "trade"]) == ("trade", "gap")
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("trad", "did you mean 'trade'"),
+        ("bookTicker", "the events of that stream are 'quote'"),
+        ("aggTrade", "the events of that stream are 'agg_trade'"),
+        ("xyz", "known: trade, agg_trade"),
+    ],
+)
+def test_an_unknown_kind_is_answered_with_the_likely_one(kind: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        check_kinds([kind])
+
+
+def test_no_kind_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="no kind of event is named"):
+        check_kinds([])
+
+
+def test_symbols_may_have_any_case() -> None:
+    assert upper_symbols(["btcusdt", "BTCUSDT", "币安人生usdt"]) == ("BTCUSDT", "币安人生USDT")

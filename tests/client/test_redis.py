@@ -1,0 +1,134 @@
+"""Listening to Redis: what is published, typed, and an end to every wait."""
+
+import asyncio
+from contextlib import aclosing
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bridge.client import RedisReader, Trade, redis_events
+from bridge.client import redis as listening
+from bridge.embedded import free_port
+from bridge.errors import SinkRefused, SinkUnavailable
+from tests.brokers import RedisAddress, RedisProcess, RedisServer
+from tests.client.publishing import trade
+
+
+async def publish(url: str, *messages: tuple[str, bytes]) -> None:
+    async with Redis.from_url(url) as client:
+        for channel, data in messages:
+            await client.publish(channel, data)
+
+
+def encoded(symbol: str, trade_id: int) -> bytes:
+    return msgspec.json.encode(trade(symbol, trade_id))
+
+
+async def take(reader: RedisReader, count: int) -> list[bytes]:
+    async with asyncio.timeout(10), aclosing(reader.values()) as values:
+        return [await anext(values) for _ in range(count)]
+
+
+async def test_all_symbols_are_heard_from_the_moment_of_entering(
+    redis: RedisAddress, unique: str
+) -> None:
+    messages = [(f"{unique}.trade:{s}", encoded(s, 1)) for s in ("BTCUSDT", "ETHUSDT")]
+    async with RedisReader(redis.url, ["trade"], venue=unique) as reader:
+        await publish(redis.url, *messages)
+        assert await take(reader, 2) == [data for _, data in messages]
+
+
+async def test_only_the_symbols_asked_for_are_heard(redis: RedisAddress, unique: str) -> None:
+    messages = [(f"{unique}.trade:{s}", encoded(s, 1)) for s in ("ETHUSDT", "BTCUSDT")]
+    async with RedisReader(redis.url, ["trade"], symbols=["btcusdt"], venue=unique) as reader:
+        await publish(redis.url, *messages)
+        assert await take(reader, 1) == [encoded("BTCUSDT", 1)]
+
+
+async def test_events_come_typed(
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe = RedisReader._subscribe
+
+    async def noted(reader: RedisReader) -> None:
+        await subscribe(reader)
+        subscribed.set()
+
+    subscribed = asyncio.Event()
+    monkeypatch.setattr(RedisReader, "_subscribe", noted)
+    events = redis_events(redis.url, ["trade"], venue=unique)
+    async with asyncio.timeout(10), aclosing(events):
+        coming = asyncio.ensure_future(anext(events))
+        await subscribed.wait()
+        await publish(redis.url, (f"{unique}.trade:BTCUSDT", encoded("BTCUSDT", 5)))
+        event = await coming
+    assert isinstance(event, Trade)
+    assert event.trade_id == 5
+
+
+async def test_a_quiet_market_is_no_failure(
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+    answer = RedisReader._answer
+
+    async def noted(reader: RedisReader) -> dict[str, object]:
+        message = await answer(reader)
+        if message["type"] == "pong":
+            asked.set()
+        return message
+
+    monkeypatch.setattr(listening, "QUIET_S", 0.01)
+    monkeypatch.setattr(RedisReader, "_answer", noted)
+    async with RedisReader(redis.url, ["trade"], venue=unique) as reader:
+        taken = asyncio.ensure_future(take(reader, 1))
+        async with asyncio.timeout(10):
+            await asked.wait()
+        await publish(redis.url, (f"{unique}.trade:BTCUSDT", b"{}"))
+        assert await taken == [b"{}"]
+
+
+async def test_a_server_that_freezes_behind_a_reader_ends_it(
+    own_redis: RedisServer | RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "QUIET_S", 0.1)
+    async with RedisReader(own_redis.url, ["trade"]) as reader:
+        await asyncio.to_thread(own_redis.pause)
+        try:
+            with pytest.raises(SinkUnavailable, match="no answer in 1 s"):
+                await take(reader, 1)
+        finally:
+            await asyncio.to_thread(own_redis.unpause)
+
+
+async def test_a_server_that_dies_ends_the_reader(own_redis: RedisServer | RedisProcess) -> None:
+    async with RedisReader(own_redis.url, ["trade"]) as reader:
+        await asyncio.to_thread(own_redis.kill)
+        with pytest.raises(SinkUnavailable, match="Redis at"):
+            await take(reader, 1)
+
+
+async def test_an_absent_server_is_named() -> None:
+    url = f"redis://localhost:{free_port()}/0"
+    with pytest.raises(SinkUnavailable, match=url):
+        await RedisReader(url, ["trade"]).__aenter__()
+
+
+async def test_a_refused_password_is_not_shown() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(b"-WRONGPASS invalid username-password pair\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"redis://nobody:hunter2@127.0.0.1:{port}/0"
+        with pytest.raises(SinkRefused, match=r"redis://\*\*\*@.* refuses us") as caught:
+            await RedisReader(url, ["trade"]).__aenter__()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_url_that_is_none_is_refused_before_anything_is_opened() -> None:
+    with pytest.raises(ValueError, match="Redis URL"):
+        RedisReader("localhost", ["trade"])
