@@ -42,7 +42,7 @@ class Pipeline:
             try:
                 decoded = decoder.decode(frame, received)
             except InvalidFrame as error:
-                self.invalid(error, frame, received)
+                self._invalid(error, frame, received)
                 continue
             if isinstance(decoded, Event):
                 self._publish(decoded)
@@ -51,10 +51,15 @@ class Pipeline:
                     self._publish(event)
             else:
                 control(decoded)
-        for sink in self._sinks:
-            sink.wake()
+        self._wake()
 
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
+        """Take a frame that is not even text."""
+        self.counts.frames += 1
+        self._invalid(error, payload, received)
+        self._wake()
+
+    def _invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Publish what nobody could read, and count it by reason."""
         self.counts.invalid[error.reason] += 1
         log.debug("invalid_frame", reason=error.reason, detail=error.detail)
@@ -65,3 +70,7 @@ class Pipeline:
         self.counts.received[record.route.message_type] += 1
         for sink in self._sinks:
             sink.push(record, event)
+
+    def _wake(self) -> None:
+        for sink in self._sinks:
+            sink.wake()

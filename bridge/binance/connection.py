@@ -21,7 +21,7 @@ MAX_WIRE_BYTES = 2**24
 CLOSE_TIMEOUT_S = 2.0
 # A read may hold 256 KiB, which is over 5,000 frames if compressed, and 55 ms of work. It is worked
 # off in pieces of this size, and between two of them the sinks get their turn. Measured: without
-# that they got one turn in 10,000 frames, and Redis dropped a third of a flood it now keeps up with.
+# that they got one turn in 10,000 frames, and Redis dropped a third of what it now keeps up with.
 PIECE_BYTES = 2**15
 _DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
@@ -38,7 +38,7 @@ class Receiver(Protocol):
         ...
 
     def lost(self) -> None:
-        """The connection is gone, whoever ended it."""
+        """A connection that had been open is gone, whoever ended it."""
         ...
 
 
@@ -62,10 +62,17 @@ class LegConnection(ClientConnection):
             self._unread = data
             self._receive_piece()
 
+    def eof_received(self) -> None:
+        # TLS reports the end beside the last data, while pieces of that may still wait.
+        self._receive_rest()
+        super().eof_received()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._receive_rest()
         super().connection_lost(exc)
-        self._receiver.lost()
+        # A redirect ends one connection on the way to another: that one was never open.
+        if self.protocol.handshake_exc is None:
+            self._receiver.lost()
 
     def _receive(self, data: bytes) -> None:
         super().data_received(data)

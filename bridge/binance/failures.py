@@ -5,15 +5,24 @@ this address has to be quiet; going on after a 429 earns a 418, a ban of minutes
 """
 
 import ssl
+from http import HTTPStatus
 
 import aiohttp
-from websockets.exceptions import InvalidProxy, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import (
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
 
 from bridge.errors import FeedRefused, FeedUnavailable
 
 # Where the exchange asks for quiet but does not say how long: the weights are counted by the
 # minute, and its shortest ban takes two.
 _QUIET_S = {429: 60.0, 418: 120.0}
+# Its longest ban.
+_MAX_QUIET_S = 3 * 86400.0
 _ELSEWHERE = (
     "set binance.websocket_url: wss://data-stream.binance.vision and binance.rest_url: "
     "https://data-api.binance.vision, which serve market data to more regions"
@@ -31,7 +40,8 @@ _REMEDIES = {
 def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused | FeedUnavailable:
     """What an HTTP status other than success means; `retry_after` is the header, in seconds."""
     if status in _QUIET_S:
-        wait_s = float(retry_after) if retry_after and retry_after.isdigit() else _QUIET_S[status]
+        asked = retry_after is not None and retry_after.isdecimal()
+        wait_s = min(float(retry_after or 0), _MAX_QUIET_S) if asked else _QUIET_S[status]
         what = f"{where} asks for {wait_s:g} s of quiet (HTTP {status})"
         return FeedUnavailable(what, wait_s, cause="quiet")
     if status in _REMEDIES:
@@ -51,11 +61,25 @@ def from_exception(error: Exception, where: str) -> Exception:
                 "check binance.websocket_url and binance.rest_url, and this machine's clock and "
                 "certificates",
             )
-        case InvalidURI() | InvalidProxy() | aiohttp.InvalidURL():
-            return FeedRefused(str(error), "check binance.websocket_url and binance.proxy")
-        case TimeoutError():
-            return FeedUnavailable(f"{where} does not answer in time")
+        case InvalidProxy() | InvalidProxyStatus() | aiohttp.ClientHttpProxyError():
+            return _from_proxy(error)
+        case InvalidURI() | aiohttp.InvalidURL():
+            return FeedRefused(str(error), "check binance.websocket_url and binance.rest_url")
         case OSError() | EOFError() | aiohttp.ClientError() | WebSocketException():
-            return FeedUnavailable(f"{where}: {str(error) or type(error).__name__}")
+            in_time = not isinstance(error, TimeoutError)
+            what = str(error) or type(error).__name__ if in_time else "does not answer in time"
+            return FeedUnavailable(f"{where}: {what}")
         case _:
             return error
+
+
+def _from_proxy(
+    error: InvalidProxy | InvalidProxyStatus | aiohttp.ClientHttpProxyError,
+) -> FeedRefused | FeedUnavailable:
+    """What a proxy's failure means, without its URL, which may hold a password."""
+    if isinstance(error, InvalidProxy):
+        return FeedRefused(f"the proxy's URL does not do: {error.msg}", "check binance.proxy")
+    status = error.response.status_code if isinstance(error, InvalidProxyStatus) else error.status
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return FeedRefused(f"the proxy answers HTTP {status}", _REMEDIES[status])
+    return FeedUnavailable(f"the proxy answers HTTP {status}")

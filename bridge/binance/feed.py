@@ -67,17 +67,18 @@ class Feed:
 async def _listed(options: settings.Binance) -> dict[str, str] | None:
     """The exchange's symbols; None where it cannot be asked and no pattern needs it."""
     wait_for_it = any(map(is_pattern, options.symbols))
+    backoff = Backoff(options.reconnect_max_delay_s)
     async with Rest(options) as rest:
-        try:
-            return await rest.symbols()
-        except FeedUnavailable as error:
-            log.warning("symbols_unchecked", error=str(error))
-            if not wait_for_it:
-                return None
-        backoff = Backoff(options.reconnect_max_delay_s)
         async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
             with attempt:
-                return await rest.symbols()
+                try:
+                    return await rest.symbols()
+                except FeedUnavailable as error:
+                    # Asked for quiet, the legs would have to wait as well.
+                    if wait_for_it or error.cause == "quiet":
+                        raise
+                    log.warning("symbols_unchecked", error=str(error))
+                    return None
     raise AssertionError("forever has no end")
 
 

@@ -26,6 +26,10 @@ class Gate:
         self._closed_until_s = max(self._closed_until_s, until_s)
 
     async def wait(self) -> None:
-        """Return when the caller may connect."""
-        now_s = asyncio.get_running_loop().time()
-        await asyncio.sleep(max(self._window.reserve(now_s), self._closed_until_s - now_s))
+        """Return when the caller may connect; somebody may close the gate while one waits."""
+        now_s = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(self._closed_until_s - now_s())
+            await asyncio.sleep(self._window.reserve(now_s()))
+            if now_s() >= self._closed_until_s:
+                return

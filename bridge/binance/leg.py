@@ -66,12 +66,14 @@ class Leg:
         self._backoff = Backoff(options.reconnect_max_delay_s)
         self._ended = asyncio.Event()
         self._end_cause: ReconnectCause = "closed"
+        self._was_open = False
         self._log = log.bind(leg=name)
 
     async def run(self) -> None:
         """Connect, stay, and connect again, for ever.
 
-        Raises FeedRefused if the exchange refuses what the settings ask for before anything came.
+        Raises FeedRefused if the exchange refuses what the settings ask for, unless it has once
+        accepted it.
         """
         async for attempt in forever(self._backoff, FeedUnavailable, on_retry=self._on_retry):
             with attempt:
@@ -95,15 +97,17 @@ class Leg:
         await self._gate.wait()
         self._ended.clear()
         self._end_cause = "closed"
+        seen = self._decoder.last_received.copy()
         connection = await self._open()
         self.state = State.OPEN
+        self._was_open = True
         self._log.info("leg_open", streams=len(self.streams))
         try:
             await self._stay()
         finally:
             self.state = State.CONNECTING
             await connection.close()
-        if self._decoder.last_received:
+        if self._decoder.last_received != seen:
             self._backoff.worked()
         raise self._why(connection)
 
@@ -113,7 +117,7 @@ class Leg:
         try:
             return await open_leg(self._options, path, self)
         except FeedRefused as error:
-            if not self._decoder.last_received:
+            if not self._was_open:
                 raise
             self.state = State.REFUSED
             raise FeedUnavailable(str(error), REFUSED_RETRY_S, cause="refused") from error
@@ -144,11 +148,11 @@ class Leg:
             self._log.error("exchange_error", request=message.request_id, error=str(error))
 
     def _why(self, connection: ClientConnection) -> FeedUnavailable:
-        code, reason = connection.close_code, connection.close_reason
-        if reason == "keepalive ping timeout":  # the library's own words for it
+        closed = connection.protocol.close_exc
+        if closed.sent and closed.sent.reason == "keepalive ping timeout":  # the library's words
             self._end_cause = "keepalive"
         where = self._options.websocket_url
-        return FeedUnavailable(f"{where} ended: {code} {reason or ''}", cause=self._end_cause)
+        return FeedUnavailable(f"{where} ended: {closed}", cause=self._end_cause)
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         if isinstance(error, FeedUnavailable):

@@ -9,6 +9,7 @@ import msgspec
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
+from bridge.errors import FeedUnavailable
 
 
 class _Symbol(msgspec.Struct):
@@ -53,7 +54,10 @@ class Rest:
         Raises FeedRefused or FeedUnavailable.
         """
         body = await self._get("/api/v3/exchangeInfo", showPermissionSets="false")
-        return {s.symbol: s.status for s in _decode_exchange_info(body).symbols}
+        try:
+            return {s.symbol: s.status for s in _decode_exchange_info(body).symbols}
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise FeedUnavailable(f"{self._url} answers no exchangeInfo: {error}") from error
 
     async def _get(self, path: str, **parameters: str) -> bytes:
         try:

@@ -69,15 +69,17 @@ class Decoder:
             raise _invalid(error) from None
         event = reader.normalize(data, reader.stream, received)
         if reader.symbol is not None and event.symbol != reader.symbol:  # type: ignore[union-attr]
-            raise InvalidFrame("wrong_symbol", f"{event.symbol!r} on {envelope.stream}")  # type: ignore[union-attr]
+            raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {envelope.stream}")  # type: ignore[union-attr]
         self.last_received[envelope.stream] = received
         return event
 
 
 def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str) -> Invalid:
     """The event that tells consumers of a frame nobody could read."""
-    text = payload[:MAX_PAYLOAD_BYTES].decode(errors="replace")
-    return Invalid(venue, "", None, received, "websocket", f"{error.reason}: {error.detail}", text)
+    # Cut last: the character that stands for a byte nobody can read has three bytes.
+    text = payload[:MAX_PAYLOAD_BYTES].decode(errors="replace").encode()[:MAX_PAYLOAD_BYTES]
+    reason = f"{error.reason}: {error.detail}"
+    return Invalid(venue, "", None, received, "websocket", reason, text.decode(errors="ignore"))
 
 
 def _reader(stream: Stream) -> Reader:

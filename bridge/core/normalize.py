@@ -5,6 +5,7 @@ event's are always microseconds. `m` is "the buyer is the maker": the taker sold
 by position, which costs half of what keywords do.
 """
 
+import re
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -14,9 +15,13 @@ from bridge.core.events import Event, Side, Source
 from bridge.core.streams import Stream
 from bridge.errors import InvalidFrame
 
+Numbers = Callable[[str], re.Match[str] | None]
+
 # 10^14 ms is the year 5138, 10^14 us is 1973: no time of this century is mistaken.
 _FIRST_MICROSECOND_TIME = 10**14
-_DIGITS = "0123456789."
+# One number after another, a space behind each. Possessive: nothing is ever tried twice.
+_UNSIGNED = re.compile(r"(?:[0-9]++(?:\.[0-9]++)? )*+").fullmatch
+_SIGNED = re.compile(r"(?:-?[0-9]++(?:\.[0-9]++)? )*+").fullmatch
 _LIVE: Source = "websocket"
 
 
@@ -25,21 +30,14 @@ def microseconds(time: int) -> int:
     return time if time >= _FIRST_MICROSECOND_TIME else time * 1000
 
 
-def check_numbers(*values: str, digits: str = _DIGITS) -> None:
+def check_numbers(*values: str, numbers: Numbers = _UNSIGNED) -> None:
     """Raise InvalidFrame unless each value is a plain decimal number.
 
-    `strip` leaves what is no digit or dot (an exponent, `nan`, a space, `_`), `float` refuses the
-    rest (`1.2.3`, an empty string): a third of what a pattern in the struct costs, measured.
+    All at once, for a book has hundreds; the count finds the value that holds a space itself.
     """
-    if not "".join(values).strip(digits):
-        try:
-            for value in values:
-                float(value)
-        except ValueError:
-            pass
-        else:
-            return
-    raise InvalidFrame("not_a_number", repr(values)[:200])
+    text = " ".join((*values, ""))
+    if not numbers(text) or text.count(" ") != len(values):
+        raise InvalidFrame("not_a_number", repr(values)[:200])
 
 
 def _side(data: wire.Trade | wire.AggTrade | wire.BlockTrade) -> Side:
@@ -83,7 +81,7 @@ def _window_ticker(data: wire.WindowTicker, stream: Stream, received: int) -> Ev
 
 def _window_fields(data: wire.WindowTicker, stream: Stream, received: int) -> dict[str, Any]:
     check_numbers(data.c, data.v, data.o, data.h, data.l, data.q, data.w)
-    check_numbers(data.p, data.P, digits="-" + _DIGITS)
+    check_numbers(data.p, data.P, numbers=_SIGNED)
     return {
         "venue": stream.venue,
         "symbol": data.s,

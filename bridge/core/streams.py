@@ -130,6 +130,7 @@ def _parse_market_wide(name: str, venue: str) -> Stream:
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
-    by_lower = {candidate.lower(): candidate for candidate in known}
+    # Backwards: of kline_1m and kline_1M, the same in lower case, the first is meant more often.
+    by_lower = {candidate.lower(): candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else f"; known: {', '.join(known)}"

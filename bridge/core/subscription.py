@@ -52,11 +52,16 @@ def subscribe(
 
 def connections(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
     """The streams spread evenly over as few connections as `most` a connection, and the length of
-    a URL, allow."""
+    a URL, allow.
+    """
     count = -(-len(streams) // most)
-    while any(len(streams_path(part)) > MAX_PATH_CHARS for part in _spread(streams, count)):
+    while count < len(streams) and not _fit_urls(_spread(streams, count)):
         count += 1
     return _spread(streams, count)
+
+
+def _fit_urls(parts: list[list[Stream]]) -> bool:
+    return all(len(streams_path(part)) <= MAX_PATH_CHARS for part in parts)
 
 
 def _spread(streams: Sequence[Stream], count: int) -> list[list[Stream]]:

@@ -10,8 +10,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-# Ids and times are never negative; Kafka refuses a record with a negative time for good.
-Natural = Annotated[int, Meta(ge=0)]
+# Ids and times are never negative, and Kafka refuses a record with a negative time for good; they
+# fit the 64 bits with a sign that consumers have for them, where msgspec would read any number.
+Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Levels = list[tuple[str, str]]
 
 

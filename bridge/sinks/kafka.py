@@ -19,7 +19,7 @@ from aiokafka.structs import RecordMetadata
 from bridge import settings
 from bridge.core.events import Event
 from bridge.core.record import Record, Route
-from bridge.errors import SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.outbox import Lane, Outbox
 from bridge.retry import Backoff, forever
 from bridge.sinks import kafka_client
@@ -43,6 +43,7 @@ class KafkaSink:
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
         self._ready = False
+        self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
 
     @property
@@ -67,7 +68,13 @@ class KafkaSink:
         """Connect, drain, and do both again after a failure, for ever."""
         async for attempt in forever(self._backoff, SinkUnavailable, on_retry=self._on_retry):
             with attempt:
-                await self._session()
+                try:
+                    await self._session()
+                except SinkRefused as error:
+                    if not self._was_ready:
+                        raise
+                    # Rights taken away under way: Redis goes on, and we try again.
+                    raise SinkUnavailable(str(error)) from error
 
     async def _session(self) -> None:
         """One producer's life, ended by its first failure."""
@@ -75,7 +82,7 @@ class KafkaSink:
         try:
             partitions = await kafka_client.ensure_topics(producer, self._options, self._topics)
             self.outbox.assign(lambda route: _partition(route, partitions[route.topic]))
-            self._ready = True
+            self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(partitions))
             await self._drain(_Delivery(producer, self._options, self._changed, self._published))
         except kafka_client.FAILURES as error:
@@ -91,13 +98,17 @@ class KafkaSink:
             while True:
                 self._changed.clear()
                 for lane in self.outbox.idle():
-                    if too_large := _too_large(lane, self._options.batch_max_bytes):
-                        self.outbox.drop(lane, too_large, "too_large")
-                    else:
+                    self._drop_too_large(lane)
+                    if lane.records:
                         await delivery.send(lane)
                 await delivery.wait()
         finally:
             delivery.close()
+
+    def _drop_too_large(self, lane: Lane) -> None:
+        if too_large := _too_large(lane, self._options.batch_max_bytes):
+            self.outbox.drop(lane, too_large, "too_large")
+            self._emptied.set()
 
     def _published(self, lane: Lane) -> None:
         """Count what a broker has acknowledged, and how long it took since the frame arrived."""

@@ -8,6 +8,7 @@
 --
 -- Returns {values set, values that were not newer, the first error's text or ''}. Values come
 -- before messages, and their errors (out of memory) do not keep the messages back.
+local function failure(reply) return type(reply) == 'table' and reply.err end
 local set, stale, failed = 0, 0, ''
 local messages = tonumber(ARGV[1])
 local at = 2 + 2 * messages
@@ -21,17 +22,15 @@ for i = 2, #KEYS do
     if name == 'price' then price = value end
   end
   at = at + 4 + 2 * count
-  local current = tonumber(redis.call('HGET', KEYS[i], guard) or nil)
-  if current and current >= version then
+  local current = redis.pcall('HGET', KEYS[i], guard)
+  local err = failure(current)
+  if not err and (tonumber(current or nil) or -1) >= version then
     stale = stale + 1
   else
-    local reply = redis.pcall('HSET', KEYS[i], unpack(fields))
-    if type(reply) == 'table' and reply.err then
-      failed = reply.err
-    else
-      set = set + 1
-      if is_price == '1' then redis.pcall('HSET', KEYS[1], symbol, price) end
-    end
+    -- The price goes first: were it the one that fails, its guard would keep it from being tried again.
+    if not err and is_price == '1' then err = failure(redis.pcall('HSET', KEYS[1], symbol, price)) end
+    if not err then err = failure(redis.pcall('HSET', KEYS[i], unpack(fields))) end
+    if err then failed = err .. ' (' .. KEYS[i] .. ')' else set = set + 1 end
   end
 end
 for i = 2, 2 * messages, 2 do

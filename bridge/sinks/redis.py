@@ -58,6 +58,7 @@ class RedisSink:
         self._pushed = asyncio.Event()
         self._flushed = asyncio.Event()
         self._ready = False
+        self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
 
     @property
@@ -108,17 +109,19 @@ class RedisSink:
         try:
             await client.eval(SCRIPT, 1, self._prices_key, "0")
         except _REFUSALS as error:
+            if self._was_ready:  # a password changed under way: Kafka goes on, and we try again
+                raise
             raise SinkRefused(
                 f"Redis refuses us: {error}", "check redis.username, redis.password and the ACL"
             ) from error
-        self._ready = True
+        self._ready = self._was_ready = True
         log.info("redis_connected")
 
     async def _wait_for_work(self) -> None:
         self._pushed.clear()
         if self._messages:
             return
-        rest_s = max(0.0, self._values_rest_until - time.monotonic()) if self._latest else None
+        rest_s = self._values_rest_s() if self._latest else None
         try:
             async with asyncio.timeout(rest_s):
                 await self._pushed.wait()
@@ -138,18 +141,18 @@ class RedisSink:
         self.counts.latency.observe(time.perf_counter() - started)
         self._count_published()
         self.stale += stale
+        self._flushed.set()
         if failure:
             self._rest_values(latest, failure.decode(errors="replace"))
         else:
-            self._ready = True
+            self._ready = not self._values_rest_s()
             self._backoff.worked()
-        self._flushed.set()
 
     def _take(self) -> dict[LatestValue, Event]:
         """Move a piece of the queue to what is being sent, and hand out the values that may go."""
         count = min(len(self._messages), self._options.flush_max_records)
         self._sending = [self._messages.popleft() for _ in range(count)]
-        if time.monotonic() < self._values_rest_until:
+        if self._values_rest_s():
             return {}
         latest = dict(islice(self._latest.items(), self._options.flush_max_records))
         for value in latest:
@@ -166,12 +169,16 @@ class RedisSink:
     def _rest_values(self, latest: dict[LatestValue, Event], failure: str) -> None:
         """The messages went out but the values did not (out of memory, say): try those later."""
         self._latest = latest | self._latest
-        self._values_rest_until = time.monotonic() + VALUES_REST_S
+        self._values_rest_until = asyncio.get_running_loop().time() + VALUES_REST_S
         self._ready = False
         self.counts.failures["values"] += 1
         log.warning("redis_keeps_no_values", error=failure, waiting=len(self._latest))
         if failure.startswith("READONLY"):
             raise SinkUnavailable("Redis: this server is a replica now")
+
+    def _values_rest_s(self) -> float:
+        """How long values have yet to rest."""
+        return max(0.0, self._values_rest_until - asyncio.get_running_loop().time())
 
     def _count_published(self) -> None:
         for record in self._sending:

@@ -1,0 +1,63 @@
+"""`tickbridge run` as a user starts it: a process of its own, told only by its settings file."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 30
+
+
+class BridgeProcess:
+    """One running bridge; `log` holds its lines, each a dictionary."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log: list[dict[str, Any]] = []
+        self._changed = asyncio.Condition()
+
+    async def read_log(self) -> None:
+        """Collect the log until the process ends."""
+        stream = self.process.stderr
+        assert stream is not None
+        async for line in stream:
+            async with self._changed:
+                self.log.append(json.loads(line))
+                self._changed.notify_all()
+
+    async def logged(self, event: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+        """The first line of this event; waits for it."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            while not (found := [line for line in self.log if line["event"] == event]):
+                await self._changed.wait()
+        return found[0]
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal; returns the exit code."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running_bridge(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[BridgeProcess]:
+    """Start a bridge in `folder` with these settings; kills it at the end if it still runs."""
+    # JSON is YAML.
+    (folder / "tickbridge.yaml").write_text(json.dumps(settings))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bridge", "run", cwd=folder, stderr=asyncio.subprocess.PIPE
+    )
+    bridge = BridgeProcess(process)
+    reading = asyncio.create_task(bridge.read_log())
+    try:
+        yield bridge
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
