@@ -1,0 +1,54 @@
+"""Latencies fine enough to show: of the last seconds, and of all the time."""
+
+from collections import deque
+from typing import NamedTuple
+
+from bridge.telemetry import Histogram
+
+# From 10 us to 100 s in steps of 5 %: a quantile read from it is at most so much too high.
+FINE_BOUNDS_S = tuple(1e-5 * 1.05**step for step in range(331))
+RECENT_S = 5.0
+
+
+class Quantiles(NamedTuple):
+    """Median and 99th percentile in seconds; None before the first observation."""
+
+    p50_s: float | None
+    p99_s: float | None
+
+
+class FineHistogram(Histogram):
+    """A sink's own histogram, with a finer one behind it: `/metrics` stays as it is."""
+
+    __slots__ = ("fine",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = Histogram(FINE_BOUNDS_S)
+
+    def observe(self, value: float, count: int = 1) -> None:
+        super().observe(value, count)
+        self.fine.observe(value, count)
+
+
+class Recent:
+    """The quantiles of what a histogram has counted in the last RECENT_S; times are monotonic."""
+
+    def __init__(self, histogram: Histogram, now_s: float) -> None:
+        self._histogram = histogram
+        self._earlier = deque([(now_s, histogram.counts.copy())])
+
+    def sample(self, now_s: float) -> Quantiles:
+        """Called at each refresh; keeps a copy of the counts for each of the last RECENT_S."""
+        self._earlier.append((now_s, self._histogram.counts.copy()))
+        while self._earlier[1][0] <= now_s - RECENT_S:
+            self._earlier.popleft()
+        since = Histogram(self._histogram.bounds)
+        begin = self._earlier[0][1]
+        since.counts = [n - b for n, b in zip(self._histogram.counts, begin, strict=True)]
+        return quantiles(since)
+
+
+def quantiles(histogram: Histogram) -> Quantiles:
+    """Median and 99th percentile of everything a histogram has counted."""
+    return Quantiles(histogram.quantile(0.5), histogram.quantile(0.99))
