@@ -10,6 +10,7 @@ lane a topic, and `assign` sorts them out later. It does so again when the numbe
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from heapq import merge
 from itertools import islice
 
 from bridge.core.record import Record, Route
@@ -70,9 +71,11 @@ class Outbox:
     def assign(self, partition_of: PartitionOf) -> None:
         """Sort what waits into the partitions as they are now. Nothing may be in flight.
 
-        A symbol's records lie in one lane before and after, so their order is kept.
+        A symbol's records lie in one lane before and after, so their order is kept. Lanes that
+        become one are merged by arrival: the oldest stay in front, to be dropped first.
         """
-        waiting = [record for lane in self._lanes.values() for record in lane.records]
+        lanes = (lane.records for lane in self._lanes.values())
+        waiting = list(merge(*lanes, key=lambda record: record.received))
         self._partition_of = partition_of
         self._lanes.clear()
         self._lane_of.clear()

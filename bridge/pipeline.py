@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from bridge.core.decode import Decoder, invalid_event
-from bridge.core.events import Event
+from bridge.core.events import Event, Invalid
 from bridge.core.record import Router
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
@@ -48,6 +48,8 @@ class Pipeline:
                 self._publish(decoded)
             elif isinstance(decoded, list):
                 for event in decoded:
+                    if isinstance(event, Invalid):
+                        self.counts.invalid[event.reason] += 1
                     self._publish(event)
             else:
                 control(decoded)

@@ -152,6 +152,7 @@ class Gap(Event, frozen=True, gc=False, tag="gap"):
 class Invalid(Event, frozen=True, gc=False, tag="invalid"):
     reason: str
     payload: str
+    detail: str
 
 
 AnyEvent = (

@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.core import wire
 from bridge.core.events import Event, Invalid
-from bridge.core.normalize import PAYLOADS, Normalize
+from bridge.core.normalize import LIVE, PAYLOADS, Normalize
 from bridge.core.streams import Stream
 from bridge.errors import InvalidFrame, InvalidReason
 
@@ -78,8 +78,8 @@ def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str
     """The event that tells consumers of a frame nobody could read."""
     # Cut last: the character that stands for a byte nobody can read has three bytes.
     text = payload[:MAX_PAYLOAD_BYTES].decode(errors="replace").encode()[:MAX_PAYLOAD_BYTES]
-    reason = f"{error.reason}: {error.detail}"
-    return Invalid(venue, "", None, received, "websocket", reason, text.decode(errors="ignore"))
+    head = (venue, "", None, received, LIVE)
+    return Invalid(*head, error.reason, text.decode(errors="ignore"), error.detail)
 
 
 def _reader(stream: Stream) -> Reader:

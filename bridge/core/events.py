@@ -209,8 +209,9 @@ class Gap(Event, frozen=True, gc=False, tag="gap"):
 class Invalid(Event, frozen=True, gc=False, tag="invalid"):
     """A frame, or a part of one, that could not be understood."""
 
-    reason: Annotated[str, _says("What is wrong with it: a word, a colon, and the details.")]
+    reason: Annotated[str, _says("What is wrong with it, in a word.")]
     payload: Annotated[str, _says("As text, its first 64 KiB.")]
+    detail: Annotated[str, _says("What is wrong with it, for people.")]
 
 
 AnyEvent = (

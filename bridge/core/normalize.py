@@ -22,7 +22,7 @@ _FIRST_MICROSECOND_TIME = 10**14
 # One number after another, a space behind each. Possessive: nothing is ever tried twice.
 _UNSIGNED = re.compile(r"(?:[0-9]++(?:\.[0-9]++)? )*+").fullmatch
 _SIGNED = re.compile(r"(?:-?[0-9]++(?:\.[0-9]++)? )*+").fullmatch
-_LIVE: Source = "websocket"
+LIVE: Source = "websocket"
 
 
 def microseconds(time: int) -> int:
@@ -46,19 +46,19 @@ def _side(data: wire.Trade | wire.AggTrade | wire.BlockTrade) -> Side:
 
 def _trade(data: wire.Trade, stream: Stream, received: int) -> Event:
     check_numbers(data.p, data.q)
-    head = (stream.venue, data.s, microseconds(data.T), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.T), received, LIVE)
     return events.Trade(*head, data.t, data.p, data.q, _side(data))
 
 
 def _agg_trade(data: wire.AggTrade, stream: Stream, received: int) -> Event:
     check_numbers(data.p, data.q)
-    head = (stream.venue, data.s, microseconds(data.T), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.T), received, LIVE)
     return events.AggTrade(*head, data.a, data.f, data.l, data.p, data.q, _side(data))
 
 
 def _quote(data: wire.BookTicker, stream: Stream, received: int) -> Event:
     check_numbers(data.b, data.B, data.a, data.A)
-    head = (stream.venue, data.s, None, received, _LIVE)
+    head = (stream.venue, data.s, None, received, LIVE)
     return events.Quote(*head, data.u, data.b, data.B, data.a, data.A)
 
 
@@ -87,7 +87,7 @@ def _window_fields(data: wire.WindowTicker, stream: Stream, received: int) -> di
         "symbol": data.s,
         "timestamp": microseconds(data.E),
         "received": received,
-        "source": _LIVE,
+        "source": LIVE,
         "price": data.c,
         "volume": data.v,
         "open": data.o,
@@ -105,7 +105,7 @@ def _window_fields(data: wire.WindowTicker, stream: Stream, received: int) -> di
 
 def _mini_ticker(data: wire.MiniTicker, stream: Stream, received: int) -> Event:
     check_numbers(data.c, data.o, data.h, data.l, data.v, data.q)
-    head = (stream.venue, data.s, microseconds(data.E), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.E), received, LIVE)
     return events.MiniTicker(*head, data.c, data.o, data.h, data.l, data.v, data.q)
 
 
@@ -117,7 +117,7 @@ def _candle(data: wire.Kline, stream: Stream, received: int) -> Event:
         symbol=data.s,
         timestamp=microseconds(data.E),
         received=received,
-        source=_LIVE,
+        source=LIVE,
         interval=stream.detail,
         open_time=microseconds(k.t),
         close_time=microseconds(k.T),
@@ -136,32 +136,32 @@ def _candle(data: wire.Kline, stream: Stream, received: int) -> Event:
 
 def _average_price(data: wire.AvgPrice, stream: Stream, received: int) -> Event:
     check_numbers(data.w)
-    head = (stream.venue, data.s, microseconds(data.E), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.E), received, LIVE)
     return events.AveragePrice(*head, data.i, data.w)
 
 
 def _book_delta(data: wire.Depth, stream: Stream, received: int) -> Event:
     check_numbers(*chain.from_iterable(data.b), *chain.from_iterable(data.a))
-    head = (stream.venue, data.s, microseconds(data.E), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.E), received, LIVE)
     return events.BookDelta(*head, data.U, data.u, data.b, data.a)
 
 
 def _book(data: wire.PartialDepth, stream: Stream, received: int) -> Event:
     check_numbers(*chain.from_iterable(data.bids), *chain.from_iterable(data.asks))
-    head = (stream.venue, stream.symbol or "", None, received, _LIVE)
+    head = (stream.venue, stream.symbol or "", None, received, LIVE)
     return events.Book(*head, data.lastUpdateId, data.bids, data.asks)
 
 
 def _reference_price(data: wire.ReferencePrice, stream: Stream, received: int) -> Event:
     if data.r is not None:
         check_numbers(data.r)
-    head = (stream.venue, data.s, microseconds(data.t), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.t), received, LIVE)
     return events.ReferencePrice(*head, data.r)
 
 
 def _block_trade(data: wire.BlockTrade, stream: Stream, received: int) -> Event:
     check_numbers(data.p, data.q)
-    head = (stream.venue, data.s, microseconds(data.T), received, _LIVE)
+    head = (stream.venue, data.s, microseconds(data.T), received, LIVE)
     return events.BlockTrade(*head, data.t, data.p, data.q, _side(data))
 
 

@@ -109,7 +109,7 @@ def streams_path(streams: Sequence[Stream], *, microseconds: bool = True) -> str
 
     Streams in the URL cost none of the five messages a second a client may send.
     """
-    names = "/".join(quote(stream.name, safe="@!+:") for stream in streams)
+    names = "/".join(quote(stream.name, safe="@!:") for stream in streams)
     return f"/stream?streams={names}" + ("&timeUnit=MICROSECOND" if microseconds else "")
 
 
