@@ -4,29 +4,79 @@
                         ├─▶ Source ─▶ Player ──┤
     a seed ───▶ Market ─┘                      └─▶ History ──▶ Rest          (REST, same port)
 
+A plan of faults stands between: `Conduct` at each subscriber, `PartialHistory` before Rest. It says
+what goes wrong (`faults`, `FaultPlan`), and `SimulatedExchange.happened` what did.
+
 The left half is pure: it can be stepped at any speed and gives the same every time.
 """
 
 from bridge.simulator.capture import Capture, CaptureWriter, Frame, read_capture
 from bridge.simulator.errors import CaptureError, SimulatorError
 from bridge.simulator.exchange import SimulatedExchange
+from bridge.simulator.fault_plan import FaultPlan
+from bridge.simulator.faults import (
+    AnnounceShutdown,
+    CloseWith,
+    Cut,
+    Fault,
+    Malformation,
+    Malformed,
+    Reorder,
+    Repeat,
+    Skip,
+    StallLeg,
+    StallStream,
+)
+from bridge.simulator.history import History, PlayedTrade
+from bridge.simulator.http_faults import (
+    DropAtOpen,
+    RefuseHandshake,
+    RefuseRequest,
+    RestBehind,
+    RestLacks,
+    SlowAnswer,
+    SlowHandshake,
+)
+from bridge.simulator.incidents import Incident
 from bridge.simulator.launch import SimulatorSettings, simulated_exchange
 from bridge.simulator.market import Market
 from bridge.simulator.replay import Replay
 from bridge.simulator.source import Message, Source
 
 __all__ = [
+    "AnnounceShutdown",
     "Capture",
     "CaptureError",
     "CaptureWriter",
+    "CloseWith",
+    "Cut",
+    "DropAtOpen",
+    "Fault",
+    "FaultPlan",
     "Frame",
+    "History",
+    "Incident",
+    "Malformation",
+    "Malformed",
     "Market",
     "Message",
+    "PlayedTrade",
+    "RefuseHandshake",
+    "RefuseRequest",
+    "Reorder",
+    "Repeat",
     "Replay",
+    "RestBehind",
+    "RestLacks",
     "SimulatedExchange",
     "SimulatorError",
     "SimulatorSettings",
+    "Skip",
+    "SlowAnswer",
+    "SlowHandshake",
     "Source",
+    "StallLeg",
+    "StallStream",
     "read_capture",
     "simulated_exchange",
 ]

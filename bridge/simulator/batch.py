@@ -36,6 +36,16 @@ class Batch:
             self._texts[form] = _texts(self._messages, form)
         return self._chosen(self._texts[form], streams)
 
+    def named_texts(self, streams: Collection[str], form: Form) -> list[tuple[str, bytes]]:
+        """The same, each with its stream."""
+        if form not in self._texts:
+            self._texts[form] = _texts(self._messages, form)
+        return [
+            (stream, text)
+            for (stream, _), text in zip(self._messages, self._texts[form], strict=True)
+            if stream in streams
+        ]
+
     def frames(self, streams: Collection[str], form: Form) -> bytes:
         """The same as WebSocket frames, joined."""
         if form not in self._frames:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from bridge.simulator.candles import Bar, Tape
 from bridge.simulator.instrument import Fill
 from bridge.simulator.listing import decimal
+from bridge.simulator.source import Message
 
 Levels = Iterable[tuple[int, int]]
 
@@ -110,6 +111,11 @@ def average_price(symbol: str, at_ms: int, price: int, last_trade_ms: int) -> by
 
 def reference_price(symbol: str, at_ms: int, price: int) -> bytes:
     return (f'{{"e":"referencePrice","s":"{symbol}","r":"{decimal(price)}","t":{at_ms}}}').encode()
+
+
+def server_shutdown(at_ms: int) -> Message:
+    """With the name that the combined form gives it: it is of no stream."""
+    return "!serverShutdown", f'{{"e":"serverShutdown","E":{at_ms}}}'.encode()
 
 
 def _change(bar: Bar) -> str:

@@ -16,6 +16,7 @@ class Player:
     Flat out it goes as fast as the slowest subscriber reads, and waits while there is none, so
     that nothing is lost. At a finite speed it waits for nobody. `finished` is set when everything
     has been played once and, flat out or at the very end, written to the sockets.
+    `played_s`: seconds of the market since play began.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Player:
         if speed is not None and speed <= 0:
             raise SimulatorError(f"{speed:g} is no speed; give one above 0, or inf for flat out")
         self.finished = asyncio.Event()
+        self.played_s = 0.0
         self._source = source
         self._history = history
         self._audience = audience
@@ -61,5 +63,8 @@ class Player:
 
     def _play_batch(self, until_us: int | None) -> None:
         messages = self._source.take(until_us, BATCH_MESSAGES)
+        reached_us = self._source.due_us() if until_us is None else until_us
+        if reached_us is not None:
+            self.played_s = reached_us / 1e6
         self._history.record(messages)
         self._audience.deliver(messages)

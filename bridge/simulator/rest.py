@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from bridge.simulator.history import History
+from bridge.simulator.history import Row
 from bridge.simulator.listing import assets_of
 from bridge.simulator.query import Query, Refusal, integer, parse_query, positive, symbol_list
 from bridge.simulator.source import Source
@@ -64,10 +64,22 @@ class WeightBudget:
         return _MINUTE_S - int(self._clock()) % _MINUTE_S
 
 
+class Trades(Protocol):
+    """The trades that REST knows: the history, or what a plan leaves of it."""
+
+    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]: ...
+
+    def aggregate_trades(
+        self, symbol: str, from_id: int | None, times_ms: tuple[int | None, int | None], limit: int
+    ) -> list[Row]: ...
+
+    def price(self, symbol: str) -> str | None: ...
+
+
 class Rest:
     """Answers `/api/v3/...` from the market and its history."""
 
-    def __init__(self, source: Source, history: History, budget: WeightBudget) -> None:
+    def __init__(self, source: Source, history: Trades, budget: WeightBudget) -> None:
         self._source = source
         self._history = history
         self._budget = budget

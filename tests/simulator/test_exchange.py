@@ -1,60 +1,18 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import aiohttp
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from bridge.simulator import Capture, Message, Replay, SimulatedExchange, SimulatorError, Source
+from bridge.simulator import Capture, Message, Replay, SimulatedExchange, SimulatorError
 from bridge.simulator.subscriber import BUFFER_BYTES
+from tests.simulator.clients import asked, closed, get, listening, opened, received
 from tests.simulator.support import BEGIN_MS, capture_of, market, trade_message, trades
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@asynccontextmanager
-async def opened(
-    source: Source | Sequence[Message], *, speed: float | None = None, **settings: Any
-) -> AsyncIterator[SimulatedExchange]:
-    if isinstance(source, Sequence):
-        source = Replay([capture_of(source)])
-    async with SimulatedExchange(source, speed=speed, **settings) as exchange:
-        yield exchange
-
-
-@asynccontextmanager
-async def listening(exchange: SimulatedExchange, target: str) -> AsyncIterator[ClientConnection]:
-    url = exchange.websocket_url + target
-    async with connect(url, compression=None, max_queue=None) as client:
-        yield client
-
-
-async def received(client: ClientConnection, count: int) -> list[str]:
-    return [cast("str", await client.recv()) for _ in range(count)]
-
-
-async def asked(client: ClientConnection, method: str, *params: str) -> Any:
-    await client.send(json.dumps({"method": method, "params": params, "id": 1}))
-    return json.loads(await client.recv())
-
-
-async def closed(client: ClientConnection) -> tuple[int, str]:
-    """How the exchange closed the connection; what it sent before is passed over."""
-    with suppress(ConnectionClosed):
-        while True:
-            await client.recv()
-    assert client.close_code is not None
-    return client.close_code, client.close_reason or ""
-
-
-async def get(exchange: SimulatedExchange, path: str) -> tuple[int, Any]:
-    async with aiohttp.request("GET", exchange.rest_url + path) as answer:
-        return answer.status, await answer.json()
 
 
 async def test_a_combined_stream_is_wrapped_and_a_raw_one_is_bare() -> None:
