@@ -17,7 +17,17 @@ from bridge.errors import FeedRefused, TickbridgeError
 ROOT = Path(__file__).parent.parent
 # What makes a command slow to start.
 HEAVY = {"aiohttp", "aiokafka", "msgspec", "pydantic", "redis", "structlog", "websockets"}
-OF_THE_CONTRACT = {"run", "demo", "price", "tail", "simulate", "record", "config", "schemas"}
+OF_THE_CONTRACT = {
+    "run",
+    "demo",
+    "price",
+    "tail",
+    "simulate",
+    "audit",
+    "record",
+    "config",
+    "schemas",
+}
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
