@@ -71,8 +71,8 @@ class BridgeCollector(Collector):
             for kind in self._status.message_types:
                 published[sink.name, kind] = sink.counts.published[kind]
                 pending[sink.name, kind] = waiting[kind]
-            for (kind, cause), count in sink.counts.dropped.items():
-                dropped[sink.name, kind, cause] = count
+                for cause in sink.drop_causes:
+                    dropped[sink.name, kind, cause] = sink.counts.dropped[kind, cause]
         yield _counter("published", "Events a sink has taken.", published, "sink", "message_type")
         yield _counter("dropped", "Events given up.", dropped, "sink", "message_type", "cause")
         yield _gauge("pending", "Events that wait for a sink.", pending, "sink", "message_type")
@@ -86,7 +86,7 @@ class BridgeCollector(Collector):
             "sink",
         )
         failures: Series = {
-            (s.name, kind): n for s in sinks for kind, n in s.counts.failures.items()
+            (s.name, kind): s.counts.failures[kind] for s in sinks for kind in s.failure_kinds
         }
         yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "kind")
         latency = HistogramMetricFamily(

@@ -13,6 +13,9 @@ class Sink(Protocol):
 
     name: str
     counts: SinkCounts
+    # Labels of its metrics, known from the start: a series that is not there adds up to nothing.
+    drop_causes: tuple[str, ...]
+    failure_kinds: tuple[str, ...]
 
     @property
     def ready(self) -> bool:

@@ -34,6 +34,8 @@ class KafkaSink:
     """An outbox, and the task that empties it into one producer after another."""
 
     name = "kafka"
+    drop_causes: tuple[str, ...] = ("outbox_full", "too_large")
+    failure_kinds: tuple[str, ...] = ("unavailable",)
 
     def __init__(self, options: settings.Kafka, topics: list[str]) -> None:
         self.counts = SinkCounts()

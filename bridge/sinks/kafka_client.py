@@ -4,7 +4,6 @@ Every await here has an end: with its brokers gone aiokafka's `stop()` alone han
 """
 
 import asyncio
-import contextlib
 import ssl
 from typing import Any
 
@@ -88,22 +87,21 @@ async def ensure_topics(
 async def discard(producer: AIOKafkaProducer) -> None:
     """Throw a producer away, whatever state it is in.
 
-    What it still holds must not land after the next one has begun. `stop` alone would flush that,
-    wait for batches nobody will answer, and leave the sender at work, for ever seen: so the sender
-    goes first, then the connections under its requests, then the batches.
+    What it still holds must not land after the next one has begun. Its `stop` would flush that,
+    wait for batches nobody will answer, and leave the sender at work when given up: so the sender
+    goes first, with the connections under its requests. Both swallow cancellations: hence `wait`.
     """
-    sender: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001
-    if sender is not None:
+    producer._closed = True  # noqa: SLF001 - else it warns that nobody called `stop`
+    ending: list[asyncio.Future[None]] = [asyncio.ensure_future(producer.client.close())]
+    if (sender := producer._sender.sender_task) is not None:  # noqa: SLF001
         sender.cancel()
-    with contextlib.suppress(*FAILURES):
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await producer.client.close()
-            if sender is not None:
-                await asyncio.wait((sender,))
-    producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())  # noqa: SLF001
-    with contextlib.suppress(*FAILURES):
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await producer.stop()
+        ending.append(sender)
+    ended, hung = await asyncio.wait(ending, timeout=STOP_TIMEOUT_S)
+    for task in hung:
+        task.cancel()
+    for task in ended:
+        if not task.cancelled() and (error := task.exception()):
+            log.debug("kafka_producer_ended", error=str(error))
 
 
 def failure(error: Exception) -> SinkRefused | SinkUnavailable:

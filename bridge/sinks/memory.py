@@ -11,6 +11,8 @@ class MemorySink:
     """Publishes into a list."""
 
     name = "memory"
+    drop_causes: tuple[str, ...] = ()
+    failure_kinds: tuple[str, ...] = ()
     ready = True
 
     def __init__(self) -> None:

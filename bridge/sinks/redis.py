@@ -45,6 +45,8 @@ class RedisSink:
     """Messages wait in a bounded queue, latest values in one place a value."""
 
     name = "redis"
+    drop_causes: tuple[str, ...] = ("queue_full",)
+    failure_kinds: tuple[str, ...] = ("unavailable", "values")
 
     def __init__(self, options: settings.Redis, venue: str) -> None:
         self.counts = SinkCounts()

@@ -1,0 +1,88 @@
+"""What the client libraries raise becomes our errors, without a secret in them."""
+
+import socket
+import ssl
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidProxy, InvalidProxyStatus, InvalidStatus, InvalidURI
+from websockets.http11 import Response
+from yarl import URL
+
+from bridge.binance.failures import from_exception, from_status
+from bridge.errors import FeedRefused, FeedUnavailable
+
+WHERE = "wss://stream.example:9443"
+INFO = aiohttp.RequestInfo(URL("http://x"), "GET", cast("Any", {}), URL("http://x"))
+
+
+def answer(status: int, **headers: str) -> Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, "Words", Headers(named))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 451])
+def test_a_status_of_wrong_settings_has_a_remedy(status: int) -> None:
+    error = from_status(status, None, WHERE)
+    assert isinstance(error, FeedRefused)
+    assert WHERE in str(error)
+    assert "binance." in error.remedy
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 302, 408])
+def test_any_other_status_is_tried_again(status: int) -> None:
+    error = from_status(status, None, WHERE)
+    assert isinstance(error, FeedUnavailable)
+    assert (error.cause, error.retry_after_s) == ("connect", None)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "quiet_s"),
+    [("5", 5.0), ("0", 0.0), (None, 60.0), ("soon", 60.0), ("-3", 60.0), ("²", 60.0), ("", 60.0)],
+)
+def test_the_quiet_asked_for_is_a_number_of_seconds_or_a_minute(
+    retry_after: str | None, quiet_s: float
+) -> None:
+    error = from_status(429, retry_after, WHERE)
+    assert isinstance(error, FeedUnavailable)
+    assert (error.cause, error.retry_after_s) == ("quiet", quiet_s)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (InvalidStatus(answer(503)), FeedUnavailable),
+        (InvalidStatus(answer(404)), FeedRefused),
+        (InvalidProxyStatus(answer(502)), FeedUnavailable),
+        (InvalidProxyStatus(answer(407)), FeedRefused),
+        (aiohttp.ClientHttpProxyError(INFO, (), status=407), FeedRefused),
+        (aiohttp.ClientHttpProxyError(INFO, (), status=503), FeedUnavailable),
+        (InvalidURI("ws://", "no host"), FeedRefused),
+        (aiohttp.InvalidURL("http://"), FeedRefused),
+        (ssl.SSLCertVerificationError(1, "expired"), FeedRefused),
+        (ssl.SSLError(1, "wrong version number"), FeedUnavailable),
+        (ConnectionRefusedError(111, "refused"), FeedUnavailable),
+        (socket.gaierror(-2, "Name or service not known"), FeedUnavailable),
+        (TimeoutError(), FeedUnavailable),
+        (EOFError(), FeedUnavailable),
+        (aiohttp.ServerDisconnectedError(), FeedUnavailable),
+    ],
+    ids=lambda value: f"{type(value).__name__} {value}" if isinstance(value, Exception) else "",
+)
+def test_a_librarys_error_becomes_ours(error: Exception, kind: type[Exception]) -> None:
+    assert type(from_exception(error, WHERE)) is kind
+
+
+def test_a_bug_stays_a_bug() -> None:
+    error = KeyError("x")
+    assert from_exception(error, WHERE) is error
+
+
+def test_a_proxys_password_is_in_no_error() -> None:
+    error = InvalidProxy("http://user:hush@proxy:1/path", "path is meaningless")
+    text = str(from_exception(error, WHERE))
+    assert "hush" not in text
+    assert "path is meaningless" in text
+    assert "binance.proxy" in text

@@ -1,0 +1,121 @@
+"""Which streams a feed has, and how they are spread, against a REST interface that misbehaves."""
+
+import pytest
+
+from bridge.binance.feed import Feed, find_streams
+from bridge.core.record import Router
+from bridge.core.streams import SPOT, parse_stream
+from bridge.core.subscription import Subscription
+from bridge.errors import FeedRefused, SettingsError
+from bridge.pipeline import Pipeline
+from tests.binance.fakes import (
+    NAME,
+    Answer,
+    FakeExchange,
+    FakeRest,
+    bridge,
+    options_for,
+    send,
+    trade,
+)
+from tests.journal import Journal
+
+pytestmark = pytest.mark.timeout(20)
+
+LISTED = {"BTCUSDT": "TRADING", "ETHUSDT": "TRADING", "ETHBTC": "TRADING", "OLDUSDT": "BREAK"}
+
+
+async def found(rest: FakeRest, *symbols: str) -> Subscription:
+    options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=list(symbols))
+    url = rest.url or "http://127.0.0.1:9"
+    return await find_streams(options.binance.model_copy(update={"rest_url": url}))
+
+
+def symbols_of(subscription: Subscription) -> list[str | None]:
+    return [stream.symbol for stream in subscription.streams]
+
+
+async def test_named_symbols_go_on_unchecked_where_rest_is_unreachable(journal: Journal) -> None:
+    subscription = await found(FakeRest(), "BTCUSDT", "NOSUCH")
+    assert symbols_of(subscription) == ["BTCUSDT", "NOSUCH"]
+    assert subscription.refused == []
+    (entry,) = journal.named("symbols_unchecked")
+    assert "127.0.0.1:9" in entry["error"]
+
+
+@pytest.mark.parametrize("answer", [Answer(503), b"<html>no", b"\xff", b"{}"], ids=repr)
+async def test_named_symbols_go_on_unchecked_where_rest_answers_nonsense(
+    answer: Answer | bytes, journal: Journal
+) -> None:
+    async with FakeRest(answer).serving() as rest:
+        assert symbols_of(await found(rest, "BTCUSDT")) == ["BTCUSDT"]
+    assert journal.named("symbols_unchecked")
+
+
+async def test_patterns_wait_for_the_answer(journal: Journal) -> None:
+    async with FakeRest(Answer(503), b"nonsense", LISTED).serving() as rest:
+        subscription = await found(rest, "*USDT")
+        assert symbols_of(subscription) == ["BTCUSDT", "ETHUSDT"]
+        assert len(rest.asked_at) == 3
+        assert min(rest.asked_at[1] - rest.asked_at[0], rest.asked_at[2] - rest.asked_at[1]) > 0
+    assert len(journal.named("symbols_unknown")) == 2
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "*USDT"])
+@pytest.mark.parametrize(("status", "quiet_s"), [(429, 33), (418, 444)])
+async def test_rest_asking_for_quiet_gets_it_before_anything_else_is_asked(
+    symbol: str, status: int, quiet_s: int, journal: Journal
+) -> None:
+    quiet = Answer(status, {"Retry-After": str(quiet_s)})
+    async with FakeRest(quiet, LISTED).serving() as rest:
+        await found(rest, symbol)
+        first, second = rest.asked_at
+        assert second - first >= quiet_s
+    assert len(journal.named("symbols_unknown")) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 451])
+async def test_rest_refusing_us_ends_the_start_with_a_remedy(status: int) -> None:
+    async with FakeRest(Answer(status)).serving() as rest:
+        with pytest.raises(FeedRefused, match=str(status)) as caught:
+            await found(rest, "BTCUSDT")
+    assert "binance.rest_url" in caught.value.remedy
+
+
+async def test_an_invalid_symbol_is_named_with_the_nearest_listed_one(journal: Journal) -> None:
+    async with FakeRest(LISTED).serving() as rest:
+        subscription = await found(rest, "BTCUSD", "ETHUSDT")
+    assert symbols_of(subscription) == ["ETHUSDT"]
+    (sentence,) = subscription.refused
+    assert "'BTCUSD'" in sentence
+    assert "'BTCUSDT'" in sentence
+    assert journal.named("not_subscribed")[0]["error"] == sentence
+
+
+async def test_nothing_left_to_subscribe_to_is_an_error_of_the_settings(journal: Journal) -> None:
+    async with FakeRest(LISTED).serving() as rest:
+        with pytest.raises(SettingsError) as caught:
+            await found(rest, "NOSUCHUSDT", "DOGE*")
+    assert [problem.key for problem in caught.value.problems] == ["binance.symbols"] * 2
+    assert "NOSUCHUSDT" in str(caught.value)
+    assert "DOGE*" in str(caught.value)
+    assert len(journal.named("not_subscribed")) == 2
+
+
+@pytest.mark.parametrize("bound", [1, 200, 1024])
+def test_three_thousand_streams_are_spread_over_connections_within_their_bound(bound: int) -> None:
+    streams = [parse_stream(f"s{number}usdt@trade") for number in range(3000)]
+    options = options_for(FakeExchange(), websocket_url="ws://h", streams_per_connection=bound)
+    feed = Feed(options.binance, streams, Pipeline(SPOT, Router(streams, "{message_type}"), []))
+    assert max(len(leg.streams) for leg in feed.legs) <= bound
+    assert sorted(feed.silent()) == sorted(stream.name for stream in streams)
+
+
+async def test_a_feed_is_ready_once_something_has_come_over_every_leg(journal: Journal) -> None:
+    exchange = FakeExchange([send(trade(1))], [], [send(trade(2))])
+    async with exchange.serving(), bridge(exchange, NAME, "ethusdt@trade") as running:
+        at_first = running.feed.ready
+        await journal.until("leg_open")
+        await running.sink.until(1)
+        assert (at_first, running.feed.ready) == (False, True)
+        assert running.feed.silent() == ["ethusdt@trade"]

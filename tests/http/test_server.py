@@ -1,0 +1,212 @@
+"""Health and metrics, over a status made up for the test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.binance.feed import Feed
+from bridge.binance.leg import State
+from bridge.core.record import Router
+from bridge.core.streams import SPOT, parse_stream
+from bridge.embedded import free_port
+from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
+from bridge.http.server import serve
+from bridge.http.status import Status
+from bridge.pipeline import Pipeline
+from bridge.settings import load_settings
+from bridge.settings.model import Http
+from bridge.sinks.base import Sink
+from bridge.sinks.kafka import KafkaSink
+from bridge.sinks.redis import RedisSink
+from tests.binance.fakes import trade
+
+KINDS = ["trade", "gap", "invalid"]
+LOOPBACK = "127.0.0.1"
+NAMES = ("btcusdt@trade", "ethusdt@trade")
+
+
+class Running:
+    """A bridge at rest: sinks that never run, one leg that is not connected."""
+
+    def __init__(self) -> None:
+        settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
+        self.kafka = KafkaSink(settings.kafka, [])
+        self.redis = RedisSink(settings.redis, SPOT)
+        sinks: tuple[Sink, ...] = (self.kafka, self.redis)
+        self.status = Status(KINDS, sinks)
+        streams = [parse_stream(name) for name in NAMES]
+        self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), sinks)
+        self.status.counts = self.pipeline.counts
+        self.feed = Feed(settings.binance, streams, self.pipeline)
+
+    def flow(self) -> None:
+        """Everything as it should be."""
+        self.status.feed = self.feed
+        self.kafka._ready = self.redis._ready = True
+        (leg,) = self.feed.legs
+        leg.state = State.OPEN
+        leg.frames([trade(1).encode()], 1_790_000_000_000_000)
+
+
+@pytest.fixture
+def running() -> Running:
+    return Running()
+
+
+@pytest.fixture
+async def url(running: Running) -> AsyncIterator[str]:
+    async with serve(Http(port=0), running.status) as port:
+        yield f"http://{LOOPBACK}:{port}"
+
+
+async def ready(url: str) -> tuple[int, Any]:
+    async with aiohttp.request("GET", f"{url}/readyz") as answer:
+        return answer.status, await answer.json()
+
+
+async def metrics(url: str) -> dict[tuple[str, ...], float]:
+    """Each of our samples by its name and the values of its labels, in the order of their names."""
+    async with aiohttp.request("GET", f"{url}/metrics") as answer:
+        assert answer.content_type == "text/plain"
+        families = text_string_to_metric_families(await answer.text())
+    samples = [s for family in families for s in family.samples if s.name.startswith("tickbridge")]
+    found = {(s.name, *(s.labels[name] for name in sorted(s.labels))): s.value for s in samples}
+    assert len(found) == len(samples)
+    return found
+
+
+async def test_it_is_live_as_soon_as_it_answers(url: str) -> None:
+    async with aiohttp.request("GET", f"{url}/livez") as answer:
+        assert answer.status == 200
+
+
+async def test_it_is_ready_when_the_feed_flows_and_both_sinks_take_it(
+    url: str, running: Running
+) -> None:
+    running.flow()
+    status, body = await ready(url)
+    assert status == 200
+    assert body["ready"] is True
+    assert body["unready"] == []
+    assert body["silent_streams"] == ["ethusdt@trade"]
+
+
+async def test_at_the_start_every_reason_is_named(url: str) -> None:
+    status, body = await ready(url)
+    assert status == 503
+    assert body["ready"] is False
+    assert [reason.split(":")[0] for reason in body["unready"]] == ["kafka", "redis", "feed"]
+
+
+@pytest.mark.parametrize("sink", ["kafka", "redis"])
+async def test_a_sink_that_is_away_makes_it_unready(sink: str, url: str, running: Running) -> None:
+    running.flow()
+    getattr(running, sink)._ready = False
+    status, body = await ready(url)
+    assert status == 503
+    assert body["unready"] == [f"{sink}: not connected"]
+
+
+@pytest.mark.parametrize("state", [State.CONNECTING, State.REFUSED])
+async def test_a_leg_that_is_not_open_makes_it_unready(
+    state: State, url: str, running: Running
+) -> None:
+    running.flow()
+    running.feed.legs[0].state = state
+    status, body = await ready(url)
+    assert status == 503
+    assert body["unready"] == [f"leg-1: {state.value}, 1 of 2 streams silent"]
+
+
+async def test_an_open_leg_over_which_nothing_came_makes_it_unready(
+    url: str, running: Running
+) -> None:
+    running.flow()
+    running.feed.legs[0]._decoder.last_received.clear()
+    status, body = await ready(url)
+    assert status == 503
+    assert body["unready"] == ["leg-1: open, 2 of 2 streams silent"]
+
+
+async def test_a_bridge_that_drains_is_not_ready(url: str, running: Running) -> None:
+    running.flow()
+    running.status.draining = True
+    status, body = await ready(url)
+    assert status == 503
+    assert body["unready"][0].startswith("draining")
+
+
+async def test_what_could_not_be_subscribed_to_is_said_and_changes_nothing(
+    url: str, running: Running
+) -> None:
+    running.flow()
+    running.status.refused = ["the exchange lists no symbol 'X'"]
+    status, body = await ready(url)
+    assert status == 200
+    assert body["refused"] == ["the exchange lists no symbol 'X'"]
+
+
+async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> None:
+    found = await metrics(url)
+    expected = {
+        ("tickbridge_frames_total",),
+        *(("tickbridge_received_total", kind) for kind in KINDS),
+        *(("tickbridge_invalid_total", reason) for reason in INVALID_REASONS),
+        *(("tickbridge_reconnects_total", cause) for cause in RECONNECT_CAUSES),
+        *(("tickbridge_legs", state.value) for state in State),
+        ("tickbridge_streams_silent",),
+    }
+    for sink, causes in (("kafka", ("outbox_full", "too_large")), ("redis", ("queue_full",))):
+        expected |= {
+            ("tickbridge_sink_ready", sink),
+            ("tickbridge_sink_latency_seconds_count", sink),
+            ("tickbridge_sink_failures_total", "unavailable", sink),
+            *(("tickbridge_published_total", kind, sink) for kind in KINDS),
+            *(("tickbridge_pending", kind, sink) for kind in KINDS),
+            *(
+                ("tickbridge_dropped_total", cause, kind, sink)
+                for kind in KINDS
+                for cause in causes
+            ),
+        }
+    assert expected <= set(found)
+    assert set(found.values()) == {0}
+
+
+async def test_the_accounts_hold_in_the_metrics_of_each_sink_and_kind(
+    url: str, running: Running
+) -> None:
+    running.flow()
+    running.feed.legs[0].frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
+    running.redis.counts.latency.observe(0.003)
+    found = await metrics(url)
+    assert found["tickbridge_frames_total",] == 3
+    assert found["tickbridge_invalid_total", "malformed"] == 1
+    assert found["tickbridge_legs", "open"] == 1
+    assert found["tickbridge_streams_silent",] == 1
+    assert found["tickbridge_sink_latency_seconds_count", "redis"] == 1
+    assert found["tickbridge_sink_latency_seconds_bucket", "0.0025", "redis"] == 0
+    assert found["tickbridge_sink_latency_seconds_bucket", "0.005", "redis"] == 1
+    for sink in ("kafka", "redis"):
+        for kind, received in {"trade": 2, "invalid": 1, "gap": 0}.items():
+            assert found["tickbridge_received_total", kind] == received
+            assert found["tickbridge_pending", kind, sink] == received
+            assert found["tickbridge_published_total", kind, sink] == 0
+
+
+async def test_a_port_that_is_taken_is_an_error_of_the_settings_naming_it(
+    running: Running,
+) -> None:
+    port = free_port()
+    async with await asyncio.start_server(lambda _reader, _writer: None, LOOPBACK, port):
+        with pytest.raises(SettingsError) as caught:
+            async with serve(Http(port=port), running.status):
+                pass
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.value) == ("http.port", str(port))
+    assert LOOPBACK in problem.what
+    assert "set another" in problem.remedy

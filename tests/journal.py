@@ -1,0 +1,42 @@
+"""What the bridge logs, for tests to read and to wait for."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import structlog
+
+
+class Journal:
+    """A structlog processor that keeps every entry and prints none."""
+
+    def __init__(self) -> None:
+        self.entries: list[Mapping[str, Any]] = []
+        self._written = asyncio.Event()
+
+    def __call__(self, _logger: Any, _method: str, entry: MutableMapping[str, Any]) -> NoReturn:
+        self.entries.append(entry)
+        self._written.set()
+        raise structlog.DropEvent
+
+    def named(self, event: str) -> list[Mapping[str, Any]]:
+        return [entry for entry in self.entries if entry["event"] == event]
+
+    async def until(self, event: str, count: int = 1) -> list[Mapping[str, Any]]:
+        """Return the entries of this name as soon as there are so many."""
+        while len(self.named(event)) < count:
+            self._written.clear()
+            await self._written.wait()
+        return self.named(event)
+
+
+@contextmanager
+def journal_kept() -> Iterator[Journal]:
+    journal = Journal()
+    before = structlog.get_config()
+    structlog.configure(processors=[journal])
+    try:
+        yield journal
+    finally:
+        structlog.configure(**before)

@@ -1,0 +1,129 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bridge.core.decode import MAX_FRAME_BYTES, Decoder
+from bridge.core.events import Invalid
+from bridge.core.record import Router
+from bridge.core.streams import SPOT, parse_stream
+from bridge.core.wire import Reply, ServerShutdown
+from bridge.errors import InvalidFrame
+from bridge.pipeline import Pipeline
+from bridge.simulator import Capture
+from tests.binance.fakes import NAME, Recorder, trade
+
+NOW = 1_790_000_000_000_000
+STREAMS = [parse_stream(NAME), parse_stream("!miniTicker@arr")]
+
+
+class Bench:
+    """A pipeline into two sinks, and the frames about the connection."""
+
+    def __init__(self) -> None:
+        self.sinks = (Recorder(), Recorder())
+        self.pipeline = Pipeline(SPOT, Router(STREAMS, "{venue}.{message_type}"), self.sinks)
+        self.decoder = Decoder(STREAMS)
+        self.control: list[Reply | ServerShutdown] = []
+
+    def pump(self, *frames: str | bytes) -> None:
+        encoded = [frame.encode() if isinstance(frame, str) else frame for frame in frames]
+        self.pipeline.pump(self.decoder, encoded, NOW, self.control.append)
+
+    def check(self) -> None:
+        """Both sinks got all that was received, the same bytes and in the same order."""
+        one, other = self.sinks
+        assert [r.value for r in one.records] == [r.value for r in other.records]
+        kinds = Counter(record.route.message_type for record in one.records)
+        assert kinds == self.pipeline.counts.received == one.counts.published
+
+
+def test_every_sink_gets_the_same_records_in_order() -> None:
+    bench = Bench()
+    bench.pump(*(trade(number) for number in range(5)))
+    assert bench.sinks[0].ids() == list(range(5))
+    assert bench.pipeline.counts.frames == 5
+    bench.check()
+    assert all(a is b for a, b in zip(*(sink.records for sink in bench.sinks), strict=True))
+
+
+def test_a_chunk_of_frames_wakes_each_sink_once() -> None:
+    bench = Bench()
+    bench.pump(*(trade(number) for number in range(50)))
+    bench.pump(trade(50))
+    assert [sink.wakes for sink in bench.sinks] == [2, 2]
+
+
+def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> None:
+    good = '{"e":"24hrMiniTicker","E":1,"s":"%s","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"}'
+    bench = Bench()
+    members = f'{good % "AUSDT"},{{"e":"24hrMiniTicker"}},{good % "BUSDT"}'
+    bench.pump(f'{{"stream":"!miniTicker@arr","data":[{members}]}}')
+    assert bench.pipeline.counts.frames == 1
+    assert bench.pipeline.counts.received == {"mini_ticker": 2, "invalid": 1}
+    assert bench.pipeline.counts.invalid == {"mistyped": 1}
+    bench.check()
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        ("{", "malformed"),
+        (b"\xff\xfe", "malformed"),
+        (b"x" * (MAX_FRAME_BYTES + 1), "oversized"),
+        (trade(1, "ethusdt@trade"), "unknown_stream"),
+        (f'{{"stream":"{NAME}","data":{{}}}}', "mistyped"),
+    ],
+    ids="json utf8 oversized stream fields".split(),
+)
+def test_a_bad_frame_is_an_invalid_event_and_the_next_goes_on(
+    frame: str | bytes, reason: str
+) -> None:
+    bench = Bench()
+    bench.pump(trade(1), frame, trade(2))
+    assert bench.pipeline.counts.invalid == {reason: 1}
+    assert bench.pipeline.counts.received == {"trade": 2, "invalid": 1}
+    assert bench.sinks[0].ids() == [1, 2]
+    (event,) = [event for event in bench.sinks[0].events if isinstance(event, Invalid)]
+    assert event.reason == reason
+    bench.check()
+
+
+def test_what_is_not_even_text_is_counted_and_wakes_the_sinks() -> None:
+    bench = Bench()
+    bench.pipeline.invalid(InvalidFrame("binary", "2 bytes"), b"\x00\xff", NOW)
+    assert bench.pipeline.counts.frames == 1
+    assert bench.pipeline.counts.invalid == {"binary": 1}
+    assert [sink.wakes for sink in bench.sinks] == [1, 1]
+    bench.check()
+
+
+def test_frames_about_the_connection_are_no_events() -> None:
+    bench = Bench()
+    bench.pump(
+        '{"result":null,"id":1}',
+        '{"error":{"code":2,"msg":"no"},"id":null}',
+        '{"e":"serverShutdown","E":1}',
+        '{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}',
+    )
+    assert [type(message) for message in bench.control] == [Reply] * 2 + [ServerShutdown] * 2
+    assert bench.pipeline.counts.received == {}
+    assert bench.pipeline.counts.frames == 4
+
+
+def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:
+    capture = Capture.read(captures / "spot" / "btcusdt_20240808.gz")
+    streams = [parse_stream(name) for name in {frame.stream for frame in capture.frames}]
+    sink = Recorder()
+    pipeline = Pipeline(SPOT, Router(streams, "{venue}.{message_type}"), [sink])
+    frames = [
+        b'{"stream":"%s","data":%s}' % (frame.stream.encode(), frame.payload)
+        for frame in capture.frames
+    ]
+    decoder = Decoder(streams)
+    for start in range(0, len(frames), 500):
+        pipeline.pump(decoder, frames[start : start + 500], NOW, lambda _: None)
+    assert pipeline.counts.frames == len(frames)
+    assert sum(pipeline.counts.received.values()) == len(sink.records) == len(frames)
+    assert pipeline.counts.received["trade"] == 9757
+    assert pipeline.counts.invalid == {}
