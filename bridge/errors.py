@@ -81,7 +81,14 @@ class _Refused(TickbridgeError):
 
 
 class FeedRefused(_Refused):
-    """The exchange refuses what the settings ask for; trying again will not help."""
+    """The exchange refuses what the settings ask for; trying again will not help.
+
+    `status` is the HTTP status where that was the answer.
+    """
+
+    def __init__(self, what: str, remedy: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(what, remedy)
 
 
 class FeedUnavailable(TickbridgeError):

@@ -1,17 +1,20 @@
-"""The pump: frames in, records out to every sink, without a wait.
+"""The pump: frames in, each stream's events once and in order, records out to every sink.
 
-It runs inside the transport's own callback, a chunk of frames at a time (what one read of the
-socket held). Nothing is queued between the socket and the sinks' buffers, so there is nothing to
-fall behind: what a sink cannot keep is that sink's to drop.
+It never waits: it runs inside the transport's own callback, a chunk of frames at a time (what one
+read of the socket held). Nothing is queued between the socket and the sinks' buffers, so there is
+nothing to fall behind: what a sink cannot keep is that sink's to drop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
+from bridge.core.contiguous import Contiguous
 from bridge.core.decode import Decoder, invalid_event
-from bridge.core.events import Event, Invalid
+from bridge.core.events import Event, Gap, Invalid
 from bridge.core.record import Router
+from bridge.core.streams import Stream
+from bridge.core.tracks import Tracks
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
 from bridge.sinks.base import Sink
@@ -25,8 +28,10 @@ log = structlog.get_logger(__name__)
 class Pipeline:
     """What decodes, routes and hands on; one for all legs."""
 
-    def __init__(self, venue: str, router: Router, sinks: Sequence[Sink]) -> None:
+    def __init__(self, venue: str, router: Router, tracks: Tracks, sinks: Sequence[Sink]) -> None:
         self.counts = FeedCounts()
+        self.on_hole: Callable[[str, Contiguous], None] = lambda _symbol, _track: None
+        self._tracks = tracks
         self._venue = venue
         self._record = router.record
         self._sinks = tuple(sinks)
@@ -44,22 +49,54 @@ class Pipeline:
             except InvalidFrame as error:
                 self._invalid(error, frame, received)
                 continue
-            if isinstance(decoded, Event):
-                self._publish(decoded)
-            elif isinstance(decoded, list):
-                for event in decoded:
-                    if isinstance(event, Invalid):
-                        self.counts.invalid[event.reason] += 1
-                    self._publish(event)
+            if isinstance(decoded, tuple):
+                for event in decoded[1]:
+                    self._arrive(decoded[0], event)
             else:
                 control(decoded)
         self._wake()
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Hand on events that are in their place: fetched ones, and what waited for them."""
+        self._hand_on(events)
+        self._wake()
+
+    def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
+        """Streams may have missed events from here on: say so before their next one."""
+        for stream in streams:
+            for track in self._tracks.of(stream):
+                track.interrupt(cause)
 
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Take a frame that is not even text."""
         self.counts.frames += 1
         self._invalid(error, payload, received)
         self._wake()
+
+    def _arrive(self, stream: Stream, event: Event) -> None:
+        """Hand on what the event's track lets pass: usually the event, and nothing else."""
+        if isinstance(event, Invalid):
+            self.counts.invalid[event.reason] += 1
+            self._publish(event)
+            return
+        track = self._tracks.track(stream, event)
+        passed = track.accept(event)
+        if len(passed) == 1:
+            self._publish(passed[0])
+            return
+        self._hand_on(passed)
+        if isinstance(track, Contiguous) and track.held:
+            self.on_hole(event.symbol, track)
+
+    def _hand_on(self, events: Iterable[Event]) -> None:
+        """Publish more than the usual one event, counting what is unusual about them."""
+        for event in events:
+            if isinstance(event, Gap):
+                self.counts.gaps[event.state] += 1
+                log.warning("gap", **_said(event))
+            self._publish(event)
+            if event.source == "rest":
+                self.counts.repaired[str(event.__struct_config__.tag)] += 1
 
     def _invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Publish what nobody could read, and count it by reason."""
@@ -76,3 +113,14 @@ class Pipeline:
     def _wake(self) -> None:
         for sink in self._sinks:
             sink.wake()
+
+
+def _said(gap: Gap) -> dict[str, object]:
+    return {
+        "symbol": gap.symbol,
+        "kind": gap.kind,
+        "first_id": gap.first_id,
+        "last_id": gap.last_id,
+        "cause": gap.cause,
+        "state": gap.state,
+    }

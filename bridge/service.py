@@ -6,19 +6,23 @@ signal ends the waiting. Whatever is then left is counted, and the exit code say
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from bridge.binance.feed import Feed, find_streams
+from bridge.binance.gate import Gate
+from bridge.binance.rest import Rest
 from bridge.core.record import Router, topic_name
-from bridge.core.streams import SPOT, Stream, parse_stream, stream_of
+from bridge.core.streams import SPOT, parse_stream, stream_of
+from bridge.core.tracks import Tracks
 from bridge.errors import TickbridgeError, UndeliveredRecords
 from bridge.http.server import serve
 from bridge.http.status import Status
 from bridge.pipeline import Pipeline
+from bridge.repair import Repairer
 from bridge.settings import Settings
 from bridge.sinks.base import Sink
 from bridge.sinks.kafka import KafkaSink
@@ -72,16 +76,22 @@ class Service:
 
     async def _feed(self) -> None:
         """Find the streams and keep them coming."""
-        found = await find_streams(self._settings.binance)
-        self.status.refused = found.refused
-        pipeline = self._pipeline(found.streams)
-        self.status.counts = pipeline.counts
-        self.status.feed = Feed(self._settings.binance, found.streams, pipeline)
-        log.info("feed_starting", streams=len(found.streams), legs=len(self.status.feed.legs))
-        await self.status.feed.run()
-
-    def _pipeline(self, streams: Sequence[Stream]) -> Pipeline:
-        return Pipeline(SPOT, Router(streams, self._settings.kafka.topic), self.sinks)
+        options = self._settings.binance
+        gate = Gate()
+        async with Rest(options, gate, self._settings.repair.weight_share) as rest:
+            found = await find_streams(options, rest)
+            self.status.refused = found.refused
+            tracks = Tracks(found.streams)
+            router = Router(found.streams, self._settings.kafka.topic)
+            pipeline = Pipeline(SPOT, router, tracks, self.sinks)
+            repairer = Repairer(self._settings.repair, rest, pipeline.publish)
+            pipeline.on_hole = repairer.notice
+            feed = Feed(options, found.streams, pipeline, gate)
+            self.status.feed, self.status.counts, self.status.tracks = feed, pipeline.counts, tracks
+            log.info("feed_starting", streams=len(found.streams), legs=len(feed.legs))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(repairer.run(), name="repair")
+                group.create_task(feed.run(), name="legs")
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
         """Close the legs, empty the sinks, stop their tasks."""

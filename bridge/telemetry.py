@@ -54,9 +54,13 @@ class SinkCounts:
 
 @dataclass(slots=True)
 class FeedCounts:
-    """The exchange's side: events by message type, bad frames by reason, lost legs by cause."""
+    """The exchange's side: events by message type, bad frames by reason, lost legs by cause, gap
+    events by state.
+    """
 
     received: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+    gaps: Counter[str] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)
     reconnects: Counter[str] = field(default_factory=Counter)
     frames: int = 0

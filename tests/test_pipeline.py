@@ -7,6 +7,7 @@ from bridge.core.decode import MAX_FRAME_BYTES, Decoder
 from bridge.core.events import Invalid
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
+from bridge.core.tracks import Tracks
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
 from bridge.pipeline import Pipeline
@@ -22,7 +23,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.sinks = (Recorder(), Recorder())
-        self.pipeline = Pipeline(SPOT, Router(STREAMS, "{venue}.{message_type}"), self.sinks)
+        self.pipeline = Pipeline(
+            SPOT, Router(STREAMS, "{venue}.{message_type}"), Tracks(STREAMS), self.sinks
+        )
         self.decoder = Decoder(STREAMS)
         self.control: list[Reply | ServerShutdown] = []
 
@@ -115,7 +118,7 @@ def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:
     capture = Capture.read(captures / "spot" / "btcusdt_20240808.gz")
     streams = [parse_stream(name) for name in {frame.stream for frame in capture.frames}]
     sink = Recorder()
-    pipeline = Pipeline(SPOT, Router(streams, "{venue}.{message_type}"), [sink])
+    pipeline = Pipeline(SPOT, Router(streams, "{venue}.{message_type}"), Tracks(streams), [sink])
     frames = [
         b'{"stream":"%s","data":%s}' % (frame.stream.encode(), frame.payload)
         for frame in capture.frames

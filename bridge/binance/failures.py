@@ -45,7 +45,7 @@ def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused
         what = f"{where} asks for {wait_s:g} s of quiet (HTTP {status})"
         return FeedUnavailable(what, wait_s, cause="quiet")
     if status in _REMEDIES:
-        return FeedRefused(f"{where} answers HTTP {status}", _REMEDIES[status])
+        return FeedRefused(f"{where} answers HTTP {status}", _REMEDIES[status], status=status)
     return FeedUnavailable(f"{where} answers HTTP {status}")
 
 

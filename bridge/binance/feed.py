@@ -17,14 +17,14 @@ from bridge.retry import Backoff, forever
 log = structlog.get_logger(__name__)
 
 
-async def find_streams(options: settings.Binance) -> Subscription:
+async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
     """Work out the streams, asking the exchange which symbols it lists.
 
     Where it cannot be asked, named symbols are taken as they are; patterns need the answer, and
     wait for it. Raises SettingsError if nothing is left to subscribe to, FeedRefused if the
     exchange refuses us.
     """
-    listed = await _listed(options)
+    listed = await _listed(options, rest)
     found = subscribe(options.symbols, options.streams, options.extra_streams, listed)
     for sentence in found.refused:
         log.error("not_subscribed", error=sentence)
@@ -39,8 +39,9 @@ async def find_streams(options: settings.Binance) -> Subscription:
 class Feed:
     """All legs."""
 
-    def __init__(self, options: settings.Binance, streams: Sequence[Stream], pump: Pump) -> None:
-        gate = Gate()
+    def __init__(
+        self, options: settings.Binance, streams: Sequence[Stream], pump: Pump, gate: Gate
+    ) -> None:
         self.legs = [
             Leg(f"leg-{number}", part, options, pump, gate)
             for number, part in enumerate(connections(streams, options.streams_per_connection), 1)
@@ -64,21 +65,20 @@ class Feed:
                 group.create_task(leg.run(), name=leg.name)
 
 
-async def _listed(options: settings.Binance) -> dict[str, str] | None:
+async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | None:
     """The exchange's symbols; None where it cannot be asked and no pattern needs it."""
     wait_for_it = any(map(is_pattern, options.symbols))
     backoff = Backoff(options.reconnect_max_delay_s)
-    async with Rest(options) as rest:
-        async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
-            with attempt:
-                try:
-                    return await rest.symbols()
-                except FeedUnavailable as error:
-                    # Asked for quiet, the legs would have to wait as well.
-                    if wait_for_it or error.cause == "quiet":
-                        raise
-                    log.warning("symbols_unchecked", error=str(error))
-                    return None
+    async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+        with attempt:
+            try:
+                return await rest.symbols()
+            except FeedUnavailable as error:
+                # Asked for quiet, the legs would have to wait as well.
+                if wait_for_it or error.cause == "quiet":
+                    raise
+                log.warning("symbols_unchecked", error=str(error))
+                return None
     raise AssertionError("forever has no end")
 
 

@@ -25,6 +25,12 @@ class Gate:
         until_s = asyncio.get_running_loop().time() + seconds
         self._closed_until_s = max(self._closed_until_s, until_s)
 
+    async def quiet(self) -> None:
+        """Return when the caller may ask something: that takes no connection's place."""
+        now_s = asyncio.get_running_loop().time
+        while now_s() < self._closed_until_s:  # noqa: ASYNC110 - meanwhile it may be closed again
+            await asyncio.sleep(self._closed_until_s - now_s())
+
     async def wait(self) -> None:
         """Return when the caller may connect; somebody may close the gate while one waits."""
         now_s = asyncio.get_running_loop().time

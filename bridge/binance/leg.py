@@ -1,6 +1,7 @@
 """One leg over its whole life: a set of streams, and one connection after another that has them."""
 
 import asyncio
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
 
@@ -34,6 +35,8 @@ class Pump(Protocol):
     ) -> None: ...
 
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None: ...
+
+    def interrupted(self, streams: Iterable[Stream], cause: str) -> None: ...
 
 
 class Control(Protocol):
@@ -107,6 +110,7 @@ class Leg:
         finally:
             self.state = State.CONNECTING
             await connection.close()
+            self._pump.interrupted(self.streams, self._end_cause)
         if self._decoder.last_received != seen:
             self._backoff.worked()
         raise self._why(connection)

@@ -1,5 +1,11 @@
-"""The exchange's REST interface: so far, which symbols it lists."""
+"""The exchange's REST interface: which symbols it lists, and the trades that a stream has missed.
 
+Every request passes the gate, which is closed for everybody while the exchange asks for quiet, and
+takes its weight from our share of the budget, which the answers report.
+"""
+
+import asyncio
+import time
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -9,7 +15,21 @@ import msgspec
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
-from bridge.errors import FeedUnavailable
+from bridge.binance.gate import Gate
+from bridge.core.budget import WeightBudget
+from bridge.core.events import Event
+from bridge.core.rest_rows import read_rows
+from bridge.core.streams import SPOT
+from bridge.errors import FeedRefused, FeedUnavailable, InvalidFrame
+
+# The exchange's documents, "Rate limits" and the weight of each endpoint.
+WEIGHT_PER_MINUTE = 6000
+_EXCHANGE_INFO_WEIGHT = 20
+_TRADES_WEIGHT = 25
+_AGG_TRADES_WEIGHT = 4
+_PAGE_ROWS = "1000"
+_USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, InvalidFrame)
 
 
 class _Symbol(msgspec.Struct):
@@ -25,11 +45,17 @@ _decode_exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
 
 
 class Rest:
-    """One client session, used as an async context manager."""
+    """One client session, used as an async context manager.
 
-    def __init__(self, options: settings.Binance) -> None:
+    Methods raise FeedRefused or FeedUnavailable.
+    """
+
+    def __init__(self, options: settings.Binance, gate: Gate, weight_share: float = 1.0) -> None:
         proxy = options.proxy.get_secret_value()
+        self.budget = WeightBudget(WEIGHT_PER_MINUTE, weight_share)
         self._url = options.rest_url
+        self._gate = gate
+        self._has_history = True
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=options.connect_timeout_s),
             trust_env=proxy == "environment",
@@ -50,21 +76,66 @@ class Rest:
     async def symbols(self) -> dict[str, str]:
         """Each symbol the exchange lists, and its status (TRADING, HALT, BREAK, ...).
 
-        Asked for as a whole (weight 20): one unknown name in a shorter list is an error for all.
-        Raises FeedRefused or FeedUnavailable.
+        Asked for as a whole: one unknown name in a shorter list is an error for all.
         """
-        body = await self._get("/api/v3/exchangeInfo", showPermissionSets="false")
+        path = "/api/v3/exchangeInfo"
+        body = await self._get(path, _EXCHANGE_INFO_WEIGHT, showPermissionSets="false")
         try:
             return {s.symbol: s.status for s in _decode_exchange_info(body).symbols}
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise FeedUnavailable(f"{self._url} answers no exchangeInfo: {error}") from error
+        except _UNREADABLE as error:
+            raise self._unreadable(path, error) from error
 
-    async def _get(self, path: str, **parameters: str) -> bytes:
+    async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
+        """Trades or agg_trades from an id on, rising, at most a thousand.
+
+        A host without the history (the market-data-only one) has the latest thousand trades only:
+        those of them that are not below the id.
+        """
+        if kind == "agg_trade":
+            return await self._page(kind, symbol, "/api/v3/aggTrades", _AGG_TRADES_WEIGHT, from_id)
+        if self._has_history:
+            try:
+                path = "/api/v3/historicalTrades"
+                return await self._page(kind, symbol, path, _TRADES_WEIGHT, from_id)
+            except FeedRefused as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                self._has_history = False
+        latest = await self._page(kind, symbol, "/api/v3/trades", _TRADES_WEIGHT)
+        return [trade for trade in latest if trade.trade_id >= from_id]  # type: ignore[attr-defined]
+
+    async def _page(
+        self, kind: str, symbol: str, path: str, weight: int, from_id: int | None = None
+    ) -> list[Event]:
+        place = {} if from_id is None else {"fromId": str(from_id)}
+        body = await self._get(path, weight, symbol=symbol, limit=_PAGE_ROWS, **place)
+        try:
+            return read_rows(kind, body, SPOT, symbol, time.time_ns() // 1000)
+        except _UNREADABLE as error:
+            raise self._unreadable(path, error) from error
+
+    async def _get(self, path: str, weight: int, **parameters: str) -> bytes:
+        await self._turn(weight)
         try:
             async with self._session.get(self._url + path, params=parameters) as response:
+                self.budget.report(int(response.headers.get(_USED_WEIGHT, 0)), time.time())
                 if response.status != HTTPStatus.OK:
                     retry_after = response.headers.get("Retry-After")
                     raise from_status(response.status, retry_after, self._url)
                 return await response.read()
         except (aiohttp.ClientError, OSError) as error:
             raise from_exception(error, self._url) from error
+        except FeedUnavailable as error:
+            if error.cause == "quiet":
+                self._gate.close_for(error.retry_after_s or 0.0)
+            raise
+
+    async def _turn(self, weight: int) -> None:
+        """Wait for quiet to end and for the budget of a new minute; another may be quicker."""
+        await self._gate.quiet()
+        while (delay_s := self.budget.reserve(weight, time.time())) > 0:
+            await asyncio.sleep(delay_s)
+            await self._gate.quiet()
+
+    def _unreadable(self, path: str, error: Exception) -> FeedUnavailable:
+        return FeedUnavailable(f"{self._url}{path} cannot be read: {error}")

@@ -120,9 +120,13 @@ class _Feed:
 
     async def run(self) -> None:
         from bridge.binance.feed import Feed, find_streams
+        from bridge.binance.gate import Gate
+        from bridge.binance.rest import Rest
 
-        found = await find_streams(self._options)
-        self._feed = Feed(self._options, found.streams, self._recorder)
+        gate = Gate()
+        async with Rest(self._options, gate) as rest:
+            found = await find_streams(self._options, rest)
+        self._feed = Feed(self._options, found.streams, self._recorder, gate)
         await self._feed.run()
 
     def silent(self) -> list[str]:

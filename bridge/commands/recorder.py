@@ -1,9 +1,11 @@
 """Where frames go when they are recorded: into a file, as they came."""
 
 import asyncio
+from collections.abc import Iterable
 
 from bridge.binance.leg import Control
 from bridge.core.decode import Decoder
+from bridge.core.streams import Stream
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
 from bridge.simulator.capture import CaptureWriter
@@ -41,6 +43,9 @@ class Recorder:
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:  # noqa: ARG002
         """Leave out a binary frame: the format has text only."""
         self.left_out += 1
+
+    def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
+        """Note nothing: the format has frames only."""
 
     def _write(self, frame: bytes, received: int) -> None:
         text = frame.decode(errors="replace").replace("\n", " ")  # a frame, a line

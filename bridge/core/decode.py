@@ -5,7 +5,7 @@ first and the stream's own decoder does the rest: 0.45 us for a trade, where `js
 takes 5 us.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,8 @@ from bridge.errors import InvalidFrame, InvalidReason
 MAX_FRAME_BYTES = 2**20
 MAX_PAYLOAD_BYTES = 2**16
 
-Decoded = Event | list[Event] | wire.Reply | wire.ServerShutdown
+# The events of one frame of a stream, or what the exchange says about the connection.
+Decoded = tuple[Stream, Sequence[Event]] | wire.Reply | wire.ServerShutdown
 
 _decode_envelope = msgspec.json.Decoder(wire.Envelope).decode
 _decode_reply = msgspec.json.Decoder(wire.Reply).decode
@@ -36,7 +37,7 @@ class Reader(msgspec.Struct, frozen=True):
     stream: Stream
     symbol: str | None
     decode: Callable[[bytes | msgspec.Raw], Any]
-    normalize: Normalize | Callable[[Any, Stream, int], list[Event]]
+    read: Callable[[Any, Stream, int], Sequence[Event]]
 
 
 class Decoder:
@@ -67,11 +68,11 @@ class Decoder:
             data = reader.decode(envelope.data)
         except _UNREADABLE as error:
             raise _invalid(error) from None
-        event = reader.normalize(data, reader.stream, received)
-        if reader.symbol is not None and event.symbol != reader.symbol:  # type: ignore[union-attr]
-            raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {envelope.stream}")  # type: ignore[union-attr]
+        events = reader.read(data, reader.stream, received)
+        if reader.symbol is not None and events[0].symbol != reader.symbol:
+            raise InvalidFrame("wrong_symbol", f"{events[0].symbol!r:.200} on {envelope.stream}")
         self.last_received[envelope.stream] = received
-        return event
+        return reader.stream, events
 
 
 def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str) -> Invalid:
@@ -87,10 +88,10 @@ def _reader(stream: Stream) -> Reader:
     decode = msgspec.json.Decoder(struct).decode
     if stream.symbol is None:
         return Reader(stream, None, _decode_list, _each(decode, normalize))
-    return Reader(stream, stream.symbol, decode, normalize)
+    return Reader(stream, stream.symbol, decode, lambda *arrived: (normalize(*arrived),))
 
 
-def _each(decode: Callable[[Any], Any], normalize: Normalize) -> Callable[..., list[Event]]:
+def _each(decode: Callable[[Any], Any], normalize: Normalize) -> Callable[..., Sequence[Event]]:
     """Reads the members of an `arr` stream one by one, so that a bad one costs only itself."""
 
     def read(members: list[msgspec.Raw], stream: Stream, received: int) -> list[Event]:

@@ -18,6 +18,8 @@ from bridge.sinks.base import Sink
 from bridge.telemetry import Histogram
 
 PREFIX = "tickbridge_"
+GAP_STATES = ("open", "filled", "lost")
+REPAIRABLE = ("trade", "agg_trade")
 # Values of a metric's series, each under its label values.
 Series = Mapping[tuple[str, ...], float]
 
@@ -54,6 +56,20 @@ class BridgeCollector(Collector):
             _series(counts.reconnects, RECONNECT_CAUSES),
             "cause",
         )
+        yield _counter(
+            "repeated",
+            "Events dropped because they had come before.",
+            _series(status.repeats(), status.message_types),
+            "message_type",
+        )
+        yield _counter(
+            "repaired",
+            "Events fetched over REST and published in their place.",
+            _series(counts.repaired, REPAIRABLE),
+            "message_type",
+        )
+        yield _counter("gaps", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
+        yield _gauge("held", "Events that wait behind a hole.", {(): status.held()})
         yield _gauge("legs", "Connections to the exchange, by state.", status.legs(), "state")
         yield _gauge(
             "streams_silent",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bridge.binance.feed import Feed
 from bridge.binance.leg import State
+from bridge.core.tracks import Tracks
 from bridge.sinks.base import Sink
 from bridge.telemetry import FeedCounts
 
@@ -18,6 +19,7 @@ class Status:
     sinks: Sequence[Sink]
     counts: FeedCounts = field(default_factory=FeedCounts)
     feed: Feed | None = None
+    tracks: Tracks | None = None
     refused: Sequence[str] = ()
     draining: bool = False
 
@@ -25,6 +27,14 @@ class Status:
         """Number of legs in each state."""
         states = Counter(leg.state for leg in self.feed.legs) if self.feed else Counter()
         return {(state.value,): states[state] for state in State}
+
+    def repeats(self) -> Counter[str]:
+        """Events dropped as repeats, by message type."""
+        return self.tracks.repeats() if self.tracks else Counter()
+
+    def held(self) -> int:
+        """Events that wait behind a hole."""
+        return self.tracks.held() if self.tracks else 0
 
     def silent_streams(self) -> list[str]:
         """Streams that have never sent anything."""

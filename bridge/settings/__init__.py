@@ -9,6 +9,7 @@ from bridge.settings.kafka import Kafka
 from bridge.settings.load import load_settings, masked, settings_schema
 from bridge.settings.model import Http, Log, Settings
 from bridge.settings.redis import Redis
+from bridge.settings.repair import Repair
 
 __all__ = [
     "Binance",
@@ -16,6 +17,7 @@ __all__ = [
     "Kafka",
     "Log",
     "Redis",
+    "Repair",
     "Settings",
     "load_settings",
     "masked",

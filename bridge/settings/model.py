@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bridge.settings.binance import Binance
 from bridge.settings.kafka import Kafka
 from bridge.settings.redis import Redis
+from bridge.settings.repair import Repair
 from bridge.settings.section import Seconds, Section
 from bridge.settings.types import AnyCase
 
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     binance: Binance
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
+    repair: Repair = Repair()
     http: Http = Http()
     log: Log = Log()
     shutdown_timeout_s: Seconds = 20

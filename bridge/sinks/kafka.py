@@ -21,7 +21,7 @@ from bridge.core.events import Event
 from bridge.core.record import Record, Route
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.outbox import Lane, Outbox
-from bridge.retry import Backoff, forever
+from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks import kafka_client
 from bridge.telemetry import SinkCounts
 
@@ -83,6 +83,7 @@ class KafkaSink:
         producer = await kafka_client.open_producer(self._options)
         try:
             partitions = await kafka_client.ensure_topics(producer, self._options, self._topics)
+            check_cancelled()
             self.outbox.assign(lambda route: _partition(route, partitions[route.topic]))
             self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(partitions))

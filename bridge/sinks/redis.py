@@ -23,7 +23,7 @@ from bridge.core.events import Event
 from bridge.core.latest import LatestValue, prices_key
 from bridge.core.record import Record
 from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.retry import Backoff, forever
+from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks.redis_client import connect
 from bridge.telemetry import SinkCounts
 
@@ -97,6 +97,7 @@ class RedisSink:
         client = connect(self._options)
         try:
             await self._check(client)
+            check_cancelled()
             while True:
                 await self._wait_for_work()
                 await self._flush(client)

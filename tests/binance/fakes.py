@@ -19,9 +19,11 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
 from bridge.binance.feed import Feed
+from bridge.binance.gate import Gate
 from bridge.binance.leg import State
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
+from bridge.core.tracks import Tracks
 from bridge.pipeline import Pipeline
 from bridge.settings import Settings, load_settings
 from bridge.sinks.memory import MemorySink
@@ -220,8 +222,8 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
     settings = options_for(exchange, **options)
     streams = [parse_stream(name) for name in names or (NAME,)]
     sink = Recorder()
-    pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), [sink])
-    feed = Feed(settings.binance, streams, pipeline)
+    pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Tracks(streams), [sink])
+    feed = Feed(settings.binance, streams, pipeline, Gate())
     running = asyncio.create_task(feed.run())
     try:
         yield Bridge(feed, pipeline, sink, running)

@@ -3,9 +3,12 @@
 import pytest
 
 from bridge.binance.feed import Feed, find_streams
+from bridge.binance.gate import Gate
+from bridge.binance.rest import Rest
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.core.subscription import Subscription
+from bridge.core.tracks import Tracks
 from bridge.errors import FeedRefused, SettingsError
 from bridge.pipeline import Pipeline
 from tests.binance.fakes import (
@@ -28,7 +31,9 @@ LISTED = {"BTCUSDT": "TRADING", "ETHUSDT": "TRADING", "ETHBTC": "TRADING", "OLDU
 async def found(rest: FakeRest, *symbols: str) -> Subscription:
     options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=list(symbols))
     url = rest.url or "http://127.0.0.1:9"
-    return await find_streams(options.binance.model_copy(update={"rest_url": url}))
+    binance = options.binance.model_copy(update={"rest_url": url})
+    async with Rest(binance, Gate()) as client:
+        return await find_streams(binance, client)
 
 
 def symbols_of(subscription: Subscription) -> list[str | None]:
@@ -106,7 +111,8 @@ async def test_nothing_left_to_subscribe_to_is_an_error_of_the_settings(journal:
 def test_three_thousand_streams_are_spread_over_connections_within_their_bound(bound: int) -> None:
     streams = [parse_stream(f"s{number}usdt@trade") for number in range(3000)]
     options = options_for(FakeExchange(), websocket_url="ws://h", streams_per_connection=bound)
-    feed = Feed(options.binance, streams, Pipeline(SPOT, Router(streams, "{message_type}"), []))
+    pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Tracks(streams), [])
+    feed = Feed(options.binance, streams, pipeline, Gate())
     assert max(len(leg.streams) for leg in feed.legs) <= bound
     assert sorted(feed.silent()) == sorted(stream.name for stream in streams)
 

@@ -151,11 +151,12 @@ async def test_a_leg_refused_later_leaves_the_others_alone(journal: Journal) -> 
         assert running.pipeline.counts.reconnects["refused"] == 1
 
 
-async def test_a_server_that_accepts_and_drops_is_never_met_without_a_pause() -> None:
+async def test_a_server_that_accepts_and_drops_is_never_met_without_a_pause(
+    journal: Journal,
+) -> None:
     exchange = FakeExchange([send(trade(1)), drop])
-    async with exchange.serving(), bridge(exchange) as running:
-        while len(exchange.asked_at) < CONNECTIONS_PER_WINDOW + 10:
-            await running.sink.until(len(running.sink.events) + 1)
+    async with exchange.serving(), bridge(exchange):
+        await journal.until("leg_down", CONNECTIONS_PER_WINDOW + 10)
         moments = exchange.asked_at
     pauses = [late - early for early, late in pairwise(moments)]
     assert min(pauses) >= LEAST_DELAY_S * 0.99

@@ -113,15 +113,13 @@ def decode(frame: str | bytes, received: int = RECEIVED) -> Decoded:
 
 
 def decode_event(frame: str | bytes) -> Event:
-    event = decode(frame)
-    assert isinstance(event, Event)
+    (event,) = events(decode(frame))
     return event
 
 
 def events(decoded: Decoded) -> Sequence[Event]:
-    if isinstance(decoded, list):
-        return decoded
-    return [decoded] if isinstance(decoded, Event) else []
+    """The events of a frame; none where it is about the connection."""
+    return decoded[1] if isinstance(decoded, tuple) else ()
 
 
 def published(frame: str | bytes, record: Callable[[Event], Record] | None = None) -> list[Fields]:

@@ -9,9 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.binance.feed import Feed
+from bridge.binance.gate import Gate
 from bridge.binance.leg import State
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
+from bridge.core.tracks import Tracks
 from bridge.embedded import free_port
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.http.server import serve
@@ -39,9 +41,9 @@ class Running:
         sinks: tuple[Sink, ...] = (self.kafka, self.redis)
         self.status = Status(KINDS, sinks)
         streams = [parse_stream(name) for name in NAMES]
-        self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), sinks)
+        self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Tracks(streams), sinks)
         self.status.counts = self.pipeline.counts
-        self.feed = Feed(settings.binance, streams, self.pipeline)
+        self.feed = Feed(settings.binance, streams, self.pipeline, Gate())
 
     def flow(self) -> None:
         """Everything as it should be."""

@@ -1,0 +1,164 @@
+"""Each stream once and in order: what is new, repeated or missing, by the exchange's own ids.
+
+    events                  rule         new is                       a loss shows as
+    trade, agg_trade        Contiguous   the id that is expected      a hole: held until filled
+    book_delta              Chained      what continues the last      a hole: announced
+    quote, book, ...        Rising       an id above the last         nothing: interruptions are
+    tickers, candles, ...   Timed        a time not before the last     announced instead
+
+No clock is known here: the events' own times are all the time there is.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.core.events import Event, Gap
+
+# A repeat is not younger than what has been seen since; an id far back with a younger time is a
+# symbol that was listed anew and counts from the start. Within this, times of one moment differ.
+_RESTART_US = 1_000_000
+# Streams without a time: so many events in a row below the last id are no repeats.
+_RESTART_EVENTS = 1_000
+NOTHING: tuple[Event, ...] = ()
+
+Ids = tuple[int, int]
+GapState = Literal["open", "filled", "lost"]
+
+
+class Track:
+    """One stream of one symbol: what has been passed on, and what may come next."""
+
+    __slots__ = ("_cause", "first_of", "kind", "last", "last_of", "repeats")
+
+    def __init__(self, kind: str, first: str, last: str) -> None:
+        self.kind = kind
+        self.first_of: Callable[[Any], int] = attrgetter(first)
+        self.last_of: Callable[[Any], int] = attrgetter(last)
+        self.repeats = 0
+        self.last: Event | None = None
+        self._cause = ""
+
+    def accept(self, event: Event) -> Sequence[Event]:
+        """What may be passed on now that this event has arrived, in order."""
+        raise NotImplementedError
+
+    def interrupt(self, cause: str) -> None:
+        """Events may be missing from here on: the next one is preceded by a gap event."""
+        if self.last is not None:
+            self._cause = cause
+
+    def repeated(self) -> Sequence[Event]:
+        self.repeats += 1
+        return NOTHING
+
+    def gap(self, ids: Ids | None, until: Event, cause: str, state: GapState) -> Gap:
+        """A gap event for what is missing between the last event passed on and `until`."""
+        first, last = ids or (None, None)
+        begin = None if self.last is None else time_of(self.last)
+        head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
+        return Gap(*head, self.kind, first, last, begin, time_of(until), cause, state)
+
+
+class Rising(Track):
+    """Ids that rise with holes: a repeat shows, a loss does not."""
+
+    __slots__ = ("_highest", "_lower")
+
+    def __init__(self, kind: str, first: str, last: str) -> None:
+        super().__init__(kind, first, last)
+        self._highest = -1
+        self._lower = 0
+
+    def accept(self, event: Event) -> Sequence[Event]:
+        identity = self.first_of(event)
+        if identity > self._highest and not self._cause:
+            self._highest = identity
+            self.last = event
+            self._lower = 0
+            return (event,)
+        return self._accept_unusual(event, identity)
+
+    def _accept_unusual(self, event: Event, identity: int) -> Sequence[Event]:
+        if identity <= self._highest:
+            self._lower += 1
+            if self._lower < _RESTART_EVENTS:
+                return self.repeated()
+            self._cause = "restarted"
+        gap = self.gap(None, event, self._cause, "lost")
+        self._highest, self._lower, self.last, self._cause = identity, 0, event, ""
+        return (gap, event)
+
+
+class Timed(Track):
+    """No ids, only times, and several events may share one: a repeat is equal in all it says."""
+
+    __slots__ = ("_same_time",)
+
+    def __init__(self, kind: str, first: str, last: str) -> None:
+        super().__init__(kind, first, last)
+        self._same_time: list[Event] = []
+
+    def accept(self, event: Event) -> Sequence[Event]:
+        if self.last is not None:
+            previous, now = self.first_of(self.last), self.first_of(event)
+            if now < previous or (now == previous and self._is_repeat(event)):
+                return self.repeated()
+            if now > previous:
+                self._same_time.clear()
+        gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
+        self._cause = ""
+        self.last = event
+        self._same_time.append(event)
+        return (*gap, event)
+
+    def _is_repeat(self, event: Event) -> bool:
+        content = _content(event)
+        return any(_content(other) == content for other in self._same_time)
+
+
+class Chained(Track):
+    """Each event says where the last one ended: a hole shows, and cannot be filled."""
+
+    __slots__ = ("_expected",)
+
+    def __init__(self, kind: str, first: str, last: str) -> None:
+        super().__init__(kind, first, last)
+        self._expected: int | None = None
+
+    def accept(self, event: Event) -> Sequence[Event]:
+        first, last = self.first_of(event), self.last_of(event)
+        expected, before = self._expected, self.last
+        if first == expected or expected is None or before is None:
+            passed: tuple[Event, ...] = (event,)
+        elif last >= expected:
+            passed = self._with_gap(event, first, expected)
+        elif is_restart(event, before):
+            passed = (self.gap(None, event, "restarted", "lost"), event)
+        else:
+            return self.repeated()
+        self._expected, self.last, self._cause = last + 1, event, ""
+        return passed
+
+    def _with_gap(self, event: Event, first: int, expected: int) -> tuple[Event, ...]:
+        """A hole; or an overlap, which is harmless: a level's volume is absolute."""
+        if first < expected:
+            return (event,)
+        return (self.gap((expected, first - 1), event, self._cause or "hole", "lost"), event)
+
+
+def is_restart(event: Event, last: Event) -> bool:
+    """Whether an event below the last id is younger than it: the ids have started again."""
+    return time_of(event) > time_of(last) + _RESTART_US
+
+
+def time_of(event: Event) -> int:
+    """When it happened: the exchange's time, ours where it sends none."""
+    return event.received if event.timestamp is None else event.timestamp
+
+
+def _content(event: Event) -> Event:
+    """An event without what differs between two arrivals of it."""
+    return msgspec.structs.replace(event, received=0)

@@ -1,0 +1,160 @@
+"""Fills the holes of contiguous streams from REST: at most one task a stream, all in one group.
+
+First the hole that holds the stream, for as long as `repair.patience_s`; then, without holding
+anything, what was given up on the way. REST may be behind the stream, may lack ids, may ask for
+quiet: each is a reason to ask again later, and none to ask faster.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from bridge import settings
+from bridge.core.contiguous import Contiguous
+from bridge.core.events import Event, Gap
+from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.retry import Backoff, forever
+
+# How many streams are repaired at once: each waits for its turn at the exchange's weight anyway.
+PARALLEL = 8
+MAX_DELAY_S = 2.0
+# After so many answers that go on behind an id but lack it, it is not there to be had.
+MAX_PASSED_OVER = 5
+# How long what was given up is asked for, and how often at the least.
+LATE_PATIENCE_S = 600.0
+LATE_MAX_DELAY_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+Publish = Callable[[Sequence[Event]], None]
+
+
+class History(Protocol):
+    """Where missing events are asked for."""
+
+    async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
+        """Events from an id on, rising, as many as one answer holds; perhaps none of them yet.
+
+        Raises FeedUnavailable or FeedRefused.
+        """
+        ...
+
+
+class _NotInHistory(Exception):
+    """REST has what comes behind an id, and not the id."""
+
+
+class Repairer:
+    """Repairs streams as they are noticed, until it is cancelled."""
+
+    def __init__(self, options: settings.Repair, history: History, publish: Publish) -> None:
+        self._options = options
+        self._history = history
+        self._publish = publish
+        self._under_repair: set[Contiguous] = set()
+        # Bounded by the number of streams: each is in it once at the most.
+        self._noticed: asyncio.Queue[tuple[str, Contiguous]] = asyncio.Queue()
+        self._places = asyncio.Semaphore(PARALLEL)
+
+    def notice(self, symbol: str, track: Contiguous) -> None:
+        """A stream has a hole: see to it, if that is not under way."""
+        if track not in self._under_repair:
+            self._under_repair.add(track)
+            self._noticed.put_nowait((symbol, track))
+
+    async def run(self) -> None:
+        """Start a task for each stream noticed, for ever."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                symbol, track = await self._noticed.get()
+                group.create_task(self._repair(symbol, track), name=f"repair {symbol}")
+
+    async def _repair(self, symbol: str, track: Contiguous) -> None:
+        try:
+            while track.hole or track.open_gaps:
+                await self._fill(symbol, track)
+                await self._close_gaps(symbol, track)
+        finally:
+            self._under_repair.discard(track)
+
+    async def _fill(self, symbol: str, track: Contiguous) -> None:
+        """Bring what holds the stream; after too long, or if there is too much, let it go on."""
+        while hole := track.hole:
+            if hole[1] - hole[0] >= self._options.max_ids:
+                self._give_up(symbol, track, "too_many_ids")
+                continue
+            try:
+                async with self._places, asyncio.timeout(self._options.patience_s):
+                    await self._fetch_hole(symbol, track)
+            except TimeoutError:
+                self._give_up(symbol, track, "repair_patience")
+            except _NotInHistory:
+                self._give_up(symbol, track, "not_in_history")
+            except FeedRefused as error:
+                log.warning("repair_refused", symbol=symbol, error=str(error))
+                self._give_up(symbol, track, "repair_refused")
+
+    async def _fetch_hole(self, symbol: str, track: Contiguous) -> None:
+        backoff = Backoff(MAX_DELAY_S)
+        passed_over = 0
+        async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+            with attempt:
+                while hole := track.hole:
+                    found = await self._history.fetch(track.kind, symbol, hole[0])
+                    self._publish(track.fill(found))
+                    if track.expected != hole[0]:
+                        passed_over = 0
+                        backoff.worked()
+                        continue
+                    passed_over += bool(found)
+                    if passed_over == MAX_PASSED_OVER:
+                        raise _NotInHistory
+                    raise FeedUnavailable(f"REST has no {track.kind} {hole[0]} of {symbol} yet")
+
+    async def _close_gaps(self, symbol: str, track: Contiguous) -> None:
+        """Ask for what was given up, oldest first, while the stream flows."""
+        for gap in track.open_gaps:
+            found: dict[int, Event] = {}
+            try:
+                async with self._places, asyncio.timeout(LATE_PATIENCE_S):
+                    await self._fetch_gap(symbol, track, gap, found)
+            except (TimeoutError, FeedRefused) as error:
+                log.warning("gap_lost", symbol=symbol, kind=track.kind, error=str(error) or "late")
+            if gap in track.open_gaps:  # else the ids have started again meanwhile
+                self._publish(track.close_gap(gap, found.values()))
+            if track.hole:
+                return
+
+    async def _fetch_gap(
+        self, symbol: str, track: Contiguous, gap: Gap, found: dict[int, Event]
+    ) -> None:
+        """Gather the events of a gap into `found`, until all are there."""
+        first, last = gap.first_id or 0, gap.last_id or 0
+        backoff = Backoff(LATE_MAX_DELAY_S)
+        async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+            with attempt:
+                while first <= last:
+                    events = await self._history.fetch(track.kind, symbol, first)
+                    inside = {i: e for e in events if (i := track.first_of(e)) <= last}
+                    found |= inside
+                    first = max(inside, default=last) + 1
+                first = _first_missing(gap, found)
+                if first <= last:
+                    raise FeedUnavailable(f"REST has no {track.kind} {first} of {symbol} yet")
+
+    def _give_up(self, symbol: str, track: Contiguous, cause: str) -> None:
+        log.info("repair_given_up", symbol=symbol, kind=track.kind, cause=cause)
+        self._publish(track.give_up(cause))
+
+
+def _first_missing(gap: Gap, found: dict[int, Event]) -> int:
+    identity = gap.first_id or 0
+    while identity in found:
+        identity += 1
+    return identity
+
+
+def _on_retry(error: Exception, delay_s: float) -> None:
+    log.debug("repair_waits", error=str(error), retry_in_s=round(delay_s, 2))
