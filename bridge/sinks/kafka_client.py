@@ -56,8 +56,7 @@ async def open_producer(options: settings.Kafka) -> AIOKafkaProducer:
         max_batch_size=options.batch_max_bytes,
     )
     try:
-        async with asyncio.timeout(options.request_timeout_ms / 1000):
-            await producer.start()
+        await _start(producer, options)
     except FAILURES as error:
         await discard(producer)
         raise failure(await _reason(options, error)) from error
@@ -114,6 +113,24 @@ def failure(error: Exception) -> SinkRefused | SinkUnavailable:
     return SinkUnavailable(f"Kafka: {_describe(error)}")
 
 
+async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
+    """Start a client. Cancelled in the middle aiokafka would leave a connection open: so it is let
+    finish, for a bounded time.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.wait((starting,), timeout=options.request_timeout_ms / 1000)
+    except asyncio.CancelledError:
+        await asyncio.wait((starting,), timeout=STOP_TIMEOUT_S)
+        raise
+    finally:
+        if not starting.cancel() and not starting.cancelled():
+            starting.exception()  # seen: nobody need be told that nobody asked
+    if starting.cancelled() or not starting.done():
+        raise TimeoutError(f"no answer in {options.request_timeout_ms} ms")
+    starting.result()
+
+
 async def _create_topics(options: settings.Kafka, names: list[str]) -> None:
     """Create topics; what the cluster does not allow is logged, and then up to its auto-create."""
     configs = {} if options.retention_ms is None else {"retention.ms": str(options.retention_ms)}
@@ -126,8 +143,8 @@ async def _create_topics(options: settings.Kafka, names: list[str]) -> None:
     ]
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
+        await _start(admin, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
-            await admin.start()
             cluster = await admin.describe_cluster()
             if cluster["controller_id"] not in [broker["node_id"] for broker in cluster["brokers"]]:
                 log.warning("kafka_topics_not_created", topics=names, error="no controller")
