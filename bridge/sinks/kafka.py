@@ -83,7 +83,6 @@ class KafkaSink:
         producer = await kafka_client.open_producer(self._options)
         try:
             partitions = await kafka_client.ensure_topics(producer, self._options, self._topics)
-            check_cancelled()
             self.outbox.assign(lambda route: _partition(route, partitions[route.topic]))
             self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(partitions))
@@ -99,6 +98,7 @@ class KafkaSink:
         """Send whatever is idle, wait for a push or an acknowledgement, and again."""
         try:
             while True:
+                check_cancelled()
                 self._changed.clear()
                 for lane in self.outbox.idle():
                     self._drop_too_large(lane)

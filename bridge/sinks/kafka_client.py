@@ -108,7 +108,8 @@ def failure(error: Exception) -> SinkRefused | SinkUnavailable:
     if isinstance(error, _REFUSALS):
         return SinkRefused(
             f"Kafka refuses us: {_describe(error)}",
-            "check kafka.security_protocol, kafka.username, kafka.password and kafka.ca_file",
+            "check kafka.security_protocol, kafka.sasl_mechanism, kafka.username, kafka.password "
+            "and kafka.ca_file",
         )
     return SinkUnavailable(f"Kafka: {_describe(error)}")
 

@@ -97,8 +97,8 @@ class RedisSink:
         client = connect(self._options)
         try:
             await self._check(client)
-            check_cancelled()
             while True:
+                check_cancelled()
                 await self._wait_for_work()
                 await self._flush(client)
         except _FAILURES as error:

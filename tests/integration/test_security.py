@@ -1,0 +1,229 @@
+"""Encrypted and authenticated brokers, with certificates made on the spot."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import Consumer
+from redis import Redis
+
+from bridge.simulator import Market, SimulatedExchange
+from tests.brokers import Choice, KafkaBroker, RedisServer
+from tests.integration.bridge_process import running_bridge
+from tests.integration.settings import bridge_settings
+
+USER, PASSWORD = "bridge", "right-one"
+SASL = f'org.apache.kafka.common.security.{{0}} required username="{USER}" password="{PASSWORD}"'
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority (`ca.pem`), a server's certificate and key, and an authority nobody knows."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl on PATH to make certificates with")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(words: str) -> None:
+        subprocess.run([program, *words.split()], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "other"):
+        openssl(
+            f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name}"
+            f" -keyout {name}.key -out {name}.pem",
+        )
+    openssl("req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
+        " -extfile names -out server.pem",
+    )
+    both = (folder / "server.key").read_text() + (folder / "server.pem").read_text()
+    (folder / "broker.pem").write_text(both)
+    for path in folder.iterdir():
+        path.chmod(0o644)  # the containers' users are others
+    folder.chmod(0o755)
+    return folder
+
+
+class SecureKafka(KafkaBroker):
+    """A broker that speaks SASL_SSL only, with PLAIN and SCRAM."""
+
+    def __init__(self, certificates: Path) -> None:
+        super().__init__()
+        listener = "KAFKA_LISTENER_NAME_SASL___SSL"
+        self._container.with_volume_mapping(str(certificates), "/certificates", "ro")
+        self._container.with_envs(
+            KAFKA_LISTENERS="SASL_SSL://:9092,CONTROLLER://:9093,INSIDE://:9094",
+            KAFKA_ADVERTISED_LISTENERS=(
+                f"SASL_SSL://{self.bootstrap_servers},INSIDE://localhost:9094"
+            ),
+            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=(
+                "SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT,INSIDE:PLAINTEXT"
+            ),
+            KAFKA_INTER_BROKER_LISTENER_NAME="INSIDE",
+            KAFKA_SSL_KEYSTORE_TYPE="PEM",
+            KAFKA_SSL_KEYSTORE_LOCATION="/certificates/broker.pem",
+            KAFKA_SASL_ENABLED_MECHANISMS="PLAIN,SCRAM-SHA-512",
+            **{
+                f"{listener}_PLAIN_SASL_JAAS_CONFIG": SASL.format("plain.PlainLoginModule")
+                + f' user_{USER}="{PASSWORD}";',
+                f"{listener}_SCRAM-SHA-512_SASL_JAAS_CONFIG": SASL.format("scram.ScramLoginModule")
+                + ";",
+            },
+        )
+
+    def wait_until_ready(self) -> None:
+        """It answers inside the container; then the SCRAM user can be made."""
+        container = self._container.get_wrapped_container()
+        words = [
+            "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", "localhost:9094", "--alter",
+            "--entity-type", "users", "--entity-name", USER,
+            "--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]",
+        ]  # fmt: skip
+        for _ in range(30):
+            code, output = container.exec_run(words)
+            if code == 0:
+                return
+        raise TimeoutError(output.decode())
+
+
+class SecureRedis(RedisServer):
+    """A server that speaks TLS only, to a user that may do what the bridge does and no more."""
+
+    def __init__(self, certificates: Path) -> None:
+        rights = "resetchannels &binance.spot.* ~binance.spot.* +@connection +eval +evalsha".split()
+        rights += "+script|load +publish +hget +hset +hgetall +hmget +hkeys".split()
+        super().__init__(
+            *("--port", "0", "--tls-port", "6379", "--tls-auth-clients", "no"),
+            *("--tls-cert-file", "/certificates/server.pem"),
+            *("--tls-key-file", "/certificates/server.key"),
+            *("--tls-ca-cert-file", "/certificates/ca.pem"),
+            *("--user", USER, "on", f">{PASSWORD}", *rights, "--user", "default", "off"),
+        )
+        self.url = self.url.replace("redis://", "rediss://")
+        self._container.with_volume_mapping(str(certificates), "/certificates", "ro")
+
+    def wait_until_ready(self) -> None:
+        """A connection refused is tried again by the bridge itself."""
+
+
+class Secure(NamedTuple):
+    """Settings that fit a Kafka and a Redis with TLS, and the folder of their certificates."""
+
+    kafka: dict[str, Any]
+    redis: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def secure(brokers: Choice, certificates: Path) -> Iterator[Secure]:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs brokers with TLS; {brokers}")
+    user = {"username": USER, "password": PASSWORD, "ca_file": str(certificates / "ca.pem")}
+    with SecureKafka(certificates) as kafka, SecureRedis(certificates) as redis:
+        sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
+        servers = {"bootstrap_servers": kafka.bootstrap_servers}
+        yield Secure(servers | sasl | user, {"url": redis.url, **user}, certificates)
+
+
+def settings_of(
+    exchange: SimulatedExchange, kafka: dict[str, Any], redis: dict[str, Any], unique: str
+) -> dict[str, Any]:
+    settings = bridge_settings(exchange, "", "", unique, symbols=["BTCUSDT"])
+    settings["kafka"] |= kafka
+    settings["redis"] = redis
+    return settings
+
+
+def market() -> SimulatedExchange:
+    return SimulatedExchange(
+        Market(["BTCUSDT"], seed=3, begin_ms=1_790_000_000_000, trades_per_second=50)
+    )
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+async def test_a_bridge_runs_against_encrypted_brokers_that_know_its_user(
+    secure: Secure, unique: str, tmp_path: Path, mechanism: str
+) -> None:
+    kafka = secure.kafka | {"sasl_mechanism": mechanism}
+    async with market() as exchange:
+        settings = settings_of(exchange, kafka, secure.redis, unique)
+        async with running_bridge(tmp_path, settings) as bridge:
+            await bridge.logged("kafka_connected")
+            await bridge.logged("redis_connected")
+            await asyncio.to_thread(_read_one, kafka, f"{unique}.binance.spot.trade")
+            assert await asyncio.to_thread(_price, secure.redis)
+            assert await bridge.stop() == 0
+        assert PASSWORD not in str(bridge.log)
+
+
+def _read_one(kafka: dict[str, Any], topic: str) -> None:
+    """One record, read by another client with the same credentials."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka["bootstrap_servers"],
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": kafka["sasl_mechanism"],
+            "sasl.username": USER,
+            "sasl.password": PASSWORD,
+            "ssl.ca.location": kafka["ca_file"],
+            "group.id": topic,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        consumer.subscribe([topic])
+        message = consumer.poll(30)
+        assert message is not None
+        assert message.error() is None
+    finally:
+        consumer.close()
+
+
+def _price(redis: dict[str, Any]) -> object:
+    with Redis.from_url(
+        redis["url"], username=USER, password=PASSWORD, ssl_ca_certs=redis["ca_file"]
+    ) as client:
+        return client.hget("binance.spot.latest:BTCUSDT", "price")
+
+
+class Case(NamedTuple):
+    """One wrong setting, and words of the error that it has to give."""
+
+    sink: str
+    key: str
+    value: str
+    words: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("kafka", "password", "wrong-one", "authentication"),
+        Case("kafka", "sasl_mechanism", "SCRAM-SHA-256", "kafka.sasl_mechanism"),
+        Case("kafka", "ca_file", "other.pem", "certificate"),
+        Case("redis", "password", "wrong-one", "redis.password"),
+    ],
+    ids=lambda case: f"{case.sink} {case.key}",
+)
+async def test_a_wrong_setting_ends_the_bridge_in_clear_words_without_the_secret(
+    secure: Secure, unique: str, tmp_path: Path, case: Case
+) -> None:
+    options = {"kafka": secure.kafka, "redis": secure.redis}
+    value = str(secure.folder / case.value) if case.key == "ca_file" else case.value
+    options[case.sink] = options[case.sink] | {case.key: value}
+    async with market() as exchange:
+        settings = settings_of(exchange, options["kafka"], options["redis"], unique)
+        async with running_bridge(tmp_path, settings) as bridge:
+            failed = await bridge.logged("failed", timeout_s=60)
+            assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
+    assert case.words in failed["error"].lower()
+    assert "wrong-one" not in str(bridge.log)
+    assert PASSWORD not in str(bridge.log)
