@@ -6,11 +6,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.binance.feed import Feed
 from bridge.binance.gate import Gate
 from bridge.binance.leg import State
+from bridge.binance.session import Session
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.core.tracks import Tracks
@@ -50,8 +52,11 @@ class Running:
         self.status.feed = self.feed
         self.kafka._ready = self.redis._ready = True
         (leg,) = self.feed.legs
-        leg.state = State.OPEN
-        leg.frames([trade(1).encode()], 1_790_000_000_000_000)
+        self.session = Session("a", leg.streams, self.pipeline, structlog.get_logger())
+        self.session.attach(leg.arrivals, leg._lost)
+        self.session.opened_s = asyncio.get_running_loop().time()
+        leg._take_over(self.session)
+        self.session.frames([trade(1).encode()], 1_790_000_000_000_000)
 
 
 @pytest.fixture
@@ -118,7 +123,8 @@ async def test_a_leg_that_is_not_open_makes_it_unready(
     state: State, url: str, running: Running
 ) -> None:
     running.flow()
-    running.feed.legs[0].state = state
+    running.session.lost()
+    running.feed.legs[0]._is_refused = state is State.REFUSED
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == [f"leg-1: {state.value}, 1 of 2 streams silent"]
@@ -128,7 +134,7 @@ async def test_an_open_leg_over_which_nothing_came_makes_it_unready(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.feed.legs[0]._decoder.last_received.clear()
+    running.session.decoder.last_received.clear()
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == ["leg-1: open, 2 of 2 streams silent"]
@@ -183,7 +189,7 @@ async def test_the_accounts_hold_in_the_metrics_of_each_sink_and_kind(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.feed.legs[0].frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
+    running.session.frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
     running.redis.counts.latency.observe(0.003)
     found = await metrics(url)
     assert found["tickbridge_frames_total",] == 3
