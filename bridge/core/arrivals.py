@@ -31,11 +31,16 @@ class Arrivals:
         newest = track.last
         if not self.compares or newest is None:
             return
-        first = self._samples.get(track, newest)
+        first = self._samples.setdefault(track, newest)
         identity = track.first_of(event)
         if identity < track.first_of(first):
             return
+        if identity > track.first_of(first):  # this leg has lost the sample
+            first = newest
         if identity == track.first_of(first) and first.source == event.source:
             self.behind += 1
             self.behind_us += event.received - first.received
-        self._samples[track] = newest
+        if identity == track.first_of(newest):
+            del self._samples[track]
+        else:
+            self._samples[track] = newest
