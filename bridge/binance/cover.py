@@ -2,9 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from bridge.binance.session import Pump, Session
 from bridge.core.streams import Stream
+
+# Of two legs with the same streams; one alone is the first.
+LABELS = ("a", "b")
+
+
+class Place(NamedTuple):
+    """A leg's place among all: the part of the streams it has, of how many, and its label."""
+
+    part: int
+    parts: int
+    label: str = LABELS[0]
+
+    @property
+    def slot(self) -> int:
+        """Its place in the order of rotations: first every `a`, then every `b`."""
+        return self.part + self.parts * LABELS.index(self.label)
 
 
 class Cover:
@@ -13,7 +30,9 @@ class Cover:
     `labels` are those of the legs that share them.
     """
 
-    def __init__(self, streams: list[Stream], pump: Pump, labels: Sequence[str] = ("a",)) -> None:
+    def __init__(
+        self, streams: list[Stream], pump: Pump, labels: Sequence[str] = LABELS[:1]
+    ) -> None:
         self.streams = streams
         self.pump = pump
         self.labels = tuple(labels)

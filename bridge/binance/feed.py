@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import structlog
 
 from bridge import settings
-from bridge.binance.cover import Cover
+from bridge.binance.cover import LABELS, Cover, Place
 from bridge.binance.gate import Gate
-from bridge.binance.leg import LABELS, Leg, Place, State
+from bridge.binance.leg import Leg, State
 from bridge.binance.rest import Rest
 from bridge.binance.session import Pump
 from bridge.core.streams import Stream

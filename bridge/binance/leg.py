@@ -6,12 +6,11 @@ silent) stays until the new one has brought all that it had brought, or for a bo
 
 import asyncio
 from enum import StrEnum
-from typing import NamedTuple
 
 import structlog
 
 from bridge import settings
-from bridge.binance.cover import Cover
+from bridge.binance.cover import Cover, Place
 from bridge.binance.gate import Gate
 from bridge.binance.session import Session
 from bridge.binance.watchman import Watchman
@@ -23,8 +22,6 @@ from bridge.retry import Backoff, forever
 # A leg that has worked and is then refused (a firewall's mood, a region's block) tries again this
 # rarely; the other legs go on.
 REFUSED_RETRY_S = 300.0
-# Of two legs with the same streams; one alone is the first.
-LABELS = ("a", "b")
 # The old connection and the new one.
 MAX_SESSIONS = 2
 # The leg's one timer: what is silent, too old or no longer needed is found within so long.
@@ -40,19 +37,6 @@ class State(StrEnum):
     CONNECTING = "connecting"
     OPEN = "open"
     REFUSED = "refused"
-
-
-class Place(NamedTuple):
-    """A leg's place among all: the part of the streams it has, of how many, and its label."""
-
-    part: int
-    parts: int
-    label: str = LABELS[0]
-
-    @property
-    def slot(self) -> int:
-        """Its place in the order of rotations: first every `a`, then every `b`."""
-        return self.part + self.parts * LABELS.index(self.label)
 
 
 class Leg:
@@ -76,8 +60,7 @@ class Leg:
         self._was_open = False
         self._has_reported = False
         self._log = log.bind(leg=self.name)
-        slots = place.parts * len(cover.labels)
-        self._watchman = Watchman(cover, options, (place.slot, slots), self._log)
+        self._watchman = Watchman(cover, options, place, self._log)
 
     @property
     def state(self) -> State:

@@ -6,7 +6,7 @@ import time
 import structlog
 
 from bridge import settings
-from bridge.binance.cover import Cover
+from bridge.binance.cover import Cover, Place
 from bridge.binance.session import Session
 from bridge.core.rotation import may_rotate, rotate_after_s
 from bridge.core.silence import Silence, Watch
@@ -17,20 +17,18 @@ NAMED_MAX = 10
 
 
 class Watchman:
-    """One for each leg, over all its connections. `slot` of `slots` is the leg's place in the order
-    of rotations.
-    """
+    """One for each leg, over all its connections."""
 
     def __init__(
         self,
         cover: Cover,
         options: settings.Binance,
-        place: tuple[int, int],
+        place: Place,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._cover = cover
         self._options = options
-        self._slot, self._slots = place
+        self._place = (place.slot, place.parts * len(cover.labels))
         self._log = log
         self._watch = Watch(0.0)
         self._rotate_at_s = 0.0
@@ -39,7 +37,7 @@ class Watchman:
         """A connection has just opened."""
         options = self._options
         age_s = rotate_after_s(
-            (self._slot, self._slots), options.max_leg_age_s, time.time(), options.rotation_time_s
+            self._place, options.max_leg_age_s, time.time(), options.rotation_time_s
         )
         self._rotate_at_s = session.opened_s + age_s
         self._watch.begin(session.opened_s)

@@ -42,10 +42,10 @@ class Rhythm:
         self._heard_s: float | None = None
         self._intervals = 0
 
-    def heard(self, now_s: float, count: int = 1) -> None:
-        """`count` messages have come since the last time."""
+    def heard(self, now_s: float, slack_s: float = 0.0) -> None:
+        """Something has come, `slack_s` ago at the most; so much the interval may be shorter."""
         if self._heard_s is not None:
-            self._note((now_s - self._heard_s) / count)
+            self._note(max(0.0, now_s - self._heard_s - slack_s))
         self._heard_s = self.since_s = now_s
 
     def begin(self, now_s: float) -> None:
@@ -82,10 +82,11 @@ class Watch:
         self._frames = 0
         self._fruitless = 0
         self._pause_until_s = now_s
+        self._looked_s = now_s
 
     def begin(self, now_s: float) -> None:
         """A new connection: nothing has been heard on it."""
-        self._marks, self._frames = {}, 0
+        self._marks, self._frames, self._looked_s = {}, 0, now_s
         for rhythm in (self._all, *self._streams.values()):
             rhythm.begin(now_s)
 
@@ -94,8 +95,10 @@ class Watch:
 
         `frames` is how many the connection has brought in all.
         """
+        slack_s, self._looked_s = now_s - self._looked_s, now_s
         if frames > self._frames:
-            self._all.heard(now_s, frames - self._frames)
+            # What counts is looks in vain: on a busy connection there are none.
+            self._all.heard(now_s, slack_s)
             self._frames, self._fruitless = frames, 0
             self._note(now_s, marks)
         return self._whole(now_s) or self._some(now_s)

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bridge.binance.cover import LABELS
 from bridge.binance.feed import Feed
-from bridge.binance.leg import LABELS, State
+from bridge.binance.leg import State
 from bridge.core.tracks import Tracks
 from bridge.sinks.base import Sink
 from bridge.telemetry import FeedCounts

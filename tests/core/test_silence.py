@@ -122,6 +122,17 @@ def test_all_streams_silent_at_once_are_found_much_sooner() -> None:
     assert not rest or rest[0][0] > at_s
 
 
+@repeatable
+@given(st.integers(5, 60), st.integers(1, 200))
+def test_a_connection_whose_streams_all_speak_at_once_and_then_rest_is_not_silent(
+    every_s: int, streams: int
+) -> None:
+    line = Connection()
+    line.go_on(40 * every_s, *(f"s{n}" for n in range(streams)), every_s=every_s)
+    line.go_on(min(10 * every_s, int(CONNECTION_CEILING_S) - 2))
+    assert [silence for _, silence in line.found if silence.whole] == []
+
+
 def test_connections_that_bring_nothing_get_ever_more_time() -> None:
     line = Connection()
     line.go_on(60, "one", "two", "three")

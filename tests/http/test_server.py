@@ -9,9 +9,10 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.binance.cover import LABELS
 from bridge.binance.feed import Feed
 from bridge.binance.gate import Gate
-from bridge.binance.leg import LABELS, Leg, State
+from bridge.binance.leg import Leg, State
 from bridge.binance.session import Session
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
