@@ -32,7 +32,9 @@ ReconnectCause = Literal[
     "refused",  # 403 or 451 on a leg that had worked
     "closed",  # by the exchange, or the network
     "keepalive",  # our ping was not answered
-    "server_shutdown",  # the exchange announced it
+    "server_shutdown",  # the exchange announced it: replaced
+    "rotation",  # of age, or at the time of day: replaced
+    "silent",  # open, but a stream or all were silent too long: replaced
 ]
 RECONNECT_CAUSES: tuple[ReconnectCause, ...] = get_args(ReconnectCause)
 INVALID_REASONS: tuple[InvalidReason, ...] = get_args(InvalidReason)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
+from bridge.core.arrivals import Arrivals
 from bridge.core.contiguous import Contiguous
 from bridge.core.decode import Decoder, invalid_event
 from bridge.core.events import Event, Gap, Invalid
@@ -37,10 +38,15 @@ class Pipeline:
         self._sinks = tuple(sinks)
 
     def pump(
-        self, decoder: Decoder, frames: Sequence[bytes], received: int, control: Control
+        self,
+        decoder: Decoder,
+        frames: Sequence[bytes],
+        received: int,
+        control: Control,
+        arrivals: Arrivals,
     ) -> None:
         """Take a leg's text frames that arrived at `received` (microseconds); `control` gets those
-        that are about the connection.
+        that are about the connection, and `arrivals` counts the leg's events.
         """
         self.counts.frames += len(frames)
         for frame in frames:
@@ -50,8 +56,9 @@ class Pipeline:
                 self._invalid(error, frame, received)
                 continue
             if isinstance(decoded, tuple):
+                arrivals.events += len(decoded[1])
                 for event in decoded[1]:
-                    self._arrive(decoded[0], event)
+                    self._arrive(decoded[0], event, arrivals)
             else:
                 control(decoded)
         self._wake()
@@ -73,17 +80,20 @@ class Pipeline:
         self._invalid(error, payload, received)
         self._wake()
 
-    def _arrive(self, stream: Stream, event: Event) -> None:
+    def _arrive(self, stream: Stream, event: Event, arrivals: Arrivals) -> None:
         """Hand on what the event's track lets pass: usually the event, and nothing else."""
         if isinstance(event, Invalid):
             self.counts.invalid[event.reason] += 1
             self._publish(event)
             return
         track = self._tracks.track(stream, event)
+        repeats = track.repeats
         passed = track.accept(event)
         if len(passed) == 1:
             self._publish(passed[0])
             return
+        if track.repeats != repeats:
+            arrivals.repeated(track, event)
         self._hand_on(passed)
         if isinstance(track, Contiguous) and track.held:
             self.on_hole(event.symbol, track)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.core.arrivals import Arrivals
 from bridge.core.decode import MAX_FRAME_BYTES, Decoder
 from bridge.core.events import Invalid
 from bridge.core.record import Router
@@ -27,11 +28,12 @@ class Bench:
             SPOT, Router(STREAMS, "{venue}.{message_type}"), Tracks(STREAMS), self.sinks
         )
         self.decoder = Decoder(STREAMS)
+        self.arrivals = Arrivals()
         self.control: list[Reply | ServerShutdown] = []
 
     def pump(self, *frames: str | bytes) -> None:
         encoded = [frame.encode() if isinstance(frame, str) else frame for frame in frames]
-        self.pipeline.pump(self.decoder, encoded, NOW, self.control.append)
+        self.pipeline.pump(self.decoder, encoded, NOW, self.control.append, self.arrivals)
 
     def check(self) -> None:
         """Both sinks got all that was received, the same bytes and in the same order."""
@@ -125,7 +127,7 @@ def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:
     ]
     decoder = Decoder(streams)
     for start in range(0, len(frames), 500):
-        pipeline.pump(decoder, frames[start : start + 500], NOW, lambda _: None)
+        pipeline.pump(decoder, frames[start : start + 500], NOW, lambda _: None, Arrivals())
     assert pipeline.counts.frames == len(frames)
     assert sum(pipeline.counts.received.values()) == len(sink.records) == len(frames)
     assert pipeline.counts.received["trade"] == 9757

@@ -678,7 +678,7 @@ def test_the_schema_is_valid_closed_and_describes_every_key() -> None:
     sections = schema["$defs"]
 
     assert schema["additionalProperties"] is False
-    assert set(sections) == {"Binance", "Kafka", "Redis", "Repair", "Http", "Log"}
+    assert set(sections) == {"Binance", "Kafka", "Redis", "Http", "Log", "Repair"}
     for section in sections.values():
         assert section["additionalProperties"] is False
         assert all(key.get("description") for key in section["properties"].values())
@@ -691,3 +691,31 @@ def test_the_schema_takes_the_smallest_file_and_refuses_a_typing_error() -> None
     assert validator.is_valid({"kafka": {"outbox_max_bytes": "1GiB"}})
     assert not validator.is_valid(data | {"kafak": {}})
     assert not validator.is_valid({"http": {"port": "x"}})
+
+
+# --- legs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("00:00", 0), ("04:00", 14_400), (" 23:59 ", 86_340)]
+)
+def test_a_time_of_the_day_is_read_as_hours_and_minutes(text: str, seconds: int) -> None:
+    assert load(TICKBRIDGE_BINANCE__ROTATION_TIME=text).binance.rotation_time_s == seconds
+    assert load().binance.rotation_time_s is None
+
+
+@pytest.mark.parametrize("value", [750, "24:00", "4:00", "04:60", "04", "04:00:00", True])
+def test_what_is_no_time_of_the_day_is_an_error_that_says_how_to_write_one(value: object) -> None:
+    """YAML reads 12:30 without quotes as the number 750."""
+    found = problems({"binance": {"rotation_time": value}})
+    assert '"04:00"' in found["binance.rotation_time"].remedy
+
+
+@pytest.mark.parametrize("legs", ["0", "3"])
+def test_there_are_one_or_two_legs(legs: str) -> None:
+    assert load(TICKBRIDGE_BINANCE__LEGS="2").binance.legs == 2
+    assert "binance.legs" in problems(TICKBRIDGE_BINANCE__LEGS=legs)
+
+
+def test_a_leg_has_to_be_replaced_before_the_exchange_ends_it() -> None:
+    assert "binance.max_leg_age_s" in problems({"binance": {"max_leg_age_s": 86_400}})

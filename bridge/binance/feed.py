@@ -6,13 +6,18 @@ from collections.abc import Sequence
 import structlog
 
 from bridge import settings
+from bridge.binance.cover import LABELS, Cover, Place
 from bridge.binance.gate import Gate
-from bridge.binance.leg import Leg, Pump, State
+from bridge.binance.leg import Leg, State
 from bridge.binance.rest import Rest
+from bridge.binance.session import Pump
 from bridge.core.streams import Stream
 from bridge.core.subscription import Subscription, connections, is_pattern, subscribe
 from bridge.errors import FeedUnavailable, Problem, SettingsError
 from bridge.retry import Backoff, forever
+
+# What befalls young connections at the exchange does not befall both legs at once.
+SECOND_LEG_AFTER_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -37,32 +42,59 @@ async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
 
 
 class Feed:
-    """All legs."""
+    """All legs: each part of the streams has one, or two with the labels `a` and `b`."""
 
     def __init__(
         self, options: settings.Binance, streams: Sequence[Stream], pump: Pump, gate: Gate
     ) -> None:
-        self.legs = [
-            Leg(f"leg-{number}", part, options, pump, gate)
-            for number, part in enumerate(connections(streams, options.streams_per_connection), 1)
+        labels = LABELS[: options.legs]
+        covers = [
+            Cover(part, pump, labels)
+            for part in connections(streams, options.streams_per_connection)
         ]
+        self.parts = [
+            [Leg(Place(part, len(covers), label), cover, options, gate) for label in labels]
+            for part, cover in enumerate(covers)
+        ]
+        self.legs = [leg for legs in self.parts for leg in legs]
 
     @property
     def ready(self) -> bool:
-        """Every leg is open, and something has come over each."""
-        return all(
-            leg.state is State.OPEN and len(leg.silent()) < len(leg.streams) for leg in self.legs
-        )
+        """Of each part one leg at least is open, and something has come over it."""
+        return not self.unready()
+
+    def unready(self) -> list[Leg]:
+        """The legs of the parts that none of them brings."""
+        return [leg for legs in self.parts if not any(map(_is_flowing, legs)) for leg in legs]
+
+    def last_received(self) -> dict[str, int]:
+        """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
+        latest: dict[str, int] = {}
+        for leg in self.legs:
+            for name, received in leg.last_received().items():
+                latest[name] = max(received, latest.get(name, 0))
+        return latest
 
     def silent(self) -> list[str]:
         """The streams that have never sent anything."""
-        return [name for leg in self.legs for name in leg.silent()]
+        heard = self.last_received()
+        return [s.name for legs in self.parts for s in legs[0].streams if s.name not in heard]
 
     async def run(self) -> None:
         """Keep every leg connected, for ever."""
         async with asyncio.TaskGroup() as group:
             for leg in self.legs:
-                group.create_task(leg.run(), name=leg.name)
+                group.create_task(_run(leg), name=leg.name)
+
+
+async def _run(leg: Leg) -> None:
+    """Two legs with the same streams open at different times."""
+    await asyncio.sleep(SECOND_LEG_AFTER_S * LABELS.index(leg.label))
+    await leg.run()
+
+
+def _is_flowing(leg: Leg) -> bool:
+    return leg.state is State.OPEN and len(leg.silent()) < len(leg.streams)
 
 
 async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | None:

@@ -1,7 +1,9 @@
 """What every new connection and request to the exchange passes.
 
 It keeps to the limit of 300 connections in five minutes from one address, and closes for everybody
-when anybody has been told to be quiet (418, 429): going on would earn a ban.
+when anybody has been told to be quiet (418, 429): going on would earn a ban. The limit of five
+messages a second is kept without it: streams stand in the URL, so a connection sends only a ping
+every `binance.ping_interval_s`, its pongs and its close.
 """
 
 import asyncio

@@ -1,48 +1,34 @@
-"""One leg over its whole life: a set of streams, and one connection after another that has them."""
+"""One leg over its whole life: a set of streams, and one connection after another that has them.
+
+A connection that is to be replaced (its time has come, the exchange has announced its end, it is
+silent) stays until the new one has brought all that it had brought, or for a bounded overlap.
+"""
 
 import asyncio
-from collections.abc import Iterable
 from enum import StrEnum
-from typing import Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection
 
 from bridge import settings
-from bridge.binance.connection import open_leg
+from bridge.binance.cover import Cover, Place
 from bridge.binance.gate import Gate
-from bridge.core.decode import Decoder
-from bridge.core.streams import Stream, streams_path
-from bridge.core.wire import Reply, ServerShutdown
-from bridge.errors import FeedRefused, FeedUnavailable, InvalidFrame, ReconnectCause
+from bridge.binance.session import Session
+from bridge.binance.watchman import Watchman
+from bridge.core.arrivals import Arrivals
+from bridge.core.rotation import may_close
+from bridge.errors import FeedRefused, FeedUnavailable, ReconnectCause
 from bridge.retry import Backoff, forever
-from bridge.telemetry import FeedCounts
 
 # A leg that has worked and is then refused (a firewall's mood, a region's block) tries again this
 # rarely; the other legs go on.
 REFUSED_RETRY_S = 300.0
+# The old connection and the new one.
+MAX_SESSIONS = 2
+# The leg's one timer: what is silent, too old or no longer needed is found within so long.
+LOOK_S = 2.0
+_REPLACED = frozenset[ReconnectCause](("server_shutdown", "rotation", "silent"))
 
 log = structlog.get_logger(__name__)
-
-
-class Pump(Protocol):
-    """Where frames go: the pipeline, as far as a leg knows it."""
-
-    counts: FeedCounts
-
-    def pump(
-        self, decoder: Decoder, frames: list[bytes], received: int, control: "Control"
-    ) -> None: ...
-
-    def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None: ...
-
-    def interrupted(self, streams: Iterable[Stream], cause: str) -> None: ...
-
-
-class Control(Protocol):
-    """Who takes the frames that are about the connection."""
-
-    def __call__(self, message: Reply | ServerShutdown, /) -> None: ...
 
 
 class State(StrEnum):
@@ -54,23 +40,34 @@ class State(StrEnum):
 
 
 class Leg:
-    """Keeps its streams connected until it is cancelled."""
+    """Keeps the streams of its cover connected until it is cancelled.
 
-    def __init__(
-        self, name: str, streams: list[Stream], options: settings.Binance, pump: Pump, gate: Gate
-    ) -> None:
-        self.name = name
-        self.streams = streams
-        self.state = State.CONNECTING
+    `label` tells it from the other leg with the same streams.
+    """
+
+    def __init__(self, place: Place, cover: Cover, options: settings.Binance, gate: Gate) -> None:
+        self.name = f"leg-{place.part + 1}" + (place.label if len(cover.labels) > 1 else "")
+        self.label = place.label
+        self.streams = cover.streams
+        self.sessions: list[Session] = []
+        self.arrivals = Arrivals()
+        self._cover = cover
         self._options = options
-        self._pump = pump
         self._gate = gate
-        self._decoder = Decoder(streams)
         self._backoff = Backoff(options.reconnect_max_delay_s)
-        self._ended = asyncio.Event()
-        self._end_cause: ReconnectCause = "closed"
+        self._past: dict[str, int] = {}
+        self._is_refused = False
         self._was_open = False
-        self._log = log.bind(leg=name)
+        self._has_reported = False
+        self._log = log.bind(leg=self.name)
+        self._watchman = Watchman(cover, options, place, self._log)
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        if self.sessions:
+            return State.OPEN
+        return State.REFUSED if self._is_refused else State.CONNECTING
 
     async def run(self) -> None:
         """Connect, stay, and connect again, for ever.
@@ -78,89 +75,129 @@ class Leg:
         Raises FeedRefused if the exchange refuses what the settings ask for, unless it has once
         accepted it.
         """
-        async for attempt in forever(self._backoff, FeedUnavailable, on_retry=self._on_retry):
-            with attempt:
-                await self._session()
+        try:
+            async for attempt in forever(self._backoff, FeedUnavailable, on_retry=self._on_retry):
+                with attempt:
+                    await self._turn()
+        finally:
+            await asyncio.gather(*(session.close() for session in self.sessions))
+
+    def last_received(self) -> dict[str, int]:
+        """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
+        latest = dict(self._past)
+        for session in self.sessions:
+            for name, received in session.decoder.last_received.items():
+                latest[name] = max(received, latest.get(name, 0))
+        return latest
 
     def silent(self) -> list[str]:
         """The streams that have never sent anything."""
-        return [s.name for s in self.streams if s.name not in self._decoder.last_received]
+        heard = self.last_received()
+        return [stream.name for stream in self.streams if stream.name not in heard]
 
-    def frames(self, frames: list[bytes], received: int) -> None:
-        self._pump.pump(self._decoder, frames, received, self._control)
+    def overdue(self) -> list[str]:
+        """The streams silent for longer than their own rhythm explains."""
+        return self._watchman.overdue() if self.sessions else []
 
-    def binary(self, payload: bytes, received: int) -> None:
-        self._pump.invalid(InvalidFrame("binary", f"{len(payload)} bytes"), payload, received)
+    def age_s(self) -> float:
+        """The age of its oldest open connection; 0 without one."""
+        return max((session.age_s() for session in self.sessions), default=0.0)
 
-    def lost(self) -> None:
-        self._ended.set()
+    async def _turn(self) -> None:
+        """Open a connection beside what is open, and stay until it has to be followed by another.
 
-    async def _session(self) -> None:
-        """One connection, from the gate to its end."""
+        Raises FeedUnavailable then.
+        """
         await self._gate.wait()
-        self._ended.clear()
-        self._end_cause = "closed"
-        seen = self._decoder.last_received.copy()
-        connection = await self._open()
-        self.state = State.OPEN
-        self._was_open = True
-        self._log.info("leg_open", streams=len(self.streams))
-        try:
-            await self._stay()
-        finally:
-            self.state = State.CONNECTING
-            await connection.close()
-            self._pump.interrupted(self.streams, self._end_cause)
-        if self._decoder.last_received != seen:
+        session = Session(self.label, self._cover.streams, self._cover.pump, self._log)
+        session.attach(self.arrivals, self._lost)
+        await self._open(session)
+        self._take_over(session)
+        cause = await self._stay(session)
+        if session.decoder.last_received:
             self._backoff.worked()
-        raise self._why(connection)
+        why = session.ending if session.over.is_set() else cause
+        raise FeedUnavailable(f"{self._options.websocket_url} {why}", cause=cause)
 
-    async def _open(self) -> ClientConnection:
-        microseconds = self._options.time_unit == "microsecond"
-        path = streams_path(self.streams, microseconds=microseconds)
+    async def _open(self, session: Session) -> None:
+        self._is_refused = False
         try:
-            return await open_leg(self._options, path, self)
+            await session.open(self._options)
         except FeedRefused as error:
             if not self._was_open:
                 raise
-            self.state = State.REFUSED
+            self._is_refused = True
             raise FeedUnavailable(str(error), REFUSED_RETRY_S, cause="refused") from error
 
-    async def _stay(self) -> None:
-        """Until the connection ends; names the streams that miss their first-message deadline."""
-        try:
-            async with asyncio.timeout(self._options.first_message_timeout_s):
-                await self._ended.wait()
-        except TimeoutError:
-            self._report_silent()
-            await self._ended.wait()
+    def _take_over(self, session: Session) -> None:
+        """Count a connection that has just opened; it may be gone already."""
+        self._was_open = True
+        self._log.info("leg_open", streams=len(self.streams))
+        if not session.is_lost:
+            self.sessions.append(session)
+            self._cover.opened(session)
+        self._watchman.begin(session)
+        self._compare()
 
-    def _report_silent(self) -> None:
+    async def _stay(self, session: Session) -> ReconnectCause:
+        """Until the connection is over or should be replaced; says why."""
+        while len(self.sessions) > MAX_SESSIONS:
+            await self._close(self.sessions[0])
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await session.over.wait()
+            except TimeoutError:
+                await self._end_overlap(session)
+                self._report_silent(session)
+                if cause := self._watchman.look(session):
+                    return cause
+            else:
+                return session.cause
+
+    async def _end_overlap(self, session: Session) -> None:
+        """Close the connection that this one replaces, when it may go."""
+        heard = session.decoder.last_received
+        for old in [old for old in self.sessions if old is not session]:
+            if may_close(old.decoder.last_received, heard, session.age_s()):
+                await self._close(old)
+
+    async def _close(self, session: Session) -> None:
+        await session.close()
+        self._lost(session)
+
+    def _lost(self, session: Session) -> None:
+        """A connection is gone, whoever ended it."""
+        self._past = self.last_received()
+        if session in self.sessions:
+            self.sessions.remove(session)
+        self._cover.lost(session)
+        self._compare()
+
+    def _compare(self) -> None:
+        """While a leg has two connections, a repeat does not tell which leg was first."""
+        self.arrivals.compares = len(self._cover.labels) > 1 and len(self.sessions) == 1
+
+    def _report_silent(self, session: Session) -> None:
+        """Name the streams that miss their first-message deadline."""
+        deadline_s = self._options.first_message_timeout_s
+        if self._has_reported or session.age_s() < deadline_s:
+            return
+        self._has_reported = True
         for name in self.silent():
             self._log.warning(
                 "stream_silent",
                 stream=name,
-                waited_s=self._options.first_message_timeout_s,
+                waited_s=deadline_s,
                 remedy="a quiet market, or a name the exchange does not know: check it",
             )
 
-    def _control(self, message: Reply | ServerShutdown, /) -> None:
-        if isinstance(message, ServerShutdown):
-            self._end_cause = "server_shutdown"
-            self._ended.set()
-        elif error := message.error or message.msg:
-            self._log.error("exchange_error", request=message.request_id, error=str(error))
-
-    def _why(self, connection: ClientConnection) -> FeedUnavailable:
-        closed = connection.protocol.close_exc
-        if closed.sent and closed.sent.reason == "keepalive ping timeout":  # the library's words
-            self._end_cause = "keepalive"
-        where = self._options.websocket_url
-        return FeedUnavailable(f"{where} ended: {closed}", cause=self._end_cause)
-
     def _on_retry(self, error: Exception, delay_s: float) -> None:
-        if isinstance(error, FeedUnavailable):
-            self._pump.counts.reconnects[error.cause] += 1
-            if error.cause == "quiet":
-                self._gate.close_for(error.retry_after_s or 0.0)
-        self._log.warning("leg_down", error=str(error), retry_in_s=round(delay_s, 2))
+        assert isinstance(error, FeedUnavailable)  # noqa: S101  # the one that is retried
+        self._cover.pump.counts.reconnects[error.cause] += 1
+        if error.cause == "quiet":
+            self._gate.close_for(error.retry_after_s or 0.0)
+        if error.cause in _REPLACED:
+            self._log.info("leg_replacing", cause=error.cause, retry_in_s=round(delay_s, 2))
+        else:
+            self._log.warning("leg_down", error=str(error), retry_in_s=round(delay_s, 2))

@@ -79,8 +79,11 @@ def record(
         raise typer.Exit(1)
 
 
-def _overrides(symbols: str | None, streams: str | None) -> dict[str, list[str]]:
-    chosen = {"symbols": comma_separated(symbols), "extra_streams": []} if symbols else {}
+def _overrides(symbols: str | None, streams: str | None) -> dict[str, object]:
+    """One leg: the file has every frame that comes, and a second leg's would be in it twice."""
+    chosen: dict[str, object] = {"legs": 1}
+    if symbols:
+        chosen |= {"symbols": comma_separated(symbols), "extra_streams": []}
     return chosen | ({"streams": comma_separated(streams)} if streams else {})
 
 

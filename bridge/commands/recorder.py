@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
-from bridge.binance.leg import Control
+from bridge.binance.session import Control
+from bridge.core.arrivals import Arrivals
 from bridge.core.decode import Decoder
 from bridge.core.streams import Stream
 from bridge.core.wire import Reply, ServerShutdown
@@ -26,7 +27,14 @@ class Recorder:
         self._writer = writer
         self._stopped = stopped
 
-    def pump(self, decoder: Decoder, frames: list[bytes], received: int, control: Control) -> None:
+    def pump(
+        self,
+        decoder: Decoder,
+        frames: list[bytes],
+        received: int,
+        control: Control,
+        arrivals: Arrivals,  # noqa: ARG002
+    ) -> None:
         """Write frames that arrived at `received` (microseconds)."""
         for frame in frames:
             try:

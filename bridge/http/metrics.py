@@ -9,6 +9,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
@@ -52,7 +53,7 @@ class BridgeCollector(Collector):
         )
         yield _counter(
             "reconnects",
-            "Connections to the exchange that ended or failed.",
+            "Connections to the exchange that ended, failed or were replaced.",
             _series(counts.reconnects, RECONNECT_CAUSES),
             "cause",
         )
@@ -75,6 +76,47 @@ class BridgeCollector(Collector):
             "streams_silent",
             "Streams that have never sent anything.",
             {(): len(status.silent_streams())},
+        )
+        yield from self._legs()
+
+    def _legs(self) -> Iterator[Metric]:
+        """By label: two legs with the same streams are `a` and `b`, all others `a`."""
+        status = self._status
+        figures = status.leg_figures()
+        yield _gauge(
+            "leg_age_seconds",
+            "Age of the oldest open connection.",
+            {(label,): f.age_s for label, f in figures.items()},
+            "leg",
+        )
+        yield _counter(
+            "leg_events",
+            "Events a leg has brought, repeats among them.",
+            {(label,): f.events for label, f in figures.items()},
+            "leg",
+        )
+        yield _counter(
+            "leg_first",
+            "Events a leg has brought that had not come before.",
+            {(label,): f.first for label, f in figures.items()},
+            "leg",
+        )
+        lead = SummaryMetricFamily(
+            f"{PREFIX}leg_lead_seconds", "Lead over the other leg, by samples.", labels=["leg"]
+        )
+        for label, f in figures.items():
+            lead.add_metric([label], f.leads, f.lead_s)
+        yield lead
+        yield _gauge(
+            "stream_silence_seconds",
+            "Longest silence of any stream, of those that have ever sent something.",
+            {(kind,): seconds for kind, seconds in status.silence_s().items()},
+            "message_type",
+        )
+        yield _gauge(
+            "streams_overdue",
+            "Streams silent for longer than their own rhythm explains.",
+            {(): len(status.overdue_streams())},
         )
 
     def _accounts(self) -> Iterator[Metric]:

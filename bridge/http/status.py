@@ -1,14 +1,29 @@
 """What a running bridge says of itself: the view that health and metrics are made from."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bridge.binance.cover import LABELS
 from bridge.binance.feed import Feed
 from bridge.binance.leg import State
 from bridge.core.tracks import Tracks
 from bridge.sinks.base import Sink
 from bridge.telemetry import FeedCounts
+
+
+@dataclass(frozen=True, slots=True)
+class LegFigures:
+    """`first` of its `events` had not come by another connection; `leads` of them were measured, by
+    `lead_s` in all.
+    """
+
+    events: int
+    first: int
+    age_s: float
+    leads: int
+    lead_s: float
 
 
 @dataclass(slots=True)
@@ -36,6 +51,42 @@ class Status:
         """Events that wait behind a hole."""
         return self.tracks.held() if self.tracks else 0
 
+    def leg_figures(self) -> dict[str, LegFigures]:
+        """What the legs with each label have brought, together."""
+        return {label: self._figures(label) for label in LABELS}
+
+    def _figures(self, label: str) -> LegFigures:
+        """Behind the other leg is what the other one leads by."""
+        legs = self.feed.legs if self.feed else []
+        own = [leg for leg in legs if leg.label == label]
+        other = [leg.arrivals for leg in legs if leg.label != label]
+        return LegFigures(
+            events=sum(leg.arrivals.events for leg in own),
+            first=sum(leg.arrivals.events - leg.arrivals.repeats for leg in own),
+            age_s=max((leg.age_s() for leg in own), default=0.0),
+            leads=sum(arrivals.behind for arrivals in other),
+            lead_s=sum(arrivals.behind_us for arrivals in other) / 1e6,
+        )
+
+    def silence_s(self) -> dict[str, float]:
+        """By message type, how long its longest silent stream has said nothing, of those that ever
+        did.
+        """
+        heard = self.feed.last_received() if self.feed else {}
+        now_us = time.time_ns() // 1000
+        longest = dict.fromkeys(self.message_types, 0.0)
+        for part in self.feed.parts if self.feed else ():
+            for stream in part[0].streams:
+                silent_s = (now_us - heard.get(stream.name, now_us)) / 1e6
+                kind = stream.message_type
+                longest[kind] = max(longest.get(kind, 0.0), silent_s)
+        return longest
+
+    def overdue_streams(self) -> list[str]:
+        """Streams silent on a leg for longer than their own rhythm explains."""
+        legs = self.feed.legs if self.feed else []
+        return list(dict.fromkeys(name for leg in legs for name in leg.overdue()))
+
     def silent_streams(self) -> list[str]:
         """Streams that have never sent anything."""
         return self.feed.silent() if self.feed else []
@@ -46,11 +97,10 @@ class Status:
         reasons += [f"{sink.name}: not connected" for sink in self.sinks if not sink.ready]
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
-        elif not self.feed.ready:
+        else:
             reasons += [
                 f"{leg.name}: {leg.state.value}, {len(leg.silent())} of {len(leg.streams)} streams "
                 "silent"
-                for leg in self.feed.legs
-                if leg.state is not State.OPEN or len(leg.silent()) == len(leg.streams)
+                for leg in self.feed.unready()
             ]
         return reasons

@@ -91,6 +91,12 @@ def _topic(template: str) -> str:
     return template
 
 
+def _time_of_day(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value.strip()):
+        return value.strip()
+    raise WrongValue("is no time of the day", 'write it as "04:00", in quotes: YAML reads a number')
+
+
 def _not_zero(number: int) -> int:
     if number == 0:
         raise WrongValue("must not be 0", "-1 leaves it unlimited, or to the broker")
@@ -109,6 +115,7 @@ Listed = Annotated[
 Symbol = Annotated[str, AfterValidator(_symbol)]
 StreamKind = Annotated[str, AfterValidator(_checked(check_kind))]
 StreamName = Annotated[str, AfterValidator(_checked(check_stream_name))]
+TimeOfDay = Annotated[str, BeforeValidator(_time_of_day, json_schema_input_type=str)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 TopicTemplate = Annotated[str, AfterValidator(_topic)]
 Size = Annotated[ByteSize, BeforeValidator(lambda value: value, json_schema_input_type=int | str)]

@@ -21,6 +21,7 @@ from websockets.http11 import Request, Response
 from bridge.binance.feed import Feed
 from bridge.binance.gate import Gate
 from bridge.binance.leg import State
+from bridge.core.events import Gap
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.core.tracks import Tracks
@@ -53,12 +54,16 @@ Script = Sequence[Step] | Answer | NoAnswer
 
 
 class FakeExchange:
-    """Keeps what was asked of it: paths, the moments of the loop's clock, negotiated extensions."""
+    """Keeps what was asked of it: paths, the moments of the loop's clock, negotiated extensions;
+    and when each connection opened and closed, by its number.
+    """
 
     def __init__(self, *script: Script) -> None:
         self._script = script or ((),)
         self.paths: list[str] = []
         self.asked_at: list[float] = []
+        self.opened_at: dict[int, float] = {}
+        self.closed_at: dict[int, float] = {}
         self.extensions: list[list[str]] = []
         self.url = ""
 
@@ -73,6 +78,7 @@ class FakeExchange:
             yield self
 
     async def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
+        connection.number = len(self.paths)  # type: ignore[attr-defined]  # for the handler below
         entry = self._script[min(len(self.paths), len(self._script) - 1)]
         self.paths.append(request.path)
         self.asked_at.append(asyncio.get_running_loop().time())
@@ -88,6 +94,9 @@ class FakeExchange:
         return None
 
     async def _converse(self, connection: ServerConnection) -> None:
+        number: int = connection.number  # type: ignore[attr-defined]
+        now_s = asyncio.get_running_loop().time
+        self.opened_at[number] = now_s()
         self.extensions.append([type(e).__name__ for e in connection.protocol.extensions])
         try:
             for step in connection.steps:  # type: ignore[attr-defined]
@@ -95,6 +104,14 @@ class FakeExchange:
         except ConnectionClosed:
             pass
         await connection.wait_closed()
+        self.closed_at[number] = now_s()
+
+    def open_at(self, moment_s: float) -> int:
+        """How many connections were open then."""
+        return sum(
+            opened_s <= moment_s < self.closed_at.get(number, moment_s + 1)
+            for number, opened_s in self.opened_at.items()
+        )
 
 
 def send(*messages: str | bytes) -> Step:
@@ -127,6 +144,21 @@ def send_in_one_read(*messages: str) -> Step:
     async def step(connection: ServerConnection) -> None:
         frames = (Frame(Opcode.TEXT, message.encode()) for message in messages)
         connection.transport.write(b"".join(frame.serialize(mask=False) for frame in frames))
+
+    return step
+
+
+def market(*names: str, every_s: float = 1.0, seconds: float = 10**6) -> Step:
+    """The same trades and quotes on all connections: at each beat of the clock, the next id."""
+
+    async def step(connection: ServerConnection) -> None:
+        now_s = asyncio.get_running_loop().time
+        end_s = now_s() + seconds
+        while now_s() < end_s:
+            beat = int(now_s() / every_s) + 1
+            await asyncio.sleep(beat * every_s - now_s())
+            for name in names or (NAME,):
+                await connection.send((quote if name.endswith("bookTicker") else trade)(beat, name))
 
     return step
 
@@ -172,6 +204,13 @@ def trade_of(symbol: str, trade_id: int, name: str) -> str:
     return json.dumps({"stream": name, "data": data}, ensure_ascii=False, separators=(",", ":"))
 
 
+def quote(update_id: int, name: str) -> str:
+    """A combined frame of the best prices."""
+    data = {"u": update_id, "s": name.partition("@")[0].upper()}
+    data |= {"b": "1.0", "B": "2", "a": "1.1", "A": "3"}
+    return json.dumps({"stream": name, "data": data})
+
+
 class Recorder(MemorySink):
     """A memory sink that can be waited for."""
 
@@ -188,6 +227,16 @@ class Recorder(MemorySink):
         while len(self.events) < count:
             self._woken.clear()
             await self._woken.wait()
+
+    async def until_id(self, identity: int) -> None:
+        """Return when the trade with this id has come."""
+        while identity not in self.ids():
+            self._woken.clear()
+            await self._woken.wait()
+
+    def gaps(self) -> list[tuple[str, str]]:
+        """Kind and cause of each gap event."""
+        return [(event.kind, event.cause) for event in self.events if isinstance(event, Gap)]
 
     def ids(self) -> list[int]:
         return [getattr(event, "trade_id") for event in self.events if hasattr(event, "trade_id")]  # noqa: B009

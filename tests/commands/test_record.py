@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.binance.feed import Feed
+from bridge.core.arrivals import Arrivals
 from bridge.core.decode import Decoder
 from bridge.core.streams import stream_of
 from bridge.embedded import free_port
@@ -118,7 +119,9 @@ async def test_what_would_make_the_file_unreadable_is_left_out(tmp_path: Path) -
     mistyped = TRADE.replace(b'"t":1', b'"t":"one"')
     with CaptureWriter(out) as writer:
         recorder = Recorder(writer, asyncio.Event())
-        recorder.pump(decoder, [TRADE, b"{no json", spread, mistyped], 5, lambda _: None)
+        recorder.pump(
+            decoder, [TRADE, b"{no json", spread, mistyped], 5, lambda _: None, Arrivals()
+        )
         recorder.invalid(InvalidFrame("binary", "1 byte"), b"\0", 5)
     assert [frame.received_us for frame in Capture.read(out).frames] == [5, 5, 5]
     assert (recorder.counts.frames, recorder.left_out) == (3, 2)

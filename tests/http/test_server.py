@@ -6,11 +6,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.binance.cover import LABELS
 from bridge.binance.feed import Feed
 from bridge.binance.gate import Gate
-from bridge.binance.leg import State
+from bridge.binance.leg import Leg, State
+from bridge.binance.session import Session
 from bridge.core.record import Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.core.tracks import Tracks
@@ -34,8 +37,9 @@ NAMES = ("btcusdt@trade", "ethusdt@trade")
 class Running:
     """A bridge at rest: sinks that never run, one leg that is not connected."""
 
-    def __init__(self) -> None:
-        settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
+    def __init__(self, legs: int = 1) -> None:
+        binance = {"symbols": ["BTCUSDT"], "legs": legs}
+        settings = load_settings(environment={}, overrides={"binance": binance})
         self.kafka = KafkaSink(settings.kafka, [])
         self.redis = RedisSink(settings.redis, SPOT)
         sinks: tuple[Sink, ...] = (self.kafka, self.redis)
@@ -50,8 +54,21 @@ class Running:
         self.status.feed = self.feed
         self.kafka._ready = self.redis._ready = True
         (leg,) = self.feed.legs
-        leg.state = State.OPEN
-        leg.frames([trade(1).encode()], 1_790_000_000_000_000)
+        self.session = self.open(leg)
+        self.session.frames([trade(1).encode()], 1_790_000_000_000_000)
+
+    def open(self, leg: Leg) -> Session:
+        """A connection of the leg that has just opened, on nothing."""
+        session = Session(leg.label, leg.streams, self.pipeline, structlog.get_logger())
+        session.attach(leg.arrivals, leg._lost)
+        session.opened_s = asyncio.get_running_loop().time()
+        leg._take_over(session)
+        return session
+
+
+@pytest.fixture
+def two() -> Running:
+    return Running(legs=2)
 
 
 @pytest.fixture
@@ -118,7 +135,8 @@ async def test_a_leg_that_is_not_open_makes_it_unready(
     state: State, url: str, running: Running
 ) -> None:
     running.flow()
-    running.feed.legs[0].state = state
+    running.session.lost()
+    running.feed.legs[0]._is_refused = state is State.REFUSED
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == [f"leg-1: {state.value}, 1 of 2 streams silent"]
@@ -128,7 +146,7 @@ async def test_an_open_leg_over_which_nothing_came_makes_it_unready(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.feed.legs[0]._decoder.last_received.clear()
+    running.session.decoder.last_received.clear()
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == ["leg-1: open, 2 of 2 streams silent"]
@@ -161,6 +179,13 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
         *(("tickbridge_reconnects_total", cause) for cause in RECONNECT_CAUSES),
         *(("tickbridge_legs", state.value) for state in State),
         ("tickbridge_streams_silent",),
+        ("tickbridge_streams_overdue",),
+        *(("tickbridge_stream_silence_seconds", kind) for kind in KINDS),
+        *(("tickbridge_leg_age_seconds", label) for label in LABELS),
+        *(("tickbridge_leg_events_total", label) for label in LABELS),
+        *(("tickbridge_leg_first_total", label) for label in LABELS),
+        *(("tickbridge_leg_lead_seconds_count", label) for label in LABELS),
+        *(("tickbridge_leg_lead_seconds_sum", label) for label in LABELS),
     }
     for sink, causes in (("kafka", ("outbox_full", "too_large")), ("redis", ("queue_full",))):
         expected |= {
@@ -183,7 +208,7 @@ async def test_the_accounts_hold_in_the_metrics_of_each_sink_and_kind(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.feed.legs[0].frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
+    running.session.frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
     running.redis.counts.latency.observe(0.003)
     found = await metrics(url)
     assert found["tickbridge_frames_total",] == 3
@@ -198,6 +223,32 @@ async def test_the_accounts_hold_in_the_metrics_of_each_sink_and_kind(
             assert found["tickbridge_received_total", kind] == received
             assert found["tickbridge_pending", kind, sink] == received
             assert found["tickbridge_published_total", kind, sink] == 0
+
+
+async def test_the_lead_of_one_leg_over_the_other_is_in_the_metrics(two: Running) -> None:
+    moment = 1_790_000_000_000_000
+    sessions = [two.open(leg) for leg in two.feed.legs]
+    for number in range(1, 5):
+        for session, late_us in zip(sessions, (0, 2_000), strict=True):
+            session.frames([trade(number).encode()], moment + number * 1_000_000 + late_us)
+    two.status.feed = two.feed
+    async with serve(Http(port=0), two.status) as port:
+        found = await metrics(f"http://{LOOPBACK}:{port}")
+    assert [found["tickbridge_leg_events_total", label] for label in LABELS] == [4, 4]
+    assert [found["tickbridge_leg_first_total", label] for label in LABELS] == [4, 0]
+    assert [found["tickbridge_leg_lead_seconds_count", label] for label in LABELS] == [4, 0]
+    assert found["tickbridge_leg_lead_seconds_sum", "a"] == pytest.approx(0.008)
+    assert found["tickbridge_stream_silence_seconds", "trade"] > 0
+
+
+async def test_one_open_leg_of_two_is_enough_to_be_ready(two: Running) -> None:
+    two.status.feed = two.feed
+    two.kafka._ready = two.redis._ready = True
+    assert [reason.split(":")[0] for reason in two.status.unready()] == ["leg-1a", "leg-1b"]
+    session = two.open(two.feed.legs[1])
+    session.frames([trade(1).encode()], 1_790_000_000_000_000)
+    assert two.status.unready() == []
+    assert two.status.legs() == {("connecting",): 1, ("open",): 1, ("refused",): 0}
 
 
 async def test_a_port_that_is_taken_is_an_error_of_the_settings_naming_it(

@@ -1,0 +1,129 @@
+"""One connection of a leg, from its opening to its end."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+from websockets.asyncio.client import ClientConnection
+
+from bridge import settings
+from bridge.binance.connection import open_leg
+from bridge.core.arrivals import Arrivals
+from bridge.core.decode import Decoder
+from bridge.core.streams import Stream, streams_path
+from bridge.core.wire import Reply, ServerShutdown
+from bridge.errors import InvalidFrame, ReconnectCause
+from bridge.telemetry import FeedCounts
+
+
+class Control(Protocol):
+    """Who takes the frames that are about the connection."""
+
+    def __call__(self, message: Reply | ServerShutdown, /) -> None: ...
+
+
+class Pump(Protocol):
+    """Where frames go: the pipeline, as far as a leg knows it."""
+
+    counts: FeedCounts
+
+    def pump(
+        self,
+        decoder: Decoder,
+        frames: list[bytes],
+        received: int,
+        control: Control,
+        arrivals: Arrivals,
+    ) -> None: ...
+
+    def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None: ...
+
+    def interrupted(self, streams: Iterable[Stream], cause: str) -> None: ...
+
+
+class Session:
+    """Hands its frames on; `over` is set when it has ended or is announced to end.
+
+    `leg` is the label of its leg.
+    """
+
+    def __init__(
+        self,
+        leg: str,
+        streams: list[Stream],
+        pump: Pump,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.leg = leg
+        self.decoder = Decoder(streams)
+        self.frames_received = 0
+        self.opened_s = 0.0
+        self.is_silent = False
+        self.is_lost = False
+        self.over = asyncio.Event()
+        self._streams = streams
+        self._pump = pump
+        self._arrivals = Arrivals()
+        self._on_lost: Callable[[Session], None] = lambda _session: None
+        self._log = log
+        self._announced = False
+        self._connection: ClientConnection | None = None
+
+    @property
+    def cause(self) -> ReconnectCause:
+        """Why it is over."""
+        if self._announced:
+            return "server_shutdown"
+        closed = self._connection.protocol.close_sent if self._connection else None
+        # The library's own words.
+        unanswered = closed is not None and closed.reason == "keepalive ping timeout"
+        return "keepalive" if unanswered else "closed"
+
+    @property
+    def ending(self) -> str:
+        """How it ended, for people."""
+        if not self.is_lost:
+            return "the exchange announced the end of the connection"
+        return f"ended: {self._connection.protocol.close_exc}" if self._connection else "ended"
+
+    def attach(self, arrivals: Arrivals, on_lost: Callable[["Session"], None]) -> None:
+        """Say who counts its events, and who is to be told when it is gone."""
+        self._arrivals, self._on_lost = arrivals, on_lost
+
+    def age_s(self) -> float:
+        """Seconds since it opened."""
+        return asyncio.get_running_loop().time() - self.opened_s
+
+    async def open(self, options: settings.Binance) -> None:
+        """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it
+        may.
+        """
+        path = streams_path(self._streams, microseconds=options.time_unit == "microsecond")
+        self._connection = await open_leg(options, path, self)
+        self.opened_s = asyncio.get_running_loop().time()
+
+    async def close(self) -> None:
+        """Close it, taking what is still on its way."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    def frames(self, frames: list[bytes], received: int) -> None:
+        self.frames_received += len(frames)
+        self._pump.pump(self.decoder, frames, received, self._control, self._arrivals)
+
+    def binary(self, payload: bytes, received: int) -> None:
+        self.frames_received += 1
+        self._pump.invalid(InvalidFrame("binary", f"{len(payload)} bytes"), payload, received)
+
+    def lost(self) -> None:
+        self.is_lost = True
+        self.over.set()
+        self._on_lost(self)
+
+    def _control(self, message: Reply | ServerShutdown, /) -> None:
+        if isinstance(message, ServerShutdown):
+            self._announced = True
+            self.over.set()
+        elif error := message.error or message.msg:
+            self._log.error("exchange_error", request=message.request_id, error=str(error))

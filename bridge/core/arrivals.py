@@ -1,0 +1,46 @@
+"""What one leg has brought, and how far behind the other leg it was.
+
+An event costs nothing here; a repeat costs a look-up and a comparison. Behind is measured by
+samples: when a repeat of the sampled event comes, the next sample is the newest event.
+"""
+
+from bridge.core.events import Event
+from bridge.core.sequence import Track
+
+
+class Arrivals:
+    """Plain counts of one leg: `events` came, `repeats` of them had come before.
+
+    `behind` repeats were sampled; `behind_us` is the sum of their delays. Sampled only while
+    `compares`: while the leg has one connection, and another leg has the same streams.
+    """
+
+    __slots__ = ("_samples", "behind", "behind_us", "compares", "events", "repeats")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.repeats = 0
+        self.behind = 0
+        self.behind_us = 0
+        self.compares = False
+        self._samples: dict[Track, Event] = {}
+
+    def repeated(self, track: Track, event: Event) -> None:
+        """The track has dropped this event as a repeat."""
+        self.repeats += 1
+        newest = track.last
+        if not self.compares or newest is None:
+            return
+        first = self._samples.setdefault(track, newest)
+        identity = track.first_of(event)
+        if identity < track.first_of(first):
+            return
+        if identity > track.first_of(first):  # this leg has lost the sample
+            first = newest
+        if identity == track.first_of(first) and first.source == event.source:
+            self.behind += 1
+            self.behind_us += event.received - first.received
+        if identity == track.first_of(newest):
+            del self._samples[track]
+        else:
+            self._samples[track] = newest
