@@ -36,7 +36,7 @@ class Running:
 
     def __init__(self) -> None:
         settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
-        self.kafka = KafkaSink(settings.kafka, [])
+        self.kafka = KafkaSink(settings.kafka, [], "position")
         self.redis = RedisSink(settings.redis, SPOT)
         sinks: tuple[Sink, ...] = (self.kafka, self.redis)
         self.status = Status(KINDS, sinks)
