@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from bridge import settings
 from bridge.embedded import LOOPBACK, free_port
 from bridge.settings import load_settings
 from bridge.sinks.kafka import KafkaSink
@@ -23,11 +24,16 @@ pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(
 SHORT = {"request_timeout_ms": 1500, "delivery_timeout_s": 2}
 
 
-def sink_for(bootstrap_servers: str, venue: str, **options: Any) -> KafkaSink:
+def options_for(bootstrap_servers: str, **options: Any) -> settings.Kafka:
     kafka = {"bootstrap_servers": bootstrap_servers} | options
     overrides = {"binance": {"symbols": ["BTCUSDT"]}, "kafka": kafka}
-    settings = load_settings(environment={}, overrides=overrides).kafka
-    return KafkaSink(settings, [f"{venue}.trade"], f"{venue}.position")
+    return load_settings(environment={}, overrides=overrides).kafka
+
+
+def sink_for(bootstrap_servers: str, venue: str, *kinds: str, **options: Any) -> KafkaSink:
+    """A sink with topics for these kinds, else for trades."""
+    topics = [f"{venue}.{kind}" for kind in kinds or ("trade",)]
+    return KafkaSink(options_for(bootstrap_servers, **options), topics, f"{venue}.position")
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
@@ -46,6 +52,15 @@ async def administration(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
+async def configured(admin: AIOKafkaAdminClient, name: str) -> tuple[int, str, str]:
+    """Partitions, retention and policy of a topic."""
+    (topic,) = await admin.describe_topics([name])
+    resource = ConfigResource(ConfigResourceType.TOPIC, name)
+    (answer,) = await admin.describe_configs([resource])
+    configs = {key: value for key, value, *_ in answer.resources[0][4]}
+    return len(topic["partitions"]), configs["retention.ms"], configs["cleanup.policy"]
+
+
 async def test_topics_are_created_as_the_settings_say(
     brokers: Choice, kafka: Kafka, unique: str
 ) -> None:
@@ -56,12 +71,9 @@ async def test_topics_are_created_as_the_settings_say(
     async with at_work(sink), administration(kafka) as admin:
         feeder.push(*trades(unique, [1]))
         await sink.drained()
-        (topic,) = await admin.describe_topics([f"{unique}.trade"])
-        assert len(topic["partitions"]) == 3
-        resource = ConfigResource(ConfigResourceType.TOPIC, f"{unique}.trade")
-        (answer,) = await admin.describe_configs([resource])
-        configs = {name: value for name, value, *_ in answer.resources[0][4]}
-        assert configs["retention.ms"] == "7200000"
+        assert await configured(admin, f"{unique}.trade") == (3, "7200000", "delete")
+        partitions, _, policy = await configured(admin, f"{unique}.position")
+        assert (partitions, policy) == (1, "compact")
 
 
 async def test_a_record_holds_the_event_the_symbol_and_the_exchanges_time(

@@ -1,13 +1,19 @@
 """Exactly once through outages of Kafka under a steady flow, proved by reading the topic."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import InvalidProducerEpoch, OutOfOrderSequenceNumber
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from bridge.sinks.kafka import KafkaSink
-from tests.brokers import KafkaBroker, read_topic
+from bridge.sinks.kafka_ledger import MAX_SEQUENCE, Ledger
+from tests.brokers import Kafka, KafkaBroker, read_topic
 from tests.journal import Journal
 from tests.sinks.support import Feeder, at_work, trades
 from tests.sinks.test_kafka import SHORT, ids, sink_for
@@ -87,3 +93,63 @@ async def test_outages_under_a_flow_repeat_nothing_and_lose_nothing(
     assert sink.counts.published == {"trade": flow.pushed * len(SYMBOLS)}
     assert sink.counts.dropped == {}
     assert journal.named("kafka_foreign_records") == []
+
+
+@pytest.mark.parametrize("fate", ["landed", "lost"])
+async def test_what_landed_of_a_refused_batch_is_taken_out_and_the_rest_is_sent(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal, fate: str
+) -> None:
+    """Its number is burnt: the tail of the partition says what became of it."""
+    refusals = iter([None, OutOfOrderSequenceNumber(), InvalidProducerEpoch()])
+    send_batch = AIOKafkaProducer.send_batch
+
+    async def refusing(
+        self: AIOKafkaProducer, batch: BatchBuilder, topic: str, *, partition: int
+    ) -> "asyncio.Future[RecordMetadata]":
+        refusal = next(refusals, None)
+        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        if refusal is None or fate == "landed":
+            future = await send_batch(self, batch, topic, partition=partition)
+        if refusal is not None:
+            if fate == "landed":
+                await future
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(refusal)
+        return future
+
+    monkeypatch.setattr(AIOKafkaProducer, "send_batch", refusing)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink), asyncio.timeout(30):
+        for begin in range(0, 300, 100):
+            feeder.push(*trades(unique, range(begin, begin + 100)))
+            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write positions, too
+                await asyncio.sleep(0.01)
+            feeder.check()
+        await sink.drained()
+    assert len(journal.named("kafka_unavailable")) == 2
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == list(range(300))
+    written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
+    assert json.loads(written[-1].value)["offset"] == 299
+
+
+async def test_somebody_else_who_writes_is_noticed(
+    kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    sink, other = (sink_for(kafka.bootstrap_servers, unique) for _ in range(2))
+    async with at_work(sink), at_work(other):
+        feeders = {writer: Feeder(writer) for writer in (sink, other)}
+        for writer in (sink, other, sink):
+            feeders[writer].push(*trades(unique, range(10)))
+            await writer.drained()
+    (entry, *_) = journal.named("kafka_foreign_records")
+    assert entry["topic"] == f"{unique}.trade"
+    assert (entry["expected_offset"], entry["offset"]) == (10, 20)
+
+
+async def test_sequence_numbers_begin_again_behind_the_greatest() -> None:
+    ledger, place = Ledger(), TopicPartition("topic", 0)
+    answer = RecordMetadata("topic", 0, place, -1, None, None, None)
+    ledger._next_sequences[place] = MAX_SEQUENCE - 4
+    ledger.acknowledged(place, 10, answer)
+    assert ledger._next_sequences[place] == 5
