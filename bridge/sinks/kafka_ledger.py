@@ -51,6 +51,8 @@ class Ledger:
         """Note the identity of a producer that has been started."""
         manager = producer._txn_manager  # noqa: SLF001
         await manager.wait_for_pid()
+        if self.identity is None:
+            self._next_sequences.clear()
         self.identity = Identity(manager.producer_id, manager.producer_epoch)
 
     def acknowledged(self, place: TopicPartition, count: int, answer: RecordMetadata) -> int:
@@ -77,6 +79,6 @@ class Ledger:
         under the same number they never will.
         """
         if isinstance(error, _REFUSALS):
+            log.warning("kafka_identity_given_up", error=str(error))
             self.identity = None
             self.is_continued = False
-            self._next_sequences.clear()
