@@ -2,8 +2,9 @@
 
 A producer is disposable. One refused batch makes every later one of its partition fail, and one
 that lost its brokers may never answer: at the first failure, or after too long without an
-acknowledgement, it is thrown away. The next one takes over its identity and first sends again what
-was on its way, under the same numbers: what the brokers have already, they drop.
+acknowledgement, it is thrown away. The next one takes over its identity, takes out of the outbox
+what has landed after all, and first sends again what else was on its way, under the same numbers:
+what the brokers have already, they drop.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import structlog
+from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -112,7 +114,9 @@ class KafkaSink:
                 producer, self._options, self._topics, self._topics[-1]
             )
             check_cancelled()
-            await self._make_sure(delivery)
+            await self._take_out_landed()
+            self._ledger.number(producer)
+            await self._send_again(delivery)
             self.outbox.assign(lambda route: _partition(route, partitions[route.topic]))
             self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(partitions))
@@ -126,10 +130,26 @@ class KafkaSink:
             self._positions.outbox.release()
             await kafka_client.discard(producer)
 
-    async def _make_sure(self, delivery: Delivery) -> None:
-        """Deliver what the last producer had on its way, before anything else."""
+    async def _take_out_landed(self) -> None:
+        """See what has landed of the batches that the last producer had on its way.
+
+        The tails tell it even where the brokers have forgotten the numbers: at a restart they do,
+        if a batch's records are a day old. The numbers keep out what lands after that.
+        """
+        if lanes := self.outbox.unsure():
+            landed = await find_landed(self._options, self._ledger, lanes)
+            for lane, offsets in zip(lanes, landed, strict=True):
+                if offsets:
+                    lane.in_flight = len(offsets)
+                    self._ledger.found(TopicPartition(lane.topic, lane.partition), len(offsets))
+                    self._published(lane, offsets)
         if not self._ledger.is_continued:
-            await self._take_out_landed()
+            self.outbox.settle()
+            self._positions.outbox.settle()
+            self._ledger.is_continued = True
+
+    async def _send_again(self, delivery: Delivery) -> None:
+        """Deliver the other batches before anything else, each as it was."""
         self._changed.clear()
         for lane in self.outbox.unsure():
             await delivery.send(lane, self._published)
@@ -138,16 +158,6 @@ class KafkaSink:
         while self.outbox.unsure() or self._positions.outbox.unsure():
             await delivery.wait()
             self._changed.clear()
-
-    async def _take_out_landed(self) -> None:
-        """The last identity is gone, its numbers too: the partitions say what has landed."""
-        self._positions.outbox.settle()
-        if lanes := self.outbox.unsure():
-            landed = await find_landed(self._options, self._ledger, lanes)
-            for lane, offsets in zip(lanes, landed, strict=True):
-                lane.in_flight = len(offsets)
-                self._published(lane, offsets)
-        self._ledger.is_continued = True
 
     async def _drain(self, delivery: Delivery) -> None:
         """Send whatever is idle, wait for a push or an acknowledgement, and again."""

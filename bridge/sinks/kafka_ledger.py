@@ -3,7 +3,7 @@
 The brokers know a batch by its producer's identity and its sequence number: a new producer that
 takes both over can send an unanswered batch again, and whichever copy arrives second is dropped,
 even one that lay in a frozen broker's buffers all the while. Source: KIP-98, "Idempotent producer
-guarantees"; brokers keep what they know of a producer for a day.
+guarantees"; what brokers know of a producer is good for a day, by its records' own times.
 """
 
 from collections import defaultdict
@@ -45,7 +45,10 @@ class Ledger:
         if self.identity is not None:
             manager = producer._txn_manager  # noqa: SLF001 - there is no public way
             manager.set_pid_and_epoch(*self.identity)
-            manager._sequence_numbers.update(self._next_sequences)  # noqa: SLF001
+
+    def number(self, producer: AIOKafkaProducer) -> None:
+        """Let a producer that has not sent anything go on with the numbers of the one before."""
+        producer._txn_manager._sequence_numbers.update(self._next_sequences)  # noqa: SLF001
 
     async def learn(self, producer: AIOKafkaProducer) -> None:
         """Note the identity of a producer that has been started."""
@@ -70,9 +73,17 @@ class Ledger:
                 remedy="somebody else writes there, or a request came late: see tickbridge audit",
             )
         self.next_offsets[place] = offset + count
+        self._advance(place, count)
+        return offset
+
+    def found(self, place: TopicPartition, count: int) -> None:
+        """Note records of an unanswered batch that were found in the partition."""
+        if self.is_continued:
+            self._advance(place, count)
+
+    def _advance(self, place: TopicPartition, count: int) -> None:
         sequence = self._next_sequences[place] + count
         self._next_sequences[place] = sequence & MAX_SEQUENCE
-        return offset
 
     def failed(self, error: Exception) -> None:
         """Begin anew where the brokers have answered that they do not want this producer's batch:

@@ -1,6 +1,6 @@
 """Which records of failed batches have been written after all: read from the partitions' tails.
 
-Needed where a batch cannot be sent again under its number, because the brokers have refused one.
+Where the brokers have refused a batch, its number is gone, and this alone says what to send again.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ async def find_landed(
 
     The ledger learns where the partitions end. Raises SinkUnavailable.
     """
-    await asyncio.sleep(SETTLE_S)
+    if not ledger.is_continued:
+        await asyncio.sleep(SETTLE_S)
     async with TopicReader(options) as reader:
         return [await _offsets(reader, ledger, lane) for lane in lanes]
 
