@@ -1,4 +1,7 @@
-"""Exactly once through outages of Kafka under a steady flow, proved by reading the topic."""
+"""Exactly once through outages of Kafka under a steady flow, proved by reading the topic.
+
+The records' times are more than a day old: a broker that restarts has forgotten their producer.
+"""
 
 import asyncio
 import json
