@@ -68,11 +68,12 @@ async def test_where_streams_stand_is_written_at_a_stop_and_read_at_a_start(
 
 
 async def test_positions_are_written_under_way(
-    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
 ) -> None:
     monkeypatch.setattr(kafka_positions, "INTERVAL_S", 0.05)
     sink = sink_for(kafka.bootstrap_servers, unique)
     async with at_work(sink):
+        await journal.until("kafka_connected")
         Feeder(sink).push(*trades(unique, range(50)))
         (record,) = await read_topic(kafka.bootstrap_servers, f"{unique}.position", 1)
     position = json.loads(record.value)
