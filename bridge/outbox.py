@@ -4,6 +4,9 @@ Plain data without an event loop: the pipeline pushes, the sink takes batches of
 lane and says what became of them. A lane has at most one batch in flight, so nothing can overtake
 anything. Full, the oldest records that are not in flight go, counted.
 
+A batch whose producer failed may have been written or not: its records are unsure, and stay in
+front as they are until the batch has been sent again or found in the partition.
+
 Before the first contact with Kafka the number of partitions is unknown; records then wait in one
 lane a topic, and `assign` sorts them out later. It does so again when the number has changed.
 """
@@ -23,9 +26,11 @@ PartitionOf = Callable[[Route], int]
 
 
 class Lane:
-    """The records of one partition, oldest first; the first `in_flight` of them are being sent."""
+    """The records of one partition, oldest first; the first `in_flight` of them are being sent,
+    or the first `unsure` were sent by a producer that failed.
+    """
 
-    __slots__ = ("in_flight", "message_type", "partition", "records", "topic")
+    __slots__ = ("in_flight", "message_type", "partition", "records", "topic", "unsure")
 
     def __init__(self, topic: str, partition: int, message_type: str) -> None:
         self.topic = topic
@@ -33,6 +38,12 @@ class Lane:
         self.message_type = message_type
         self.records: deque[Record] = deque()
         self.in_flight = 0
+        self.unsure = 0
+
+    @property
+    def kept(self) -> int:
+        """How many of the first records may not be dropped."""
+        return max(self.in_flight, self.unsure)
 
 
 class Outbox:
@@ -69,7 +80,7 @@ class Outbox:
             self._make_room()
 
     def assign(self, partition_of: PartitionOf) -> None:
-        """Sort what waits into the partitions as they are now. Nothing may be in flight.
+        """Sort what waits into the partitions as they are now. Nothing may be in flight or unsure.
 
         A symbol's records lie in one lane before and after, so their order is kept. Lanes that
         become one are merged by arrival: the oldest stay in front, to be dropped first.
@@ -90,23 +101,33 @@ class Outbox:
     def acknowledge(self, lane: Lane) -> list[Record]:
         """Take out what was in flight: it is published. Returns it."""
         done = [lane.records.popleft() for _ in range(lane.in_flight)]
-        lane.in_flight = 0
+        lane.in_flight = lane.unsure = 0
         self._forget(done)
         self._counts.published[lane.message_type] += len(done)
         return done
 
     def release(self) -> None:
-        """What was in flight waits again: its batch has failed."""
+        """What was in flight waits again: its batch has failed, or seems to."""
         for lane in self._lanes.values():
+            lane.unsure = lane.kept
             lane.in_flight = 0
 
+    def unsure(self) -> list[Lane]:
+        """The lanes with records that may have been written."""
+        return [lane for lane in self._lanes.values() if lane.unsure]
+
+    def settle(self) -> None:
+        """Forget what is unsure: those records are sent like any other, and may come twice."""
+        for lane in self._lanes.values():
+            lane.unsure = 0
+
     def drop(self, lane: Lane, count: int, cause: str) -> None:
-        """Give up the oldest `count` records of a lane that are not in flight."""
-        in_flight = [lane.records.popleft() for _ in range(lane.in_flight)]
+        """Give up the oldest `count` records of a lane that are not in flight or unsure."""
+        kept = [lane.records.popleft() for _ in range(lane.kept)]
         count = min(count, len(lane.records))
         self._forget([lane.records.popleft() for _ in range(count)])
         self._counts.dropped[lane.message_type, cause] += count
-        lane.records.extendleft(reversed(in_flight))
+        lane.records.extendleft(reversed(kept))
 
     def _make_room(self) -> None:
         """Drop the oldest, a hundredth of the bound at a time: searching the lanes for it once a
@@ -114,14 +135,14 @@ class Outbox:
         """
         room = self.max_bytes - self.max_bytes // 100
         while self.bytes > room and (waiting := self._waiting()):
-            lane = min(waiting, key=lambda lane: lane.records[lane.in_flight].received)
+            lane = min(waiting, key=lambda lane: lane.records[lane.kept].received)
             self.drop(lane, _records_of(lane, self.bytes - room), "outbox_full")
 
     def _filled(self) -> Iterator[Lane]:
         return (lane for lane in self._lanes.values() if lane.records)
 
     def _waiting(self) -> list[Lane]:
-        return [lane for lane in self._filled() if len(lane.records) > lane.in_flight]
+        return [lane for lane in self._filled() if len(lane.records) > lane.kept]
 
     def _forget(self, records: list[Record]) -> None:
         self.bytes -= sum(len(record.value) + RECORD_OVERHEAD_BYTES for record in records)
@@ -136,7 +157,7 @@ class Outbox:
 def _records_of(lane: Lane, size: int) -> int:
     """How many of a lane's waiting records make up `size` bytes."""
     count = 0
-    for record in islice(lane.records, lane.in_flight, None):
+    for record in islice(lane.records, lane.kept, None):
         if size <= 0:
             break
         size -= len(record.value) + RECORD_OVERHEAD_BYTES

@@ -15,10 +15,12 @@ import structlog
 from bridge.binance.feed import Feed, find_streams
 from bridge.binance.gate import Gate
 from bridge.binance.rest import Rest
+from bridge.core.position import MESSAGE_TYPE as POSITION
+from bridge.core.position import Name, Position
 from bridge.core.record import Router, topic_name
 from bridge.core.streams import SPOT, parse_stream, stream_of
 from bridge.core.tracks import Tracks
-from bridge.errors import TickbridgeError, UndeliveredRecords
+from bridge.errors import SinkRefused, SinkUnavailable, TickbridgeError, UndeliveredRecords
 from bridge.http.server import serve
 from bridge.http.status import Status
 from bridge.pipeline import Pipeline
@@ -26,6 +28,7 @@ from bridge.repair import Repairer
 from bridge.settings import Settings
 from bridge.sinks.base import Sink
 from bridge.sinks.kafka import KafkaSink
+from bridge.sinks.kafka_start import read_start
 from bridge.sinks.redis import RedisSink
 
 # What the bridge itself has to say, whatever is subscribed to.
@@ -42,7 +45,7 @@ class Service:
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, kind) for kind in types]
         self.sinks: tuple[Sink, ...] = (
-            KafkaSink(settings.kafka, topics),
+            KafkaSink(settings.kafka, topics, topic_name(settings.kafka.topic, SPOT, POSITION)),
             RedisSink(settings.redis, SPOT),
         )
         self.status = Status(types, self.sinks)
@@ -81,7 +84,7 @@ class Service:
         async with Rest(options, gate, self._settings.repair.weight_share) as rest:
             found = await find_streams(options, rest)
             self.status.refused = found.refused
-            tracks = Tracks(found.streams)
+            tracks = Tracks(found.streams, await self._positions())
             router = Router(found.streams, self._settings.kafka.topic)
             pipeline = Pipeline(SPOT, router, tracks, self.sinks)
             repairer = Repairer(self._settings.repair, rest, pipeline.publish)
@@ -92,6 +95,22 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 group.create_task(repairer.run(), name="repair")
                 group.create_task(feed.run(), name="legs")
+
+    async def _positions(self) -> dict[Name, Position]:
+        """Where the process before this one has stopped. Without Kafka the feed begins all the
+        same: Redis wants it, and what was missed before is then known to nobody.
+        """
+        try:
+            positions = await read_start(self._settings.kafka, SPOT, message_types(self._settings))
+        except (SinkUnavailable, SinkRefused) as error:
+            log.warning(
+                "start_unknown",
+                error=str(error),
+                consequence="what was missed before the first event of each stream is not noticed",
+            )
+            return {}
+        log.info("start_known", streams=len(positions))
+        return positions
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
         """Close the legs, empty the sinks, stop their tasks."""

@@ -37,8 +37,9 @@ ARROWS: dict[str, frozenset[str]] = {
     "sinks": BASICS | {"outbox", "spill"},
     # What stands beside the flow: watches it, reads what it wrote, or plays the exchange.
     "http": frozenset({"binance", "core", "errors", "settings", "sinks.base", "telemetry"}),
-    "client": frozenset({"core", "errors", "settings", "sinks.kafka_client", "sinks.redis_client"}),
-    "audit": frozenset({"core", "errors", "settings", "sinks.kafka_client"}),
+    "client": frozenset({"core", "errors", "settings"})
+    | {"sinks.kafka_client", "sinks.kafka_reading", "sinks.redis_client"},
+    "audit": frozenset({"core", "errors", "settings", "sinks.kafka_reading"}),
     "simulator": frozenset({"errors"}),
     "embedded": frozenset({"errors"}),
     # What puts the parts together.

@@ -37,6 +37,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.now = 0
         self.pushed: Counter[str] = Counter()
         self.in_flight: dict[Lane, list[Record]] = {}
+        self.unsure: dict[Lane, list[Record]] = {}
         # What each route still waits with, oldest first: none of it may change places.
         self.expected: dict[Route, list[Record]] = defaultdict(list)
 
@@ -65,15 +66,15 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def _push(self, new: Record) -> None:
         before = [*self.pending(), new]
-        waiting = {lane: list(lane.records)[lane.in_flight :] for lane in self.lanes()}
+        waiting = {lane: list(lane.records)[lane.kept :] for lane in self.lanes()}
         self.outbox.push(new)
         self.pushed[new.route.message_type] += 1
         self.expected[new.route].append(new)
         self.forget(set(map(id, self.dropped_since(before))))
-        everything_flies = all(lane.in_flight == len(lane.records) for lane in self.lanes())
+        everything_flies = all(lane.kept == len(lane.records) for lane in self.lanes())
         assert self.outbox.bytes <= MAX_BYTES or everything_flies
         for lane in self.lanes():
-            kept = list(lane.records)[lane.in_flight :]
+            kept = list(lane.records)[lane.kept :]
             had = waiting.get(lane, []) + ([new] if lane is self.lane_of(new) else [])
             assert kept == had[len(had) - len(kept) :], "the oldest go, never one in the middle"
 
@@ -85,8 +86,10 @@ class OutboxMachine(RuleBasedStateMachine):
     def take(self, data: st.DataObject) -> None:
         lane = data.draw(st.sampled_from(range(len(self.outbox.idle()))), "lane")
         taken = self.outbox.idle()[lane]
-        taken.in_flight = data.draw(st.integers(1, len(taken.records)), "count")
-        self.in_flight[taken] = list(taken.records)[: taken.in_flight]
+        count = taken.unsure or data.draw(st.integers(1, len(taken.records)), "count")
+        taken.in_flight = count
+        self.in_flight[taken] = list(taken.records)[:count]
+        self.unsure.pop(taken, None)
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
@@ -100,21 +103,41 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def release(self) -> None:
         self.outbox.release()
+        self.unsure |= self.in_flight
         self.in_flight.clear()
+
+    @precondition(lambda self: self.unsure)
+    @rule(data=st.data())
+    def find_landed(self, data: st.DataObject) -> None:
+        """A tail has been read: some of a failed batch has been written after all, or nothing."""
+        lane = list(self.unsure)[data.draw(st.integers(0, len(self.unsure) - 1), "lane")]
+        records = self.unsure.pop(lane)
+        lane.in_flight = data.draw(st.integers(0, len(records)), "count")
+        landed = self.outbox.acknowledge(lane)
+        assert landed == records[: len(landed)]
+        assert lane.kept == 0
+        for done in landed:
+            assert self.expected[done.route].pop(0) is done, "published out of turn"
+
+    @rule()
+    def settle(self) -> None:
+        self.outbox.settle()
+        self.unsure.clear()
 
     @precondition(lambda self: self.lanes())
     @rule(data=st.data(), count=st.integers(0, 5))
     def drop(self, data: st.DataObject, count: int) -> None:
         lane = self.lanes()[data.draw(st.integers(0, len(self.lanes()) - 1), "lane")]
-        waiting = list(lane.records)[lane.in_flight :]
+        waiting = list(lane.records)[lane.kept :]
         self.outbox.drop(lane, count, "too_large")
-        assert list(lane.records)[lane.in_flight :] == waiting[count:]
+        assert list(lane.records)[lane.kept :] == waiting[count:]
         self.forget(set(map(id, waiting[:count])))
 
     @rule(partitions=st.integers(1, 5))
     def assign(self, partitions: int) -> None:
-        """A new producer has begun: the old one's batches wait again."""
+        """A new producer has begun, and what the old one had on its way is settled."""
         self.release()
+        self.settle()
         before = self.pending()
         self.outbox.assign(lambda of: int(of.symbol[1:]) % partitions)
         self.forget(set(map(id, self.dropped_since(before))))
@@ -135,9 +158,10 @@ class OutboxMachine(RuleBasedStateMachine):
         assert all(len(lanes) == 1 for lanes in places.values())
 
     @invariant()
-    def nothing_in_flight_is_dropped(self) -> None:
-        flying = {lane: list(lane.records)[: lane.in_flight] for lane in self.lanes()}
-        assert {lane: records for lane, records in flying.items() if records} == self.in_flight
+    def nothing_in_flight_or_unsure_is_dropped(self) -> None:
+        kept = {lane: list(lane.records)[: lane.kept] for lane in self.lanes() if lane.kept}
+        assert kept == self.in_flight | self.unsure
+        assert set(self.outbox.unsure()) >= set(self.unsure)
 
     @invariant()
     def bytes_are_those_of_the_records(self) -> None:

@@ -14,6 +14,7 @@ from bridge.errors import FeedRefused, SettingsError, UndeliveredRecords
 from bridge.service import Service, message_types
 from bridge.settings import Settings, load_settings
 from bridge.simulator import Market, SimulatedExchange
+from bridge.sinks import kafka_start
 from tests.binance.fakes import Answer, FakeRest
 from tests.brokers import Kafka, RedisAddress, read_topic
 from tests.journal import Journal, journal_kept
@@ -83,8 +84,9 @@ async def test_it_publishes_from_the_start_and_drains_when_stopped(
 
 
 async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
-    redis: RedisAddress, unique: str
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kafka_start, "CONNECT_TIMEOUT_S", 0.2)
     with journal_kept() as journal:
         async with exchange() as market:
             nowhere = f"{LOOPBACK}:{free_port()}"
@@ -101,11 +103,15 @@ async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
         received = service.status.counts.received["trade"]
         assert caught.value.count == received
         assert caught.value.exit_code == 3
+        assert journal.named("start_unknown")
         (entry,) = journal.named("records_undelivered")
         assert (entry["kafka"], entry["redis"]) == (received, 0)
 
 
-async def test_a_second_stop_ends_the_draining(redis: RedisAddress, unique: str) -> None:
+async def test_a_second_stop_ends_the_draining(
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_start, "CONNECT_TIMEOUT_S", 0.2)
     with journal_kept() as journal:
         async with exchange() as market:
             nowhere = f"{LOOPBACK}:{free_port()}"

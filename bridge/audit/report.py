@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from bridge.audit.rules import Claim
+from bridge.sinks.kafka_reading import Partition
 
 LISTED_MAX_RANGES = 1000
 LISTED_MAX_PLACES = 10
@@ -113,17 +114,6 @@ class Finding(msgspec.Struct):
     symbol: str | None
     count: int
     text: str
-
-
-class Partition(msgspec.Struct):
-    """A partition, and the offsets it was read between; `end_offset` excluded."""
-
-    partition: int
-    begin_offset: int
-    end_offset: int
-
-    def __len__(self) -> int:
-        return self.end_offset - self.begin_offset
 
 
 class Unreadable(msgspec.Struct):

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from bridge import settings
 from bridge.audit.announced import Announcements
-from bridge.audit.reader import TopicReader
-from bridge.audit.report import Partition, Report
+from bridge.audit.report import Report
 from bridge.audit.topic import TopicAudit
 from bridge.core.record import topic_name
 from bridge.core.streams import SPOT
+from bridge.sinks.kafka_reading import Partition, TopicReader
 
 # Called with how many records were read so far, and how many offsets are still to come.
 OnProgress = Callable[[int, int], None]

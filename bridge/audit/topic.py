@@ -8,7 +8,6 @@ from bridge.audit.announced import Announcements
 from bridge.audit.report import (
     LISTED_MAX_PLACES,
     Finding,
-    Partition,
     Report,
     StreamReport,
     Unreadable,
@@ -17,6 +16,7 @@ from bridge.audit.report import (
 from bridge.audit.rules import RULES, UNREADABLE, record_format
 from bridge.audit.stream import StreamAudit
 from bridge.errors import TickbridgeError
+from bridge.sinks.kafka_reading import Partition
 
 # Symbols times windows and partitions: thirty times what the exchange lists.
 MAX_STREAMS = 100_000

@@ -6,13 +6,10 @@ to go on where the last one stopped, use a group of your Kafka client and `decod
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -20,13 +17,17 @@ from bridge.client.events import AnyEvent, decode_event
 from bridge.client.kinds import check_kinds, upper_symbols
 from bridge.core.record import topic_name
 from bridge.core.streams import SPOT
-from bridge.errors import SinkUnavailable
-from bridge.sinks.kafka_client import FAILURES, client_options, failure
+from bridge.sinks.kafka_client import FAILURES, client_options
+from bridge.sinks.kafka_reading import (
+    absent_topics,
+    partitions_of_topics,
+    reading_failure,
+    stop_consumer,
+)
 
 BATCH_MAX_RECORDS = 1000
 # A quiet topic and a cluster that is gone look alike: after so long without a record, ask.
 QUIET_S = 5.0
-STOP_TIMEOUT_S = 3.0
 
 _partition_of = DefaultPartitioner()
 
@@ -88,9 +89,9 @@ class KafkaReader:
             async with asyncio.timeout(self._timeout_s):
                 await self._take_places()
         except BaseException as error:
-            await self._stop()
+            await stop_consumer(self._consumer)
             if isinstance(error, FAILURES):
-                raise self._failure(error) from error
+                raise reading_failure(self._options, error) from error
             raise
         return self
 
@@ -100,7 +101,7 @@ class KafkaReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stop()
+        await stop_consumer(self._consumer)
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """What each fetch brought, of the symbols asked for; for ever."""
@@ -110,39 +111,23 @@ class KafkaReader:
                 if not fetched:
                     await self._check_cluster()
             except FAILURES as error:
-                raise self._failure(error) from error
+                raise reading_failure(self._options, error) from error
             values = [r.value for records in fetched.values() for r in records if self._wanted(r)]
             if values:
                 yield values
 
     async def _take_places(self) -> None:
-        partitions = self._choose(await self._partitions())
+        partitions = self._choose(await partitions_of_topics(self._options))
         self._consumer.assign(partitions)
         await self._consumer.start()
         ask = self._consumer.beginning_offsets if self._from_start else self._consumer.end_offsets
         for partition, offset in (await ask(partitions)).items():
             self._consumer.seek(partition, offset)
 
-    async def _partitions(self) -> dict[str, list[int]]:
-        """Partitions of every topic of the cluster: asking for one by name might create it."""
-        admin = AIOKafkaAdminClient(**client_options(self._options))
-        try:
-            await admin.start()
-            topics: list[dict[str, Any]] = await admin.describe_topics()
-        finally:
-            await admin.close()
-        return {
-            topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
-            for topic in topics
-        }
-
     def _choose(self, known: dict[str, list[int]]) -> list[TopicPartition]:
         """All partitions of the topics, or those the symbols are in."""
         if missing := [topic for topic in self._topics if not known.get(topic)]:
-            raise SinkUnavailable(
-                f"Kafka has no topic {', '.join(missing)}: does a bridge publish there, and is "
-                f"kafka.topic {self._options.topic!r} its template?"
-            )
+            raise absent_topics(self._options, missing)
         return [
             TopicPartition(topic, partition)
             for topic in self._topics
@@ -159,19 +144,3 @@ class KafkaReader:
     async def _check_cluster(self) -> None:
         async with asyncio.timeout(self._timeout_s):
             await self._consumer.end_offsets(self._consumer.assignment())
-
-    def _failure(self, error: Exception) -> Exception:
-        servers = ", ".join(self._options.bootstrap_servers)
-        if isinstance(error, TimeoutError):
-            return SinkUnavailable(f"Kafka at {servers} does not answer in {self._timeout_s:g} s")
-        if isinstance(error, KafkaConnectionError):
-            return SinkUnavailable(
-                f"Kafka at {servers} cannot be reached: is it running, and does "
-                f"kafka.security_protocol {self._options.security_protocol} fit?"
-            )
-        return failure(error)
-
-    async def _stop(self) -> None:
-        with suppress(*FAILURES):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._consumer.stop()

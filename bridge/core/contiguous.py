@@ -11,7 +11,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from bridge.core.events import Event, Gap
-from bridge.core.sequence import Ids, Track, is_restart
+from bridge.core.sequence import Ids, Track, is_restart, time_of
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
@@ -51,9 +51,10 @@ class Contiguous(Track):
         """What has been announced as missing and may yet be brought, oldest first."""
         return tuple(self._open)
 
-    def start_after(self, event: Event) -> None:
+    def resume(self, last_id: int, time: int) -> None:
         """Go on behind an event that was published before this process began."""
-        self._pass(event)
+        self._before = time
+        self._next = self.expected = last_id + 1
 
     def interrupt(self, cause: str) -> None:
         """Nothing to note: what is missing shows by its ids."""
@@ -99,10 +100,12 @@ class Contiguous(Track):
         return [*inside.values(), *_closings(gap, first, last, list(inside))]
 
     def _accept_unusual(self, event: Event, identity: int) -> Sequence[Event]:
-        if self.expected is None or self.last is None:
+        if self.expected is None or (before := self.last_time) is None:
             return self._pass(event)
         if identity < self.expected:
-            return self._restart(event) if is_restart(event, self.last) else self.repeated()
+            if is_restart(time_of(event), before):
+                return self._restart(event)
+            return self.repeated()
         if identity in self._held:
             return self.repeated()
         self._hold(event, identity)

@@ -4,13 +4,14 @@ Topic `<venue>.<message_type>`, key the symbol; channel `<venue>.<message_type>:
 (message type, symbol) pair is called is worked out once and kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from bridge.core.events import Event
 from bridge.core.latest import LatestValue, latest_values
 from bridge.core.streams import Stream
+from bridge.core.tracks import contiguous_id
 
 # Kafka 4 refuses records more than an hour ahead of its clock, and with one record its whole batch
 # (`message.timestamp.after.max.ms`): a time this far ahead of ours is the exchange's mistake.
@@ -27,17 +28,19 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
     key: bytes
     channel: str
     latest: tuple[LatestValue, ...]
+    id_of: Callable[[Event], int] | None = None
 
 
 class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One event on its way to the sinks: its JSON, the record time in milliseconds, and when its
-    frame arrived in microseconds.
+    """One event on its way to the sinks: its JSON, the record time in milliseconds, when its frame
+    arrived in microseconds, and its id where ids are contiguous, else -1.
     """
 
     route: Route
     timestamp_ms: int
     received: int
     value: bytes
+    identity: int = -1
 
 
 class Router:
@@ -59,7 +62,8 @@ class Router:
         time = event.timestamp
         if time is None or time > event.received + _MAX_AHEAD_US:
             time = event.received
-        return Record(route, time // 1000, event.received, _encode(event))
+        identity = -1 if route.id_of is None else route.id_of(event)
+        return Record(route, time // 1000, event.received, _encode(event), identity)
 
     def _add_route(self, event: Event) -> Route:
         message_type = str(event.__struct_config__.tag)
@@ -71,6 +75,7 @@ class Router:
             event.symbol.encode(),
             f"{event.venue}.{message_type}:{event.symbol}",
             latest_values(event.venue, event.symbol, type(event), payloads),
+            contiguous_id(type(event)),
         )
         self._routes.setdefault(type(event), {})[event.symbol] = route
         return route

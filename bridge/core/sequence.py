@@ -31,7 +31,7 @@ GapState = Literal["open", "filled", "lost"]
 class Track:
     """One stream of one symbol: what has been passed on, and what may come next."""
 
-    __slots__ = ("_cause", "first_of", "kind", "last", "last_of", "repeats")
+    __slots__ = ("_before", "_cause", "first_of", "kind", "last", "last_of", "repeats")
 
     def __init__(self, kind: str, first: str, last: str) -> None:
         self.kind = kind
@@ -40,6 +40,20 @@ class Track:
         self.repeats = 0
         self.last: Event | None = None
         self._cause = ""
+        self._before: int | None = None
+
+    @property
+    def last_time(self) -> int | None:
+        """When the last event was that has been passed on, by this process or the one before."""
+        return self._before if self.last is None else time_of(self.last)
+
+    def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
+        """Go on behind what was published before this process began: `time` is the last event's.
+
+        What came while no process ran is missing, and cannot be known.
+        """
+        self._before = time
+        self._cause = "restart"
 
     def accept(self, event: Event) -> Sequence[Event]:
         """What may be passed on now that this event has arrived, in order."""
@@ -57,9 +71,8 @@ class Track:
     def gap(self, ids: Ids | None, until: Event, cause: str, state: GapState) -> Gap:
         """A gap event for what is missing between the last event passed on and `until`."""
         first, last = ids or (None, None)
-        begin = None if self.last is None else time_of(self.last)
         head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
-        return Gap(*head, self.kind, first, last, begin, time_of(until), cause, state)
+        return Gap(*head, self.kind, first, last, self.last_time, time_of(until), cause, state)
 
 
 class Rising(Track):
@@ -130,12 +143,15 @@ class Chained(Track):
 
     def accept(self, event: Event) -> Sequence[Event]:
         first, last = self.first_of(event), self.last_of(event)
-        expected, before = self._expected, self.last
-        if first == expected or expected is None or before is None:
-            passed: tuple[Event, ...] = (event,)
+        expected, before = self._expected, self.last_time
+        if expected is None or before is None:
+            gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
+            passed: tuple[Event, ...] = (*gap, event)
+        elif first == expected:
+            passed = (event,)
         elif last >= expected:
             passed = self._with_gap(event, first, expected)
-        elif is_restart(event, before):
+        elif is_restart(time_of(event), before):
             passed = (self.gap(None, event, "restarted", "lost"), event)
         else:
             return self.repeated()
@@ -149,9 +165,9 @@ class Chained(Track):
         return (self.gap((expected, first - 1), event, self._cause or "hole", "lost"), event)
 
 
-def is_restart(event: Event, last: Event) -> bool:
+def is_restart(time: int, last: int) -> bool:
     """Whether an event below the last id is younger than it: the ids have started again."""
-    return time_of(event) > time_of(last) + _RESTART_US
+    return time > last + _RESTART_US
 
 
 def time_of(event: Event) -> int:

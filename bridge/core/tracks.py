@@ -5,11 +5,13 @@ repeat. So rotation, redundancy and reconnects are one mechanism.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 
 from bridge.core import events
 from bridge.core.contiguous import Contiguous
 from bridge.core.events import Event
+from bridge.core.position import Name, Position
 from bridge.core.sequence import Chained, Rising, Timed, Track
 from bridge.core.streams import Stream
 
@@ -35,16 +37,30 @@ _RULES: dict[type[Event], tuple[type[Track], str, str]] = {
 }
 
 
+NOWHERE: Mapping[Name, Position] = {}
+
+
 def new_track(event_type: type[Event]) -> Track:
     """A track that has seen nothing yet."""
     rule, first, last = _RULES[event_type]
     return rule(str(event_type.__struct_config__.tag), first, last)
 
 
-class Tracks:
-    """The track of every stream, made when its first event comes."""
+def contiguous_id(event_type: type[Event]) -> Callable[[Event], int] | None:
+    """What gives the id of an event where ids are contiguous."""
+    rule, first, _ = _RULES.get(event_type, (Track, "", ""))
+    return attrgetter(first) if rule is Contiguous else None
 
-    def __init__(self, streams: Iterable[Stream]) -> None:
+
+class Tracks:
+    """The track of every stream, made when its first event comes; `positions` say where the
+    process before this one has stopped.
+    """
+
+    def __init__(
+        self, streams: Iterable[Stream], positions: Mapping[Name, Position] = NOWHERE
+    ) -> None:
+        self._positions = positions
         self._of_stream: dict[str, dict[str, Track]] = {stream.name: {} for stream in streams}
 
     def track(self, stream: Stream, event: Event) -> Track:
@@ -53,6 +69,8 @@ class Tracks:
         track = tracks.get(event.symbol)
         if track is None:
             track = tracks[event.symbol] = new_track(type(event))
+            if position := self._positions.get((track.kind, event.symbol)):
+                track.resume(position.last_id, position.time)
         return track
 
     def repeats(self) -> Counter[str]:

@@ -2,19 +2,20 @@
 
 A producer is disposable. One refused batch makes every later one of its partition fail, and one
 that lost its brokers may never answer: at the first failure, or after too long without an
-acknowledgement, it is thrown away, and a new one sends what the outbox still has.
+acknowledgement, it is thrown away. The next one takes over its identity, takes out of the outbox
+what has landed after all, and first sends again what else was on its way, under the same numbers:
+what the brokers have already, they drop.
 """
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import groupby
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
-from aiokafka.structs import RecordMetadata
 
 from bridge import settings
 from bridge.core.events import Event
@@ -22,7 +23,11 @@ from bridge.core.record import Record, Route
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.outbox import Lane, Outbox
 from bridge.retry import Backoff, check_cancelled, forever
-from bridge.sinks import kafka_client
+from bridge.sinks import kafka_client, kafka_positions
+from bridge.sinks.kafka_delivery import Delivery
+from bridge.sinks.kafka_ledger import Ledger
+from bridge.sinks.kafka_positions import Positions
+from bridge.sinks.kafka_tail import find_landed
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
@@ -37,11 +42,13 @@ class KafkaSink:
     drop_causes: tuple[str, ...] = ("outbox_full", "too_large")
     failure_kinds: tuple[str, ...] = ("unavailable",)
 
-    def __init__(self, options: settings.Kafka, topics: list[str]) -> None:
+    def __init__(self, options: settings.Kafka, topics: Sequence[str], position_topic: str) -> None:
         self.counts = SinkCounts()
         self.outbox = Outbox(options.outbox_max_bytes, self.counts)
         self._options = options
-        self._topics = topics
+        self._topics = [*topics, position_topic]
+        self._positions = Positions(position_topic)
+        self._ledger = Ledger()
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
         self._ready = False
@@ -62,12 +69,32 @@ class KafkaSink:
         return self.outbox.pending()
 
     async def drained(self) -> None:
+        """When nothing waits any more; where the streams stand is then written too."""
         while len(self.outbox):
+            self._emptied.clear()
+            await self._emptied.wait()
+        while self._positions.are_behind:
+            self._positions.flush()
+            self.wake()
             self._emptied.clear()
             await self._emptied.wait()
 
     async def run(self) -> None:
         """Connect, drain, and do both again after a failure, for ever."""
+        self._tick()
+        try:
+            await self._deliver()
+        finally:
+            self._ticking.cancel()
+
+    def _tick(self) -> None:
+        """Write what has changed of the positions, every few seconds."""
+        self._positions.flush()
+        self.wake()
+        loop = asyncio.get_running_loop()
+        self._ticking = loop.call_later(kafka_positions.INTERVAL_S, self._tick)
+
+    async def _deliver(self) -> None:
         async for attempt in forever(self._backoff, SinkUnavailable, on_retry=self._on_retry):
             with attempt:
                 try:
@@ -80,47 +107,89 @@ class KafkaSink:
 
     async def _session(self) -> None:
         """One producer's life, ended by its first failure."""
-        producer = await kafka_client.open_producer(self._options)
+        producer = await kafka_client.open_producer(self._options, self._ledger)
+        delivery = Delivery(producer, self._options, self._ledger, self._changed)
         try:
-            partitions = await kafka_client.ensure_topics(producer, self._options, self._topics)
+            partitions = await kafka_client.ensure_topics(
+                producer, self._options, self._topics, self._topics[-1]
+            )
+            check_cancelled()
+            await self._take_out_landed()
+            self._ledger.number(producer)
+            await self._send_again(delivery)
             self.outbox.assign(lambda route: _partition(route, partitions[route.topic]))
             self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(partitions))
-            await self._drain(_Delivery(producer, self._options, self._changed, self._published))
+            await self._drain(delivery)
         except kafka_client.FAILURES as error:
             raise kafka_client.failure(error) from error
         finally:
             self._ready = False
+            delivery.close()
             self.outbox.release()
+            self._positions.outbox.release()
             await kafka_client.discard(producer)
 
-    async def _drain(self, delivery: "_Delivery") -> None:
+    async def _take_out_landed(self) -> None:
+        """See what has landed of the batches that the last producer had on its way.
+
+        The tails tell it even where the brokers have forgotten the numbers: at a restart they do,
+        if a batch's records are a day old. The numbers keep out what lands after that.
+        """
+        if lanes := self.outbox.unsure():
+            landed = await find_landed(self._options, self._ledger, lanes)
+            for lane, offsets in zip(lanes, landed, strict=True):
+                if offsets:
+                    lane.in_flight = len(offsets)
+                    self._ledger.found(TopicPartition(lane.topic, lane.partition), len(offsets))
+                    self._published(lane, offsets)
+        if not self._ledger.is_continued:
+            self.outbox.settle()
+            self._positions.outbox.settle()
+            self._ledger.is_continued = True
+
+    async def _send_again(self, delivery: Delivery) -> None:
+        """Deliver the other batches before anything else, each as it was."""
+        self._changed.clear()
+        for lane in self.outbox.unsure():
+            await delivery.send(lane, self._published)
+        for lane in self._positions.outbox.unsure():
+            await delivery.send(lane, self._positions_written)
+        while self.outbox.unsure() or self._positions.outbox.unsure():
+            await delivery.wait()
+            self._changed.clear()
+
+    async def _drain(self, delivery: Delivery) -> None:
         """Send whatever is idle, wait for a push or an acknowledgement, and again."""
-        try:
-            while True:
-                check_cancelled()
-                self._changed.clear()
-                for lane in self.outbox.idle():
-                    self._drop_too_large(lane)
-                    if lane.records:
-                        await delivery.send(lane)
-                await delivery.wait()
-        finally:
-            delivery.close()
+        while True:
+            check_cancelled()
+            self._changed.clear()
+            for lane in self.outbox.idle():
+                self._drop_too_large(lane)
+                if lane.records:
+                    await delivery.send(lane, self._published)
+            for lane in self._positions.outbox.idle():
+                await delivery.send(lane, self._positions_written)
+            await delivery.wait()
 
     def _drop_too_large(self, lane: Lane) -> None:
         if too_large := _too_large(lane, self._options.batch_max_bytes):
             self.outbox.drop(lane, too_large, "too_large")
             self._emptied.set()
 
-    def _published(self, lane: Lane) -> None:
+    def _published(self, lane: Lane, offsets: Sequence[int]) -> None:
         """Count what a broker has acknowledged, and how long it took since the frame arrived."""
         now = time.time_ns() // 1000
         published = self.outbox.acknowledge(lane)
+        self._positions.published(lane, published, offsets)
         # Records of one chunk of frames share their arrival.
         for received, group in groupby(published, key=lambda record: record.received):
             self.counts.latency.observe((now - received) / 1e6, sum(1 for _ in group))
         self._backoff.worked()
+        self._emptied.set()
+
+    def _positions_written(self, lane: Lane, _offsets: Sequence[int]) -> None:
+        self._positions.outbox.acknowledge(lane)
         self._emptied.set()
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
@@ -129,82 +198,6 @@ class KafkaSink:
         log.warning(
             "kafka_unavailable", error=str(error), retry_in_s=round(delay_s, 2), waiting=waiting
         )
-
-
-class _Delivery:
-    """Batches on their way through one producer."""
-
-    def __init__(
-        self,
-        producer: AIOKafkaProducer,
-        options: settings.Kafka,
-        changed: asyncio.Event,
-        published: Callable[[Lane], None],
-    ) -> None:
-        self._producer = producer
-        self._options = options
-        self._changed = changed
-        self._published = published
-        self._in_flight = 0
-        self._deadline: float | None = None
-        self._failure: Exception | None = None
-        self._closed = False
-
-    def close(self) -> None:
-        """What is still under way no longer counts: the next producer sends it again."""
-        self._closed = True
-
-    async def send(self, lane: Lane) -> None:
-        """Start a batch of a lane's oldest records.
-
-        `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
-        """
-        batch = self._producer.create_batch()
-        for record in lane.records:
-            appended = batch.append(
-                key=record.route.key, value=record.value, timestamp=record.timestamp_ms
-            )
-            if appended is None:
-                break
-        lane.in_flight = batch.record_count()
-        async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-            future = await self._producer.send_batch(batch, lane.topic, partition=lane.partition)
-        if not self._in_flight:
-            self._rearm()
-        self._in_flight += 1
-        future.add_done_callback(lambda done: self._finish(lane, done))
-
-    async def wait(self) -> None:
-        """Until something changes. Raises what a batch failed of, or that nothing was
-        acknowledged for too long.
-        """
-        try:
-            async with asyncio.timeout_at(self._deadline if self._in_flight else None):
-                await self._changed.wait()
-        except TimeoutError:
-            waited_s = self._options.delivery_timeout_s
-            raise SinkUnavailable(f"Kafka acknowledged nothing for {waited_s:g} s") from None
-        if self._failure is not None:
-            raise self._failure
-
-    def _finish(self, lane: Lane, future: "asyncio.Future[RecordMetadata]") -> None:
-        """A batch is through: called by the event loop as soon as the broker has answered."""
-        error = None if future.cancelled() else future.exception()
-        if self._closed:
-            return
-        self._in_flight -= 1
-        if future.cancelled():
-            self._failure = SinkUnavailable("Kafka: a batch was abandoned")
-        elif isinstance(error, Exception):
-            self._failure = error
-        else:
-            self._rearm()
-            self._published(lane)
-        self._changed.set()
-
-    def _rearm(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._deadline = now + self._options.delivery_timeout_s
 
 
 def _too_large(lane: Lane, max_bytes: int) -> int:

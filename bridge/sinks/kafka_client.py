@@ -16,6 +16,7 @@ from aiokafka.helpers import create_ssl_context
 
 from bridge import settings
 from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.sinks.kafka_ledger import Ledger
 
 STOP_TIMEOUT_S = 3.0
 _TOPIC_EXISTS = kafka_errors.TopicAlreadyExistsError.errno
@@ -43,8 +44,8 @@ def client_options(options: settings.Kafka) -> dict[str, Any]:
     }
 
 
-async def open_producer(options: settings.Kafka) -> AIOKafkaProducer:
-    """A started idempotent producer.
+async def open_producer(options: settings.Kafka, ledger: Ledger) -> AIOKafkaProducer:
+    """A started idempotent producer, in the place of the ledger's last one.
 
     Raises SinkUnavailable, or SinkRefused where the cluster rejects our credentials or we its
     certificate.
@@ -55,8 +56,11 @@ async def open_producer(options: settings.Kafka) -> AIOKafkaProducer:
         compression_type=None if options.compression == "none" else options.compression,
         max_batch_size=options.batch_max_bytes,
     )
+    ledger.lend(producer)
     try:
         await _start(producer, options)
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            await ledger.learn(producer)
     except FAILURES as error:
         await discard(producer)
         raise failure(await _reason(options, error)) from error
@@ -67,13 +71,17 @@ async def open_producer(options: settings.Kafka) -> AIOKafkaProducer:
 
 
 async def ensure_topics(
-    producer: AIOKafkaProducer, options: settings.Kafka, topics: list[str]
+    producer: AIOKafkaProducer, options: settings.Kafka, topics: list[str], compacted: str
 ) -> dict[str, list[int]]:
-    """The partitions of each topic, after creating what is missing, where that is allowed."""
+    """The partitions of each topic, after creating what is missing, where that is allowed; one of
+    them keeps the newest record of each key only.
+    """
     existing = await producer.client.fetch_all_metadata()
     missing = [topic for topic in topics if topic not in existing.topics()]
     if missing and options.create_topics:
-        await _create_topics(options, missing)
+        await _create_topics(
+            options, [_new_topic(options, n, is_compacted=n == compacted) for n in missing]
+        )
     try:
         return {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
     except kafka_errors.UnknownTopicOrPartitionError as error:
@@ -132,16 +140,20 @@ async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settin
     starting.result()
 
 
-async def _create_topics(options: settings.Kafka, names: list[str]) -> None:
-    """Create topics; what the cluster does not allow is logged, and then up to its auto-create."""
+def _new_topic(options: settings.Kafka, name: str, *, is_compacted: bool) -> NewTopic:
     configs = {} if options.retention_ms is None else {"retention.ms": str(options.retention_ms)}
+    if is_compacted:
+        configs = {"cleanup.policy": "compact"}
     factor = options.replication_factor
     # -1, the broker's default, is taken only beside an assignment, be it an empty one.
     assignments: dict[int, list[int]] | None = {} if factor == -1 else None
-    topics = [
-        NewTopic(name, options.partitions, factor, assignments, topic_configs=configs)
-        for name in names
-    ]
+    partitions = 1 if is_compacted else options.partitions
+    return NewTopic(name, partitions, factor, assignments, topic_configs=configs)
+
+
+async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> None:
+    """Create topics; what the cluster does not allow is logged, and then up to its auto-create."""
+    names = [topic.name for topic in topics]
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
         await _start(admin, options)

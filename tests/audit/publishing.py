@@ -8,6 +8,7 @@ from bridge import settings
 from bridge.core.record import topic_name
 from bridge.core.streams import SPOT
 from bridge.sinks.kafka_client import discard, ensure_topics, open_producer
+from bridge.sinks.kafka_ledger import Ledger
 from tests.audit.support import event
 
 
@@ -19,9 +20,9 @@ async def publish(
     options: settings.Kafka, kind: str, values: Iterable[bytes], *, partition: int = 0
 ) -> None:
     """Put values into one partition of the topic of a kind, in order, made if need be."""
-    producer = await open_producer(options)
+    producer = await open_producer(options, Ledger())
     try:
-        await ensure_topics(producer, options, [topic_of(options, kind)])
+        await ensure_topics(producer, options, [topic_of(options, kind)], "")
         await _send(producer, topic_of(options, kind), values, partition)
     finally:
         await discard(producer)

@@ -8,13 +8,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from bridge import settings
-from bridge.audit import reader as reading
-from bridge.audit.reader import TopicReader
-from bridge.audit.report import Partition
 from bridge.audit.run import audit_topic
 from bridge.embedded import free_port
 from bridge.errors import SinkUnavailable
+from bridge.sinks import kafka_reading as reading
 from bridge.sinks.kafka_client import client_options
+from bridge.sinks.kafka_reading import Partition, TopicReader
 from tests.audit.publishing import gap_value, publish, topic_of, trade_values
 from tests.audit.support import event, ids_in, ranges
 from tests.brokers import KafkaBroker

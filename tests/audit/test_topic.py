@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.audit import topic as bounds
-from bridge.audit.report import Partition, Report
+from bridge.audit.report import Report
 from bridge.audit.rules import RULES, record_format
 from bridge.audit.topic import TooManyStreams, TopicAudit
 from bridge.core.events import EVENT_TYPES
+from bridge.sinks.kafka_reading import Partition
 from tests.audit.support import Record, event, ids_at, ids_in, topic_audit, trades
 
 PARTITIONS = [Partition(0, 0, 100)]

@@ -9,6 +9,7 @@ from bridge.core.events import Event, Gap, Trade
 from bridge.core.record import topic_name
 from bridge.core.streams import SPOT
 from bridge.sinks.kafka_client import discard, ensure_topics, open_producer
+from bridge.sinks.kafka_ledger import Ledger
 from tests.brokers import Kafka, KafkaBroker
 
 
@@ -36,9 +37,9 @@ async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[byte
     """Write the events to their topics, made if need be; the record values."""
     topics = [topic_name(options.topic, SPOT, _kind(event)) for event in events]
     values = [msgspec.json.encode(event) for event in events]
-    producer = await open_producer(options)
+    producer = await open_producer(options, Ledger())
     try:
-        await ensure_topics(producer, options, sorted(set(topics)))
+        await ensure_topics(producer, options, sorted(set(topics)), "")
         for event, topic, value in zip(events, topics, values, strict=True):
             await producer.send_and_wait(topic, value, event.symbol.encode())
     finally:

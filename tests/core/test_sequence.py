@@ -38,7 +38,7 @@ def contiguous_track(last: int | None = None) -> Contiguous:
     track = new_track(Trade)
     assert isinstance(track, Contiguous)
     if last is not None:
-        track.start_after(trade(last))
+        track.resume(last, last)
     return track
 
 

@@ -19,15 +19,8 @@ from bridge.simulator import (
     StallLeg,
 )
 from tests.brokers import Kafka, RedisAddress, read_topic
-from tests.faults.test_feed_faults import (
-    STREAMS,
-    SYMBOLS,
-    _arrived,
-    _assert_all,
-    _assert_audit,
-    _contiguous,
-    _of,
-)
+from tests.faults.reading import arrived, assert_all, assert_audit, of_symbol, played_ids
+from tests.faults.test_feed_faults import STREAMS, SYMBOLS
 from tests.integration.bridge_process import BridgeProcess, running_bridge
 from tests.integration.settings import bridge_settings
 
@@ -59,16 +52,16 @@ async def test_with_two_legs_no_fault_of_one_costs_a_trade_or_interrupts_a_quote
             await bridge.logged("leg_open")
             await asyncio.sleep(FAULTY_S)
             figures = await _figures(port)
-            wanted = {stream: exchange.history.id_range(stream) for stream in _contiguous()}
-            await _arrived(kafka.bootstrap_servers, unique, wanted)
+            wanted = played_ids(exchange, SYMBOLS)
+            await arrived(kafka.bootstrap_servers, unique, wanted)
             assert await bridge.stop() == 0
         assert {incident.fault for incident in exchange.happened} == set(PLAN.faults)
         for kind, name in (("trade", "trade"), ("agg_trade", "aggTrade")):
             records = await read_topic(kafka.bootstrap_servers, f"{unique}.binance.spot.{kind}")
             for symbol in SYMBOLS:
                 played = exchange.history.played(f"{symbol.lower()}@{name}")
-                _assert_all(_of(records, symbol), played, f"{kind}_id")
-    await _assert_audit(kafka.bootstrap_servers, unique)
+                assert_all(of_symbol(records, symbol), played, f"{kind}_id")
+    await assert_audit(kafka.bootstrap_servers, unique)
     gaps = await read_topic(kafka.bootstrap_servers, f"{unique}.binance.spot.gap")
     assert [json.loads(record.value or b"") for record in gaps] == []
     _assert_replaced(bridge)

@@ -40,7 +40,7 @@ class Running:
     def __init__(self, legs: int = 1) -> None:
         binance = {"symbols": ["BTCUSDT"], "legs": legs}
         settings = load_settings(environment={}, overrides={"binance": binance})
-        self.kafka = KafkaSink(settings.kafka, [])
+        self.kafka = KafkaSink(settings.kafka, [], "position")
         self.redis = RedisSink(settings.redis, SPOT)
         sinks: tuple[Sink, ...] = (self.kafka, self.redis)
         self.status = Status(KINDS, sinks)

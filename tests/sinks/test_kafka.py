@@ -1,9 +1,4 @@
-"""The Kafka sink against a real broker.
-
-Until the producer reads a partition's tail before it sends again, a batch whose acknowledgement was
-lost arrives twice: after an outage these tests ask that nothing is missing and that first
-appearances are in order, no more.
-"""
+"""The Kafka sink against a real broker."""
 
 import asyncio
 import json
@@ -16,6 +11,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from bridge import settings
 from bridge.embedded import LOOPBACK, free_port
 from bridge.settings import load_settings
 from bridge.sinks.kafka import KafkaSink
@@ -28,21 +24,22 @@ pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(
 SHORT = {"request_timeout_ms": 1500, "delivery_timeout_s": 2}
 
 
-def sink_for(bootstrap_servers: str, venue: str, **options: Any) -> KafkaSink:
+def options_for(bootstrap_servers: str, **options: Any) -> settings.Kafka:
     kafka = {"bootstrap_servers": bootstrap_servers} | options
     overrides = {"binance": {"symbols": ["BTCUSDT"]}, "kafka": kafka}
-    settings = load_settings(environment={}, overrides=overrides).kafka
-    return KafkaSink(settings, [f"{venue}.trade"])
+    return load_settings(environment={}, overrides=overrides).kafka
+
+
+def sink_for(bootstrap_servers: str, venue: str, *kinds: str, **options: Any) -> KafkaSink:
+    """A sink with topics for these kinds, else for trades."""
+    topics = [f"{venue}.{kind}" for kind in kinds or ("trade",)]
+    return KafkaSink(options_for(bootstrap_servers, **options), topics, f"{venue}.position")
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
     """The trade ids of one symbol, as they lie in the topic."""
     key = symbol.encode()
     return [json.loads(record.value)["trade_id"] for record in records if record.key == key]
-
-
-def first_appearances(numbers: Iterable[int]) -> list[int]:
-    return list(dict.fromkeys(numbers))
 
 
 @asynccontextmanager
@@ -55,6 +52,15 @@ async def administration(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
+async def configured(admin: AIOKafkaAdminClient, name: str) -> tuple[int, str, str]:
+    """Partitions, retention and policy of a topic."""
+    (topic,) = await admin.describe_topics([name])
+    resource = ConfigResource(ConfigResourceType.TOPIC, name)
+    (answer,) = await admin.describe_configs([resource])
+    configs = {key: value for key, value, *_ in answer.resources[0][4]}
+    return len(topic["partitions"]), configs["retention.ms"], configs["cleanup.policy"]
+
+
 async def test_topics_are_created_as_the_settings_say(
     brokers: Choice, kafka: Kafka, unique: str
 ) -> None:
@@ -65,12 +71,9 @@ async def test_topics_are_created_as_the_settings_say(
     async with at_work(sink), administration(kafka) as admin:
         feeder.push(*trades(unique, [1]))
         await sink.drained()
-        (topic,) = await admin.describe_topics([f"{unique}.trade"])
-        assert len(topic["partitions"]) == 3
-        resource = ConfigResource(ConfigResourceType.TOPIC, f"{unique}.trade")
-        (answer,) = await admin.describe_configs([resource])
-        configs = {name: value for name, value, *_ in answer.resources[0][4]}
-        assert configs["retention.ms"] == "7200000"
+        assert await configured(admin, f"{unique}.trade") == (3, "7200000", "delete")
+        partitions, _, policy = await configured(admin, f"{unique}.position")
+        assert (partitions, policy) == (1, "compact")
 
 
 async def test_a_record_holds_the_event_the_symbol_and_the_exchanges_time(
@@ -194,7 +197,7 @@ async def test_a_stop_while_connecting_leaves_nothing_behind(unique: str) -> Non
     assert left_over() == []
 
 
-async def test_outages_lose_nothing_and_keep_the_order(
+async def test_outages_lose_nothing_repeat_nothing_and_keep_the_order(
     own_kafka: KafkaBroker, unique: str, journal: Journal
 ) -> None:
     """Absent at the start, frozen, killed: one broker, for it takes seconds to start."""
@@ -238,7 +241,7 @@ async def test_outages_lose_nothing_and_keep_the_order(
     assert sink.counts.published == {"trade": 6000}
     records = await read_topic(own_kafka.bootstrap_servers, f"{unique}.trade", 6000)
     for symbol in symbols:
-        assert first_appearances(ids(records, symbol)) == list(range(2000))
+        assert ids(records, symbol) == list(range(2000))
 
 
 def left_over() -> list[str]:

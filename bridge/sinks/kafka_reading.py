@@ -1,24 +1,35 @@
-"""Topics read from their beginning to where they end now, without a consumer group."""
+"""Topics read up to where they end now, without a consumer group: reading leaves no trace."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
 from bridge import settings
-from bridge.audit.report import Partition
-from bridge.errors import SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.sinks.kafka_client import FAILURES, client_options, failure
 
 BATCH_MAX_RECORDS = 10_000
 STOP_TIMEOUT_S = 3.0
 
 Batch = tuple[int, "list[ConsumerRecord[bytes, bytes]]"]
+
+
+class Partition(msgspec.Struct):
+    """A partition, and the offsets it was read between; `end_offset` excluded."""
+
+    partition: int
+    begin_offset: int
+    end_offset: int
+
+    def __len__(self) -> int:
+        return self.end_offset - self.begin_offset
 
 
 class TopicReader:
@@ -39,11 +50,11 @@ class TopicReader:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._consumer.start()
-                self._topics = await self._partitions()
+                self._topics = await partitions_of_topics(self._options)
         except BaseException as error:
-            await self._stop()
+            await stop_consumer(self._consumer)
             if isinstance(error, FAILURES):
-                raise self._failure(error) from error
+                raise reading_failure(self._options, error) from error
             raise
         return self
 
@@ -53,7 +64,7 @@ class TopicReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stop()
+        await stop_consumer(self._consumer)
 
     async def bounds(self, topic: str) -> list[Partition]:
         """Where each partition begins and ends just now; none where there is no such topic."""
@@ -65,7 +76,7 @@ class TopicReader:
                 begins = await self._consumer.beginning_offsets(partitions)
                 ends = await self._consumer.end_offsets(partitions)
         except FAILURES as error:
-            raise self._failure(error) from error
+            raise reading_failure(self._options, error) from error
         return [Partition(part.partition, begins[part], ends[part]) for part in partitions]
 
     async def read(self, topic: str, bounds: list[Partition]) -> AsyncGenerator[Batch, None]:
@@ -86,14 +97,14 @@ class TopicReader:
                     yield place.partition, inside
             before, self.remaining = self.remaining, await self._still_to_come(ends)
             if not fetched and self.remaining == before:
-                raise self._failure(TimeoutError())
+                raise reading_failure(self._options, TimeoutError())
 
     async def _fetch(self) -> dict[TopicPartition, "list[ConsumerRecord[bytes, bytes]]"]:
         """What has come; nothing where nothing comes any more."""
         try:
             return await self._consumer.getmany(timeout_ms=round(self._timeout_s * 1000))  # type: ignore[no-any-return]
         except FAILURES as error:
-            raise self._failure(error) from error
+            raise reading_failure(self._options, error) from error
 
     async def _still_to_come(self, ends: dict[TopicPartition, int]) -> int:
         """Offsets up to the ends, by our positions: records may be fewer. Finished ones go."""
@@ -107,51 +118,62 @@ class TopicReader:
                 del ends[place]
         return remaining
 
-    async def _partitions(self) -> dict[str, list[int]]:
-        """Partitions of every topic of the cluster: asking for one by name might create it."""
-        admin = AIOKafkaAdminClient(**client_options(self._options))
-        try:
-            await admin.start()
-            topics: list[dict[str, Any]] = await admin.describe_topics()
-        finally:
-            await admin.close()
-        return {
-            topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
-            for topic in topics
-        }
-
     def absent(self, topic: str) -> SinkUnavailable:
         """The error of a topic that is not there."""
+        return absent_topics(self._options, [topic])
+
+
+async def partitions_of_topics(options: settings.Kafka) -> dict[str, list[int]]:
+    """Partitions of every topic of the cluster: asking for one by name might create it."""
+    admin = AIOKafkaAdminClient(**client_options(options))
+    try:
+        await admin.start()
+        topics: list[dict[str, Any]] = await admin.describe_topics()
+    finally:
+        await admin.close()
+    return {
+        topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
+        for topic in topics
+    }
+
+
+def absent_topics(options: settings.Kafka, topics: Iterable[str]) -> SinkUnavailable:
+    """The error of topics that are not there."""
+    return SinkUnavailable(
+        f"Kafka has no topic {', '.join(topics)}: does a bridge publish there, and is "
+        f"kafka.topic {options.topic!r} its template?"
+    )
+
+
+def reading_failure(options: settings.Kafka, error: Exception) -> SinkRefused | SinkUnavailable:
+    """Our error for what a consumer has failed of."""
+    servers = ", ".join(options.bootstrap_servers)
+    if isinstance(error, TimeoutError):
+        timeout_s = options.request_timeout_ms / 1000
+        return SinkUnavailable(f"Kafka at {servers} does not answer in {timeout_s:g} s")
+    if isinstance(error, KafkaConnectionError):
         return SinkUnavailable(
-            f"Kafka has no topic {topic}: does a bridge publish there, and is "
-            f"kafka.topic {self._options.topic!r} its template?"
+            f"Kafka at {servers} cannot be reached: is it running, and does "
+            f"kafka.security_protocol {options.security_protocol} fit?"
         )
+    if isinstance(error, OffsetOutOfRangeError):
+        return SinkUnavailable(
+            "retention removed records before they were read; try again, or keep them longer"
+        )
+    return failure(error)
 
-    def _failure(self, error: Exception) -> Exception:
-        servers = ", ".join(self._options.bootstrap_servers)
-        if isinstance(error, TimeoutError):
-            return SinkUnavailable(f"Kafka at {servers} does not answer in {self._timeout_s:g} s")
-        if isinstance(error, KafkaConnectionError):
-            return SinkUnavailable(
-                f"Kafka at {servers} cannot be reached: is it running, and does "
-                f"kafka.security_protocol {self._options.security_protocol} fit?"
-            )
-        if isinstance(error, OffsetOutOfRangeError):
-            return SinkUnavailable(
-                "retention removed records before they were read; audit again, or keep them longer"
-            )
-        return failure(error)
 
-    async def _stop(self) -> None:
-        with suppress(*FAILURES):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                try:
-                    await self._consumer.stop()
-                except asyncio.CancelledError:
-                    if (task := asyncio.current_task()) and task.cancelling():
-                        raise
-                    # A fetch that was waiting to be retried: stop() dies of having cancelled it.
-                    await self._consumer._client.close()  # noqa: SLF001 - it left that open
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, whatever state it is in."""
+    with suppress(*FAILURES):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            try:
+                await consumer.stop()
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise
+                # A fetch that was waiting to be retried: stop() dies of having cancelled it.
+                await consumer._client.close()  # noqa: SLF001 - it left that open
 
 
 def _until(

@@ -1,0 +1,76 @@
+"""Positions on their way to their compacted topic: for each stream where its last record lies."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from bridge.core.position import MESSAGE_TYPE, Position, is_further
+from bridge.core.record import Record, Route
+from bridge.outbox import Lane, Outbox
+from bridge.telemetry import SinkCounts
+
+# How often changed positions are written: what a restart has to read is what came since.
+INTERVAL_S = 5.0
+# Never reached: positions are put in only when those before them are out, one for each stream.
+MAX_BYTES = 256 * 2**20
+# What is no stream's: nothing begins from there.
+_NO_STREAMS = frozenset({"gap", "invalid"})
+
+
+class Positions:
+    """The positions, and an outbox for those that have changed."""
+
+    def __init__(self, topic: str) -> None:
+        self.outbox = Outbox(MAX_BYTES, SinkCounts())
+        self._topic = topic
+        self._of: dict[Route, Position] = {}
+        self._routes: dict[Route, Route] = {}
+        self._changed: set[Route] = set()
+
+    @property
+    def are_behind(self) -> bool:
+        """Whether something has changed that is not written."""
+        return bool(self._changed) or len(self.outbox) > 0
+
+    def published(self, lane: Lane, records: Iterable[Record], offsets: Sequence[int]) -> None:
+        """Note records that have been published, and where they lie."""
+        if lane.message_type in _NO_STREAMS:
+            return
+        positions = self._of
+        for offset, record in zip(offsets, records, strict=True):
+            route = record.route
+            position = positions.get(route)
+            if position is None:
+                position = positions[route] = _position(record, lane.partition)
+            elif record.identity < position.last_id and not is_further(
+                record.identity, record.timestamp_ms * 1000, position
+            ):
+                continue  # brought late, into a gap
+            position.last_id = record.identity
+            position.time = record.timestamp_ms * 1000
+            position.partition = lane.partition
+            position.offset = offset
+            self._changed.add(route)
+
+    def flush(self) -> None:
+        """Put what has changed into the outbox, by offset: where a position was written, those
+        before it were.
+        """
+        if len(self.outbox):
+            return
+        changed, self._changed = self._changed, set()
+        for route in sorted(changed, key=lambda route: self._of[route].offset):
+            self.outbox.push(self._record(route))
+
+    def _record(self, route: Route) -> Record:
+        position = self._of[route]
+        own = self._routes.get(route)
+        if own is None:
+            own = Route(MESSAGE_TYPE, route.symbol, self._topic, position.key, "", ())
+            self._routes[route] = own
+        return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
+
+
+def _position(record: Record, partition: int) -> Position:
+    route = record.route
+    return Position(route.message_type, route.symbol, record.identity, 0, partition, 0)

@@ -1,0 +1,141 @@
+"""Where the process before this one has stopped, read from Kafka before the feed begins.
+
+The positions say where to look, the tail of each partition from there on what was really
+published. A record of a killed process may still be written while we read: so read until the ends
+stand still.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+from aiokafka import ConsumerRecord
+
+from bridge import settings
+from bridge.core.position import MESSAGE_TYPE, Name, Position, furthest
+from bridge.core.record import topic_name
+from bridge.errors import SinkUnavailable
+from bridge.retry import Backoff, forever
+from bridge.sinks.kafka_reading import TopicReader
+from bridge.sinks.kafka_tail import SETTLE_S, tail_of
+
+# How long the feed waits for a Kafka that is not there, and for one that is to be read.
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+# Whoever still writes after so many settled times is no process that has gone.
+MAX_ROUNDS = 10
+_MAX_DELAY_S = 1.0
+_ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
+
+log = structlog.get_logger(__name__)
+
+
+class _Row(msgspec.Struct, gc=False):
+    """What the tail's records are read for."""
+
+    symbol: str
+    received: int
+    timestamp: int | None = None
+    trade_id: int = -1
+    agg_trade_id: int = -1
+
+
+async def read_start(
+    options: settings.Kafka, venue: str, message_types: Iterable[str]
+) -> dict[Name, Position]:
+    """The last position of each stream: all that were written, and of the message types with
+    contiguous ids what the topics have behind them.
+
+    Raises SinkUnavailable where Kafka cannot be read in time, SinkRefused where it rejects us.
+    """
+    kinds = [kind for kind in message_types if kind in _ID_FIELDS]
+    try:
+        async with _reader(options) as reader, asyncio.timeout(READ_TIMEOUT_S):
+            topic = topic_name(options.topic, venue, MESSAGE_TYPE)
+            written = [_written(record) for record in await _read(reader, topic)]
+            positions = furthest(position for position in written if position)
+            for kind in kinds:
+                topic = topic_name(options.topic, venue, kind)
+                positions |= await _read_tails(reader, topic, kind, positions)
+            return positions
+    except TimeoutError as error:
+        raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
+
+
+@asynccontextmanager
+async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
+    """A reader, tried for a while: Kafka and the bridge may have been started together."""
+    reader = TopicReader(options)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            backoff = Backoff(_MAX_DELAY_S)
+            async for attempt in forever(backoff, SinkUnavailable, on_retry=_on_retry):
+                with attempt:
+                    await reader.__aenter__()
+    except TimeoutError as error:
+        servers = ", ".join(options.bootstrap_servers)
+        raise SinkUnavailable(
+            f"Kafka at {servers} was not there for {CONNECT_TIMEOUT_S:g} s"
+        ) from error
+    try:
+        yield reader
+    finally:
+        await reader.__aexit__(None, None, None)
+
+
+async def _read_tails(
+    reader: TopicReader, topic: str, kind: str, positions: dict[Name, Position]
+) -> dict[Name, Position]:
+    """The positions of one message type, with what its topic has behind them."""
+    found = {name: position for name, position in positions.items() if name[0] == kind}
+    known = _greatest_offsets(found.values())
+    for settled in range(MAX_ROUNDS):
+        bounds = await reader.bounds(topic)
+        tails = [tail_of(part, known.get(part.partition)) for part in bounds]
+        if not any(map(len, tails if settled else bounds)):
+            return found
+        async for partition, records in reader.read(topic, tails):
+            rows = [_position(kind, partition, record) for record in records]
+            found = furthest([*found.values(), *(row for row in rows if row)])
+        known = {part.partition: part.end_offset for part in bounds}
+        await asyncio.sleep(SETTLE_S)
+    log.warning("kafka_topic_in_use", topic=topic, remedy="end the other bridge that writes there")
+    return found
+
+
+async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, bytes]]":
+    bounds = await reader.bounds(topic)
+    return [record async for _, records in reader.read(topic, bounds) for record in records]
+
+
+def _greatest_offsets(positions: Iterable[Position]) -> dict[int, int]:
+    """The offset to read on from, by partition."""
+    greatest: dict[int, int] = {}
+    for position in positions:
+        begin = position.offset + 1
+        greatest[position.partition] = max(begin, greatest.get(position.partition, begin))
+    return greatest
+
+
+def _written(record: "ConsumerRecord[bytes, bytes]") -> Position | None:
+    try:
+        return msgspec.json.decode(record.value or b"", type=Position)
+    except msgspec.DecodeError:
+        return None
+
+
+def _position(kind: str, partition: int, record: "ConsumerRecord[bytes, bytes]") -> Position | None:
+    """What a record of a contiguous stream says; None where it is not one of ours."""
+    try:
+        row = msgspec.json.decode(record.value or b"", type=_Row)
+    except msgspec.DecodeError:
+        return None
+    identity: int = getattr(row, _ID_FIELDS[kind])
+    time = row.received if row.timestamp is None else row.timestamp
+    return Position(kind, row.symbol, identity, time, partition, record.offset)
+
+
+def _on_retry(error: Exception, delay_s: float) -> None:
+    log.info("start_waits_for_kafka", error=str(error), retry_in_s=round(delay_s, 2))

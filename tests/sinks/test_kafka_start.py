@@ -1,0 +1,166 @@
+"""What a bridge begins from, read from real topics."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions, RecordsToDelete
+
+from bridge import settings
+from bridge.embedded import LOOPBACK, free_port
+from bridge.errors import SinkUnavailable
+from bridge.sinks import kafka_positions, kafka_start
+from bridge.sinks.kafka import KafkaSink
+from bridge.sinks.kafka_client import discard, open_producer
+from bridge.sinks.kafka_ledger import Ledger
+from bridge.sinks.kafka_start import read_start
+from tests.brokers import Choice, Kafka, read_topic
+from tests.journal import Journal
+from tests.sinks.support import Feeder, agg_trade, at_work, ticker, trade, trades
+from tests.sinks.test_kafka import administration, options_for, sink_for
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
+
+SYMBOLS = [f"S{number}USDT" for number in range(8)]
+
+
+async def publish(sink: KafkaSink, venue: str, numbers: Mapping[str, Iterable[int]]) -> None:
+    """Publish trades of each symbol through a sink that ends without a word, as if killed."""
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        for symbol, ids in numbers.items():
+            feeder.push(*trades(venue, ids, symbol))
+        while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+            await asyncio.sleep(0.01)
+
+
+async def last_ids(options: settings.Kafka, venue: str) -> dict[str, int]:
+    positions = await read_start(options, venue, ["trade", "quote"])
+    assert {kind for kind, _ in positions} <= {"trade"}
+    return {symbol: position.last_id for (_, symbol), position in positions.items()}
+
+
+async def test_where_streams_stand_is_written_at_a_stop_and_read_at_a_start(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique, "trade", "agg_trade", "ticker", "gap")
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        feeder.push(*trades(unique, range(50)), agg_trade(unique, 14), ticker(unique, 5_000))
+        await sink.drained()
+        feeder.push(*trades(unique, range(50, 60)))
+        await sink.drained()
+        feeder.check()
+    options = options_for(kafka.bootstrap_servers)
+    positions = await read_start(options, unique, ["trade", "agg_trade"])
+    assert {kind: position.last_id for (kind, _), position in positions.items()} == {
+        "trade": 59,
+        "agg_trade": 7,
+        "ticker": -1,
+    }
+    assert positions["ticker", "BTCUSDT"].time == 5_000
+    written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
+    assert [json.loads(record.value)["last_id"] for record in written if b"trade:" in record.key][
+        -1
+    ] == 59
+
+
+async def test_positions_are_written_under_way(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    monkeypatch.setattr(kafka_positions, "INTERVAL_S", 0.05)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        Feeder(sink).push(*trades(unique, range(50)))
+        (record,) = await read_topic(kafka.bootstrap_servers, f"{unique}.position", 1)
+    position = json.loads(record.value)
+    assert record.key == b"trade:BTCUSDT"
+    assert (position["last_id"], position["offset"]) == (49, 49)
+
+
+async def test_what_was_published_behind_the_positions_is_found_in_the_tails(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        Feeder(sink).push(*(e for s in SYMBOLS for e in trades(unique, range(10), s)))
+        await sink.drained()
+    busy = {symbol: range(10, 40) for symbol in SYMBOLS[::2]}
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, busy)
+    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    assert found == {symbol: 39 if symbol in busy else 9 for symbol in SYMBOLS}
+
+
+async def test_without_positions_the_last_records_tell(kafka: Kafka, unique: str) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    await publish(sink, unique, {symbol: range(20) for symbol in SYMBOLS})
+    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    assert found == dict.fromkeys(SYMBOLS, 19)
+
+
+async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
+    brokers: Choice, kafka: Kafka, unique: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that deletes records; {brokers}")
+    options = options_for(kafka.bootstrap_servers, partitions=1)
+    sink = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    async with at_work(sink):
+        Feeder(sink).push(*trades(unique, range(10)))
+        await sink.drained()
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"ETHUSDT": range(10)})
+    place = TopicPartition(f"{unique}.trade", 0)
+    for before, expected in ((15, {"BTCUSDT": 9, "ETHUSDT": 9}), (20, {"BTCUSDT": 9})):
+        async with administration(kafka) as admin:
+            await admin.delete_records({place: RecordsToDelete(before_offset=before)})
+        assert await last_ids(options, unique) == expected
+
+
+async def test_after_a_change_of_partitions_the_greatest_id_counts(
+    brokers: Choice, kafka: Kafka, unique: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that adds partitions; {brokers}")
+    first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    await publish(first, unique, {symbol: range(10) for symbol in SYMBOLS})
+    async with administration(kafka) as admin:
+        await admin.create_partitions({f"{unique}.trade": NewPartitions(total_count=5)})
+    second = sink_for(kafka.bootstrap_servers, unique)
+    await publish(second, unique, {symbol: range(10, 30) for symbol in SYMBOLS[:6]})
+    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    assert found == {symbol: 29 if symbol in SYMBOLS[:6] else 9 for symbol in SYMBOLS}
+
+
+async def test_records_of_others_are_passed_over(kafka: Kafka, unique: str) -> None:
+    options = options_for(kafka.bootstrap_servers)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    await publish(sink, unique, {"BTCUSDT": range(3)})
+    producer = await open_producer(options, Ledger())
+    for topic in ("trade", "position"):
+        for value in (b"none", b'{"symbol":7}', None):
+            await producer.send_and_wait(f"{unique}.{topic}", value, b"BTCUSDT")
+    await discard(producer)
+    assert await last_ids(options, unique) == {"BTCUSDT": 2}
+
+
+async def test_no_topics_are_no_obstacle(kafka: Kafka, unique: str) -> None:
+    options = options_for(kafka.bootstrap_servers)
+    assert await read_start(options, unique, ["trade", "agg_trade"]) == {}
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        Feeder(sink).push(trade(unique, 1, price="1" * 2**20))
+        await sink.drained()
+    assert await read_start(options, unique, ["trade", "agg_trade"]) == {}
+
+
+async def test_an_absent_kafka_is_not_waited_for_for_ever(
+    unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    monkeypatch.setattr(kafka_start, "CONNECT_TIMEOUT_S", 0.5)
+    server = f"{LOOPBACK}:{free_port()}"
+    with pytest.raises(SinkUnavailable, match=rf"Kafka at {server} was not there for 0.5 s"):
+        await read_start(options_for(server), unique, ["trade"])
+    assert server in journal.named("start_waits_for_kafka")[0]["error"]
