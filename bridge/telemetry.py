@@ -49,6 +49,7 @@ class SinkCounts:
     published: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    stale_values: int = 0
     latency: Histogram = field(default_factory=Histogram)
 
 

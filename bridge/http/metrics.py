@@ -1,5 +1,6 @@
 """The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -147,6 +148,18 @@ class BridgeCollector(Collector):
             (s.name, kind): s.counts.failures[kind] for s in sinks for kind in s.failure_kinds
         }
         yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "kind")
+        yield _gauge(
+            "pending_oldest_seconds",
+            "Age of the oldest event that waits for a sink.",
+            {(s.name,): _age_s(s.oldest_received()) for s in sinks},
+            "sink",
+        )
+        yield _counter(
+            "stale_values",
+            "Latest values Redis did not take because it had newer ones.",
+            {(s.name,): s.counts.stale_values for s in sinks},
+            "sink",
+        )
         latency = HistogramMetricFamily(
             f"{PREFIX}sink_latency_seconds",
             "kafka: from a frame's arrival to its acknowledgement; redis: one flush.",
@@ -181,6 +194,10 @@ def _gauge(name: str, help_text: str, series: Series, *labels: str) -> Metric:
     for values, value in series.items():
         family.add_metric(values, value)
     return family
+
+
+def _age_s(received: int | None) -> float:
+    return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
 
 
 def _add_histogram(family: HistogramMetricFamily, sink: Sink) -> None:

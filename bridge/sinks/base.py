@@ -34,6 +34,10 @@ class Sink(Protocol):
         """Records in the buffer by message type: the third term of the accounts."""
         ...
 
+    def oldest_received(self) -> int | None:
+        """When the frame of the oldest record in the buffer arrived, in microseconds."""
+        ...
+
     async def run(self) -> None:
         """Drain for ever. Raises SinkRefused where the settings are wrong at the start."""
         ...

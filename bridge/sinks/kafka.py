@@ -68,6 +68,9 @@ class KafkaSink:
     def pending(self) -> Counter[str]:
         return self.outbox.pending()
 
+    def oldest_received(self) -> int | None:
+        return self.outbox.oldest_received()
+
     async def drained(self) -> None:
         """When nothing waits any more; where the streams stand is then written too."""
         while len(self.outbox):

@@ -31,6 +31,9 @@ class MemorySink:
     def pending(self) -> Counter[str]:
         return Counter()
 
+    def oldest_received(self) -> int | None:
+        return None
+
     async def run(self) -> None:
         pass
 

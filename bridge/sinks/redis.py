@@ -50,7 +50,6 @@ class RedisSink:
 
     def __init__(self, options: settings.Redis, venue: str) -> None:
         self.counts = SinkCounts()
-        self.stale = 0
         self._options = options
         self._prices_key = prices_key(venue)
         self._messages: deque[Record] = deque()
@@ -81,6 +80,10 @@ class RedisSink:
     def pending(self) -> Counter[str]:
         """Messages queued or under way; latest values are no messages."""
         return Counter(record.route.message_type for record in (*self._sending, *self._messages))
+
+    def oldest_received(self) -> int | None:
+        waiting = self._sending or self._messages
+        return waiting[0].received if waiting else None
 
     async def drained(self) -> None:
         while self._messages or self._sending or self._latest:
@@ -143,7 +146,7 @@ class RedisSink:
             raise
         self.counts.latency.observe(time.perf_counter() - started)
         self._count_published()
-        self.stale += stale
+        self.counts.stale_values += stale
         self._flushed.set()
         if failure:
             self._rest_values(latest, failure.decode(errors="replace"))

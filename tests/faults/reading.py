@@ -64,3 +64,4 @@ async def assert_audit(bootstrap_servers: str, unique: str) -> None:
     for kind in ("trade", "agg_trade", "quote"):
         report = await audit_topic(options, kind)
         assert report.findings == []
+        assert report.symbols

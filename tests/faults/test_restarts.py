@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from bridge.audit.run import audit_topic
-from bridge.settings import Kafka as KafkaSettings
 from bridge.simulator import FaultPlan, Market, SimulatedExchange
 from tests.brokers import Kafka, RedisAddress, read_topic
-from tests.faults.reading import arrived, assert_all, of_symbol
+from tests.faults.reading import arrived, assert_all, assert_audit, of_symbol, played_ids
 from tests.integration.bridge_process import running_bridge
 from tests.integration.settings import bridge_settings
 
@@ -45,7 +43,7 @@ async def test_every_trade_arrives_once_and_in_order_through_kills_and_stops(
         async with running_bridge(tmp_path, settings) as bridge:
             await bridge.logged("leg_open")
             await asyncio.sleep(1)
-            wanted = _played(exchange)
+            wanted = played_ids(exchange, SYMBOLS)
             await arrived(kafka.bootstrap_servers, unique, wanted)
             assert await bridge.stop() == 0
             assert (await bridge.logged("start_known"))["streams"] == 12
@@ -54,7 +52,7 @@ async def test_every_trade_arrives_once_and_in_order_through_kills_and_stops(
             for symbol in SYMBOLS:
                 played = exchange.history.played(f"{symbol.lower()}@{name}")
                 assert_all(of_symbol(records, symbol), played, f"{kind}_id")
-    await _assert_audit(kafka.bootstrap_servers, unique)
+    await assert_audit(kafka.bootstrap_servers, unique)
     await _assert_quotes_announced(kafka.bootstrap_servers, unique)
 
 
@@ -64,25 +62,6 @@ async def _live(folder: Path, settings: dict[str, Any], life_s: float, end: sign
         await bridge.logged("leg_open")
         await asyncio.sleep(life_s)
         assert await bridge.stop(end) == (0 if end == signal.SIGTERM else -end)
-
-
-def _played(exchange: SimulatedExchange) -> dict[tuple[str, str], tuple[int, int] | None]:
-    return {
-        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
-        for kind, name in CONTIGUOUS.items()
-        for symbol in SYMBOLS
-    }
-
-
-async def _assert_audit(bootstrap_servers: str, unique: str) -> None:
-    """The audit, which knows nothing of all this, finds nothing at all in trades."""
-    options = KafkaSettings.model_validate(
-        {"bootstrap_servers": bootstrap_servers, "topic": unique + ".{venue}.{message_type}"}
-    )
-    for kind in (*CONTIGUOUS, "quote"):
-        report = await audit_topic(options, kind)
-        assert report.findings == []
-        assert len(report.symbols) == len(SYMBOLS)
 
 
 async def _assert_quotes_announced(bootstrap_servers: str, unique: str) -> None:

@@ -81,9 +81,9 @@ async def test_a_latest_value_never_goes_backwards_in_whatever_order_ids_come(
             assert latest[guard.encode()] == str(greatest).encode()
             assert latest[b"price"] == f"{greatest}.5".encode()
             assert await client.hget(prices_key(venue), "BTCUSDT") == latest[b"price"]
-        assert sink.stale == sum(number <= max(ids[:at]) for at, number in enumerate(ids) if at) * (
-            1 if kind != "ticker" else 3
-        )
+        assert sink.counts.stale_values == sum(
+            number <= max(ids[:at]) for at, number in enumerate(ids) if at
+        ) * (1 if kind != "ticker" else 3)
     finally:
         await client.delete(latest_key(venue, "BTCUSDT"), prices_key(venue))
         await client.aclose()
