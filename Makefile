@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
            --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install lint types schemas lock clean
+.PHONY: help demo test faults install lint types schemas lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -20,8 +20,11 @@ help:  ## this list
 demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it by itself
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.dev  ## all tests, on containers where Docker answers, else on embedded brokers
-	$(BIN)/pytest
+test: $(VENV)/.dev  ## all tests but the faults; containers where Docker answers, else embedded brokers
+	$(BIN)/pytest -m "not faults"
+
+faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow: five minutes
+	$(BIN)/pytest -m faults
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 

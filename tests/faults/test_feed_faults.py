@@ -49,7 +49,7 @@ PLAN = FaultPlan(
 )
 FAULTY_S = 15
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.integration]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.faults]
 
 
 async def test_every_trade_arrives_once_and_in_order_whatever_the_exchange_does(

@@ -26,7 +26,7 @@ CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
 LIVES_S = (0.5, 9.0)
 ENDS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.integration]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.faults]
 
 
 async def test_every_trade_arrives_once_and_in_order_through_kills_and_stops(

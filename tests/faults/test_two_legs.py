@@ -37,7 +37,7 @@ PLAN = FaultPlan(
 )
 FAULTY_S = 18
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.integration]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.faults]
 
 
 async def test_with_two_legs_no_fault_of_one_costs_a_trade_or_interrupts_a_quote(

@@ -197,6 +197,7 @@ async def test_a_stop_while_connecting_leaves_nothing_behind(unique: str) -> Non
     assert left_over() == []
 
 
+@pytest.mark.faults
 async def test_outages_lose_nothing_repeat_nothing_and_keep_the_order(
     own_kafka: KafkaBroker, unique: str, journal: Journal
 ) -> None:

@@ -79,6 +79,7 @@ async def stop(kafka: KafkaBroker) -> None:
 Outage = Callable[[KafkaBroker], Awaitable[None]]
 
 
+@pytest.mark.faults
 async def test_outages_under_a_flow_repeat_nothing_and_lose_nothing(
     own_kafka: KafkaBroker, unique: str, journal: Journal
 ) -> None:
