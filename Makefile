@@ -23,7 +23,7 @@ demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it
 test: $(VENV)/.dev  ## all tests but the faults; containers where Docker answers, else embedded brokers
 	$(BIN)/pytest -m "not faults"
 
-faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow: five minutes
+faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow
 	$(BIN)/pytest -m faults
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
