@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # Upper bounds in seconds: a Redis flush on loopback takes 0.2 ms, an outage is minutes.
 LATENCY_BOUNDS_S = (
@@ -51,6 +52,26 @@ class SinkCounts:
     failures: Counter[str] = field(default_factory=Counter)
     stale_values: int = 0
     latency: Histogram = field(default_factory=Histogram)
+
+
+class Account(NamedTuple):
+    """What became of the events of one message type, at one sink."""
+
+    received: int
+    published: int
+    dropped: int
+    pending: int
+
+
+def accounts(received: Counter[str], sink: SinkCounts, pending: Counter[str]) -> dict[str, Account]:
+    """One sink's accounts, by message type."""
+    dropped: Counter[str] = Counter()
+    for (message_type, _), count in sink.dropped.items():
+        dropped[message_type] += count
+    return {
+        kind: Account(count, sink.published[kind], dropped[kind], pending[kind])
+        for kind, count in received.items()
+    }
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -15,7 +14,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
-from bridge.http.status import Status
+from bridge.http.status import Status, age_s
 from bridge.sinks.base import Sink
 from bridge.telemetry import Histogram
 
@@ -151,7 +150,7 @@ class BridgeCollector(Collector):
         yield _gauge(
             "pending_oldest_seconds",
             "Age of the oldest event that waits for a sink.",
-            {(s.name,): _age_s(s.oldest_received()) for s in sinks},
+            {(s.name,): age_s(s.oldest_received()) for s in sinks},
             "sink",
         )
         yield _counter(
@@ -194,10 +193,6 @@ def _gauge(name: str, help_text: str, series: Series, *labels: str) -> Metric:
     for values, value in series.items():
         family.add_metric(values, value)
     return family
-
-
-def _age_s(received: int | None) -> float:
-    return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
 
 
 def _add_histogram(family: HistogramMetricFamily, sink: Sink) -> None:

@@ -1,9 +1,10 @@
-"""The HTTP server: `/livez`, `/readyz`, `/metrics`. It reads, and changes nothing."""
+"""The HTTP server: `/livez`, `/readyz`, `/metrics`, `/status`. It reads, and changes nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,9 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from bridge import settings
 from bridge.errors import Problem, SettingsError
 from bridge.http.metrics import exposition
+from bridge.http.reporter import report
 from bridge.http.status import Status
 
 SHUTDOWN_TIMEOUT_S = 1.0
+_encode = msgspec.json.Encoder().encode
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +48,7 @@ def application(status: Status) -> web.Application:
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
     app.router.add_get("/metrics", partial(_metrics, status))
+    app.router.add_get("/status", partial(_status, status))
     return app
 
 
@@ -67,6 +71,10 @@ async def _ready(status: Status, _request: web.Request) -> web.Response:
 
 async def _metrics(status: Status, _request: web.Request) -> web.Response:
     return web.Response(body=exposition(status), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _status(status: Status, _request: web.Request) -> web.Response:
+    return web.Response(body=_encode(report(status)), content_type="application/json")
 
 
 def _taken(options: settings.Http, error: OSError) -> Problem:

@@ -37,6 +37,11 @@ class Status:
     tracks: Tracks | None = None
     refused: Sequence[str] = ()
     draining: bool = False
+    _began_s: float = field(default_factory=time.monotonic)
+
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._began_s
 
     def legs(self) -> dict[tuple[str, ...], float]:
         """Number of legs in each state."""
@@ -104,3 +109,8 @@ class Status:
                 for leg in self.feed.unready()
             ]
         return reasons
+
+
+def age_s(received: int | None) -> float:
+    """How long ago that was, in seconds; 0 for nothing."""
+    return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
