@@ -5,8 +5,8 @@ The accounts hold for each sink and message type at every moment:
 """
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,7 +63,9 @@ class Account(NamedTuple):
     pending: int
 
 
-def accounts(received: Counter[str], sink: SinkCounts, pending: Counter[str]) -> dict[str, Account]:
+def accounts(
+    received: Mapping[str, int], sink: SinkCounts, pending: Counter[str]
+) -> dict[str, Account]:
     """One sink's accounts, by message type."""
     dropped: Counter[str] = Counter()
     for (message_type, _), count in sink.dropped.items():
@@ -80,7 +82,8 @@ class FeedCounts:
     events by state.
     """
 
-    received: Counter[str] = field(default_factory=Counter)
+    # Counted for every event, where a Counter takes three times as long.
+    received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     repaired: Counter[str] = field(default_factory=Counter)
     gaps: Counter[str] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)

@@ -103,7 +103,8 @@ class LegConnection(ClientConnection):
 
     def _collect(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin:
-            self._frames.append(frame.data)  # type: ignore[arg-type]  # bytes, as parsed
+            # Uncompressed it is a bytearray, which cannot be looked up by.
+            self._frames.append(bytes(frame.data))
         else:
             self._collect_unusual(frame)
 

@@ -1,6 +1,5 @@
 """The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -177,7 +176,7 @@ def exposition(status: Status) -> bytes:
     return generate_latest(registry)
 
 
-def _series(counts: Counter[str], known: Iterable[str]) -> Series:
+def _series(counts: Mapping[str, int], known: Iterable[str]) -> Series:
     return {(label,): counts[label] for label in (*known, *counts)}
 
 
