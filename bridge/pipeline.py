@@ -50,6 +50,7 @@ class Pipeline:
         that are about the connection, and `arrivals` counts the leg's events.
         """
         self.counts.frames += len(frames)
+        event: Event | None = None
         decode, track_of, publish = decoder.decode, self._tracks.track, self._publish
         for frame in frames:
             try:
@@ -75,6 +76,8 @@ class Pipeline:
                 if track.repeats != repeats:
                     arrivals.repeated(track, event)
                 self._pass_on(event.symbol, track, passed)
+        if event is not None and event.timestamp is not None:
+            self.counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._wake()
 
     def publish(self, events: Iterable[Event]) -> None:

@@ -79,7 +79,8 @@ def accounts(
 @dataclass(slots=True)
 class FeedCounts:
     """The exchange's side: events by message type, bad frames by reason, lost legs by cause, gap
-    events by state.
+    events by state. `latency` is from the exchange's time to ours, one sample a read; clocks
+    differ, so what seems to come from the future counts as no time at all.
     """
 
     # Counted for every event, where a Counter takes three times as long.
@@ -89,3 +90,4 @@ class FeedCounts:
     invalid: Counter[str] = field(default_factory=Counter)
     reconnects: Counter[str] = field(default_factory=Counter)
     frames: int = 0
+    latency: Histogram = field(default_factory=Histogram)

@@ -81,6 +81,9 @@ class RedisSink:
         """Messages queued or under way; latest values are no messages."""
         return Counter(record.route.message_type for record in (*self._sending, *self._messages))
 
+    def pending_bytes(self) -> int:
+        return sum(len(record.value) for record in (*self._sending, *self._messages))
+
     def oldest_received(self) -> int | None:
         waiting = self._sending or self._messages
         return waiting[0].received if waiting else None
