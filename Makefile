@@ -45,7 +45,8 @@ docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md anew from the 
 	$(BIN)/python docs/generate.py
 
 image:  ## the container image, as IMAGE, and its size by layer
-	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) .
+	docker build --tag $(IMAGE) --build-arg PIP_INDEX_URL \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
 	@docker history --format 'table {{.Size}}\t{{.CreatedBy}}' $(IMAGE)
 
 chart: $(VENV)/.dev  ## write the chart's schema and README anew from settings and values

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +18,11 @@ from bridge.settings import load_settings
 from bridge.sinks.kafka import KafkaSink
 from bridge.sinks.redis import RedisSink
 from tests.charts.helm import CHART, Rendered
+from tests.tools import output
 
 ROOT = CHART.parents[1]
 ALERTS = CHART / "files" / "alerts.yaml"
+BAD_DAY = Path(__file__).with_name("bad_day.yaml")
 DASHBOARD = CHART / "files" / "dashboard.json"
 # A name, and the matchers behind it: `tickbridge_gaps_total{state=~"open|lost"}`.
 SELECTOR = re.compile(r"\b((?:tickbridge|process)_\w+)(?:\{([^}]*)\})?")
@@ -105,6 +109,13 @@ def test_every_runbook_is_that_of_an_alert() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     written = re.findall(r"^### (Tickbridge\w+)$", text, re.MULTILINE)
     assert written == [rule["alert"] for rule in _rules()]
+
+
+def test_a_bad_day_is_told_by_the_right_alerts_at_the_right_time() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on PATH (Debian: prometheus) to evaluate the rules with")
+    output(promtool, "test", "rules", str(BAD_DAY))
 
 
 def test_the_rule_of_the_chart_has_every_alert_and_links_to_where_the_values_say(
