@@ -44,6 +44,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"settings": {"http": {"host": "127.0.0.1"}}},
         "settings.http.host: 127.0.0.1 is not to be reached by the probes",
     ),
+    "a variable against the settings that the chart follows": (
+        {"extraEnv": [{"name": "TICKBRIDGE_HTTP__PORT", "value": "9"}]},
+        "would go before settings.http, which ports and probes follow",
+    ),
     "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a certain one"),
 }
 

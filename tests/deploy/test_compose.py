@@ -12,6 +12,7 @@ import yaml
 
 from bridge.embedded import free_port
 from tests.brokers import read_topic
+from tests.containers import OurContainer
 from tests.tools import missing, output, program
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,17 @@ def compose(monkeypatch: pytest.MonkeyPatch, unique: str) -> Compose:
 
 
 @pytest.fixture
+def alone(compose: Compose, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compose]:
+    """The bridge, without the simulator and before its brokers."""
+    monkeypatch.setenv("IMAGE", image)
+    try:
+        compose("up", "--detach", "--no-deps", "--no-build", "tickbridge")
+        yield compose
+    finally:
+        compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture
 def simulated(compose: Compose, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compose]:
     """The profile `simulator`, up and well."""
     monkeypatch.setenv("IMAGE", image)
@@ -62,12 +74,18 @@ def test_a_simulated_tick_is_read_back_from_redis_and_from_kafka(simulated: Comp
         simulated("exec", "-T", "tickbridge", "tickbridge", "price", SYMBOL, "--json")
     )
     assert latest["symbol"] == SYMBOL
+    assert _exchange(simulated) == "ws://simulator.internal:9999"
     assert "PROVEN" in simulated("exec", "-T", "tickbridge", "tickbridge", "audit")
     simulated("stop", "tickbridge")  # which delivers what is waiting
     records = asyncio.run(read_topic(f"localhost:{os.environ['KAFKA_PORT']}", "binance.spot.trade"))
     trades = [json.loads(record.value) for record in records]
     (same,) = (t for t in trades if (t["symbol"], t["trade_id"]) == (SYMBOL, latest["trade_id"]))
     assert same["price"] == latest["price"]
+
+
+def test_without_the_simulator_the_bridge_is_fed_by_binance(alone: Compose) -> None:
+    OurContainer(alone("ps", "--quiet", "tickbridge").strip()).logged("http_open")
+    assert _exchange(alone) == "wss://stream.binance.com:9443"
 
 
 def test_each_profile_adds_its_services_and_there_is_only_one_bridge(compose: Compose) -> None:
@@ -113,6 +131,17 @@ def test_prometheus_and_grafana_are_given_files_that_exist(compose: Compose) -> 
     assert any(target.startswith(provider["options"]["path"]) for target in sources)
     (datasource,) = _yaml(provisioning / "datasources" / "prometheus.yaml")["datasources"]
     assert datasource["url"] == "http://prometheus:9090"
+
+
+def _exchange(compose: Compose) -> str:
+    """Where the bridge looks for the streams, as its first process has it."""
+    script = (
+        "import pathlib; from bridge.settings import load_settings; "
+        "pairs = pathlib.Path('/proc/1/environ').read_text().split(chr(0)); "
+        "environment = dict(pair.split('=', 1) for pair in pairs if pair); "
+        "print(load_settings(environment=environment).binance.websocket_url)"
+    )
+    return compose("exec", "-T", "tickbridge", "python", "-c", script).strip()
 
 
 def _config(compose: Compose) -> dict[str, Any]:

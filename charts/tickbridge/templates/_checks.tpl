@@ -9,6 +9,11 @@
 {{- if not .Values.settings.http.port -}}
 {{- fail "settings.http.port: 0 takes any free port, and the probes need a certain one; say 8080" -}}
 {{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if hasPrefix "TICKBRIDGE_HTTP__" .name -}}
+{{- fail (printf "extraEnv: %s would go before settings.http, which ports and probes follow; set it there" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name := list "kafka.password" "kafka.key_password" "redis.password" -}}
 {{- $parts := splitList "." $name -}}
 {{- if dig (first $parts) (last $parts) "" (deepCopy $.Values.settings) -}}
