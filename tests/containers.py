@@ -48,6 +48,10 @@ class OurContainer:
         )
         return done.stdout + done.stderr
 
+    def call(self, *command: str) -> str:
+        """What a command in it writes; fails the test, with what it says, if it fails."""
+        return output("docker", "exec", self.name, *command)
+
     def runs(self, *command: str) -> int:
         """The exit code of a command in it."""
         return subprocess.run(
