@@ -58,7 +58,7 @@ deploy: $(VENV)/.dev  ## the image, the compose file and the chart's container, 
 lock:  ## resolve requirements/*.txt anew (needs uv)
 	$(COMPILE) pyproject.toml --upgrade --all-extras --group dev -o $(LOCK)/dev.txt
 	$(COMPILE) pyproject.toml --extra embedded --group build -c $(LOCK)/dev.txt -o $(LOCK)/demo.txt
-	$(COMPILE) pyproject.toml -c $(LOCK)/dev.txt -o $(LOCK)/run.txt
+	$(COMPILE) pyproject.toml --extra fast -c $(LOCK)/dev.txt -o $(LOCK)/run.txt
 	$(COMPILE) --group build -c $(LOCK)/dev.txt -o $(LOCK)/build.txt
 
 clean:  ## remove the environment and all caches
