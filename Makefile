@@ -45,7 +45,7 @@ docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md anew from the 
 	$(BIN)/python docs/generate.py
 
 image:  ## the container image, as IMAGE, and its size by layer
-	docker build --tag $(IMAGE) --build-arg PIP_INDEX_URL \
+	docker build --tag $(IMAGE):$(VERSION) --tag $(IMAGE) --build-arg PIP_INDEX_URL \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
 	@docker history --format 'table {{.Size}}\t{{.CreatedBy}}' $(IMAGE)
 
