@@ -14,7 +14,7 @@ INTERVAL_S = 5.0
 # Never reached: positions are put in only when those before them are out, one for each stream.
 MAX_BYTES = 256 * 2**20
 # What is no stream's: nothing begins from there.
-_NO_STREAMS = frozenset({"gap", "invalid"})
+NO_STREAMS = frozenset({"gap", "invalid"})
 
 
 class Positions:
@@ -34,7 +34,7 @@ class Positions:
 
     def published(self, lane: Lane, records: Iterable[Record], offsets: Sequence[int]) -> None:
         """Note records that have been published, and where they lie."""
-        if lane.message_type in _NO_STREAMS:
+        if lane.message_type in NO_STREAMS:
             return
         positions = self._of
         for offset, record in zip(offsets, records, strict=True):

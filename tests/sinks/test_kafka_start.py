@@ -101,6 +101,21 @@ async def test_without_positions_the_last_records_tell(kafka: Kafka, unique: str
     assert found == dict.fromkeys(SYMBOLS, 19)
 
 
+async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
+    kafka: Kafka, unique: str
+) -> None:
+    """Else the interruption of one that began just before a kill would be announced by nobody."""
+    sink = sink_for(kafka.bootstrap_servers, unique, "ticker")
+    async with at_work(sink):
+        Feeder(sink, "ticker").push(ticker(unique, 4_000), ticker(unique, 5_000))
+        while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+            await asyncio.sleep(0.01)
+    positions = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker", "gap"])
+    assert {name: (position.last_id, position.time) for name, position in positions.items()} == {
+        ("ticker", "BTCUSDT"): (-1, 5_000)
+    }
+
+
 async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
     brokers: Choice, kafka: Kafka, unique: str
 ) -> None:
