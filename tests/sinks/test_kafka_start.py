@@ -116,6 +116,21 @@ async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
     }
 
 
+async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
+    kafka: Kafka, unique: str
+) -> None:
+    """Its record lies before the positions of others by then, where no tail is read."""
+    options = options_for(kafka.bootstrap_servers, partitions=1)
+    first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    await publish(first, unique, {"BTCUSDT": range(10)})
+    second = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    second.resume((await read_start(options, unique, ["trade"])).values())
+    async with at_work(second):
+        Feeder(second).push(*trades(unique, range(5), "ETHUSDT"))
+        await second.drained()
+    assert await last_ids(options, unique) == {"BTCUSDT": 9, "ETHUSDT": 4}
+
+
 async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
     brokers: Choice, kafka: Kafka, unique: str
 ) -> None:
