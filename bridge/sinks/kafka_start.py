@@ -33,6 +33,10 @@ _ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 log = structlog.get_logger(__name__)
 
 
+class _Interrupted(Exception):
+    """Kafka went away, or changed, while it was being read."""
+
+
 class _Row(msgspec.Struct, gc=False):
     """What the tail's records are read for."""
 
@@ -53,16 +57,31 @@ async def read_start(
     """
     kinds = [kind for kind in message_types if kind not in NO_STREAMS]
     try:
-        async with _reader(options) as reader, asyncio.timeout(READ_TIMEOUT_S):
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            backoff = Backoff(_MAX_DELAY_S)
+            async for attempt in forever(backoff, _Interrupted, on_retry=_on_retry):
+                with attempt:
+                    return await _read_all(options, venue, kinds)
+    except TimeoutError as error:
+        raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
+    raise AssertionError("forever has no end")
+
+
+async def _read_all(
+    options: settings.Kafka, venue: str, kinds: Iterable[str]
+) -> dict[Name, Position]:
+    """Raises _Interrupted where Kafka was there, and SinkUnavailable where it is not."""
+    async with _reader(options) as reader:
+        try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             written = [_written(record) for record in await _read(reader, topic)]
             positions = furthest(position for position in written if position)
             for kind in kinds:
                 topic = topic_name(options.topic, venue, kind)
                 positions |= await _read_tails(reader, topic, kind, positions)
-            return positions
-    except TimeoutError as error:
-        raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
+        except SinkUnavailable as error:
+            raise _Interrupted(str(error)) from error
+        return positions
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from bridge.sinks import kafka_positions, kafka_start
 from bridge.sinks.kafka import KafkaSink
 from bridge.sinks.kafka_client import discard, open_producer
 from bridge.sinks.kafka_ledger import Ledger
+from bridge.sinks.kafka_reading import Partition, TopicReader
 from bridge.sinks.kafka_start import read_start
 from tests.brokers import Choice, Kafka, read_topic
 from tests.journal import Journal
@@ -184,6 +185,22 @@ async def test_no_topics_are_no_obstacle(kafka: Kafka, unique: str) -> None:
         Feeder(sink).push(trade(unique, 1, price="1" * 2**20))
         await sink.drained()
     assert await read_start(options, unique, ["trade", "agg_trade"]) == {}
+
+
+async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"BTCUSDT": range(3)})
+    failures, bounds = [SinkUnavailable("gone")], TopicReader.bounds
+
+    async def failing(self: TopicReader, topic: str) -> list[Partition]:
+        if topic == f"{unique}.trade" and failures:
+            raise failures.pop()
+        return await bounds(self, topic)
+
+    monkeypatch.setattr(TopicReader, "bounds", failing)
+    assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
+    assert [entry["error"] for entry in journal.named("start_waits_for_kafka")] == ["gone"]
 
 
 async def test_an_absent_kafka_is_not_waited_for_for_ever(
