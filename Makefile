@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
+SCHEDULES ?= 2000
+SEED ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -11,7 +13,7 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
            --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults install lint types schemas lock clean
+.PHONY: help demo test faults simulate install lint types schemas lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -25,6 +27,9 @@ test: $(VENV)/.dev  ## all tests but the faults; containers where Docker answers
 
 faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow
 	$(BIN)/pytest -m faults
+
+simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 
