@@ -114,7 +114,7 @@ async def _read_tails(
     for settled in range(MAX_ROUNDS):
         bounds = await reader.bounds(topic)
         tails = [tail_of(part, known.get(part.partition)) for part in bounds]
-        if not any(map(len, tails if settled else bounds)):
+        if not bounds or (settled and not any(map(len, tails))):
             return found
         async for partition, records in reader.read(topic, tails):
             rows = [_position(kind, partition, record) for record in records]
