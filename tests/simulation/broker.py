@@ -21,7 +21,7 @@ from aiokafka.errors import (
 NODES = 2
 KNOWN_BATCHES = 5
 # A broker that wakes up works off what lay in its buffers within so long.
-BACKLOG_S = 0.4
+BACKLOG_S = 0.45
 
 OUT_OF_ORDER: type[Exception] = OutOfOrderSequenceNumber
 REFUSALS: tuple[type[Exception], ...] = (

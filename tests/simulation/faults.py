@@ -13,6 +13,8 @@ Fault = Callable[[World], Awaitable[None]]
 
 DURATION_S = 15.0
 MAX_FAULTS = 8
+# Longer than a stream is held for them: other holes come while they are still asked for.
+LACKING_S = 25.0
 
 
 def draw(random: Random) -> list[tuple[float, Fault]]:
@@ -92,7 +94,7 @@ async def keep_rest_behind(world: World) -> None:
 
 async def lack_ids(world: World) -> None:
     world.rest.lacks = world.random.random() / 2
-    await _a_while(world)
+    await _a_while(world, LACKING_S)
     world.rest.lacks = 0.0
 
 
@@ -192,8 +194,8 @@ def _some(world: World) -> list[Connection]:
     return [connection for connection in world.exchange.connections if world.random.random() < 0.7]
 
 
-async def _a_while(world: World) -> None:
-    await asyncio.sleep(world.random.uniform(0.1, 8))
+async def _a_while(world: World, most_s: float = 8.0) -> None:
+    await asyncio.sleep(world.random.uniform(0.1, most_s))
 
 
 FAULTS: tuple[Fault, ...] = (

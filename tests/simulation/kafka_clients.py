@@ -28,7 +28,7 @@ class Client:
     async def ask(self) -> None:
         """A request and its answer. Raises KafkaError where there is none."""
         broker = self.broker
-        await process.pause(self.process, broker.random.uniform(0.002, 0.03))
+        await process.pause(self.process, broker.random.uniform(0.001, 0.01))
         for node in broker.nodes:
             if node.is_down or broker.random.random() < broker.loses / 4:
                 raise kafka_errors.KafkaConnectionError("no connection")
@@ -37,7 +37,7 @@ class Client:
                     await node.awake.wait()
             except TimeoutError:
                 raise kafka_errors.RequestTimedOutError from None
-        await process.pause(self.process, broker.random.uniform(0.001, 0.02))
+        await process.pause(self.process, broker.random.uniform(0.001, 0.01))
 
     async def start(self) -> None:
         await self.ask()

@@ -76,6 +76,7 @@ async def _tick(world: World) -> None:
         is_late = asyncio.get_running_loop().time() > faults.DURATION_S + 5
         await asyncio.sleep(world.random.expovariate(1 / (5.0 if is_late else pace_s)))
         world.check_latest()
+        world.check_patience()
         world.exchange.tick()
 
 

@@ -18,6 +18,7 @@ import aiohttp
 
 from bridge import service
 from bridge.binance import session
+from bridge.core.contiguous import Contiguous
 from bridge.core.latest import latest_key
 from bridge.core.streams import SPOT
 from bridge.errors import UndeliveredRecords
@@ -40,6 +41,8 @@ from tests.simulation.witness import Witness
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
+# For a request under way when patience begins or ends.
+PATIENCE_SLACK_S = 1.0
 
 
 class Life(process.Process):
@@ -48,6 +51,7 @@ class Life(process.Process):
     def __init__(self, number: int, settings: Settings, witness: Witness) -> None:
         super().__init__(number)
         self.service = Service(settings)
+        self.is_killed = False
         self.witness = witness
         self.service.sinks = (*self.service.sinks, witness)
         context = copy_context()
@@ -71,6 +75,7 @@ class World:
         self.redis = RedisServer(random)
         self.lives: list[Life] = []
         self.problems: list[str] = []
+        self._held_since_s: dict[tuple[Contiguous, int], float] = {}
         self.restarting = asyncio.Lock()
 
     @property
@@ -91,6 +96,7 @@ class World:
         """From here on the process does nothing any more: what it had sent may still arrive."""
         self.check_accounts()
         self.life.is_alive = False
+        self.life.is_killed = True
         self.exchange.forget(self.life)
         self.life.task.cancel()
 
@@ -132,6 +138,22 @@ class World:
             shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id", -1)
             if shown < newest:
                 self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")
+
+    def check_patience(self) -> None:
+        """No hole holds its stream for much longer than `repair.patience_s`."""
+        now_s = asyncio.get_running_loop().time()
+        status = self.life.service.status
+        tracks = None if status.draining else status.tracks
+        holes = {
+            (track, track.hole[0])
+            for track in (tracks._all() if tracks else ())
+            if isinstance(track, Contiguous) and track.hole
+        }
+        self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
+        limit_s = self.settings.repair.patience_s + PATIENCE_SLACK_S
+        for (track, first), since_s in self._held_since_s.items():
+            if now_s - since_s > limit_s:
+                self.problems.append(f"{track.kind} {first} holds its stream at {now_s:.3f} s")
 
     def _see_end(self, life: Life) -> None:
         if not life.task.done() or life.task.cancelled():
