@@ -67,11 +67,15 @@ class Node:
     """One broker: requests are worked off, or wait while it is frozen, or go down with it."""
 
     def __init__(self) -> None:
-        self.is_down = False
+        # Whoever has taken it down has to start it again.
+        self.kills = 0
         self.awake = asyncio.Event()
         self.awake.set()
         self.backlog: list[Callable[[], None]] = []
-        self.unanswered: set[int] = set()
+
+    @property
+    def is_down(self) -> bool:
+        return self.kills > 0
 
 
 class Broker:
@@ -120,12 +124,12 @@ class Broker:
     def kill(self, number: int) -> None:
         """What it had in its buffers is gone."""
         node = self.nodes[number]
-        node.is_down = True
+        node.kills += 1
         node.backlog.clear()
         self.thaw(number)
 
     def start(self, number: int) -> None:
-        self.nodes[number].is_down = False
+        self.nodes[number].kills -= 1
 
     def forget(self) -> None:
         """What is known of all producers."""
