@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
+SCHEDULES ?= 2000
+SEED ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -14,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults deploy install lint types schemas docs chart image lock clean
+.PHONY: help demo test faults simulate deploy install lint types schemas docs chart image lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -28,6 +30,9 @@ test: $(VENV)/.dev  ## all tests but faults and deploy; containers where Docker 
 
 faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow
 	$(BIN)/pytest -m faults
+
+simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 

@@ -45,10 +45,10 @@ class Service:
         self._settings = settings
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, kind) for kind in types]
-        self.sinks: tuple[Sink, ...] = (
-            KafkaSink(settings.kafka, topics, topic_name(settings.kafka.topic, SPOT, POSITION)),
-            RedisSink(settings.redis, SPOT),
+        self._kafka = KafkaSink(
+            settings.kafka, topics, topic_name(settings.kafka.topic, SPOT, POSITION)
         )
+        self.sinks: tuple[Sink, ...] = (self._kafka, RedisSink(settings.redis, SPOT))
         self.status = Status(types, self.sinks)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -116,6 +116,7 @@ class Service:
             )
             return {}
         log.info("start_known", streams=len(positions))
+        self._kafka.resume(positions.values())
         return positions
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:

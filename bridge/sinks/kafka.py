@@ -10,7 +10,7 @@ what the brokers have already, they drop.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import structlog
@@ -19,6 +19,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
 from bridge.core.events import Event
+from bridge.core.position import Position
 from bridge.core.record import Record, Route
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.outbox import Lane, Outbox
@@ -73,6 +74,10 @@ class KafkaSink:
 
     def oldest_received(self) -> int | None:
         return self.outbox.oldest_received()
+
+    def resume(self, positions: Iterable[Position]) -> None:
+        """Take over where the process before this one has stopped."""
+        self._positions.resume(positions)
 
     async def drained(self) -> None:
         """When nothing waits any more; where the streams stand is then written too."""

@@ -71,7 +71,9 @@ class RedisSink:
         """Queue the message; when the queue is full its oldest goes."""
         self._messages.append(record)
         for value in record.route.latest:
-            self._latest[value] = event
+            # What was fetched may have been brought late, into a gap.
+            is_late = event.source == "rest" and value in self._latest
+            self._latest[value] = value.newest(event, self._latest[value]) if is_late else event
         if len(self._messages) > self._options.publish_max_records:
             self._drop_oldest()
 
@@ -172,13 +174,20 @@ class RedisSink:
     def _put_back(self, latest: dict[LatestValue, Event]) -> None:
         self._messages.extendleft(reversed(self._sending))
         self._sending = []
-        self._latest = latest | self._latest
+        self._put_values_back(latest)
         while len(self._messages) > self._options.publish_max_records:
             self._drop_oldest()
 
+    def _put_values_back(self, latest: dict[LatestValue, Event]) -> None:
+        """They wait again, unless something newer does."""
+        since = self._latest
+        self._latest = latest | since
+        for value in latest.keys() & since.keys():
+            self._latest[value] = value.newest(since[value], latest[value])
+
     def _rest_values(self, latest: dict[LatestValue, Event], failure: str) -> None:
         """The messages went out but the values did not (out of memory, say): try those later."""
-        self._latest = latest | self._latest
+        self._put_values_back(latest)
         self._values_rest_until = asyncio.get_running_loop().time() + VALUES_REST_S
         self._ready = False
         self.counts.failures["values"] += 1
