@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from bridge.telemetry import Histogram
 
-INTERVAL_S = 0.25
+INTERVAL_S = 1.0
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,7 +24,8 @@ class Connection:
     def __init__(self, exchange: "Exchange", path: str, receiver: Receiver) -> None:
         self.process = process.current.get()
         # As far as the bridge looks into the library's connection.
-        self.protocol = SimpleNamespace(close_sent=None, close_exc="cut")
+        self.has_missed_pong = False
+        self.ending = "cut"
         self.is_open = True
         self.stalled: list[list[bytes]] | None = None
         self.held_back: list[Tick] = []
@@ -56,14 +56,14 @@ class Connection:
         for frames in held:
             self.send(frames)
 
-    def cut(self, reason: str = "") -> None:
+    def cut(self, *, has_missed_pong: bool = False) -> None:
         """Gone, with what was on its way."""
         if not self.is_open:
             return
         self.is_open = False
         self._exchange.connections.remove(self)
         if self.process.is_alive:
-            self.protocol.close_sent = SimpleNamespace(reason=reason)
+            self.has_missed_pong = has_missed_pong
             self._receiver.lost()
 
     async def close(self) -> None:

@@ -45,7 +45,7 @@ async def stall_until_the_pings_fail(world: World) -> None:
     options = world.settings.binance
     await asyncio.sleep(options.ping_interval_s + options.ping_timeout_s)
     for connection in connections:
-        connection.cut("keepalive ping timeout")
+        connection.cut(has_missed_pong=True)
 
 
 async def mute_a_stream(world: World) -> None:
