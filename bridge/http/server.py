@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from bridge import settings
@@ -53,12 +54,24 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
 
 def application(status: Status) -> web.Application:
     """The routes, over one bridge's status."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_log_failures])
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
     app.router.add_get("/metrics", partial(_metrics, status))
     app.router.add_get("/status", partial(_status, status))
     return app
+
+
+@web.middleware
+async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A mistake of ours is told; of requests that are none aiohttp makes 400s in silence."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("http_failed", path=request.path)
+        raise
 
 
 async def _live(_request: web.Request) -> web.Response:

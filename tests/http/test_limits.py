@@ -8,6 +8,7 @@ import pytest
 from bridge.http.server import MAX_HEADERS, MAX_LINE_BYTES, serve
 from bridge.settings.model import Http
 from tests.http.running import Running
+from tests.journal import journal_kept
 
 PATHS = ("/livez", "/readyz", "/metrics", "/status")
 
@@ -56,3 +57,13 @@ async def test_a_line_too_long_is_refused(port: int, request_text: str) -> None:
 async def test_what_is_no_http_is_refused_and_the_next_is_answered(port: int) -> None:
     assert " 400 " in await answer(port, "\x16\x03\x01 hello\r\n\r\n")
     assert " 200 " in await answer(port, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+async def test_a_mistake_of_ours_is_answered_with_500_and_told_in_the_log() -> None:
+    status = Running().status
+    del status.message_types
+    with journal_kept() as journal:
+        async with serve(Http(port=0), status) as port:
+            assert " 500 " in await answer(port, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    (entry,) = journal.named("http_failed")
+    assert entry["path"] == "/metrics"
