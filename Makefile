@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
+SHORT ?=
+SEED ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -23,8 +25,8 @@ demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it
 test: $(VENV)/.dev  ## all tests but the faults; containers where Docker answers, else embedded brokers
 	$(BIN)/pytest -m "not faults"
 
-faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow
-	$(BIN)/pytest -m faults
+faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes minutes, SEED=1 repeats a run
+	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) $(BIN)/pytest -m faults --verbose
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 
