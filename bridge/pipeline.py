@@ -5,7 +5,7 @@ read of the socket held). Nothing is queued between the socket and the sinks' bu
 nothing to fall behind: what a sink cannot keep is that sink's to drop.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -13,6 +13,7 @@ from bridge.core.arrivals import Arrivals
 from bridge.core.contiguous import Contiguous
 from bridge.core.decode import Decoder, invalid_event
 from bridge.core.events import Event, Gap, Invalid
+from bridge.core.joining import Joining
 from bridge.core.record import Router
 from bridge.core.streams import Stream
 from bridge.core.tracks import Tracks
@@ -37,16 +38,19 @@ class Pipeline:
         self._record = router.record
         self._sinks = tuple(sinks)
 
-    def pump(
+    def pump(  # noqa: PLR0913 (one connection's)
         self,
         decoder: Decoder,
         frames: Sequence[bytes],
         received: int,
         control: Control,
         arrivals: Arrivals,
+        *,
+        joining: Joining | None = None,
     ) -> None:
         """Take a leg's text frames that arrived at `received` (microseconds); `control` gets those
-        that are about the connection, and `arrivals` counts the leg's events.
+        that are about the connection, and `arrivals` counts the leg's events. `joining` holds back
+        what would overtake another connection.
         """
         self.counts.frames += len(frames)
         for frame in frames:
@@ -57,7 +61,8 @@ class Pipeline:
                 continue
             if isinstance(decoded, tuple):
                 arrivals.events += len(decoded[1])
-                for event in decoded[1]:
+                events = decoded[1] if joining is None else self._take(joining, *decoded)
+                for event in events:
                     self._arrive(decoded[0], event, arrivals)
             else:
                 control(decoded)
@@ -74,11 +79,27 @@ class Pipeline:
             for track in self._tracks.of(stream):
                 track.interrupt(cause)
 
+    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None:
+        """A connection is now alone: what it held back goes on, where something of the other one's
+        may be missing behind an interruption.
+        """
+        for stream, event in joining.finish(cause):
+            self._arrive(stream, event, arrivals)
+        self._wake()
+
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Take a frame that is not even text."""
         self.counts.frames += 1
         self._invalid(error, payload, received)
         self._wake()
+
+    def _take(self, joining: Joining, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
+        """What of a new connection's events may go on."""
+        for event in events:
+            if isinstance(event, Invalid):
+                yield event
+            else:
+                yield from joining.take(stream, self._tracks.track(stream, event), event)
 
     def _arrive(self, stream: Stream, event: Event, arrivals: Arrivals) -> None:
         """Hand on what the event's track lets pass: usually the event, and nothing else."""

@@ -111,6 +111,7 @@ class Leg:
         await self._gate.wait()
         session = Session(self.label, self._cover.streams, self._cover.pump, self._log)
         session.attach(self.arrivals, self._lost)
+        self._cover.opens(session)
         await self._open(session)
         self._take_over(session)
         cause = await self._stay(session)

@@ -47,6 +47,11 @@ class Track:
         """When the last event was that has been passed on, by this process or the one before."""
         return self._before if self.last is None else time_of(self.last)
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a gap event will precede the next event."""
+        return bool(self._cause)
+
     def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
         """Go on behind what was published before this process began: `time` is the last event's.
 
