@@ -4,6 +4,7 @@ UV ?= uv
 SECONDS ?=
 SHORT ?=
 SEED ?=
+RATE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -26,7 +27,8 @@ test: $(VENV)/.dev  ## all tests but the faults; containers where Docker answers
 	$(BIN)/pytest -m "not faults"
 
 faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes minutes, SEED=1 repeats a run
-	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) $(BIN)/pytest -m faults --verbose
+	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
+	$(BIN)/pytest -m faults --verbose
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 

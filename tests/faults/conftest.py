@@ -57,6 +57,6 @@ def pytest_terminal_summary(
         return
     terminalreporter.section(str(form))
     terminalreporter.write_line(result.table(results))
-    if form.full and len(results) == len(SCENARIOS):
+    if form.is_for_the_record and len(results) == len(SCENARIOS):
         result.write(DOCUMENT, form, results)
-        terminalreporter.write_line(f"written to {DOCUMENT.relative_to(Path.cwd())}")
+        terminalreporter.write_line(f"written to {DOCUMENT.relative_to(config.rootpath)}")

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange
 from tests.brokers import RedisServer
 from tests.faults.brokers import Administered, KafkaCluster, ProxiedKafka
-from tests.faults.form import STREAMS, SYMBOLS, Form
+from tests.faults.form import QUOTED, STREAMS, SYMBOLS, Form
 from tests.faults.watch import Watch
 from tests.faults.witness import Witness
 from tests.integration.bridge_process import BridgeProcess, running_bridge
@@ -75,7 +75,7 @@ class Stage:
         market = Market(
             SYMBOLS, seed=self.form.seed, begin_ms=begin_ms, trades_per_second=rate * 1.1
         )
-        self.witness = Witness(market)
+        self.witness = Witness(market, QUOTED)
         plan = FaultPlan((MALFORMED, *faults), seed=self.form.seed)
         self.exchange = SimulatedExchange(
             self.witness, faults=plan, weight_per_minute=WEIGHT_PER_MINUTE
@@ -148,7 +148,12 @@ class Stage:
     def _told(self, settings: Mapping[str, Any], bootstrap_servers: str) -> dict[str, Any]:
         """The bridge's settings: what a user has to say, and what the scenario needs."""
         told = bridge_settings(self.exchange, bootstrap_servers, self.redis.url, self.unique)
-        told["binance"] |= {"symbols": SYMBOLS, "streams": STREAMS, "compression": "none"}
+        told["binance"] |= {
+            "symbols": SYMBOLS,
+            "streams": STREAMS,
+            "extra_streams": [f"{symbol.lower()}@bookTicker" for symbol in QUOTED],
+            "compression": "none",
+        }
         told["repair"] = {"weight_share": 1.0}
         for section, keys in settings.items():
             told[section] = told.get(section, {}) | dict(keys)

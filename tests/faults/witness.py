@@ -9,19 +9,19 @@ _SUFFIX = "@bookTicker"
 
 
 class Witness:
-    """A `Source`: the market as it is, with the ids of all quotes of each symbol in `quotes`.
+    """A `Source`: the market as it is, with the ids of all quotes of some symbols in `quotes`.
 
-    All quotes are played whoever listens, as those of the real exchange are.
+    Those are played whoever listens, as they are by the real exchange.
     """
 
     played_once = False
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, quoted: Sequence[str]) -> None:
         self.symbols: Sequence[str] = market.symbols
-        self.quotes = {symbol: array("q") for symbol in market.symbols}
+        self.quotes = {symbol: array("q") for symbol in quoted}
         self.begin_ms = market.now_ms
         self._market = market
-        self._quoted = {symbol.lower() + _SUFFIX: self.quotes[symbol] for symbol in market.symbols}
+        self._quoted = {symbol.lower() + _SUFFIX: ids for symbol, ids in self.quotes.items()}
         self.want(frozenset())
 
     @property
