@@ -14,7 +14,7 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
            --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults install lint types schemas lock clean
+.PHONY: help demo test faults install lint types schemas docs lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -41,6 +41,9 @@ types: $(VENV)/.dev  ## mypy --strict
 
 schemas: $(VENV)/.dev  ## write schemas/ anew from the events
 	$(BIN)/tickbridge schemas write
+
+docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md anew from the code
+	$(BIN)/python docs/generate.py
 
 lock:  ## resolve requirements/*.txt anew (needs uv)
 	$(COMPILE) --upgrade --all-extras --group dev -o $(LOCK)/dev.txt

@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bridge.commands import audit, config, demo, price, record, run, schemas, simulate, tail
+from bridge.commands import (
+    audit,
+    config,
+    demo,
+    price,
+    record,
+    run,
+    schemas,
+    simulate,
+    status,
+    tail,
+)
 from bridge.commands.options import examples
 from bridge.errors import TickbridgeError
 
@@ -44,7 +55,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for register in (run, demo, price, tail, audit, record, simulate, config, schemas):
+for register in (run, demo, status, price, tail, audit, record, simulate, config, schemas):
     register.add_to(app)
 
 

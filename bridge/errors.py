@@ -6,6 +6,7 @@
     ├── FeedUnavailable       1  refused, reset, timed out, 5xx, 418, 429: retried
     ├── InvalidFrame          1  one frame nobody can read: counted by its reason, nothing stops
     ├── SinkUnavailable       1  Kafka or Redis is away: retried
+    ├── BridgeUnavailable     1  asked for its status, a bridge does not answer
     ├── SinkRefused           2  Kafka or Redis says the settings are wrong: credentials, TLS
     └── UndeliveredRecords    3  stopped with records that no sink has
 
@@ -118,6 +119,13 @@ class InvalidFrame(TickbridgeError):
 
 class SinkUnavailable(TickbridgeError):
     """Kafka or Redis cannot be had just now; trying again will help."""
+
+
+class BridgeUnavailable(TickbridgeError):
+    """No bridge answers where one was asked for."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
 
 
 class SinkRefused(_Refused):

@@ -23,6 +23,7 @@ from bridge.core.tracks import Tracks
 from bridge.errors import SinkRefused, SinkUnavailable, TickbridgeError, UndeliveredRecords
 from bridge.http.server import serve
 from bridge.http.status import Status
+from bridge.loop_lag import lag_observed
 from bridge.pipeline import Pipeline
 from bridge.repair import Repairer
 from bridge.settings import Settings
@@ -64,18 +65,22 @@ class Service:
         """
         _handle_signals(self.stop)
         try:
-            async with (
-                serve(self._settings.http, self.status) as port,
-                asyncio.TaskGroup() as group,
-            ):
-                on_started(port)
-                draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
-                feed = group.create_task(self._feed(), name="feed")
-                await self._stop.wait()
-                await self._end(feed, draining)
+            with lag_observed(self.status.lag):
+                await self._run(on_started)
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
         self._check_undelivered()
+
+    async def _run(self, on_started: Callable[[int], None]) -> None:
+        async with (
+            serve(self._settings.http, self.status) as port,
+            asyncio.TaskGroup() as group,
+        ):
+            on_started(port)
+            draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
+            feed = group.create_task(self._feed(), name="feed")
+            await self._stop.wait()
+            await self._end(feed, draining)
 
     async def _feed(self) -> None:
         """Find the streams and keep them coming."""
@@ -90,6 +95,7 @@ class Service:
             repairer = Repairer(self._settings.repair, rest, pipeline.publish)
             pipeline.on_hole = repairer.notice
             feed = Feed(options, found.streams, pipeline, gate)
+            self.status.budget = rest.budget
             self.status.feed, self.status.counts, self.status.tracks = feed, pipeline.counts, tracks
             log.info("feed_starting", streams=len(found.streams), legs=len(feed.legs))
             async with asyncio.TaskGroup() as group:

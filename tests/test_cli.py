@@ -17,9 +17,11 @@ from bridge.errors import FeedRefused, TickbridgeError
 ROOT = Path(__file__).parent.parent
 # What makes a command slow to start.
 HEAVY = {"aiohttp", "aiokafka", "msgspec", "pydantic", "redis", "structlog", "websockets"}
+# Those of the contract, and `status`.
 OF_THE_CONTRACT = {
     "run",
     "demo",
+    "status",
     "price",
     "tail",
     "simulate",

@@ -48,6 +48,14 @@ def comma_separated(text: str | None) -> list[str]:
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
+def duration(seconds: float) -> str:
+    """A time in the largest unit it fills: `0.4 s`, `3 h`."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.1f} s"
+
+
 def reader_settings(config: Path | None, **sections: Mapping[str, object]) -> "Settings":
     """Settings of a command that only reads Kafka or Redis: it needs no symbols."""
     from bridge.settings import load_settings

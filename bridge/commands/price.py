@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.options import Config, examples, reader_settings, run_async
+from bridge.commands.options import Config, duration, examples, reader_settings, run_async
 
 if TYPE_CHECKING:
     from bridge.client import LatestPrice, LatestPrices
@@ -105,15 +105,7 @@ def _print_table(found: Found, now: int) -> None:
 def _cells(latest: "LatestPrice", now: int) -> list[str]:
     figures = (latest.bid_price, latest.ask_price, latest.change_percent)
     texts = ["-" if figure is None else _plain(figure) for figure in figures]
-    return [_plain(latest.price), age(latest.age_s(now)), *texts]
-
-
-def age(seconds: float) -> str:
-    """A time that has passed, in the largest unit it fills: `0.4 s ago`, `3 h ago`."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.1f} s ago"
+    return [_plain(latest.price), f"{duration(latest.age_s(now))} ago", *texts]
 
 
 def _plain(value: Any) -> Any:

@@ -42,6 +42,11 @@ class Contiguous(Track):
         return self.expected, self._first_held - 1
 
     @property
+    def last_id(self) -> int | None:
+        """The id of the last event passed on, by this process or the one before."""
+        return None if self.expected is None else self.expected - 1
+
+    @property
     def held(self) -> int:
         """Events that wait behind the hole."""
         return len(self._held)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from bridge.core.contiguous import Contiguous
 from bridge.core.events import Event
 from bridge.core.sequence import Track
-from bridge.core.streams import Stream
 
 # A connection further behind than this is waited for no longer, and what it may yet have is lost.
 MAX_WAIT_US = 2_000_000
@@ -26,14 +25,12 @@ class Joining:
 
     def __init__(self) -> None:
         self._waiting: dict[Track, list[Event]] = {}
-        self._stream_of: dict[Track, Stream] = {}
 
-    def take(self, stream: Stream, track: Track, event: Event) -> Sequence[Event]:
+    def take(self, track: Track, event: Event) -> Sequence[Event]:
         """What may be handed to the track now that the new connection has brought this event."""
         waiting = self._waiting.setdefault(track, [])
         if waiting is _JOINED:
             return (event,)
-        self._stream_of[track] = stream
         waiting.append(event)
         if not _has_caught_up(track, waiting[0]):
             if not _is_too_much(waiting):
@@ -42,7 +39,7 @@ class Joining:
         self._waiting[track] = _JOINED
         return waiting
 
-    def finish(self, cause: str) -> Iterator[tuple[Stream, Event]]:
+    def finish(self, cause: str) -> Iterator[tuple[Track, Event]]:
         """There is nobody else to wait for: what waits may go. Where the other connection had not
         come so far, it goes behind an interruption.
         """
@@ -50,7 +47,7 @@ class Joining:
             if waiting and not _has_caught_up(track, waiting[0]):
                 track.interrupt(cause)
             for event in waiting:
-                yield self._stream_of[track], event
+                yield track, event
 
 
 def _has_caught_up(track: Track, begin: Event) -> bool:

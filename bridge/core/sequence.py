@@ -52,6 +52,11 @@ class Track:
         """Whether a gap event will precede the next event."""
         return bool(self._cause)
 
+    @property
+    def last_id(self) -> int | None:
+        """The id of the last event passed on; None before the first, and where ids say nothing."""
+        return None if self.last is None else self.last_of(self.last)
+
     def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
         """Go on behind what was published before this process began: `time` is the last event's.
 
@@ -118,6 +123,10 @@ class Timed(Track):
     def __init__(self, kind: str, first: str, last: str) -> None:
         super().__init__(kind, first, last)
         self._same_time: list[Event] = []
+
+    @property
+    def last_id(self) -> None:
+        """Its events have no ids."""
 
     def accept(self, event: Event) -> Sequence[Event]:
         if self.last is not None:

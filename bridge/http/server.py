@@ -1,9 +1,10 @@
-"""The HTTP server: `/livez`, `/readyz`, `/metrics`. It reads, and changes nothing."""
+"""The HTTP server: `/livez`, `/readyz`, `/metrics`, `/status`. It reads, and changes nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,9 +12,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from bridge import settings
 from bridge.errors import Problem, SettingsError
 from bridge.http.metrics import exposition
+from bridge.http.reporter import report
 from bridge.http.status import Status
 
 SHUTDOWN_TIMEOUT_S = 1.0
+# Requests have no body, and what stands before it fits: more is answered with 400 or 413.
+MAX_BODY_BYTES = 1_024
+MAX_HEADERS = 64
+MAX_LINE_BYTES = 8_190
+_encode = msgspec.json.Encoder().encode
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +31,12 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
     cannot be had.
     """
     runner = web.AppRunner(
-        application(status), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S
+        application(status),
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        max_headers=MAX_HEADERS,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
     )
     await runner.setup()
     try:
@@ -41,10 +53,11 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
 
 def application(status: Status) -> web.Application:
     """The routes, over one bridge's status."""
-    app = web.Application()
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
     app.router.add_get("/metrics", partial(_metrics, status))
+    app.router.add_get("/status", partial(_status, status))
     return app
 
 
@@ -67,6 +80,10 @@ async def _ready(status: Status, _request: web.Request) -> web.Response:
 
 async def _metrics(status: Status, _request: web.Request) -> web.Response:
     return web.Response(body=exposition(status), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _status(status: Status, _request: web.Request) -> web.Response:
+    return web.Response(body=_encode(report(status)), content_type="application/json")
 
 
 def _taken(options: settings.Http, error: OSError) -> Problem:

@@ -68,6 +68,9 @@ class KafkaSink:
     def pending(self) -> Counter[str]:
         return self.outbox.pending()
 
+    def pending_bytes(self) -> int:
+        return self.outbox.bytes
+
     def oldest_received(self) -> int | None:
         return self.outbox.oldest_received()
 

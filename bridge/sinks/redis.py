@@ -9,6 +9,7 @@ itself promises nothing: after a time-out a flush is sent again, and its message
 """
 
 import asyncio
+import ssl
 import time
 from collections import Counter, deque
 from importlib import resources
@@ -81,6 +82,9 @@ class RedisSink:
         """Messages queued or under way; latest values are no messages."""
         return Counter(record.route.message_type for record in (*self._sending, *self._messages))
 
+    def pending_bytes(self) -> int:
+        return sum(len(record.value) for record in (*self._sending, *self._messages))
+
     def oldest_received(self) -> int | None:
         waiting = self._sending or self._messages
         return waiting[0].received if waiting else None
@@ -114,12 +118,12 @@ class RedisSink:
         """An empty flush: proves the connection, the credentials and the right to run it."""
         try:
             await client.eval(SCRIPT, 1, self._prices_key, "0")
-        except _REFUSALS as error:
-            if self._was_ready:  # a password changed under way: Kafka goes on, and we try again
+        except _FAILURES as error:
+            refusal = _refusal(error)
+            # A password changed under way: Kafka goes on, and we try again.
+            if refusal is None or self._was_ready:
                 raise
-            raise SinkRefused(
-                f"Redis refuses us: {error}", "check redis.username, redis.password and the ACL"
-            ) from error
+            raise refusal from error
         self._ready = self._was_ready = True
         log.info("redis_connected")
 
@@ -198,6 +202,18 @@ class RedisSink:
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         self.counts.failures["unavailable"] += 1
         log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
+
+
+def _refusal(error: Exception) -> SinkRefused | None:
+    """What a failure says about the settings, if it does."""
+    if isinstance(error, _REFUSALS):
+        remedy = "check redis.username, redis.password and the ACL"
+        return SinkRefused(f"Redis refuses us: {error}", remedy)
+    # redis-py names no cause: what it was handling stands in the context.
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        remedy = "check redis.url, redis.ca_file and this machine's clock"
+        return SinkRefused(f"the certificate of Redis does not hold: {error}", remedy)
+    return None
 
 
 def _script_call(

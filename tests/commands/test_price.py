@@ -6,7 +6,6 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from bridge.commands.price import age
 from bridge.core.latest import latest_key, prices_key
 from bridge.core.streams import SPOT
 from bridge.embedded import free_port
@@ -94,11 +93,3 @@ def test_an_absent_redis_is_one_line_and_exit_1(tickbridge: Run) -> None:
 def test_a_wrong_redis_url_is_wrong_usage(tickbridge: Run) -> None:
     result = tickbridge("price", "--redis", "localhost")
     assert (result.exit_code, "redis.url" in result.stderr) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.42, "0.4 s ago"), (59.9, "59.9 s ago"), (120, "2 min ago"), (90_000, "1 d ago")],
-)
-def test_an_age_is_told_in_the_largest_unit_it_fills(seconds: float, text: str) -> None:
-    assert age(seconds) == text

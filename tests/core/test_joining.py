@@ -4,10 +4,8 @@ from collections.abc import Iterable
 
 from bridge.core.events import Event, Gap, Quote
 from bridge.core.joining import MAX_WAIT_US, Joining
-from bridge.core.streams import SPOT, stream_of
+from bridge.core.streams import SPOT
 from bridge.core.tracks import new_track
-
-STREAM = stream_of("BTCUSDT", "bookTicker")
 
 
 def quote(number: int, received: int = 0) -> Quote:
@@ -38,7 +36,7 @@ class Bench:
 
     def new(self, *ids: int, received: int = 0) -> None:
         for number in ids:
-            self._accept(self.joining.take(STREAM, self.track, quote(number, received=received)))
+            self._accept(self.joining.take(self.track, quote(number, received=received)))
 
     def finish(self) -> None:
         self._accept(event for _, event in self.joining.finish("closed"))

@@ -2,68 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.binance.cover import LABELS
-from bridge.binance.feed import Feed
-from bridge.binance.gate import Gate
-from bridge.binance.leg import Leg, State
-from bridge.binance.session import Session
-from bridge.core.record import Router
-from bridge.core.streams import SPOT, parse_stream
-from bridge.core.tracks import Tracks
+from bridge.binance.leg import State
 from bridge.embedded import free_port
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.http.server import serve
-from bridge.http.status import Status
-from bridge.pipeline import Pipeline
-from bridge.settings import load_settings
 from bridge.settings.model import Http
-from bridge.sinks.base import Sink
-from bridge.sinks.kafka import KafkaSink
-from bridge.sinks.redis import RedisSink
 from tests.binance.fakes import trade
+from tests.http.running import KINDS, Running
 
-KINDS = ["trade", "gap", "invalid"]
 LOOPBACK = "127.0.0.1"
-NAMES = ("btcusdt@trade", "ethusdt@trade")
-
-
-class Running:
-    """A bridge at rest: sinks that never run, one leg that is not connected."""
-
-    def __init__(self, legs: int = 1) -> None:
-        binance = {"symbols": ["BTCUSDT"], "legs": legs}
-        settings = load_settings(environment={}, overrides={"binance": binance})
-        self.kafka = KafkaSink(settings.kafka, [], "position")
-        self.redis = RedisSink(settings.redis, SPOT)
-        sinks: tuple[Sink, ...] = (self.kafka, self.redis)
-        self.status = Status(KINDS, sinks)
-        streams = [parse_stream(name) for name in NAMES]
-        self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Tracks(streams), sinks)
-        self.status.counts = self.pipeline.counts
-        self.feed = Feed(settings.binance, streams, self.pipeline, Gate())
-
-    def flow(self) -> None:
-        """Everything as it should be."""
-        self.status.feed = self.feed
-        self.kafka._ready = self.redis._ready = True
-        (leg,) = self.feed.legs
-        self.session = self.open(leg)
-        self.session.frames([trade(1).encode()], 1_790_000_000_000_000)
-
-    def open(self, leg: Leg) -> Session:
-        """A connection of the leg that has just opened, on nothing."""
-        session = Session(leg.label, leg.streams, self.pipeline, structlog.get_logger())
-        session.attach(leg.arrivals, leg._lost)
-        session.opened_s = asyncio.get_running_loop().time()
-        leg._take_over(session)
-        return session
 
 
 @pytest.fixture
@@ -174,6 +130,10 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
     found = await metrics(url)
     expected = {
         ("tickbridge_frames_total",),
+        ("tickbridge_gaps_open",),
+        ("tickbridge_rest_weight_used",),
+        ("tickbridge_exchange_latency_seconds_count",),
+        ("tickbridge_event_loop_lag_seconds_count",),
         *(("tickbridge_received_total", kind) for kind in KINDS),
         *(("tickbridge_invalid_total", reason) for reason in INVALID_REASONS),
         *(("tickbridge_reconnects_total", cause) for cause in RECONNECT_CAUSES),
@@ -190,6 +150,7 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
     for sink, causes in (("kafka", ("outbox_full", "too_large")), ("redis", ("queue_full",))):
         expected |= {
             ("tickbridge_sink_ready", sink),
+            ("tickbridge_pending_bytes", sink),
             ("tickbridge_sink_latency_seconds_count", sink),
             ("tickbridge_sink_failures_total", "unavailable", sink),
             *(("tickbridge_published_total", kind, sink) for kind in KINDS),
@@ -201,6 +162,7 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
             ),
         }
     assert expected <= set(found)
+    del found["tickbridge_build_info", python_version(), version("tickbridge")]
     assert set(found.values()) == {0}
 
 
