@@ -1,8 +1,9 @@
 """What the fault tests read from the topics."""
 
 import asyncio
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -13,6 +14,8 @@ from tests.faults.form import SYMBOLS
 
 ARRIVAL_TIMEOUT_S = 120
 READ_TIMEOUT_S = 120
+# What is younger flows.
+FRESH_S = 1.0
 ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_id"}
 CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
 # How far before its end a partition is read for what has to arrive.
@@ -84,15 +87,31 @@ async def read_gaps(bootstrap_servers: str, unique: str) -> list[GapRow]:
     return [_decode_gap(r.value or b"") for r in await _records(bootstrap_servers, unique, "gap")]
 
 
-async def arrived(bootstrap_servers: str, unique: str, wanted: Ids) -> None:
-    """Wait until the last id of each kind and symbol is in its topic."""
+async def arrived(
+    bootstrap_servers: str, unique: str, wanted: Ids, market_ms: Callable[[float], float]
+) -> None:
+    """Wait until the last id of each kind and symbol is in its topic, and what comes is fresh.
+
+    `market_ms` gives the market's time at a moment of our clock.
+    """
+
+    def is_fresh(record: ConsumerRecord, row: Row) -> bool:
+        age_ms = market_ms(record.timestamp / 1000) - (row.timestamp or 0) / 1000
+        return age_ms < FRESH_S * 1000
+
     async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
         for kind in CONTIGUOUS:
             last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
-            await _arrived(bootstrap_servers, f"{unique}.binance.spot.{kind}", kind, last)
+            await _arrived(bootstrap_servers, f"{unique}.binance.spot.{kind}", last, is_fresh)
 
 
-async def _arrived(bootstrap_servers: str, topic: str, kind: str, missing: dict[str, int]) -> None:
+async def _arrived(
+    bootstrap_servers: str,
+    topic: str,
+    missing: dict[str, int],
+    is_fresh: Callable[[ConsumerRecord, Row], bool],
+) -> None:
+    field = ID_FIELDS[topic.rpartition(".")[2]]
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers)
     await consumer.start()
     try:
@@ -100,18 +119,15 @@ async def _arrived(bootstrap_servers: str, topic: str, kind: str, missing: dict[
             consumer.seek(partition, max(0, end - _TAIL))
         while missing:
             for records in (await consumer.getmany(timeout_ms=1000)).values():
-                _strike_out(missing, records, ID_FIELDS[kind])
+                for record in records:
+                    row = _decode(record.value or b"")
+                    reached = getattr(row, field) >= missing.get(row.symbol, math.inf)
+                    if reached and is_fresh(record, row):
+                        del missing[row.symbol]
     except TimeoutError as error:
         raise TimeoutError(f"{topic}: {missing} never came") from error
     finally:
         await consumer.stop()
-
-
-def _strike_out(missing: dict[str, int], records: Iterable[ConsumerRecord], field: str) -> None:
-    for record in records:
-        row = _decode(record.value or b"")
-        if row.symbol in missing and getattr(row, field) >= missing[row.symbol]:
-            del missing[row.symbol]
 
 
 async def _records(bootstrap_servers: str, unique: str, kind: str) -> list[ConsumerRecord]:

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bridge.simulator import AnnounceShutdown, CloseWith, Cut, Incident, StallLeg, StallStream
-from tests.faults.reading import Read
+from tests.faults.reading import FRESH_S, Read
 from tests.faults.stage import Stage
 from tests.faults.watch import Look
 
-FRESH_S = 1.0
 # A stall of so many seconds does not end by itself.
 LASTING_S = 600.0
 

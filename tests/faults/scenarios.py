@@ -31,7 +31,10 @@ _QUEUE_FULL = frozenset({("redis", "queue_full")})
 
 def _cuts(size: Size, calm_s: float) -> tuple[Fault, ...]:
     begin_s = calm_s + _SECOND_LEG_S
-    return (Cut(every_s=5.0, at_s=begin_s, until_s=calm_s + size.seconds),)
+    return (
+        Cut(at_s=begin_s),
+        Cut(every_s=5.0, at_s=begin_s, until_s=calm_s + size.seconds),
+    )
 
 
 def _shutdowns(size: Size, calm_s: float) -> tuple[Fault, ...]:
@@ -43,9 +46,12 @@ def _shutdowns(size: Size, calm_s: float) -> tuple[Fault, ...]:
 def _silent_streams(size: Size, calm_s: float) -> tuple[Fault, ...]:
     """Trades that come back by themselves; and quotes that stay away until they are missed."""
     until_s = calm_s + size.seconds
-    brief = StallStream(streams=_TRADES, every_s=4.0, at_s=calm_s, until_s=until_s, for_s=3.0)
+    brief = (
+        StallStream(streams=_TRADES, at_s=calm_s, for_s=3.0),
+        StallStream(streams=_TRADES, every_s=4.0, at_s=calm_s, until_s=until_s, for_s=3.0),
+    )
     lasting = StallStream(streams="*@bookTicker", at_s=calm_s + _RHYTHM_S, for_s=LASTING_S)
-    return (brief, lasting) if size.seconds > _RHYTHM_S else (brief,)
+    return (*brief, lasting) if size.seconds > _RHYTHM_S else brief
 
 
 def _silent_legs(size: Size, calm_s: float) -> tuple[Fault, ...]:
@@ -70,6 +76,7 @@ def _one_of_two(_size: Size, calm_s: float) -> tuple[Fault, ...]:
 def _everything(size: Size, calm_s: float) -> tuple[Fault, ...]:
     until_s = calm_s + size.seconds
     return (
+        Cut(at_s=calm_s),
         Cut(every_s=10.0, at_s=calm_s, until_s=until_s),
         CloseWith(every_s=20.0, at_s=calm_s, until_s=until_s, code=1008),
         AnnounceShutdown(every_s=20.0, at_s=calm_s, until_s=until_s, lead_s=0.5),

@@ -60,7 +60,7 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             await scenario.ordeal(stage, size)
             await stage.rest(CALM_AFTER_S)
             wanted = played_ids(stage.exchange)
-            await arrived(stage.kafka.bootstrap_servers, unique, wanted)
+            await arrived(stage.kafka.bootstrap_servers, unique, wanted, stage.market_ms)
             samples = await stage.samples()
             stage.note_memory()
             code = await stage.bridge.stop()
