@@ -1,18 +1,18 @@
 """The Kafkas of the fault tests: one broker with a second way to it, and a cluster of three."""
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Self
 from uuid import uuid4
 
-from confluent_kafka import ElectionType, TopicPartition
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 from docker.models.networks import Network
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from testcontainers.core.container import DockerContainer
 
 from bridge.embedded import LOOPBACK, free_port
@@ -20,6 +20,7 @@ from tests.brokers import KAFKA_IMAGE, START_TIMEOUT_S, KafkaBroker
 from tests.faults.toxiproxy import Toxiproxy
 
 ADMIN_TIMEOUT_S = 30
+CLUSTER_TIMEOUT_S = 120
 _PROXIED_PORT = 9095
 
 
@@ -177,11 +178,15 @@ class KafkaCluster(Administered):
         )
 
     def _wait_until_whole(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._is_whole():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the three brokers are not in sync after {START_TIMEOUT_S} s")
-            time.sleep(0.2)
+        for attempt in Retrying(
+            stop=stop_after_delay(CLUSTER_TIMEOUT_S),
+            wait=wait_fixed(0.2),
+            retry=retry_if_exception_type((KafkaException, TimeoutError)),
+            reraise=True,
+        ):
+            with attempt:
+                if not self._is_whole():
+                    raise TimeoutError("the three brokers are not in sync")
 
     def _is_whole(self) -> bool:
         found = self._admin.list_topics(timeout=ADMIN_TIMEOUT_S)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from bridge.core.latest import latest_key, prices_key
 from bridge.core.streams import SPOT
+from bridge.retry import check_cancelled
 
 EVERY_S = 0.1
 TIMEOUT_S = 1.0
@@ -65,6 +66,7 @@ class Watch:
             while True:
                 with suppress(RedisError, OSError):
                     await self._look(client, symbols)
+                check_cancelled()
                 await asyncio.sleep(EVERY_S)
         finally:
             await client.aclose()
