@@ -189,7 +189,7 @@ SCENARIOS = (
         full=Size(0, times=4),
         short=Size(0, times=1),
         ordeal=ordeals.kill_kafka,
-        shows="kafka_unavailable",
+        expected=frozenset({"kafka_unavailable"}),
     ),
     Scenario(
         name="kafka-leader-moved",
