@@ -3,7 +3,9 @@ PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
 SCHEDULES ?= 2000
+SHORT ?=
 SEED ?=
+RATE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -28,8 +30,9 @@ demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it
 test: $(VENV)/.dev  ## all tests but faults and deploy; containers where Docker answers, else embedded brokers
 	$(BIN)/pytest -m "not faults and not deploy"
 
-faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow
-	$(BIN)/pytest -m faults
+faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes minutes, SEED=1 repeats a run
+	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
+	$(BIN)/pytest -m faults --verbose
 
 simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))

@@ -5,7 +5,7 @@ read of the socket held). Nothing is queued between the socket and the sinks' bu
 nothing to fall behind: what a sink cannot keep is that sink's to drop.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -13,6 +13,7 @@ from bridge.core.arrivals import Arrivals
 from bridge.core.contiguous import Contiguous
 from bridge.core.decode import Decoder, invalid_event
 from bridge.core.events import Event, Gap, Invalid
+from bridge.core.joining import Joining
 from bridge.core.record import Router
 from bridge.core.sequence import Track
 from bridge.core.streams import Stream
@@ -38,16 +39,19 @@ class Pipeline:
         self._record = router.record
         self._sinks = tuple(sinks)
 
-    def pump(
+    def pump(  # noqa: PLR0913 (one connection's)
         self,
         decoder: Decoder,
         frames: Sequence[bytes],
         received: int,
         control: Control,
         arrivals: Arrivals,
+        *,
+        joining: Joining | None = None,
     ) -> None:
         """Take a leg's text frames that arrived at `received` (microseconds); `control` gets those
-        that are about the connection, and `arrivals` counts the leg's events.
+        that are about the connection, and `arrivals` counts the leg's events. `joining` holds back
+        what would overtake another connection.
         """
         self.counts.frames += len(frames)
         event: Event | None = None
@@ -63,6 +67,8 @@ class Pipeline:
                 continue
             stream, events = decoded
             arrivals.events += len(events)
+            if joining is not None:
+                events = tuple(self._take(joining, stream, events))
             for event in events:
                 if isinstance(event, Invalid):
                     self._invalid_member(event)
@@ -91,11 +97,31 @@ class Pipeline:
             for track in self._tracks.of(stream):
                 track.interrupt(cause)
 
+    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None:
+        """A connection is now alone: what it held back goes on, where something of the other one's
+        may be missing behind an interruption.
+        """
+        for track, event in joining.finish(cause):
+            repeats = track.repeats
+            passed = track.accept(event)
+            if track.repeats != repeats:
+                arrivals.repeated(track, event)
+            self._pass_on(event.symbol, track, passed)
+        self._wake()
+
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Take a frame that is not even text."""
         self.counts.frames += 1
         self._invalid(error, payload, received)
         self._wake()
+
+    def _take(self, joining: Joining, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
+        """What of a new connection's events may go on."""
+        for event in events:
+            if isinstance(event, Invalid):
+                yield event
+            else:
+                yield from joining.take(self._tracks.track(stream, event), event)
 
     def _pass_on(self, symbol: str, track: Track, passed: Sequence[Event]) -> None:
         """Hand on what an event lets pass, if that is not just itself; it may show a hole."""

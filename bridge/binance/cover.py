@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bridge.binance.session import Pump, Session
+from bridge.core.joining import Joining
 from bridge.core.streams import Stream
+from bridge.errors import ReconnectCause
 
 # Of two legs with the same streams; one alone is the first.
 LABELS = ("a", "b")
@@ -43,9 +45,15 @@ class Cover:
         open_now = Counter(session.leg for session in self._sessions)
         return [open_now[label] for label in self.labels if label != leg]
 
+    def opens(self, session: Session) -> None:
+        """A connection is about to open: beside another one it has to join that."""
+        if any(not other.is_silent for other in self._sessions):
+            session.joining = Joining()
+
     def opened(self, session: Session) -> None:
         """A connection has the streams from now on."""
         self._sessions.append(session)
+        self._lead(session.cause)
 
     def lost(self, session: Session) -> None:
         """A connection is gone, whether it had been counted or not."""
@@ -53,6 +61,7 @@ class Cover:
             self._sessions.remove(session)
         if not self._sessions:
             self.pump.interrupted(self.streams, session.cause)
+        self._lead(session.cause)
 
     def silent(self, session: Session, names: Iterable[str], since_s: float) -> None:
         """An open connection has not brought these streams since then, on the loop's clock.
@@ -64,3 +73,8 @@ class Cover:
             return
         silent = set(names)
         self.pump.interrupted([s for s in self.streams if s.name in silent], "silent")
+
+    def _lead(self, cause: ReconnectCause) -> None:
+        """One of the connections waits for none of the others."""
+        if self._sessions and all(session.joining for session in self._sessions):
+            self._sessions[0].joined(cause)

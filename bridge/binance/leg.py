@@ -15,7 +15,7 @@ from bridge.binance.gate import Gate
 from bridge.binance.session import Session
 from bridge.binance.watchman import Watchman
 from bridge.core.arrivals import Arrivals
-from bridge.core.rotation import may_close
+from bridge.core.rotation import OVERLAP_S, may_close
 from bridge.errors import FeedRefused, FeedUnavailable, ReconnectCause
 from bridge.retry import Backoff, forever
 
@@ -111,6 +111,7 @@ class Leg:
         await self._gate.wait()
         session = Session(self.label, self._cover.streams, self._cover.pump, self._log)
         session.attach(self.arrivals, self._lost)
+        self._cover.opens(session)
         await self._open(session)
         self._take_over(session)
         cause = await self._stay(session)
@@ -156,7 +157,11 @@ class Leg:
                 return session.cause
 
     async def _end_overlap(self, session: Session) -> None:
-        """Close the connection that this one replaces, when it may go."""
+        """Close the connection that this one replaces, when it may go; and wait for no other any
+        longer.
+        """
+        if session.age_s() >= OVERLAP_S:
+            session.joined("overtaken")
         heard = session.decoder.last_received
         for old in [old for old in self.sessions if old is not session]:
             if may_close(old.decoder.last_received, heard, session.age_s()):

@@ -10,6 +10,7 @@ from bridge import settings
 from bridge.binance.connection import Connection, open_leg
 from bridge.core.arrivals import Arrivals
 from bridge.core.decode import Decoder
+from bridge.core.joining import Joining
 from bridge.core.streams import Stream, streams_path
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame, ReconnectCause
@@ -27,14 +28,18 @@ class Pump(Protocol):
 
     counts: FeedCounts
 
-    def pump(
+    def pump(  # noqa: PLR0913 (one connection's)
         self,
         decoder: Decoder,
         frames: list[bytes],
         received: int,
         control: Control,
         arrivals: Arrivals,
+        *,
+        joining: Joining | None = None,
     ) -> None: ...
+
+    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None: ...
 
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None: ...
 
@@ -44,7 +49,7 @@ class Pump(Protocol):
 class Session:
     """Hands its frames on; `over` is set when it has ended or is announced to end.
 
-    `leg` is the label of its leg.
+    `leg` is the label of its leg; `joining` is there while it may not overtake another connection.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Session:
     ) -> None:
         self.leg = leg
         self.decoder = Decoder(streams)
+        self.joining: Joining | None = None
         self.frames_received = 0
         self.opened_s = 0.0
         self.is_silent = False
@@ -107,11 +113,19 @@ class Session:
 
     def frames(self, frames: list[bytes], received: int) -> None:
         self.frames_received += len(frames)
-        self._pump.pump(self.decoder, frames, received, self._control, self._arrivals)
+        self._pump.pump(
+            self.decoder, frames, received, self._control, self._arrivals, joining=self.joining
+        )
 
     def binary(self, payload: bytes, received: int) -> None:
         self.frames_received += 1
         self._pump.invalid(InvalidFrame("binary", f"{len(payload)} bytes"), payload, received)
+
+    def joined(self, cause: str) -> None:
+        """There is no other connection to wait for any more, for this cause."""
+        if self.joining is not None:
+            joining, self.joining = self.joining, None
+            self._pump.joined(joining, cause, self._arrivals)
 
     def lost(self) -> None:
         self.is_lost = True

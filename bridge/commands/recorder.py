@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from bridge.binance.session import Control
 from bridge.core.arrivals import Arrivals
 from bridge.core.decode import Decoder
+from bridge.core.joining import Joining
 from bridge.core.streams import Stream
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
@@ -27,13 +28,15 @@ class Recorder:
         self._writer = writer
         self._stopped = stopped
 
-    def pump(
+    def pump(  # noqa: PLR0913 (one connection's)
         self,
         decoder: Decoder,
         frames: list[bytes],
         received: int,
         control: Control,
         arrivals: Arrivals,  # noqa: ARG002
+        *,
+        joining: Joining | None = None,  # noqa: ARG002
     ) -> None:
         """Write frames that arrived at `received` (microseconds)."""
         for frame in frames:
@@ -51,6 +54,9 @@ class Recorder:
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:  # noqa: ARG002
         """Leave out a binary frame: the format has text only."""
         self.left_out += 1
+
+    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None:
+        """Nothing was held back."""
 
     def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Note nothing: the format has frames only."""

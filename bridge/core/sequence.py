@@ -48,6 +48,11 @@ class Track:
         return self._before if self.last is None else time_of(self.last)
 
     @property
+    def is_interrupted(self) -> bool:
+        """Whether a gap event will precede the next event."""
+        return bool(self._cause)
+
+    @property
     def last_id(self) -> int | None:
         """The id of the last event passed on; None before the first, and where ids say nothing."""
         return None if self.last is None else self.last_of(self.last)

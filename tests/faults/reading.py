@@ -1,67 +1,135 @@
-"""What the tests of faults read from the topics, and hold against what the exchange has played."""
+"""What the fault tests read from the topics."""
 
 import asyncio
-import json
-from typing import Any
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
-from aiokafka import ConsumerRecord
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from bridge.audit.run import audit_topic
-from bridge.settings import Kafka as KafkaSettings
 from bridge.simulator import SimulatedExchange
 from tests.brokers import read_topic
+from tests.faults.form import SYMBOLS
 
-TIMEOUT_S = 60
+ARRIVAL_TIMEOUT_S = 120
+READ_TIMEOUT_S = 120
+# What is younger flows.
+FRESH_S = 1.0
+ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_id"}
+CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
+# How far before its end a partition is read for what has to arrive.
+_TAIL = 2_000
+
+Ids = Mapping[tuple[str, str], tuple[int, int]]
+
+
+class Row(msgspec.Struct, gc=False):
+    """An event of any kind, as far as the tests look at it; times in microseconds."""
+
+    symbol: str
+    received: int
+    source: str
+    timestamp: int | None = None
+    price: str = ""
+    volume: str = ""
+    side: str = ""
+    trade_id: int = -1
+    agg_trade_id: int = -1
+    update_id: int = -1
+
+
+class Read(msgspec.Struct, gc=False):
+    """An event in its topic: its id, and when the broker wrote it, where the topic says so."""
+
+    id: int
+    row: Row
+    written_ms: int
+
+
+class GapRow(msgspec.Struct):
+    """A gap event."""
+
+    symbol: str
+    kind: str
+    cause: str
+    state: str
+    from_time: int
+    to_time: int
+
+
+_decode = msgspec.json.Decoder(Row).decode
+_decode_gap = msgspec.json.Decoder(GapRow).decode
+
+
+def played_ids(exchange: SimulatedExchange) -> Ids:
+    """First and last id played so far, by kind and symbol."""
+    ranges = {
+        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
+        for kind, name in CONTIGUOUS.items()
+        for symbol in SYMBOLS
+    }
+    return {stream: ids for stream, ids in ranges.items() if ids}
+
+
+async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str, list[Read]]:
+    """All events of a kind by symbol, in the order of their partition."""
+    field = ID_FIELDS[kind]
+    found: defaultdict[str, list[Read]] = defaultdict(list)
+    for record in await _records(bootstrap_servers, unique, kind):
+        row = _decode(record.value or b"")
+        found[row.symbol].append(Read(getattr(row, field), row, record.timestamp))
+    return found
+
+
+async def read_gaps(bootstrap_servers: str, unique: str) -> list[GapRow]:
+    """All gap events."""
+    return [_decode_gap(r.value or b"") for r in await _records(bootstrap_servers, unique, "gap")]
 
 
 async def arrived(
-    bootstrap_servers: str, unique: str, wanted: dict[tuple[str, str], tuple[int, int] | None]
+    bootstrap_servers: str, unique: str, wanted: Ids, market_ms: Callable[[float], float]
 ) -> None:
-    """Wait until the last id of each kind and symbol is in its topic."""
-    missing = {stream: ids[1] for stream, ids in wanted.items() if ids}
-    async with asyncio.timeout(TIMEOUT_S):
+    """Wait until the last id of each kind and symbol is in its topic, and what comes is fresh.
+
+    `market_ms` gives the market's time at a moment of our clock.
+    """
+
+    def is_fresh(record: ConsumerRecord, row: Row) -> bool:
+        age_ms = market_ms(record.timestamp / 1000) - (row.timestamp or 0) / 1000
+        return age_ms < FRESH_S * 1000
+
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        for kind in CONTIGUOUS:
+            last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
+            await _arrived(bootstrap_servers, f"{unique}.binance.spot.{kind}", last, is_fresh)
+
+
+async def _arrived(
+    bootstrap_servers: str,
+    topic: str,
+    missing: dict[str, int],
+    is_fresh: Callable[[ConsumerRecord, Row], bool],
+) -> None:
+    field = ID_FIELDS[topic.rpartition(".")[2]]
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers)
+    await consumer.start()
+    try:
+        for partition, end in (await consumer.end_offsets(consumer.assignment())).items():
+            consumer.seek(partition, max(0, end - _TAIL))
         while missing:
-            for kind in {kind for kind, _ in missing}:
-                records = await read_topic(bootstrap_servers, f"{unique}.binance.spot.{kind}")
-                for stream in [stream for stream in missing if stream[0] == kind]:
-                    found = of_symbol(records, stream[1])
-                    if found and found[-1][f"{kind}_id"] >= missing[stream]:
-                        del missing[stream]
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                for record in records:
+                    row = _decode(record.value or b"")
+                    reached = getattr(row, field) >= missing.get(row.symbol, math.inf)
+                    if reached and is_fresh(record, row):
+                        del missing[row.symbol]
+    except TimeoutError as error:
+        raise TimeoutError(f"{topic}: {missing} never came") from error
+    finally:
+        await consumer.stop()
 
 
-def of_symbol(records: "list[ConsumerRecord[bytes, bytes]]", symbol: str) -> list[dict[str, Any]]:
-    return [json.loads(r.value or b"") for r in records if r.key == symbol.encode()]
-
-
-def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -> None:
-    """Contiguous from the first id on, and each as it was played."""
-    ids = [event[id_field] for event in events]
-    assert ids == list(range(ids[0], ids[0] + len(ids)))
-    truth = {trade.id: trade for trade in played}
-    for event in events:
-        trade = truth[event[id_field]]
-        assert (event["price"], event["volume"]) == (trade.price, trade.quantity)
-        assert event["timestamp"] == trade.time_ms * 1000
-        assert event["side"] == ("sell" if trade.buyer_is_maker else "buy")
-
-
-def played_ids(
-    exchange: SimulatedExchange, symbols: list[str]
-) -> dict[tuple[str, str], tuple[int, int] | None]:
-    """First and last id played so far, by kind and symbol."""
-    return {
-        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
-        for kind, name in (("trade", "trade"), ("agg_trade", "aggTrade"))
-        for symbol in symbols
-    }
-
-
-async def assert_audit(bootstrap_servers: str, unique: str) -> None:
-    """The audit, which knows nothing of all this, finds nothing that was not announced."""
-    options = KafkaSettings.model_validate(
-        {"bootstrap_servers": bootstrap_servers, "topic": unique + ".{venue}.{message_type}"}
-    )
-    for kind in ("trade", "agg_trade", "quote"):
-        report = await audit_topic(options, kind)
-        assert report.findings == []
-        assert report.symbols
+async def _records(bootstrap_servers: str, unique: str, kind: str) -> list[ConsumerRecord]:
+    topic = f"{unique}.binance.spot.{kind}"
+    return await read_topic(bootstrap_servers, topic, timeout_s=READ_TIMEOUT_S)

@@ -1,0 +1,197 @@
+"""The Kafkas of the fault tests: one broker with a second way to it, and a cluster of three."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Self
+from uuid import uuid4
+
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+from docker.models.networks import Network
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from testcontainers.core.container import DockerContainer
+
+from bridge.embedded import LOOPBACK, free_port
+from tests.brokers import KAFKA_IMAGE, START_TIMEOUT_S, KafkaBroker
+from tests.faults.toxiproxy import Toxiproxy
+
+ADMIN_TIMEOUT_S = 30
+CLUSTER_TIMEOUT_S = 120
+_PROXIED_PORT = 9095
+
+
+class Administered:
+    """What the fault tests ask of a Kafka beside records."""
+
+    bootstrap_servers: str
+
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+
+    def create_topic(self, name: str, replicas: int = 1) -> None:
+        """A topic whose records carry the broker's time of their arrival, not the exchange's: the
+        recovery is measured by it.
+        """
+        topic = NewTopic(
+            name,
+            num_partitions=6,
+            replication_factor=replicas,
+            config={"message.timestamp.type": "LogAppendTime"},
+        )
+        for created in self._admin.create_topics([topic]).values():
+            created.result(ADMIN_TIMEOUT_S)
+
+    def configure(self, topics: Sequence[str], name: str, value: str | None) -> None:
+        """Set one of the topics' settings; None: back to the broker's."""
+        kind = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+        resources = [
+            ConfigResource(
+                ResourceType.TOPIC,
+                topic,
+                incremental_configs=[ConfigEntry(name, value, incremental_operation=kind)],
+            )
+            for topic in topics
+        ]
+        for changed in self._admin.incremental_alter_configs(resources).values():
+            changed.result(ADMIN_TIMEOUT_S)
+
+    def topics(self, prefix: str) -> list[str]:
+        names: list[str] = sorted(self._admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics)
+        return [name for name in names if name.startswith(prefix)]
+
+    def delete_topics(self, prefix: str) -> None:
+        if names := self.topics(prefix):
+            for deleted in self._admin.delete_topics(names).values():
+                deleted.result(ADMIN_TIMEOUT_S)
+
+
+class ProxiedKafka(KafkaBroker, Administered):
+    """One broker, and `proxied_servers`, the way to it through `proxy`."""
+
+    def __init__(self, toxiproxy: str) -> None:
+        super().__init__()
+        port = free_port()
+        self.proxy = Toxiproxy(toxiproxy, f"{self.host}:{port}")
+        self.proxied_servers = f"{LOOPBACK}:{self.proxy.port}"
+        self._container.with_bind_ports(_PROXIED_PORT, port)
+        self._container.with_envs(
+            KAFKA_LISTENERS=f"PLAINTEXT://:9092,PROXIED://:{_PROXIED_PORT},CONTROLLER://:9093",
+            KAFKA_ADVERTISED_LISTENERS=(
+                f"PLAINTEXT://{self.bootstrap_servers},PROXIED://{self.proxied_servers}"
+            ),
+            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=(
+                "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        self.proxy.__enter__()
+        try:
+            return super().__enter__()
+        except BaseException:
+            self.proxy.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            super().__exit__()
+        finally:
+            self.proxy.__exit__()
+
+
+class KafkaCluster(Administered):
+    """Three brokers, controllers all of them, in a network of their own."""
+
+    SIZE = 3
+
+    def __init__(self) -> None:
+        self._ports = [free_port() for _ in range(self.SIZE)]
+        self._brokers: list[DockerContainer] = []
+        self._stack = ExitStack()
+        self.bootstrap_servers = ",".join(f"{LOOPBACK}:{port}" for port in self._ports)
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            client = DockerContainer(KAFKA_IMAGE).get_docker_client().client
+            network = client.networks.create(f"faults-{uuid4().hex[:12]}")
+            self._stack.callback(network.remove)
+            for number in range(1, self.SIZE + 1):
+                broker = self._broker(number, network)
+                self._stack.callback(broker.stop)
+                self._brokers.append(broker.start())
+            self._wait_until_whole()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def stop(self, number: int) -> None:
+        """Stop a broker in good order: it gives away what it leads first."""
+        self._brokers[number].get_wrapped_container().stop(timeout=START_TIMEOUT_S)
+
+    def start(self, number: int) -> None:
+        """Start it again; returns when it is in sync."""
+        self._brokers[number].get_wrapped_container().start()
+        self._wait_until_whole()
+
+    def elect_preferred(self, topics: Sequence[str]) -> None:
+        """Let each partition be led by the first of its replicas again."""
+        partitions = [
+            TopicPartition(name, partition)
+            for name, topic in self._admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics.items()
+            if name in topics
+            for partition in topic.partitions
+        ]
+        self._admin.elect_leaders(ElectionType.PREFERRED, partitions).result(ADMIN_TIMEOUT_S)
+
+    def _broker(self, number: int, network: Network) -> DockerContainer:
+        port = self._ports[number - 1]
+        container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
+        container.with_network(network).with_network_aliases(f"kafka{number}")
+        return container.with_envs(
+            KAFKA_NODE_ID=str(number),
+            KAFKA_PROCESS_ROLES="broker,controller",
+            KAFKA_LISTENERS="PLAINTEXT://:9092,INSIDE://:9094,CONTROLLER://:9093",
+            KAFKA_ADVERTISED_LISTENERS=(
+                f"PLAINTEXT://{LOOPBACK}:{port},INSIDE://kafka{number}:9094"
+            ),
+            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=(
+                "PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+            KAFKA_INTER_BROKER_LISTENER_NAME="INSIDE",
+            KAFKA_CONTROLLER_LISTENER_NAMES="CONTROLLER",
+            KAFKA_CONTROLLER_QUORUM_VOTERS=",".join(
+                f"{n}@kafka{n}:9093" for n in range(1, self.SIZE + 1)
+            ),
+            KAFKA_DEFAULT_REPLICATION_FACTOR=str(self.SIZE),
+            KAFKA_MIN_INSYNC_REPLICAS="2",
+            KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
+            # Moving leaders is the test's.
+            KAFKA_AUTO_LEADER_REBALANCE_ENABLE="false",
+            KAFKA_HEAP_OPTS="-Xmx512m -Xms256m",
+        )
+
+    def _wait_until_whole(self) -> None:
+        for attempt in Retrying(
+            stop=stop_after_delay(CLUSTER_TIMEOUT_S),
+            wait=wait_fixed(0.2),
+            retry=retry_if_exception_type((KafkaException, TimeoutError)),
+            reraise=True,
+        ):
+            with attempt:
+                if not self._is_whole():
+                    raise TimeoutError("the three brokers are not in sync")
+
+    def _is_whole(self) -> bool:
+        found = self._admin.list_topics(timeout=ADMIN_TIMEOUT_S)
+        return len(found.brokers) == self.SIZE and all(
+            len(partition.isrs) == len(partition.replicas)
+            for topic in found.topics.values()
+            for partition in topic.partitions.values()
+        )

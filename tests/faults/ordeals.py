@@ -1,0 +1,164 @@
+"""What the fault tests do to brokers and bridge. What others need is whole again at the end,
+whatever happens to the test.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from redis import Redis
+
+from bridge.sinks import kafka_positions
+from tests.faults.form import Size
+from tests.faults.stage import Stage
+from tests.faults.toxiproxy import Stream
+
+SERVER_AWAY_S = (1.0, 4.0)
+# Lives of a bridge: some end before positions are written, some after; the first one after.
+LIVES_S = (0.3, 9.0)
+FIRST_LIFE_S = kafka_positions.INTERVAL_S + 1.0
+
+# Settings of a topic under which no batch is taken.
+_REFUSALS = (("max.message.bytes", "300"), ("min.insync.replicas", "2"))
+
+
+async def let_flow(stage: Stage, size: Size) -> None:
+    """The exchange has its own plan."""
+    await stage.rest(size.seconds)
+
+
+async def pause_kafka(stage: Stage, size: Size) -> None:
+    for _ in range(size.times):
+        async with _broken(stage, stage.broker.pause, stage.broker.unpause):
+            await stage.rest(size.seconds)
+
+
+async def kill_kafka(stage: Stage, size: Size) -> None:
+    for _ in range(size.times):
+        async with _broken(stage, stage.broker.kill, stage.broker.start):
+            await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
+
+
+async def move_leaders(stage: Stage, size: Size) -> None:
+    """By stopping each broker once, and by electing the preferred leaders again."""
+    cluster = stage.cluster
+    assert cluster is not None
+    for number in range(size.times):
+        await asyncio.to_thread(cluster.stop, number % cluster.SIZE)
+        stage.over()
+        await _between(stage)
+        await asyncio.to_thread(cluster.start, number % cluster.SIZE)
+        topics = await asyncio.to_thread(cluster.topics, stage.unique)
+        await asyncio.to_thread(cluster.elect_preferred, topics)
+        stage.over()
+        await _between(stage)
+
+
+async def reset_connections(stage: Stage, size: Size) -> None:
+    """In the middle of what is being sent, or of an answer: at once, or after some more bytes."""
+    proxy = stage.broker.proxy
+    for number in range(size.times):
+        stream: Stream = "upstream" if number % 3 else "downstream"
+        reset = partial(proxy.poison, "reset_peer", stream, timeout=0)
+        cut_short = partial(proxy.poison, "limit_data", stream, bytes=50_001)
+        async with _broken(stage, reset if number % 2 else cut_short, proxy.heal):
+            await stage.rest(size.seconds)
+
+
+async def delay_kafka(stage: Stage, size: Size) -> None:
+    """200 ms there and back, by turns at an even pace and with jitter."""
+    proxy = stage.broker.proxy
+    for number in range(size.times):
+
+        def delay(jitter: int = 50 * (number % 2)) -> None:
+            proxy.poison("latency", "upstream", latency=100, jitter=jitter)
+            proxy.poison("latency", "downstream", latency=100, jitter=jitter)
+
+        async with _broken(stage, delay, proxy.heal):
+            await stage.rest(size.seconds)
+
+
+async def refuse_batches(stage: Stage, size: Size) -> None:
+    """By turns as too large, and for want of replicas."""
+    topics = await asyncio.to_thread(stage.kafka.topics, stage.unique)
+    for number in range(size.times):
+        name, value = _REFUSALS[number % len(_REFUSALS)]
+        refuse = partial(stage.kafka.configure, topics, name, value)
+        accept = partial(stage.kafka.configure, topics, name, None)
+        async with _broken(stage, refuse, accept):
+            await stage.rest(size.seconds)
+
+
+async def pause_redis(stage: Stage, size: Size) -> None:
+    for _ in range(size.times):
+        async with _broken(stage, stage.redis.pause, stage.redis.unpause):
+            await stage.rest(size.seconds)
+
+
+async def kill_redis(stage: Stage, size: Size) -> None:
+    for _ in range(size.times):
+        async with _broken(stage, stage.redis.kill, stage.redis.start):
+            await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
+
+
+async def empty_redis(stage: Stage, size: Size) -> None:
+    with Redis.from_url(stage.redis.url) as client:
+        for _ in range(size.times):
+            client.flushall()
+            stage.over()
+            await _between(stage)
+
+
+async def forget_scripts(stage: Stage, size: Size) -> None:
+    with Redis.from_url(stage.redis.url) as client:
+        for _ in range(size.times):
+            client.script_flush()
+            stage.over()
+            await _between(stage)
+
+
+async def fill_redis(stage: Stage, size: Size) -> None:
+    """No memory left, and nothing that may be evicted."""
+    with Redis.from_url(stage.redis.url) as client:
+        fill = partial(client.config_set, "maxmemory", "1mb")
+        free = partial(client.config_set, "maxmemory", "0")
+        for _ in range(size.times):
+            async with _broken(stage, fill, free):
+                await stage.rest(size.seconds)
+
+
+async def kill_bridge(stage: Stage, size: Size) -> None:
+    await _end_bridges(stage, size, signal.SIGKILL)
+
+
+async def stop_bridge(stage: Stage, size: Size) -> None:
+    await _end_bridges(stage, size, signal.SIGTERM)
+
+
+async def _end_bridges(stage: Stage, size: Size, number: signal.Signals) -> None:
+    await stage.rest(FIRST_LIFE_S)
+    for _ in range(size.times):
+        assert await stage.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
+        stage.over()
+        await stage.start_bridge()
+        await stage.rest(stage.chance.uniform(*LIVES_S))
+
+
+async def _between(stage: Stage) -> None:
+    await stage.rest(stage.chance.uniform(*stage.form.between_s))
+
+
+@asynccontextmanager
+async def _broken(
+    stage: Stage, breaking: Callable[[], object], mending: Callable[[], object]
+) -> AsyncIterator[None]:
+    """Broken while it is open, and some time for recovery."""
+    await asyncio.to_thread(breaking)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(mending)
+    stage.over()
+    await _between(stage)

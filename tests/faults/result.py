@@ -1,0 +1,105 @@
+"""Results of scenarios, and the table they make."""
+
+import os
+import platform
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from tests.brokers import KAFKA_IMAGE, REDIS_IMAGE
+from tests.faults.form import SEED, Form
+
+BEGIN, END = "<!-- results: make faults -->", "<!-- end of results -->"
+_HEAD = (
+    "what is broken",
+    "faults",
+    "trades",
+    "quotes",
+    "lost",
+    "repeated",
+    "disordered",
+    "recovery, median",
+    "worst",
+    "memory",
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Of one kind of event; `wrong` are those whose fields are not as they were played."""
+
+    events: int = 0
+    lost: int = 0
+    repeated: int = 0
+    disordered: int = 0
+    wrong: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+    def add(self, other: "Tally") -> None:
+        """Count another one's as well."""
+        self.events += other.events
+        self.lost += other.lost
+        self.repeated += other.repeated
+        self.disordered += other.disordered
+        self.wrong += other.wrong
+        self.remarks += other.remarks
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of one scenario. `rate` is what the exchange has played, trades a second; `trades` are trades
+    and aggregate trades; `recoveries_s` has one entry a fault, `peak_mib` is the bridge's largest
+    resident set.
+    """
+
+    title: str
+    rate: float
+    trades: Tally
+    quotes: Tally
+    recoveries_s: tuple[float, ...]
+    peak_mib: float
+
+    def row(self) -> tuple[str, ...]:
+        """As a row of the table."""
+        both = Tally()
+        both.add(self.trades)
+        both.add(self.quotes)
+        return (
+            self.title,
+            str(len(self.recoveries_s)),
+            f"{self.trades.events:,}",
+            f"{self.quotes.events:,}",
+            str(both.lost),
+            str(both.repeated),
+            str(both.disordered),
+            f"{median(self.recoveries_s):.2f} s" if self.recoveries_s else "",
+            f"{max(self.recoveries_s):.2f} s" if self.recoveries_s else "",
+            f"{self.peak_mib:.0f} MiB",
+        )
+
+
+def table(results: list[Result]) -> str:
+    """The results in Markdown."""
+    rows = [_HEAD, tuple("---" if not n else "--:" for n in range(len(_HEAD)))]
+    rows += [result.row() for result in results]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write(path: Path, form: Form, results: list[Result]) -> None:
+    """Put the results between their marks, and leave the text around them alone."""
+    text = path.read_text(encoding="utf-8")
+    written = f"{BEGIN}\n{_origin(form, results)}\n\n{table(results)}\n{END}"
+    marked = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    path.write_text(marked.sub(lambda _: written, text), encoding="utf-8")
+
+
+def _origin(form: Form, results: list[Result]) -> str:
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, `{SEED}={form.seed}`; at least "
+        f"{min(result.rate for result in results):,.0f} trades/s; {platform.machine()} with "
+        f"{os.cpu_count()} cores and {memory_gib:.0f} GiB, on which exchange, brokers, bridge and "
+        f"tests run together; {KAFKA_IMAGE}, {REDIS_IMAGE}, Python {platform.python_version()}."
+    )

@@ -1,0 +1,44 @@
+"""A scenario of the fault tests, as data."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bridge.simulator import Fault
+from tests.faults.form import Size
+from tests.faults.stage import Stage
+
+Ordeal = Callable[[Stage, Size], Awaitable[None]]
+
+
+def no_faults(_size: Size, _calm_s: float) -> tuple[Fault, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Something that breaks under a flow, and what may come of it beside the promises.
+
+    plan: what the exchange does wrong, from the calm at the beginning on.
+    ordeal: what is done to brokers and bridge meanwhile.
+    shows: the event of the log that tells that it has bitten.
+    expected: other events of the log at warning and above that it explains.
+    drops: what a sink may drop, by sink and cause.
+    interrupts: whether quotes may be interrupted, which gap events then announce.
+    """
+
+    name: str
+    title: str
+    full: Size
+    short: Size | None
+    ordeal: Ordeal
+    plan: Callable[[Size, float], tuple[Fault, ...]] = no_faults
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shows: str | None = None
+    expected: frozenset[str] = frozenset()
+    drops: frozenset[tuple[str, str]] = frozenset()
+    interrupts: bool = False
+    may_tear: bool = False
+    recovers_in: Literal["kafka", "redis"] = "kafka"
+    way: Literal["direct", "proxy", "cluster"] = "direct"
+    memory_mib: int = 300

@@ -1,0 +1,294 @@
+"""All scenarios: each something that breaks under 5,000 trades a second, and how often."""
+
+from bridge.simulator import (
+    AnnounceShutdown,
+    CloseWith,
+    Cut,
+    DropAtOpen,
+    Fault,
+    RefuseRequest,
+    Reorder,
+    Repeat,
+    RestBehind,
+    Skip,
+    SlowHandshake,
+    StallLeg,
+    StallStream,
+)
+from tests.faults import ordeals
+from tests.faults.form import Size
+from tests.faults.recovery import LASTING_S
+from tests.faults.scenario import Scenario
+
+# A second leg opens so long after the first one.
+_SECOND_LEG_S = 6.0
+# Until the bridge knows how often something comes, and so can tell that nothing does.
+_RHYTHM_S = 22.0
+_TRADES = "*rade"  # trade and aggTrade: a quote that is left out shows nowhere
+_GAP = frozenset({"gap"})
+_QUEUE_FULL = frozenset({("redis", "queue_full")})
+
+
+def _cuts(size: Size, calm_s: float) -> tuple[Fault, ...]:
+    begin_s = calm_s + _SECOND_LEG_S
+    return (
+        Cut(at_s=begin_s),
+        Cut(every_s=5.0, at_s=begin_s, until_s=calm_s + size.seconds),
+    )
+
+
+def _shutdowns(size: Size, calm_s: float) -> tuple[Fault, ...]:
+    return tuple(
+        AnnounceShutdown(at_s=calm_s + 8.0 * number, lead_s=3.0) for number in range(size.times)
+    )
+
+
+def _silent_streams(size: Size, calm_s: float) -> tuple[Fault, ...]:
+    """Trades that come back by themselves; and quotes that stay away until they are missed."""
+    until_s = calm_s + size.seconds
+    brief = (
+        StallStream(streams=_TRADES, at_s=calm_s, for_s=3.0),
+        StallStream(streams=_TRADES, every_s=4.0, at_s=calm_s, until_s=until_s, for_s=3.0),
+    )
+    lasting = StallStream(streams="*@bookTicker", at_s=calm_s + _RHYTHM_S, for_s=LASTING_S)
+    return (*brief, lasting) if size.seconds > _RHYTHM_S else brief
+
+
+def _silent_legs(size: Size, calm_s: float) -> tuple[Fault, ...]:
+    """Each new connection falls silent after a while as well; some do not even hear a ping."""
+    return tuple(
+        StallLeg(at_s=calm_s + _RHYTHM_S + 25.0 * number, for_s=LASTING_S, deaf=number == 1)
+        for number in range(size.times)
+    )
+
+
+def _one_of_two(_size: Size, calm_s: float) -> tuple[Fault, ...]:
+    """Connections 0 and 1 are the legs' first; each fault befalls one while the other is open."""
+    begin_s = calm_s + _SECOND_LEG_S
+    return (
+        Cut(at_s=begin_s, connection=0),
+        AnnounceShutdown(at_s=begin_s + 2, lead_s=0.5, connection=1),
+        Cut(at_s=begin_s + 4, connection=2),
+        StallLeg(at_s=begin_s + 5, for_s=4.0, connection=3),
+    )
+
+
+def _everything(size: Size, calm_s: float) -> tuple[Fault, ...]:
+    until_s = calm_s + size.seconds
+    return (
+        Cut(at_s=calm_s),
+        Cut(every_s=10.0, at_s=calm_s, until_s=until_s),
+        CloseWith(every_s=20.0, at_s=calm_s, until_s=until_s, code=1008),
+        AnnounceShutdown(every_s=20.0, at_s=calm_s, until_s=until_s, lead_s=0.5),
+        StallLeg(every_s=20.0, at_s=calm_s, until_s=until_s, for_s=1.0, lost=False),
+        Repeat(share=0.01),
+        Reorder(share=0.01, streams=_TRADES),
+        Skip(share=0.0001, streams=_TRADES),
+        SlowHandshake(share=0.2, by_s=0.3),
+        DropAtOpen(share=0.1, at_s=calm_s),
+        RestBehind(by_ms=300),
+        RefuseRequest(status=503, share=0.1),
+    )
+
+
+SCENARIOS = (
+    Scenario(
+        name="leg-cut",
+        title="connection cut at random moments",
+        full=Size(66),
+        short=Size(12),
+        plan=_cuts,
+        ordeal=ordeals.let_flow,
+        shows="leg_down",
+        expected=_GAP,
+        interrupts=True,
+    ),
+    Scenario(
+        name="two-legs-cut",
+        title="the same with `legs: 2`, each cut as often",
+        full=Size(66),
+        short=None,
+        plan=_cuts,
+        ordeal=ordeals.let_flow,
+        shows="leg_down",
+        expected=_GAP,
+        settings={"binance": {"legs": 2}},
+        interrupts=True,
+    ),
+    Scenario(
+        name="one-of-two-legs",
+        title="one of two legs cut, shut down, silent, by turns",
+        full=Size(18),
+        short=Size(17),
+        plan=_one_of_two,
+        ordeal=ordeals.let_flow,
+        shows="leg_down",
+        settings={"binance": {"legs": 2}},
+    ),
+    Scenario(
+        name="rotation",
+        title="connection replaced by its age",
+        full=Size(60),
+        short=Size(6),
+        ordeal=ordeals.let_flow,
+        settings={"binance": {"max_leg_age_s": 8}},
+    ),
+    Scenario(
+        name="server-shutdown",
+        title="`serverShutdown`, then closed",
+        full=Size(45, times=5),
+        short=Size(5, times=1),
+        plan=_shutdowns,
+        ordeal=ordeals.let_flow,
+    ),
+    Scenario(
+        name="silent-stream",
+        title="single streams silent",
+        full=Size(100),
+        short=Size(6),
+        plan=_silent_streams,
+        ordeal=ordeals.let_flow,
+        expected=_GAP | {"streams_silent"},
+        interrupts=True,
+    ),
+    Scenario(
+        name="silent-leg",
+        title="connection open and silent",
+        full=Size(95, times=3),
+        short=None,
+        plan=_silent_legs,
+        ordeal=ordeals.let_flow,
+        shows="leg_silent",
+        expected=_GAP,
+        interrupts=True,
+    ),
+    Scenario(
+        name="everything",
+        title="all that an exchange can do wrong at once",
+        full=Size(60),
+        short=Size(10),
+        plan=_everything,
+        ordeal=ordeals.let_flow,
+        shows="leg_down",
+        expected=_GAP,
+        interrupts=True,
+    ),
+    Scenario(
+        name="kafka-paused",
+        title="Kafka frozen for 60 s",
+        full=Size(60),
+        short=Size(5),
+        ordeal=ordeals.pause_kafka,
+        expected=frozenset({"kafka_unavailable"}),
+        settings={"kafka": {"outbox_max_bytes": "1GiB"}},
+        memory_mib=1500,
+    ),
+    Scenario(
+        name="kafka-killed",
+        title="Kafka killed and started",
+        full=Size(0, times=4),
+        short=Size(0, times=1),
+        ordeal=ordeals.kill_kafka,
+        expected=frozenset({"kafka_unavailable"}),
+    ),
+    Scenario(
+        name="kafka-leader-moved",
+        title="leaders moved in a cluster of three",
+        full=Size(0, times=3),
+        short=None,
+        ordeal=ordeals.move_leaders,
+        expected=frozenset({"kafka_unavailable"}),
+        way="cluster",
+    ),
+    Scenario(
+        name="kafka-reset",
+        title="connection to Kafka reset in the middle of a batch or an answer",
+        full=Size(0.5, times=6),
+        short=Size(0.5, times=2),
+        ordeal=ordeals.reset_connections,
+        expected=frozenset({"kafka_unavailable"}),
+        way="proxy",
+    ),
+    Scenario(
+        name="kafka-latency",
+        title="200 ms between bridge and Kafka",
+        full=Size(10, times=3),
+        short=Size(3, times=1),
+        ordeal=ordeals.delay_kafka,
+        way="proxy",
+    ),
+    Scenario(
+        name="kafka-refuses",
+        title="batches refused: too large, too few replicas",
+        full=Size(3, times=6),
+        short=Size(2, times=2),
+        ordeal=ordeals.refuse_batches,
+        expected=frozenset({"kafka_unavailable"}),
+        shows="kafka_identity_given_up",
+    ),
+    Scenario(
+        name="redis-paused",
+        title="Redis frozen",
+        full=Size(5, times=3),
+        short=Size(3, times=1),
+        ordeal=ordeals.pause_redis,
+        shows="redis_unavailable",
+        drops=_QUEUE_FULL,
+        recovers_in="redis",
+    ),
+    Scenario(
+        name="redis-killed",
+        title="Redis killed and started empty",
+        full=Size(0, times=3),
+        short=Size(0, times=1),
+        ordeal=ordeals.kill_redis,
+        shows="redis_unavailable",
+        drops=_QUEUE_FULL,
+        recovers_in="redis",
+    ),
+    Scenario(
+        name="redis-emptied",
+        title="`FLUSHALL`",
+        full=Size(0, times=5),
+        short=Size(0, times=1),
+        ordeal=ordeals.empty_redis,
+        recovers_in="redis",
+    ),
+    Scenario(
+        name="redis-full",
+        title="Redis out of memory",
+        full=Size(5, times=3),
+        short=Size(2, times=1),
+        ordeal=ordeals.fill_redis,
+        shows="redis_keeps_no_values",
+        drops=_QUEUE_FULL,
+        may_tear=True,
+        recovers_in="redis",
+    ),
+    Scenario(
+        name="redis-scripts-gone",
+        title="`SCRIPT FLUSH`",
+        full=Size(0, times=5),
+        short=Size(0, times=1),
+        ordeal=ordeals.forget_scripts,
+        recovers_in="redis",
+    ),
+    Scenario(
+        name="bridge-killed",
+        title="`kill -9` of the bridge at random moments",
+        full=Size(0, times=20),
+        short=Size(0, times=3),
+        ordeal=ordeals.kill_bridge,
+        expected=_GAP,
+        interrupts=True,
+    ),
+    Scenario(
+        name="bridge-stopped",
+        title="SIGTERM under load",
+        full=Size(0, times=5),
+        short=Size(0, times=1),
+        ordeal=ordeals.stop_bridge,
+        expected=_GAP,
+        interrupts=True,
+    ),
+)

@@ -1,0 +1,168 @@
+"""What a scenario plays on: the exchange, the brokers, the bridge, and who watches them.
+
+The exchange runs in the test's process, which keeps its history; the bridge is a process of its
+own, started as a user starts it.
+"""
+
+import asyncio
+import random
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange
+from tests.brokers import RedisServer
+from tests.faults.brokers import Administered, KafkaCluster, ProxiedKafka
+from tests.faults.form import QUOTED, STREAMS, SYMBOLS, Form
+from tests.faults.watch import Watch
+from tests.faults.witness import Witness
+from tests.integration.bridge_process import BridgeProcess, running_bridge
+from tests.integration.settings import bridge_settings
+
+MALFORMED = Malformed(share=0.01)
+# Ten times Binance's: faults come here many times as often as in life, and each one costs requests.
+WEIGHT_PER_MINUTE = 60_000
+# How long a server may take to come back, or a bridge to have its streams.
+PATIENCE_S = 60.0
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all scenarios have in common."""
+
+    form: Form
+    kafka: ProxiedKafka
+    redis: RedisServer
+
+
+class Stage:
+    """One scenario's. `ends_s` are the moments at which its faults were over, by our clock."""
+
+    def __init__(
+        self, ground: Ground, unique: str, folder: Path, cluster: KafkaCluster | None
+    ) -> None:
+        self.form = ground.form
+        self.chance = random.Random(ground.form.seed)
+        self.broker = ground.kafka
+        self.redis = ground.redis
+        self.cluster = cluster
+        self.kafka: Administered = cluster or ground.kafka
+        self.unique = unique
+        self.ends_s: list[float] = []
+        self.lives: list[BridgeProcess] = []
+        self.peak_kib = 0
+        self._folder = folder
+        self._stack = AsyncExitStack()
+
+    @asynccontextmanager
+    async def open(
+        self, faults: Iterable[Fault], settings: Mapping[str, Any], bootstrap_servers: str
+    ) -> AsyncIterator[None]:
+        """The exchange plays, the bridge runs, the watch looks, until this is left."""
+        rate = self.form.trades_per_second / len(SYMBOLS)
+        begin_ms = time.time_ns() // 1_000_000
+        # A little more than promised: the market is random, its average over a minute too.
+        market = Market(
+            SYMBOLS, seed=self.form.seed, begin_ms=begin_ms, trades_per_second=rate * 1.1
+        )
+        self.witness = Witness(market, QUOTED)
+        plan = FaultPlan((MALFORMED, *faults), seed=self.form.seed)
+        self.exchange = SimulatedExchange(
+            self.witness, faults=plan, weight_per_minute=WEIGHT_PER_MINUTE
+        )
+        async with self.exchange, self._stack:
+            self._settings = self._told(settings, bootstrap_servers)
+            await self.start_bridge()
+            self._clock_s = await self._ticking()
+            self.watch = Watch(lambda: round((time.time() - self._clock_s) * 1e6))
+            watching = asyncio.create_task(self.watch.run(self.redis.url, SYMBOLS))
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.wait([watching])
+            if not watching.cancelled():
+                watching.result()
+
+    @property
+    def bridge(self) -> BridgeProcess:
+        """The one that runs, or ran last."""
+        return self.lives[-1]
+
+    def over(self) -> None:
+        """A fault is over now: from here on it takes as long as it takes to recover."""
+        self.ends_s.append(time.time())
+
+    def wall_s(self, market_s: float) -> float:
+        """When by our clock the market's was so many seconds from its beginning."""
+        return self._clock_s + self.witness.begin_ms / 1000 + market_s
+
+    def market_ms(self, wall_s: float) -> float:
+        """The market's time, in milliseconds, at a moment by our clock."""
+        return (wall_s - self._clock_s) * 1000
+
+    def trades_per_second(self) -> float:
+        """What the exchange has really played."""
+        played = sum(self.exchange.history.counts[f"{s.lower()}@trade"] for s in SYMBOLS)
+        return played * 1000 / (self.witness.now_ms - self.witness.begin_ms)
+
+    async def rest(self, seconds: float) -> None:
+        """Let it flow."""
+        await asyncio.sleep(seconds)
+
+    async def start_bridge(self) -> None:
+        """Start a bridge, and return when it has a connection to the exchange."""
+        bridge = await self._stack.enter_async_context(running_bridge(self._folder, self._settings))
+        self.lives.append(bridge)
+        await bridge.logged("leg_open", PATIENCE_S)
+
+    async def end_bridge(self, number: signal.Signals) -> int:
+        """Send it a signal; returns its exit code."""
+        self.note_memory()
+        return await self.bridge.stop(number)
+
+    def note_memory(self) -> None:
+        """Take down how large the bridge has been at its largest."""
+        status = Path(f"/proc/{self.bridge.process.pid}/status").read_text()
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+            self.peak_kib = max(self.peak_kib, int(found[1]))
+
+    async def samples(self) -> Samples:
+        """The bridge's metrics now, by name and labels."""
+        port = (await self.bridge.logged("http_open"))["port"]
+        async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
+            families = text_string_to_metric_families(await answer.text())
+        found = (sample for family in families for sample in family.samples)
+        return {(s.name, frozenset(s.labels.items())): s.value for s in found}
+
+    def _told(self, settings: Mapping[str, Any], bootstrap_servers: str) -> dict[str, Any]:
+        """The bridge's settings: what a user has to say, and what the scenario needs."""
+        told = bridge_settings(self.exchange, bootstrap_servers, self.redis.url, self.unique)
+        told["binance"] |= {
+            "symbols": SYMBOLS,
+            "streams": STREAMS,
+            "extra_streams": [f"{symbol.lower()}@bookTicker" for symbol in QUOTED],
+            "compression": "none",
+        }
+        told["repair"] = {"weight_share": 1.0}
+        for section, keys in settings.items():
+            told[section] = told.get(section, {}) | dict(keys)
+        return told
+
+    async def _ticking(self) -> float:
+        """How far our clock is ahead of the market's, in seconds: the least that is ever seen."""
+        seen = []
+        for _ in range(50):
+            await asyncio.sleep(0.02)
+            seen.append(time.time() - self.witness.now_ms / 1000)
+        return min(seen)

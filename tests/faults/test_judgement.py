@@ -1,0 +1,71 @@
+"""Whoever judges the fault tests sees what they look for."""
+
+from array import array
+
+import pytest
+
+from bridge.simulator import PlayedTrade
+from tests.faults.judgement import judge_quotes, judge_trades, unbalanced
+from tests.faults.reading import GapRow, Read, Row
+from tests.faults.stage import Samples
+
+PLAYED = [PlayedTrade(number, "1.0", "2.0", 1000 + number, True) for number in range(1, 6)]
+
+
+def read(number: int, price: str = "1.0") -> Read:
+    time = (1000 + number) * 1000
+    row = Row("BTCUSDT", time, "websocket", time, price, "2.0", "sell")
+    return Read(number, row, 1000 + number)
+
+
+@pytest.mark.parametrize(
+    ("ids", "lost", "repeated", "disordered"),
+    [
+        ([1, 2, 3, 4, 5], 0, 0, 0),
+        ([3, 4, 5], 0, 0, 0),
+        ([1, 2, 4, 5], 1, 0, 0),
+        ([1, 2, 3], 2, 0, 0),
+        ([1, 2, 2, 3, 4, 5], 0, 1, 0),
+        ([1, 3, 2, 4, 5], 0, 0, 1),
+        ([], 5, 0, 0),
+    ],
+    ids=["whole", "late start", "hole", "end", "repeat", "disorder", "nothing"],
+)
+def test_trades_are_held_against_what_was_played(
+    ids: list[int], lost: int, repeated: int, disordered: int
+) -> None:
+    events = {"BTCUSDT": [read(number) for number in ids]}
+    tally = judge_trades("trade", events, {"BTCUSDT": PLAYED}, {("trade", "BTCUSDT"): (1, 5)})
+    assert (tally.lost, tally.repeated, tally.disordered) == (lost, repeated, disordered)
+    assert tally.wrong == 0
+
+
+def test_a_trade_with_another_price_is_wrong() -> None:
+    events = {"BTCUSDT": [read(number, "1.1" if number == 3 else "1.0") for number in range(1, 6)]}
+    tally = judge_trades("trade", events, {"BTCUSDT": PLAYED}, {("trade", "BTCUSDT"): (1, 5)})
+    assert tally.wrong == 1
+
+
+@pytest.mark.parametrize(("from_id", "to_id", "lost"), [(2, 5, 0), (1, 9, 0), (2, 4, 2), (3, 5, 2)])
+def test_missing_quotes_are_lost_unless_a_gap_covers_them(
+    from_id: int, to_id: int, lost: int
+) -> None:
+    events = {"BTCUSDT": [read(1), read(2), read(5)]}
+    times = (read(from_id).row.received, read(to_id).row.received)
+    gap = GapRow("BTCUSDT", "quote", "closed", "lost", *times)
+    tally = judge_quotes(events, {"BTCUSDT": array("q", [1, 2, 3, 4, 5])}, [gap])
+    assert tally.lost == lost
+
+
+@pytest.mark.parametrize(("pending", "sums"), [(2, []), (1, ["kafka trade: received 9"])])
+def test_accounts_that_do_not_add_up_are_named(pending: int, sums: list[str]) -> None:
+    of_kafka = {("sink", "kafka"), ("message_type", "trade")}
+    of_redis = frozenset({("sink", "redis"), ("message_type", "trade")})
+    samples: Samples = {
+        ("tickbridge_received_total", frozenset({("message_type", "trade")})): 9,
+        ("tickbridge_published_total", frozenset(of_kafka)): 6,
+        ("tickbridge_dropped_total", frozenset(of_kafka | {("cause", "outbox_full")})): 1,
+        ("tickbridge_pending", frozenset(of_kafka)): pending,
+        ("tickbridge_published_total", of_redis): 9,
+    }
+    assert [text.partition(",")[0] for text in unbalanced(samples)] == sums

@@ -1,0 +1,100 @@
+"""A reader of Redis that looks at the latest values all the time, whatever happens to Redis."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from bridge.core.latest import latest_key, prices_key
+from bridge.core.streams import SPOT
+from bridge.retry import check_cancelled
+
+EVERY_S = 0.1
+TIMEOUT_S = 1.0
+# What may only rise, in each symbol's hash.
+_RISING = ("trade_id", "price_time", "quote_id", "quote_time")
+
+
+class Shown(NamedTuple):
+    """A price as Redis had it."""
+
+    symbol: str
+    trade_id: int
+    price: str
+    price_time_us: int
+
+
+class Look(NamedTuple):
+    """One look at all symbols: when, and how old the oldest of the prices was, by the market's
+    clock; None where a price was missing.
+    """
+
+    at_s: float
+    lag_s: float | None
+
+
+@dataclass(slots=True)
+class Watch:
+    """What has been seen. `went_back` and `torn` name what must not be: a value older than one
+    shown before, a price that is not the same in both hashes.
+    """
+
+    now_us: Callable[[], int]
+    looks: list[Look] = field(default_factory=list)
+    shown: set[Shown] = field(default_factory=set)
+    went_back: list[str] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)
+    _highest: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    async def run(self, url: str, symbols: Sequence[str]) -> None:
+        """Look until cancelled; a Redis that is away shows nothing."""
+        client = Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            while True:
+                with suppress(RedisError, OSError):
+                    await self._look(client, symbols)
+                check_cancelled()
+                await asyncio.sleep(EVERY_S)
+        finally:
+            await client.aclose()
+
+    async def _look(self, client: Redis, symbols: Sequence[str]) -> None:
+        async with client.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(prices_key(SPOT))
+            for symbol in symbols:
+                pipeline.hgetall(latest_key(SPOT, symbol))
+            prices, *hashes = await pipeline.execute()
+        now_us, lags = self.now_us(), list[float]()
+        for symbol, fields in zip(symbols, hashes, strict=True):
+            self._compare(symbol, fields, prices.get(symbol))
+            if "price_time" in fields:
+                lags.append((now_us - int(fields["price_time"])) / 1e6)
+        self.looks.append(Look(time.time(), max(lags) if len(lags) == len(symbols) else None))
+
+    def _compare(self, symbol: str, fields: dict[str, str], price: str | None) -> None:
+        for name in _RISING:
+            if name in fields:
+                value, before = int(fields[name]), self._highest.get((symbol, name), 0)
+                if value < before:
+                    self.went_back.append(f"{symbol} {name} {value} after {before}")
+                self._highest[symbol, name] = max(value, before)
+        if "price" in fields:
+            found = Shown(
+                symbol, int(fields["trade_id"]), fields["price"], int(fields["price_time"])
+            )
+            self.shown.add(found)
+        if fields.get("price") != price:
+            self.torn.append(f"{symbol}: {price} among the prices, {fields.get('price')} alone")

@@ -1,0 +1,47 @@
+"""A market whose quotes are remembered: the exchange keeps its trades, and this the rest."""
+
+from array import array
+from collections.abc import Sequence
+
+from bridge.simulator import Market, Message
+
+_SUFFIX = "@bookTicker"
+
+
+class Witness:
+    """A `Source`: the market as it is, with the ids of all quotes of some symbols in `quotes`.
+
+    Those are played whoever listens, as they are by the real exchange.
+    """
+
+    played_once = False
+
+    def __init__(self, market: Market, quoted: Sequence[str]) -> None:
+        self.symbols: Sequence[str] = market.symbols
+        self.quotes = {symbol: array("q") for symbol in quoted}
+        self.begin_ms = market.now_ms
+        self._market = market
+        self._quoted = {symbol.lower() + _SUFFIX: ids for symbol, ids in self.quotes.items()}
+        self.want(frozenset())
+
+    @property
+    def now_ms(self) -> int:
+        return self._market.now_ms
+
+    def due_us(self) -> int | None:
+        return self._market.due_us()
+
+    def take(self, until_us: int | None, limit: int) -> Sequence[Message]:
+        messages = self._market.take(until_us, limit)
+        quoted = self._quoted
+        for stream, payload in messages:
+            if stream in quoted:
+                # {"u":12345,"s":...
+                quoted[stream].append(int(payload[5 : payload.index(b",")]))
+        return messages
+
+    def want(self, streams: frozenset[str]) -> None:
+        self._market.want(streams | self._quoted.keys())
+
+    def depth(self, symbol: str, limit: int) -> bytes:
+        return self._market.depth(symbol, limit)
