@@ -88,13 +88,19 @@ class Contiguous(Track):
         if hole is None:
             return []
         behind = self._held[self._first_held]
-        gaps = [self.gap(part, behind, cause, "open") for part in _pieces(*hole)]
+        announced = self.announce(self.gap(hole, behind, cause, "open"))
+        self.expected = self._first_held
+        return [*announced, *self._release()]
+
+    def announce(self, gap: Gap) -> list[Event]:
+        """Keep a gap open, in pieces; returns these, and the end of gaps forgotten for them."""
+        ids = _pieces(gap.first_id or 0, gap.last_id or 0)
+        gaps = [replace(gap, first_id=first, last_id=last) for first, last in ids]
         self._open += gaps
         forgotten: list[Event] = []
         while len(self._open) > MAX_OPEN_GAPS:
             forgotten += self.close_gap(self._open[0], ())
-        self.expected = self._first_held
-        return [*gaps, *forgotten, *self._release()]
+        return [*gaps, *forgotten]
 
     def close_gap(self, gap: Gap, found: Iterable[Event]) -> list[Event]:
         """Close an open gap: what could be had of it, then what became of each part."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from bridge.core.position import MESSAGE_TYPE, Position, is_further
+from bridge.core.position import MESSAGE_TYPE, Name, Position, is_further
 from bridge.core.record import Record, Route
 from bridge.outbox import Lane, Outbox
 from bridge.telemetry import SinkCounts
@@ -23,9 +23,9 @@ class Positions:
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
         self._topic = topic
-        self._of: dict[Route, Position] = {}
-        self._routes: dict[Route, Route] = {}
-        self._changed: set[Route] = set()
+        self._of: dict[Name, Position] = {}
+        self._routes: dict[Name, Route] = {}
+        self._changed: set[Name] = set()
 
     @property
     def are_behind(self) -> bool:
@@ -38,10 +38,11 @@ class Positions:
             return
         positions = self._of
         for offset, record in zip(offsets, records, strict=True):
-            route = record.route
-            position = positions.get(route)
+            # By name: what comes back from disk has a route of its own.
+            name = (lane.message_type, record.route.symbol)
+            position = positions.get(name)
             if position is None:
-                position = positions[route] = _position(record, lane.partition)
+                position = positions[name] = _position(record, lane.partition)
             elif record.identity < position.last_id and not is_further(
                 record.identity, record.timestamp_ms * 1000, position
             ):
@@ -50,7 +51,7 @@ class Positions:
             position.time = record.timestamp_ms * 1000
             position.partition = lane.partition
             position.offset = offset
-            self._changed.add(route)
+            self._changed.add(name)
 
     def flush(self) -> None:
         """Put what has changed into the outbox, by offset: where a position was written, those
@@ -59,15 +60,15 @@ class Positions:
         if len(self.outbox):
             return
         changed, self._changed = self._changed, set()
-        for route in sorted(changed, key=lambda route: self._of[route].offset):
-            self.outbox.push(self._record(route))
+        for name in sorted(changed, key=lambda name: self._of[name].offset):
+            self.outbox.push(self._record(name))
 
-    def _record(self, route: Route) -> Record:
-        position = self._of[route]
-        own = self._routes.get(route)
+    def _record(self, name: Name) -> Record:
+        position = self._of[name]
+        own = self._routes.get(name)
         if own is None:
-            own = Route(MESSAGE_TYPE, route.symbol, self._topic, position.key, "", ())
-            self._routes[route] = own
+            own = Route(MESSAGE_TYPE, position.symbol, self._topic, position.key, "", ())
+            self._routes[name] = own
         return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
 
 
