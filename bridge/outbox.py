@@ -101,6 +101,11 @@ class Outbox:
         """When the frame of the oldest record in memory arrived, in microseconds."""
         return min((lane.records[0].received for lane in self._filled()), default=None)
 
+    def has_room(self, share: float) -> bool:
+        """Whether less than this share of the bound is taken, and nothing goes to the disk."""
+        is_spilling = self.backlog is not None and self.backlog.spilling
+        return self.bytes < self.max_bytes * share and not is_spilling
+
     def push(self, record: Record) -> None:
         """Put a record behind the others of its partition; beyond the bound the oldest go."""
         backlog = self.backlog

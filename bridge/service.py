@@ -106,7 +106,7 @@ class Service:
             pipeline = Pipeline(SPOT, router, tracks, self.sinks)
             repairer = Repairer(self._settings.repair, rest, pipeline.publish)
             pipeline.on_hole = repairer.notice
-            late = Repairer(self._settings.repair, rest, self._kafka.publish)
+            late = Repairer(self._settings.repair, rest, self._kafka.publish, self._kafka.has_room)
             self._kafka.watch_losses(late.notice)
             feed = Feed(options, found.streams, pipeline, gate)
             self.status.feed, self.status.counts, self.status.tracks = feed, pipeline.counts, tracks

@@ -68,6 +68,8 @@ class Spill:
         self.bytes = 0
         self.routes = Routes()
         self.found: list[RouteRow] = []
+        # The greatest id of each stream that was ever written, where ids are contiguous.
+        self.ends: dict[Name, int] = {}
         self.read_to = self.begun = self.last = 0
         self._path = folder / FILE
         self._max_bytes = max_bytes
@@ -85,8 +87,7 @@ class Spill:
         """
         routes, body, rows = spill_rows.write(records)
         number = self.last + 1
-        for row in rows:
-            self.routes.of(row)
+        self._know(rows)
         with self._transaction():
             values = (number, routes, body)
             self._database.execute("INSERT INTO chunks VALUES (?, ?, ?)", values)
@@ -199,14 +200,20 @@ class Spill:
                 self.read_to = max(self.read_to, number - 1)
             self.last = number
             self.found += spill_rows.read_routes(routes)
-        for row in self.found:
-            self.routes.of(row)
+        self._know(self.found)
         (self.begun,) = self._database.execute("PRAGMA user_version").fetchone()
         # An emptied file counts on: a mark is never ahead of what is written.
         self.last = max(self.last, self.begun, self.read_to)
         if not self.found:
             self.read_to = self.last
         self._measure()
+
+    def _know(self, rows: list[RouteRow]) -> None:
+        for row in rows:
+            self.routes.of(row)
+            if row.first_id != NO_IDENTITY:
+                name = (row.message_type, row.symbol)
+                self.ends[name] = max(row.last_id, self.ends.get(name, 0))
 
     def _records(self, number: int, rows: list[RouteRow], body: object) -> list[Record] | None:
         try:

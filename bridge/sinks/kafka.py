@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
+from bridge.core.contiguous import MAX_GAP_IDS
 from bridge.core.events import Event
 from bridge.core.record import Record, Route, Router, announcement
 from bridge.core.streams import SPOT
@@ -36,6 +37,9 @@ from bridge.spill import Spill
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
+# Of the outbox's bound: trades that were given up are brought back only while it is emptier, each
+# time no more than this at a kilobyte each.
+ROOM_SHARE = 0.25
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +64,8 @@ class KafkaSink:
         self.outbox = Outbox(options.outbox_max_bytes, self.counts)
         self.overflow = Overflow(self.outbox, spill, self.counts, self.wake) if spill else None
         self._venue = venue
-        self._announcer = Announcer(venue)
+        room = round(options.outbox_max_bytes * ROOM_SHARE)
+        self._announcer = Announcer(venue, min(MAX_GAP_IDS, room // 1000))
         self._record = Router((), options.topic).record
         self._options = options
         self._topics = [*topics, position_topic]
@@ -83,6 +88,12 @@ class KafkaSink:
         for event in events:
             self._push_own(self._record(event))
         self.wake()
+
+    async def has_room(self) -> None:
+        """Return when there is room for events that are brought back."""
+        while not self.outbox.has_room(ROOM_SHARE):
+            self._emptied.clear()
+            await self._emptied.wait()
 
     def watch_losses(self, notice: Notice) -> None:
         """Have trades that were given up here seen to: what is brought goes to `publish`."""

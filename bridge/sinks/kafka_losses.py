@@ -20,10 +20,13 @@ log = structlog.get_logger(__name__)
 
 
 class Announcer:
-    """Makes gap events of losses. Those of contiguous streams stay open: `notice` hears of them."""
+    """Makes gap events of losses. Those of contiguous streams stay open, in pieces of at most
+    `max_ids`: `notice` hears of them.
+    """
 
-    def __init__(self, venue: str) -> None:
+    def __init__(self, venue: str, max_ids: int) -> None:
         self._venue = venue
+        self._max_ids = max_ids
         self._tracks: dict[Name, Contiguous] = {}
         self._notice: Notice = lambda _symbol, _track: None
 
@@ -46,7 +49,7 @@ class Announcer:
         if gap.state == "lost":
             return [gap]
         track = self._tracks.setdefault(loss.name, contiguous_track(loss.kind))
-        events = track.announce(gap)
+        events = track.announce(gap, self._max_ids)
         self._notice(loss.symbol, track)
         return events
 

@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 import structlog
 
@@ -48,13 +49,14 @@ class Overflow:
         self, outbox: Outbox, spill: Spill, sink_counts: SinkCounts, wake: Callable[[], None]
     ) -> None:
         self._changed = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._outbox = outbox
         self._spill = spill
         self._counts = sink_counts
         self._wake = wake
         self._failing = self._full = False
         self._chunk_max_bytes = min(CHUNK_MAX_BYTES, round(outbox.max_bytes * CHUNK_MAX_SHARE))
-        self._backlog = outbox.backlog = Backlog(self._changed.set)
+        self._backlog = outbox.backlog = Backlog(self._notice)
         # The oldest chunk on disk, and up to where chunks are done with or gone.
         self._oldest: tuple[int, Counter[Key]] | None = None
         self._done_to = spill.read_to
@@ -93,8 +95,9 @@ class Overflow:
         """Move records along for ever. Cancelled, it ends what the disk is doing."""
         while True:
             await self._changed.wait()
-            await asyncio.sleep(RETRY_S if self._failing else LINGER_S)
+            await self._linger()
             self._changed.clear()
+            self._urgent.clear()
             work = asyncio.ensure_future(self.work())
             try:
                 await asyncio.shield(work)
@@ -102,10 +105,22 @@ class Overflow:
                 await work
                 raise
 
+    def _notice(self) -> None:
+        self._changed.set()
+        if self._backlog.behind_bytes > self._chunk_max_bytes:
+            self._urgent.set()
+
+    async def _linger(self) -> None:
+        """Let a chunk come together."""
+        if self._failing:
+            await asyncio.sleep(RETRY_S)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await self._urgent.wait()
+
     async def work(self) -> None:
         """Everything there is to do just now."""
-        if self._backlog.spilling and not self._is_spilling:
-            log.warning("spill_begins", waiting=len(self._outbox))
         try:
             await self._write_copies()
             await self._bring_back()
@@ -115,7 +130,6 @@ class Overflow:
             await self._fail(error)
         else:
             self._worked()
-        self._is_spilling = self._backlog.spilling
         self._counts.spill_bytes = self._spill.bytes
         if self._backlog.unread and self._has_room():
             self._changed.set()
@@ -302,6 +316,11 @@ class Overflow:
         return self._outbox.bytes < self._outbox.max_bytes * BRING_BACK_BELOW
 
     def _worked(self) -> None:
+        """Log what has changed."""
+        if self._is_spilling != self._backlog.spilling:
+            self._is_spilling = self._backlog.spilling
+            event = "spill_begins" if self._is_spilling else "spill_ends"
+            log.warning(event, waiting=len(self._outbox), bytes=self._spill.bytes)
         if self._failing:
             self._failing = False
             log.info("spill_works_again")
@@ -349,6 +368,8 @@ class Overflow:
             if (record.route.message_type, record.route.symbol) == name
             and record.identity != NO_IDENTITY
         ]
+        if ranges and (end := self._spill.ends.get(name)) is not None:
+            ranges.append((end + 1, end + 1))
         if not self._note_holes(name, [*ranges, *self._spill.ranges().get(name, [])]):
             ids = (NO_IDENTITY, NO_IDENTITY)
             self._outbox.losses.add_runs([Loss(*name, *ids, None, None, "spill_broken")])
