@@ -12,6 +12,7 @@ their order: that a chunk is done with shows by counting, without a word for eac
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 from bridge.core.record import Announcement, Key, Record
 
@@ -59,6 +60,23 @@ class Backlog:
         self.changed()
         return size
 
+    def extend(self, records: list[Record]) -> None:
+        """Put records behind all others, as `push` does."""
+        self.behind.extend(records)
+        self.behind_bytes += size_of(records)
+        self._count(records)
+        self.changed()
+
+    def copy(self, records: list[Record]) -> None:
+        """Take note of records that stay in their lanes."""
+        self.copies += records
+        self._count(records)
+
+    def _count(self, records: list[Record]) -> None:
+        """By their routes first, which is quick: there may be a million of them."""
+        for route, count in Counter(map(attrgetter("route"), records)).items():
+            self.left[route.name] += count
+
     def read(self, kinds: Counter[str]) -> None:
         """A chunk has been read."""
         self.unread = self.unread - kinds
@@ -105,4 +123,5 @@ class Backlog:
 
 def size_of(records: Iterable[Record]) -> int:
     """The memory records take up, in bytes."""
-    return sum(len(record.value) + RECORD_OVERHEAD_BYTES for record in records)
+    sizes = [len(record.value) for record in records]
+    return sum(sizes) + RECORD_OVERHEAD_BYTES * len(sizes)

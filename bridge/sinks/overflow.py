@@ -61,6 +61,8 @@ class Overflow:
         self._oldest: tuple[int, Counter[Key]] | None = None
         self._done_to = spill.read_to
         self._removed_to = spill.read_to
+        # The last id of each stream that came back to the lanes.
+        self._returned: dict[Name, int] = {}
         self.positions = spill.positions()
         self._restore()
         self._is_spilling = self._backlog.spilling
@@ -293,6 +295,11 @@ class Overflow:
             return
         for record in chunk.records:
             self._outbox.put(record)
+        self._returned |= {
+            (row.message_type, row.symbol): row.last_id
+            for row in chunk.rows
+            if row.last_id != NO_IDENTITY
+        }
         self._wake()
 
     def _lose(self, rows: Iterable[RouteRow]) -> None:
@@ -368,8 +375,11 @@ class Overflow:
             if (record.route.message_type, record.route.symbol) == name
             and record.identity != NO_IDENTITY
         ]
-        if ranges and (end := self._spill.ends.get(name)) is not None:
-            ranges.append((end + 1, end + 1))
+        if (last := self._returned.get(name)) is not None:
+            ranges.append((last, last))
+        if ranges:
+            end = self._spill.ends[name] + 1
+            ranges.append((end, end))
         if not self._note_holes(name, [*ranges, *self._spill.ranges().get(name, [])]):
             ids = (NO_IDENTITY, NO_IDENTITY)
             self._outbox.losses.add_runs([Loss(*name, *ids, None, None, "spill_broken")])

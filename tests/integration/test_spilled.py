@@ -58,6 +58,7 @@ async def _stop_when_all_arrived(
     assert await bridge.stop() == 0
 
 
+@pytest.mark.faults
 async def test_an_outage_longer_than_memory_with_a_kill_in_it_costs_no_trade(
     own_kafka: KafkaBroker, redis: RedisAddress, unique: str, tmp_path: Path
 ) -> None:
@@ -83,7 +84,7 @@ async def test_an_outage_longer_than_memory_with_a_kill_in_it_costs_no_trade(
         await _assert_every_trade(servers, unique, exchange)
 
 
-@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("end", [pytest.param("kill", marks=pytest.mark.faults), "stop"])
 async def test_a_new_process_delivers_what_the_last_one_spilled_before_anything_new(
     end: str, kafka: Kafka, redis: RedisAddress, unique: str, tmp_path: Path
 ) -> None:
