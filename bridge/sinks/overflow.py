@@ -14,14 +14,13 @@ from contextlib import suppress
 import structlog
 
 from bridge.backlog import RECORD_OVERHEAD_BYTES, Backlog
-from bridge.core.losses import Loss, holes
 from bridge.core.position import Name, Position
-from bridge.core.record import NO_IDENTITY, Announcement, Key, Record
+from bridge.core.record import Announcement, Key, Record
 from bridge.core.restored import Restored
-from bridge.core.sequence import Ids
 from bridge.outbox import Outbox
+from bridge.sinks.overflow_losses import BROKEN, DiskLosses
 from bridge.spill import Chunk, Spill, is_broken, is_full
-from bridge.spill_rows import Broken, RouteRow, counts, kinds
+from bridge.spill_rows import Broken, counts, kinds
 from bridge.telemetry import SinkCounts
 
 # Of the outbox's bound: below it the lanes have room for what is on disk.
@@ -61,8 +60,7 @@ class Overflow:
         self._oldest: tuple[int, Counter[Key]] | None = None
         self._done_to = spill.read_to
         self._removed_to = spill.read_to
-        # The last id of each stream that came back to the lanes.
-        self._returned: dict[Name, int] = {}
+        self._losses = DiskLosses(outbox, self._backlog, spill, sink_counts)
         self.positions = spill.positions()
         self._restore()
         self._is_spilling = self._backlog.spilling
@@ -78,9 +76,7 @@ class Overflow:
         self._outbox.settle()
         landed = self._outbox.take_first(restored.landed)
         self._counts.published.update(record.route.message_type for record in landed)
-        for name, ranges in self._spill.ranges().items():
-            known = positions.get(name)
-            self._note_holes(name, _above(ranges, known.last_id) if known else ranges)
+        self._losses.between(positions)
         self.positions = {}
         if landed or self._outbox.losses:
             log.info(
@@ -282,7 +278,7 @@ class Overflow:
             raise Broken
         self._backlog.read(kinds(chunk.rows))
         if chunk.records is None:
-            self._lose(chunk.rows)
+            self._losses.of_chunk(chunk.rows)
         else:
             self._backlog.settle(chunk.records)
             self._outbox.give_up(chunk.records, "outbox_full")
@@ -291,24 +287,12 @@ class Overflow:
         """Put a chunk into the lanes, or count what cannot be."""
         self._backlog.read(kinds(chunk.rows))
         if chunk.records is None:
-            self._lose(chunk.rows)
+            self._losses.of_chunk(chunk.rows)
             return
         for record in chunk.records:
             self._outbox.put(record)
-        self._returned |= {
-            (row.message_type, row.symbol): row.last_id
-            for row in chunk.rows
-            if row.last_id != NO_IDENTITY
-        }
+        self._losses.came_back(chunk.rows)
         self._wake()
-
-    def _lose(self, rows: Iterable[RouteRow]) -> None:
-        """Records of a chunk that cannot be read."""
-        for row in rows:
-            self._backlog.left[row.key] -= row.count
-            self._backlog.done[row.key] += row.count
-            self._counts.dropped[row.message_type, "spill_broken"] += row.count
-        self._outbox.losses.add_runs(row.loss("spill_broken") for row in rows)
 
     def _has_room(self) -> bool:
         """Whether the lanes have room. If the disk takes nothing, what is behind fills the memory;
@@ -345,7 +329,7 @@ class Overflow:
 
     async def _recover(self) -> None:
         """Go on with a new file, and what could be saved of the old one."""
-        self._counts.failures["spill_broken"] += 1
+        self._counts.failures[BROKEN] += 1
         try:
             await asyncio.to_thread(self._spill.recover)
         except FAILURES as error:
@@ -354,40 +338,7 @@ class Overflow:
             return
         self._oldest = None
         self._done_to = self._removed_to = self._spill.read_to
-        self._rebase()
-
-    def _rebase(self) -> None:
-        backlog, found = self._backlog, self._spill.found
-        in_lanes = [r for r in self._outbox.in_lanes() if not isinstance(r, Announcement)]
-        lost = backlog.rebase(Counter(r.route.name for r in in_lanes), counts(found))
-        backlog.unread = kinds(found)
-        names = {key: self._spill.routes.name(key) for key in lost}
-        for key, count in lost.items():
-            self._counts.dropped[names[key][0], "spill_broken"] += count
-        for name in names.values():
-            self._note_lost(name, in_lanes)
-
-    def _note_lost(self, name: Name, in_lanes: list[Record]) -> None:
-        """Announce what a broken file has cost a stream: by its ids, if it has any around."""
-        ranges = [
-            (record.identity, record.identity)
-            for record in (*in_lanes, *self._backlog.behind)
-            if (record.route.message_type, record.route.symbol) == name
-            and record.identity != NO_IDENTITY
-        ]
-        if (last := self._returned.get(name)) is not None:
-            ranges.append((last, last))
-        if ranges:
-            end = self._spill.ends[name] + 1
-            ranges.append((end, end))
-        if not self._note_holes(name, [*ranges, *self._spill.ranges().get(name, [])]):
-            ids = (NO_IDENTITY, NO_IDENTITY)
-            self._outbox.losses.add_runs([Loss(*name, *ids, None, None, "spill_broken")])
-
-    def _note_holes(self, name: Name, ranges: list[Ids]) -> bool:
-        found = [Loss(*name, *ids, None, None, "spill_broken") for ids in holes(ranges)]
-        self._outbox.losses.add_runs(found)
-        return bool(found)
+        self._losses.of_file()
 
     def _chunks(self, records: Iterable[Record]) -> Iterator[list[Record]]:
         chunk: list[Record] = []
@@ -400,9 +351,3 @@ class Overflow:
             chunk.append(record)
         if chunk:
             yield chunk
-
-
-def _above(ranges: list[Ids], identity: int) -> list[Ids]:
-    """What of the ranges is above an id, and the id."""
-    above = [(max(first, identity + 1), last) for first, last in ranges if last > identity]
-    return [(identity, identity), *above]
