@@ -61,8 +61,9 @@ class KafkaSink:
     ) -> None:
         self.counts = SinkCounts()
         self._changed = asyncio.Event()
+        self._emptied = asyncio.Event()
         self.outbox = Outbox(options.outbox_max_bytes, self.counts)
-        self.overflow = Overflow(self.outbox, spill, self.counts, self.wake) if spill else None
+        self.overflow = Overflow(self.outbox, spill, self.counts, self._moved) if spill else None
         self._venue = venue
         room = round(options.outbox_max_bytes * ROOM_SHARE)
         self._announcer = Announcer(venue, min(MAX_GAP_IDS, room // 1000))
@@ -71,7 +72,6 @@ class KafkaSink:
         self._topics = [*topics, position_topic]
         self._positions = Positions(position_topic)
         self._ledger = Ledger()
-        self._emptied = asyncio.Event()
         self._ready = False
         self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
@@ -137,6 +137,11 @@ class KafkaSink:
             await self._deliver()
         finally:
             self._ticking.cancel()
+
+    def _moved(self) -> None:
+        """The disk has given something back, or lost it."""
+        self.wake()
+        self._emptied.set()
 
     def _tick(self) -> None:
         """Write what has changed of the positions, every few seconds."""

@@ -164,12 +164,21 @@ class Overflow:
         backlog.unread.update(kinds(found))
         self._counts.restored.update(kinds(found))
         self._counts.spill_bytes = self._spill.bytes
-        begun = self._spill.begun
-        while self._spill.read_to < begun and (chunk := self._spill.read()):
-            self._return(chunk)
+        try:
+            self._read_begun()
+        except FAILURES as error:
+            if not is_broken(error):
+                raise
+            self._spill.recover()
+            self._begin_anew()
         self._outbox.doubt()
         self._changed.set()
         log.info("spill_found", records=sum(row.count for row in found))
+
+    def _read_begun(self) -> None:
+        begun = self._spill.begun
+        while self._spill.read_to < begun and (chunk := self._spill.read()):
+            self._return(chunk)
 
     async def _write_copies(self) -> None:
         """What was on its way to a broker is the first on disk, so that a kill leaves no hole."""
@@ -288,8 +297,7 @@ class Overflow:
         self._backlog.read(kinds(chunk.rows))
         if chunk.records is None:
             self._losses.of_chunk(chunk.rows)
-            return
-        for record in chunk.records:
+        for record in chunk.records or ():
             self._outbox.put(record)
         self._losses.came_back(chunk.rows)
         self._wake()
@@ -329,16 +337,20 @@ class Overflow:
 
     async def _recover(self) -> None:
         """Go on with a new file, and what could be saved of the old one."""
-        self._counts.failures[BROKEN] += 1
         try:
             await asyncio.to_thread(self._spill.recover)
         except FAILURES as error:
             log.error("spill_failed", error=str(error), retry_in_s=RETRY_S)  # noqa: TRY400
             self._failing = True
             return
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._counts.failures[BROKEN] += 1
         self._oldest = None
         self._done_to = self._removed_to = self._spill.read_to
         self._losses.of_file()
+        self._wake()
 
     def _chunks(self, records: Iterable[Record]) -> Iterator[list[Record]]:
         chunk: list[Record] = []

@@ -17,7 +17,7 @@ from bridge.core.position import Position
 from bridge.core.record import Announcement, Record, Route
 from bridge.outbox import Lane, Outbox
 from bridge.sinks.overflow import LINGER_S, Overflow
-from bridge.telemetry import SinkCounts
+from bridge.telemetry import SinkCounts, accounts
 from tests.core.support import repeatable
 from tests.journal import Journal, journal_kept
 from tests.spilling import SMALLEST_BYTES, FrailSpill, Killed, number_of, record, route
@@ -476,3 +476,27 @@ async def test_cancelled_the_overflow_ends_what_the_disk_is_doing(tmp_path: Path
     await again.publish_all(broker)
     assert broker.numbers[TRADE.name] == [*range(1, 151)]
     again.overflow.close()
+
+
+async def test_damage_in_what_may_have_been_sent_does_not_stop_the_start(
+    tmp_path: Path, journal: Journal
+) -> None:
+    spill = FrailSpill(tmp_path, 2**30)
+    for first in range(1, 2001, 100):
+        spill.append([record(TRADE, number, 1000) for number in range(first, first + 100)])
+    while spill.read():
+        pass
+    spill.close()
+    file = tmp_path / "outbox.sqlite"
+    with file.open("r+b") as raw:
+        raw.seek(file.stat().st_size // 2)
+        raw.write(b"broken" * 20_000)
+    life, broker = Life(tmp_path), Broker()
+    await life.publish_all(broker)
+    found = broker.numbers[TRADE.name]
+    assert 0 < len(found) < 2000
+    assert life.lost[TRADE.name] == {*range(1, 2001)} - {*found}
+    account = accounts(Counter(), life.counts, life.outbox.pending())["trade"]
+    assert account.received == account.published + account.dropped == len(found) + account.dropped
+    assert journal.named("spill_broken") or journal.named("spill_chunk_broken")
+    life.overflow.close()
