@@ -93,12 +93,15 @@ class Life:
 
     async def publish_all(self, broker: Broker) -> None:
         self.connect(broker)
-        while len(self.outbox):
+        for _ in range(10_000):
+            if not len(self.outbox):
+                break
             await self.overflow.work()
             self.announce()
             for lane in self.outbox.idle():
                 lane.in_flight = len(lane.records)
                 broker.land(self.outbox.acknowledge(lane))
+        assert not len(self.outbox), "everything is published in the end"
         await self.overflow.work()
         self.announce()
 
@@ -185,9 +188,28 @@ class OverflowMachine(RuleBasedStateMachine):
     def send(self, data: st.DataObject) -> None:
         idle = self.life.outbox.idle()
         lane = idle[data.draw(st.integers(0, len(idle) - 1))]
-        lane.in_flight = data.draw(st.integers(1, len(lane.records)))
+        self.send_first(lane, data.draw(st.integers(1, len(lane.records))))
+
+    def send_first(self, lane: Lane, count: int) -> None:
+        lane.in_flight = min(count, len(lane.records))
         self.landed[lane] = False
         self.sent[lane] = list(lane.records)[: lane.in_flight]
+
+    @rule(count=st.integers(1, 40), fate=st.sampled_from(["lost", "landed", "answered"]))
+    def send_what_came_back_from_disk(self, count: int, fate: str) -> None:
+        self.reconnect()
+        if not self.life.backlog.spilling:
+            self.life.outbox.spill(self.life.backlog)
+        self.work()
+        self.work()
+        for lane in self.life.outbox.idle():
+            self.send_first(lane, count)
+            if fate != "lost":
+                self.broker.land(self.sent[lane])
+                self.landed[lane] = True
+        if fate == "answered":
+            self.answer()
+            self.work()
 
     @precondition(lambda self: self.landed)
     @rule(data=st.data())
