@@ -2,16 +2,21 @@
 PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
+SCHEDULES ?= 2000
+SEED ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCK := requirements
 TOO_OLD := "Tickbridge needs Python 3.11 or newer, $(PYTHON) is %d.%d; say make PYTHON=python3.13"
-COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 \
            --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+IMAGE ?= tickbridge
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults install lint types schemas lock clean
+.PHONY: help demo test faults simulate deploy install lint types schemas docs chart image lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -20,11 +25,14 @@ help:  ## this list
 demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it by itself
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.dev  ## all tests but the faults; containers where Docker answers, else embedded brokers
-	$(BIN)/pytest -m "not faults"
+test: $(VENV)/.dev  ## all tests but faults and deploy; containers where Docker answers, else embedded brokers
+	$(BIN)/pytest -m "not faults and not deploy"
 
 faults: $(VENV)/.dev  ## brokers, connections and processes broken under a flow
 	$(BIN)/pytest -m faults
+
+simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 
@@ -38,10 +46,25 @@ types: $(VENV)/.dev  ## mypy --strict
 schemas: $(VENV)/.dev  ## write schemas/ anew from the events
 	$(BIN)/tickbridge schemas write
 
+docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md anew from the code
+	$(BIN)/python docs/generate.py
+
+image:  ## the container image, as IMAGE, and its size by layer
+	docker build --tag $(IMAGE):$(VERSION) --tag $(IMAGE) --build-arg PIP_INDEX_URL \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
+	@docker history --format 'table {{.Size}}\t{{.CreatedBy}}' $(IMAGE)
+
+chart: $(VENV)/.dev  ## write the chart's schema and README anew from settings and values
+	$(BIN)/python charts/generate.py
+
+deploy: $(VENV)/.dev  ## the image, the compose file and the chart's container, run for real
+	$(BIN)/pytest -m deploy
+
 lock:  ## resolve requirements/*.txt anew (needs uv)
-	$(COMPILE) --upgrade --all-extras --group dev -o $(LOCK)/dev.txt
-	$(COMPILE) --extra embedded --group build -c $(LOCK)/dev.txt -o $(LOCK)/demo.txt
-	$(COMPILE) -c $(LOCK)/dev.txt -o $(LOCK)/run.txt
+	$(COMPILE) pyproject.toml --upgrade --all-extras --group dev -o $(LOCK)/dev.txt
+	$(COMPILE) pyproject.toml --extra embedded --group build -c $(LOCK)/dev.txt -o $(LOCK)/demo.txt
+	$(COMPILE) pyproject.toml --extra fast -c $(LOCK)/dev.txt -o $(LOCK)/run.txt
+	$(COMPILE) --group build -c $(LOCK)/dev.txt -o $(LOCK)/build.txt
 
 clean:  ## remove the environment and all caches
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

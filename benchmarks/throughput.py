@@ -180,6 +180,7 @@ def _settings(options: argparse.Namespace, port: int, kafka: str, redis: str) ->
             "websocket_url": f"ws://{here}",
             "rest_url": f"http://{here}",
             "compression": options.compression,
+            "transport": options.transport,
         },
         "kafka": {
             "bootstrap_servers": kafka,
@@ -212,6 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--capture", type=Path, action="append", default=[])
     parser.add_argument("--compression", choices=("deflate", "none"), default="deflate")
+    parser.add_argument("--transport", choices=("websockets", "picows"), default="websockets")
     parser.add_argument("--kafka", help="HOST:PORT; a container where it is not given")
     parser.add_argument("--redis", help="redis://HOST:PORT/0; a container where it is not given")
     return parser.parse_args()

@@ -1,14 +1,15 @@
 """The command line: what its commands are called, and what they end with.
 
 Exit codes: 0 well, 1 the answer is no, 2 wrong usage or settings, 3 stopped with records
-undelivered; 130 interrupted.
+undelivered; 130 interrupted, 143 terminated.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -29,6 +30,7 @@ from bridge.commands.options import examples
 from bridge.errors import TickbridgeError
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class Commands(TyperGroup):
@@ -61,7 +63,14 @@ for register in (run, demo, status, price, tail, audit, record, simulate, config
 
 def main() -> None:
     """Run the command line; ends the process with the command's exit code."""
+    # The first process of a container has no default action: SIGTERM would be passed over until
+    # the service has set its own handler, and for ever by a command that sets none.
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise SystemExit(TERMINATED)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it

@@ -14,6 +14,7 @@ from bridge.core.contiguous import Contiguous
 from bridge.core.decode import Decoder, invalid_event
 from bridge.core.events import Event, Gap, Invalid
 from bridge.core.record import Router
+from bridge.core.sequence import Track
 from bridge.core.streams import Stream
 from bridge.core.tracks import Tracks
 from bridge.core.wire import Reply, ServerShutdown
@@ -49,18 +50,34 @@ class Pipeline:
         that are about the connection, and `arrivals` counts the leg's events.
         """
         self.counts.frames += len(frames)
+        event: Event | None = None
+        decode, track_of, publish = decoder.decode, self._tracks.track, self._publish
         for frame in frames:
             try:
-                decoded = decoder.decode(frame, received)
+                decoded = decode(frame, received)
             except InvalidFrame as error:
                 self._invalid(error, frame, received)
                 continue
-            if isinstance(decoded, tuple):
-                arrivals.events += len(decoded[1])
-                for event in decoded[1]:
-                    self._arrive(decoded[0], event, arrivals)
-            else:
+            if not isinstance(decoded, tuple):
                 control(decoded)
+                continue
+            stream, events = decoded
+            arrivals.events += len(events)
+            for event in events:
+                if isinstance(event, Invalid):
+                    self._invalid_member(event)
+                    continue
+                track = track_of(stream, event)
+                repeats = track.repeats
+                passed = track.accept(event)
+                if len(passed) == 1:
+                    publish(passed[0])
+                    continue
+                if track.repeats != repeats:
+                    arrivals.repeated(track, event)
+                self._pass_on(event.symbol, track, passed)
+        if event is not None and event.timestamp is not None:
+            self.counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._wake()
 
     def publish(self, events: Iterable[Event]) -> None:
@@ -80,23 +97,11 @@ class Pipeline:
         self._invalid(error, payload, received)
         self._wake()
 
-    def _arrive(self, stream: Stream, event: Event, arrivals: Arrivals) -> None:
-        """Hand on what the event's track lets pass: usually the event, and nothing else."""
-        if isinstance(event, Invalid):
-            self.counts.invalid[event.reason] += 1
-            self._publish(event)
-            return
-        track = self._tracks.track(stream, event)
-        repeats = track.repeats
-        passed = track.accept(event)
-        if len(passed) == 1:
-            self._publish(passed[0])
-            return
-        if track.repeats != repeats:
-            arrivals.repeated(track, event)
+    def _pass_on(self, symbol: str, track: Track, passed: Sequence[Event]) -> None:
+        """Hand on what an event lets pass, if that is not just itself; it may show a hole."""
         self._hand_on(passed)
         if isinstance(track, Contiguous) and track.held:
-            self.on_hole(event.symbol, track)
+            self.on_hole(symbol, track)
 
     def _hand_on(self, events: Iterable[Event]) -> None:
         """Publish more than the usual one event, counting what is unusual about them."""
@@ -113,6 +118,10 @@ class Pipeline:
         self.counts.invalid[error.reason] += 1
         log.debug("invalid_frame", reason=error.reason, detail=error.detail)
         self._publish(invalid_event(error, payload, received, self._venue))
+
+    def _invalid_member(self, event: Invalid) -> None:
+        self.counts.invalid[event.reason] += 1
+        self._publish(event)
 
     def _publish(self, event: Event) -> None:
         record = self._record(event)

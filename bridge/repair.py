@@ -1,8 +1,9 @@
-"""Fills the holes of contiguous streams from REST: at most one task a stream, all in one group.
+"""Fills the holes of contiguous streams from REST: at most two tasks a stream, all in one group.
 
-First the hole that holds the stream, for as long as `repair.patience_s`; then, without holding
-anything, what was given up on the way. REST may be behind the stream, may lack ids, may ask for
-quiet: each is a reason to ask again later, and none to ask faster.
+One for the hole that holds the stream, for as long as `repair.patience_s`; and one for what was
+given up on the way, which holds up nothing: neither the next hole nor other streams. REST may be
+behind the stream, may lack ids, may ask for quiet: each is a reason to ask again later, and none to
+ask faster.
 """
 
 import asyncio
@@ -67,6 +68,7 @@ class Repairer:
         self._history = history
         self._publish = publish
         self._under_repair: set[Contiguous] = set()
+        self._under_closure: set[Contiguous] = set()
         # Bounded by the number of streams: each is in it once at the most.
         self._noticed: asyncio.Queue[tuple[str, Contiguous]] = asyncio.Queue()
         self._places = asyncio.Semaphore(PARALLEL)
@@ -85,12 +87,12 @@ class Repairer:
                 group.create_task(self._repair(symbol, track), name=f"repair {symbol}")
 
     async def _repair(self, symbol: str, track: Contiguous) -> None:
-        try:
-            while track.hole or track.open_gaps:
-                await self._fill(symbol, track)
-                await self._close_gaps(symbol, track)
-        finally:
-            self._under_repair.discard(track)
+        await self._fill(symbol, track)
+        self._under_repair.discard(track)
+        if track not in self._under_closure:
+            self._under_closure.add(track)
+            await self._close_gaps(symbol, track)
+            self._under_closure.discard(track)
 
     async def _fill(self, symbol: str, track: Contiguous) -> None:
         """Bring what holds the stream; after too long, or if there is too much, let it go on."""
@@ -128,18 +130,17 @@ class Repairer:
 
     async def _close_gaps(self, symbol: str, track: Contiguous) -> None:
         """Ask for what was given up, oldest first, while the stream flows."""
-        for gap in track.open_gaps:
+        while gaps := track.open_gaps:
+            gap = gaps[0]
             found: dict[int, Event] = {}
             await self._has_room()
             try:
-                async with self._places, asyncio.timeout(LATE_PATIENCE_S):
+                async with asyncio.timeout(LATE_PATIENCE_S):
                     await self._fetch_gap(symbol, track, gap, found)
             except (TimeoutError, FeedRefused) as error:
                 log.warning("gap_lost", symbol=symbol, kind=track.kind, error=str(error) or "late")
             if gap in track.open_gaps:  # else the ids have started again meanwhile
                 self._publish(track.close_gap(gap, found.values()))
-            if track.hole:
-                return
 
     async def _fetch_gap(
         self, symbol: str, track: Contiguous, gap: Gap, found: dict[int, Event]
@@ -150,7 +151,8 @@ class Repairer:
         async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
             with attempt:
                 while first <= last:
-                    events = await self._history.fetch(track.kind, symbol, first)
+                    async with self._places:
+                        events = await self._history.fetch(track.kind, symbol, first)
                     inside = {i: e for e in events if (i := track.first_of(e)) <= last}
                     found |= inside
                     first = max(inside, default=last) + 1

@@ -31,6 +31,7 @@ from bridge.errors import (
 )
 from bridge.http.server import serve
 from bridge.http.status import Status
+from bridge.loop_lag import lag_observed
 from bridge.pipeline import Pipeline
 from bridge.repair import Repairer
 from bridge.settings import Settings
@@ -77,22 +78,26 @@ class Service:
         """
         _handle_signals(self.stop)
         try:
-            async with (
-                serve(self._settings.http, self.status) as port,
-                asyncio.TaskGroup() as group,
-            ):
-                on_started(port)
-                draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
-                if self._kafka.overflow:
-                    draining.append(group.create_task(self._kafka.overflow.run(), name="spill"))
-                feed = group.create_task(self._feed(), name="feed")
-                await self._stop.wait()
-                await self._end(feed, draining)
+            with lag_observed(self.status.lag):
+                await self._run(on_started)
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
         finally:
             await asyncio.to_thread(self._kafka.close)
         self._check_undelivered()
+
+    async def _run(self, on_started: Callable[[int], None]) -> None:
+        async with (
+            serve(self._settings.http, self.status) as port,
+            asyncio.TaskGroup() as group,
+        ):
+            on_started(port)
+            draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
+            if self._kafka.overflow:
+                draining.append(group.create_task(self._kafka.overflow.run(), name="spill"))
+            feed = group.create_task(self._feed(), name="feed")
+            await self._stop.wait()
+            await self._end(feed, draining)
 
     async def _feed(self) -> None:
         """Find the streams and keep them coming."""
@@ -109,6 +114,7 @@ class Service:
             late = Repairer(self._settings.repair, rest, self._kafka.publish, self._kafka.has_room)
             self._kafka.watch_losses(late.notice)
             feed = Feed(options, found.streams, pipeline, gate)
+            self.status.budget = rest.budget
             self.status.feed, self.status.counts, self.status.tracks = feed, pipeline.counts, tracks
             log.info("feed_starting", streams=len(found.streams), legs=len(feed.legs))
             async with asyncio.TaskGroup() as group:
@@ -132,6 +138,7 @@ class Service:
             )
             return self._kept
         log.info("start_known", streams=len(positions))
+        self._kafka.resume(positions.values())
         return furthest((*positions.values(), *self._kept.values()))
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:

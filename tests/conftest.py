@@ -19,8 +19,10 @@ from tests.brokers import (
     RedisServer,
     choose,
 )
+from tests.tools import missing, output, program
 
 ROOT = Path(__file__).parent.parent
+BUILD_TIMEOUT_S = 600
 BROKERS = pytest.StashKey[Choice]()
 
 
@@ -72,6 +74,16 @@ def own_redis(brokers: Choice) -> Iterator[RedisServer | RedisProcess]:
             yield stack.enter_context(RedisProcess(program))
         else:
             pytest.skip(f"needs a Redis that can be killed; {brokers}, no redis-server on PATH")
+
+
+@pytest.fixture(scope="session")
+def image(brokers: Choice) -> str:
+    """The image, built from these files; a build that finds all its layers takes a second."""
+    if brokers.kind == "embedded":
+        missing(f"needs Docker; {brokers}")
+    words = ("build", "--quiet", "--build-arg", "PIP_INDEX_URL")
+    labels = ("--build-arg", "VERSION=0.0.0-test", "--build-arg", "REVISION=tested")
+    return output(program("docker"), *words, *labels, str(ROOT), timeout_s=BUILD_TIMEOUT_S).strip()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The command line as a whole: help, start-up, completion, and one place for errors."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,3 +153,18 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     os.close(writing)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_sigterm_ends_a_command_that_waits() -> None:
+    """The first process of a container has no default action, so this is one of our own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        broker = f"127.0.0.1:{server.getsockname()[1]}"
+        command = (sys.executable, "-m", "bridge", "tail", "trade", "--kafka", broker)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = server.accept()
+            with connection:
+                process.send_signal(signal.SIGTERM)
+                _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert said == ""

@@ -23,6 +23,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "telemetry": frozenset(),
     "retry": frozenset(),
+    "loop_lag": frozenset({"telemetry"}),
     "logs": frozenset({"settings"}),
     # The pure middle.
     "core": frozenset({"errors"}),

@@ -7,7 +7,7 @@ from bridge.core.contiguous import Contiguous
 from bridge.core.events import Event, Gap, Trade
 from bridge.core.tracks import new_track
 from bridge.errors import FeedRefused, FeedUnavailable
-from bridge.repair import LATE_PATIENCE_S, Repairer
+from bridge.repair import LATE_PATIENCE_S, PARALLEL, Repairer
 from bridge.settings import Repair
 from tests.virtual_time import VirtualTimeLoop
 
@@ -158,6 +158,37 @@ def test_what_cannot_be_had_in_the_end_is_said_to_be_lost() -> None:
 
     repaired(bench, script, for_s=LATE_PATIENCE_S + 60)
     assert bench.gaps()[-1] == (20, 20, "not_in_history", "lost")
+
+
+def test_what_is_still_asked_for_holds_no_later_hole() -> None:
+    bench = Bench(Exchange(last=100, lacking=[20]), patience_s=10)
+
+    async def script() -> None:
+        bench.arrive(19, 21)
+        await asyncio.sleep(60)
+        assert bench.gaps() == [(20, 20, "not_in_history", "open")]
+        bench.arrive(25)
+
+    repaired(bench, script)
+    assert bench.ids() == [19, *range(21, 26)]
+
+
+def test_what_is_still_asked_for_holds_no_other_stream() -> None:
+    """However many streams ask."""
+    bench = Bench(Exchange(last=100, lacking=[20]), patience_s=10)
+    tracks = [new_track(Trade) for _ in range(PARALLEL + 1)]
+
+    async def script() -> None:
+        for track in tracks:
+            assert isinstance(track, Contiguous)
+            for identity in (19, 21):
+                track.accept(trade(identity))
+            bench.repairer.notice("BTCUSDT", track)
+        await asyncio.sleep(60)
+        bench.arrive(30, 40)
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids()[-11:] == list(range(30, 41))
 
 
 def test_a_hole_that_is_too_large_holds_nothing_and_is_fetched_afterwards() -> None:

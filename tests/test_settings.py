@@ -743,3 +743,28 @@ def test_there_are_one_or_two_legs(legs: str) -> None:
 
 def test_a_leg_has_to_be_replaced_before_the_exchange_ends_it() -> None:
     assert "binance.max_leg_age_s" in problems({"binance": {"max_leg_age_s": 86_400}})
+
+
+# --- transport -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("binance", "remedy"),
+    [
+        ({}, "binance.compression: none"),
+        (
+            {"compression": "none", "ping_interval_s": 10, "ping_timeout_s": 11},
+            "binance.ping_timeout_s",
+        ),
+    ],
+)
+def test_what_the_fast_transport_cannot_do_is_refused_with_a_remedy(
+    binance: dict[str, Any], remedy: str
+) -> None:
+    found = problems({"binance": {"transport": "picows"} | binance})
+    assert remedy in found["binance.transport"].remedy
+
+
+def test_the_fast_transport_is_taken_where_nothing_is_asked_that_it_cannot_do() -> None:
+    binance = load(TICKBRIDGE_BINANCE__TRANSPORT="picows", TICKBRIDGE_BINANCE__COMPRESSION="none")
+    assert binance.binance.transport == "picows"

@@ -62,7 +62,7 @@ def from_exception(error: Exception, where: str) -> Exception:
                 "certificates",
             )
         case InvalidProxy() | InvalidProxyStatus() | aiohttp.ClientHttpProxyError():
-            return _from_proxy(error)
+            return _from_proxy_error(error)
         case InvalidURI() | aiohttp.InvalidURL():
             return FeedRefused(str(error), "check binance.websocket_url and binance.rest_url")
         case OSError() | EOFError() | aiohttp.ClientError() | WebSocketException():
@@ -73,13 +73,19 @@ def from_exception(error: Exception, where: str) -> Exception:
             return error
 
 
-def _from_proxy(
+def from_proxy(status: int | None) -> FeedRefused | FeedUnavailable:
+    """What a proxy's answer means; nothing here names its URL, which may hold a password."""
+    answer = "the proxy answers " + ("nonsense" if status is None else f"HTTP {status}")
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return FeedRefused(answer, _REMEDIES[status])
+    return FeedUnavailable(answer)
+
+
+def _from_proxy_error(
     error: InvalidProxy | InvalidProxyStatus | aiohttp.ClientHttpProxyError,
 ) -> FeedRefused | FeedUnavailable:
-    """What a proxy's failure means, without its URL, which may hold a password."""
     if isinstance(error, InvalidProxy):
         return FeedRefused(f"the proxy's URL does not do: {error.msg}", "check binance.proxy")
-    status = error.response.status_code if isinstance(error, InvalidProxyStatus) else error.status
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return FeedRefused(f"the proxy answers HTTP {status}", _REMEDIES[status])
-    return FeedUnavailable(f"the proxy answers HTTP {status}")
+    if isinstance(error, InvalidProxyStatus):
+        return from_proxy(error.response.status_code)
+    return from_proxy(error.status)

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection
 
 from bridge import settings
-from bridge.binance.connection import open_leg
+from bridge.binance.connection import Connection, open_leg
 from bridge.core.arrivals import Arrivals
 from bridge.core.decode import Decoder
 from bridge.core.streams import Stream, streams_path
@@ -68,24 +67,22 @@ class Session:
         self._on_lost: Callable[[Session], None] = lambda _session: None
         self._log = log
         self._announced = False
-        self._connection: ClientConnection | None = None
+        self._connection: Connection | None = None
 
     @property
     def cause(self) -> ReconnectCause:
         """Why it is over."""
         if self._announced:
             return "server_shutdown"
-        closed = self._connection.protocol.close_sent if self._connection else None
-        # The library's own words.
-        unanswered = closed is not None and closed.reason == "keepalive ping timeout"
-        return "keepalive" if unanswered else "closed"
+        missed_pong = self._connection is not None and self._connection.has_missed_pong
+        return "keepalive" if missed_pong else "closed"
 
     @property
     def ending(self) -> str:
         """How it ended, for people."""
         if not self.is_lost:
             return "the exchange announced the end of the connection"
-        return f"ended: {self._connection.protocol.close_exc}" if self._connection else "ended"
+        return f"ended: {self._connection.ending}" if self._connection else "ended"
 
     def attach(self, arrivals: Arrivals, on_lost: Callable[["Session"], None]) -> None:
         """Say who counts its events, and who is to be told when it is gone."""

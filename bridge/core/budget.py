@@ -30,6 +30,11 @@ class WeightBudget:
         self._turn(now_s)
         self.used = max(self.used, used)
 
+    def used_at(self, now_s: float) -> int:
+        """What is used of the minute of `now_s`, as far as known."""
+        self._turn(now_s)
+        return self.used
+
     def _turn(self, now_s: float) -> None:
         minute = int(now_s // MINUTE_S)
         if minute != self._minute:

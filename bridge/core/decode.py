@@ -1,8 +1,8 @@
 """One frame in, its events out, or an InvalidFrame that says what is wrong with it.
 
-The combined form wraps each payload, `{"stream": name, "data": payload}`. The envelope is read
-first and the stream's own decoder does the rest: 0.45 us for a trade, where `json.loads` alone
-takes 5 us.
+The combined form wraps each payload, `{"stream":name,"data":payload}`. A frame's first bytes are
+those of its stream's name, and so of the decoder that reads it in one go: 0.4 us for a trade, where
+`json.loads` alone takes 5. What does not begin or read as expected is looked at with care.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.core import wire
 from bridge.core.events import Event, Invalid
-from bridge.core.normalize import LIVE, PAYLOADS, Normalize
+from bridge.core.normalize import LIVE, PAYLOADS
 from bridge.core.streams import Stream
 from bridge.errors import InvalidFrame, InvalidReason
 
@@ -29,15 +29,27 @@ _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # What msgspec raises on bytes it cannot read: text that is no UTF-8 and nesting past the
 # interpreter's limit have errors of their own.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# No quote, no such stream.
+_UNUSUAL = (KeyError, ValueError, *_UNREADABLE)
+_HEAD = b'{"stream":"'
+_NAME_AT = len(_HEAD)
 
 
-class Reader(msgspec.Struct, frozen=True):
-    """How one stream's payloads are read; `symbol` is what they must carry, None for any."""
+class Reader:
+    """How one stream's frames are read: `whole` reads a frame, `payload` what is in its envelope;
+    `normalize` makes an event of it, and `symbol` is what that must carry.
+    """
 
-    stream: Stream
-    symbol: str | None
-    decode: Callable[[bytes | msgspec.Raw], Any]
-    read: Callable[[Any, Stream, int], Sequence[Event]]
+    __slots__ = ("name", "normalize", "payload", "stream", "symbol", "whole")
+
+    def __init__(self, stream: Stream) -> None:
+        struct, self.normalize = PAYLOADS[stream.payload]
+        self.stream = stream
+        self.name = stream.name
+        self.symbol = stream.symbol
+        envelope = msgspec.defstruct("Envelope", [("data", struct)], frozen=True, gc=False)
+        self.whole: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
+        self.payload = msgspec.json.Decoder(struct).decode
 
 
 class Decoder:
@@ -47,13 +59,33 @@ class Decoder:
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
-        self._readers = {stream.name: _reader(stream) for stream in streams}
+        self._readers = {stream.name: Reader(stream) for stream in streams}
+        self._by_head = {
+            _HEAD + reader.name.encode(): reader
+            for reader in self._readers.values()
+            if reader.symbol is not None
+        }
         self.last_received: dict[str, int] = {}
 
     def decode(self, frame: bytes, received: int) -> Decoded:
         """What one text frame holds. `received` is its arrival in microseconds.
 
         Raises InvalidFrame, and nothing else, whatever the bytes are.
+        """
+        try:
+            reader = self._by_head[frame[: frame.index(b'"', _NAME_AT)]]
+            data = reader.whole(frame).data
+        except _UNUSUAL:
+            return self._decode_unusual(frame, received)
+        event = reader.normalize(data, reader.stream, received)
+        if event.symbol != reader.symbol or len(frame) > MAX_FRAME_BYTES:
+            return self._decode_unusual(frame, received)
+        self.last_received[reader.name] = received
+        return reader.stream, (event,)
+
+    def _decode_unusual(self, frame: bytes, received: int) -> Decoded:
+        """Streams of the whole market, blanks or keys in another order, replies to control
+        messages, and what nobody can read.
         """
         if len(frame) > MAX_FRAME_BYTES:
             raise InvalidFrame("oversized", f"{len(frame)} bytes, at most {MAX_FRAME_BYTES}")
@@ -65,13 +97,10 @@ class Decoder:
         if reader is None:
             return _decode_unexpected(envelope)
         try:
-            data = reader.decode(envelope.data)
+            events = _events(reader, envelope.data, received)
         except _UNREADABLE as error:
             raise _invalid(error) from None
-        events = reader.read(data, reader.stream, received)
-        if reader.symbol is not None and events[0].symbol != reader.symbol:
-            raise InvalidFrame("wrong_symbol", f"{events[0].symbol!r:.200} on {envelope.stream}")
-        self.last_received[envelope.stream] = received
+        self.last_received[reader.name] = received
         return reader.stream, events
 
 
@@ -88,29 +117,23 @@ def payload_text(payload: bytes) -> str:
     return text.decode(errors="ignore")
 
 
-def _reader(stream: Stream) -> Reader:
-    struct, normalize = PAYLOADS[stream.payload]
-    decode = msgspec.json.Decoder(struct).decode
-    if stream.symbol is None:
-        return Reader(stream, None, _decode_list, _each(decode, normalize))
-    return Reader(stream, stream.symbol, decode, lambda *arrived: (normalize(*arrived),))
+def _events(reader: Reader, data: msgspec.Raw, received: int) -> Sequence[Event]:
+    if reader.symbol is None:
+        return [_member(reader, member, received) for member in _decode_list(data)]
+    event = reader.normalize(reader.payload(data), reader.stream, received)
+    if event.symbol != reader.symbol:
+        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {reader.name}")
+    return (event,)
 
 
-def _each(decode: Callable[[Any], Any], normalize: Normalize) -> Callable[..., Sequence[Event]]:
-    """Reads the members of an `arr` stream one by one, so that a bad one costs only itself."""
-
-    def read(members: list[msgspec.Raw], stream: Stream, received: int) -> list[Event]:
-        return [read_one(member, stream, received) for member in members]
-
-    def read_one(member: msgspec.Raw, stream: Stream, received: int) -> Event:
-        try:
-            return normalize(decode(member), stream, received)
-        except _UNREADABLE as error:
-            return invalid_event(_invalid(error), bytes(member), received, stream.venue)
-        except InvalidFrame as error:
-            return invalid_event(error, bytes(member), received, stream.venue)
-
-    return read
+def _member(reader: Reader, member: msgspec.Raw, received: int) -> Event:
+    """One member of an `arr` stream: a bad one costs only itself."""
+    try:
+        return reader.normalize(reader.payload(member), reader.stream, received)
+    except _UNREADABLE as error:
+        return invalid_event(_invalid(error), bytes(member), received, reader.stream.venue)
+    except InvalidFrame as error:
+        return invalid_event(error, bytes(member), received, reader.stream.venue)
 
 
 def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerShutdown:

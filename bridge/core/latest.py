@@ -41,6 +41,10 @@ class LatestValue(msgspec.Struct, frozen=True, eq=False):
     is_price: bool
     fields: Callable[[Any], Fields]
 
+    def newest(self, *events: Event) -> Event:
+        """Of events that would set it, the one that may; of equals the first."""
+        return max(events, key=lambda event: int(self.fields(event)[self.guard]))
+
 
 def latest_values(
     venue: str, symbol: str, event_type: type[Event], payloads: AbstractSet[str]

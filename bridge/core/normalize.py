@@ -22,6 +22,9 @@ _FIRST_MICROSECOND_TIME = 10**14
 # One number after another, a space behind each. Possessive: nothing is ever tried twice.
 _UNSIGNED = re.compile(r"(?:[0-9]++(?:\.[0-9]++)? )*+").fullmatch
 _SIGNED = re.compile(r"(?:-?[0-9]++(?:\.[0-9]++)? )*+").fullmatch
+# The usual form of two and of four, as trades and quotes have them: a third of the cost.
+_are_two = re.compile(" ".join([r"[0-9]++\.[0-9]++"] * 2)).fullmatch
+_are_four = re.compile(" ".join([r"[0-9]++\.[0-9]++"] * 4)).fullmatch
 LIVE: Source = "websocket"
 
 
@@ -45,7 +48,8 @@ def _side(data: wire.Trade | wire.AggTrade | wire.BlockTrade) -> Side:
 
 
 def _trade(data: wire.Trade, stream: Stream, received: int) -> Event:
-    check_numbers(data.p, data.q)
+    if not _are_two(f"{data.p} {data.q}"):
+        check_numbers(data.p, data.q)
     head = (stream.venue, data.s, microseconds(data.T), received, LIVE)
     return events.Trade(*head, data.t, data.p, data.q, _side(data))
 
@@ -57,7 +61,8 @@ def _agg_trade(data: wire.AggTrade, stream: Stream, received: int) -> Event:
 
 
 def _quote(data: wire.BookTicker, stream: Stream, received: int) -> Event:
-    check_numbers(data.b, data.B, data.a, data.A)
+    if not _are_four(f"{data.b} {data.B} {data.a} {data.A}"):
+        check_numbers(data.b, data.B, data.a, data.A)
     head = (stream.venue, data.s, None, received, LIVE)
     return events.Quote(*head, data.u, data.b, data.B, data.a, data.A)
 

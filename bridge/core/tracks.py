@@ -92,6 +92,10 @@ class Tracks:
         """Events that wait behind a hole."""
         return sum(track.held for track in self._all() if isinstance(track, Contiguous))
 
+    def open_gaps(self) -> int:
+        """Gaps that were announced and may yet be filled."""
+        return sum(len(track.open_gaps) for track in self._all() if isinstance(track, Contiguous))
+
     def named(self) -> Iterator[tuple[str, Track]]:
         """Every track with its symbol."""
         return (named for tracks in self._of_stream.values() for named in tracks.items())

@@ -80,7 +80,7 @@ class Meter:
         status = self._service.status
         return Figures(
             elapsed_s=now_s - self._began_s,
-            received=status.counts.received.total(),
+            received=sum(status.counts.received.values()),
             messages_per_second=total,
             reconnects=status.counts.reconnects.total(),
             rows=[Row(name, latest.get(name), of_symbols.get(name, 0.0)) for name in shown],
@@ -98,7 +98,7 @@ class Meter:
 
     def _rates(self, now_s: float) -> tuple[float, dict[str, float]]:
         """Messages a second over the last RATE_WINDOW_S: received, and by symbol seen in Redis."""
-        received = self._service.status.counts.received.total()
+        received = sum(self._service.status.counts.received.values())
         self._counts.append((now_s, received, self._listener.messages.copy()))
         while self._counts[1][0] <= now_s - RATE_WINDOW_S:
             self._counts.popleft()

@@ -1,7 +1,8 @@
 """The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
 
-from collections import Counter
+import platform
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -13,9 +14,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from bridge.binance.rest import WEIGHT_PER_MINUTE
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
 from bridge.http.status import Status, age_s
-from bridge.sinks.base import Sink
 from bridge.telemetry import Histogram
 
 PREFIX = "tickbridge_"
@@ -35,6 +36,7 @@ class BridgeCollector(Collector):
         yield from self._feed()
         yield from self._accounts()
         yield from self._sinks()
+        yield from self._process()
 
     def _feed(self) -> Iterator[Metric]:
         status, counts = self._status, self._status.counts
@@ -71,6 +73,19 @@ class BridgeCollector(Collector):
         )
         yield _counter("gaps", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
         yield _gauge("held", "Events that wait behind a hole.", {(): status.held()})
+        yield _gauge(
+            "gaps_open", "Gaps announced that may yet be filled.", {(): status.open_gaps()}
+        )
+        yield _gauge(
+            "rest_weight_used",
+            f"The exchange's request weight used in this minute, of {WEIGHT_PER_MINUTE}.",
+            {(): status.weight_used()},
+        )
+        yield _histogram(
+            "exchange_latency_seconds",
+            "From the exchange's time of an event to its arrival, one sample a read.",
+            {(): counts.latency},
+        )
         yield _gauge("legs", "Connections to the exchange, by state.", status.legs(), "state")
         yield _gauge(
             "streams_silent",
@@ -173,14 +188,23 @@ class BridgeCollector(Collector):
             {(s.name,): s.counts.stale_values for s in sinks},
             "sink",
         )
-        latency = HistogramMetricFamily(
-            f"{PREFIX}sink_latency_seconds",
-            "kafka: from a frame's arrival to its acknowledgement; redis: one flush.",
-            labels=["sink"],
+        yield _gauge(
+            "pending_bytes",
+            "What waits for a sink in memory, in bytes.",
+            {(s.name,): s.pending_bytes() for s in sinks},
+            "sink",
         )
-        for sink in sinks:
-            _add_histogram(latency, sink)
-        yield latency
+        yield _histogram(
+            "sink_latency_seconds",
+            "kafka: from a frame's arrival to its acknowledgement; redis: one flush.",
+            {(s.name,): s.counts.latency for s in sinks},
+            "sink",
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        yield _histogram("event_loop_lag_seconds", "Delay of a timer.", {(): self._status.lag})
+        versions = (metadata.version("tickbridge"), platform.python_version())
+        yield _gauge("build_info", "What runs; always 1.", {versions: 1}, "version", "python")
 
 
 def exposition(status: Status) -> bytes:
@@ -191,7 +215,7 @@ def exposition(status: Status) -> bytes:
     return generate_latest(registry)
 
 
-def _series(counts: Counter[str], known: Iterable[str]) -> Series:
+def _series(counts: Mapping[str, int], known: Iterable[str]) -> Series:
     return {(label,): counts[label] for label in (*known, *counts)}
 
 
@@ -209,10 +233,14 @@ def _gauge(name: str, help_text: str, series: Series, *labels: str) -> Metric:
     return family
 
 
-def _add_histogram(family: HistogramMetricFamily, sink: Sink) -> None:
-    histogram: Histogram = sink.counts.latency
-    buckets, total = [], 0
-    for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
-        total += count
-        buckets.append((str(bound), total))
-    family.add_metric([sink.name], buckets, histogram.total)
+def _histogram(
+    name: str, help_text: str, series: Mapping[tuple[str, ...], Histogram], *labels: str
+) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, histogram in series.items():
+        buckets, total = [], 0
+        for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+            total += count
+            buckets.append((str(bound), total))
+        family.add_metric(values, buckets, histogram.total)
+    return family

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 
 from bridge.binance.leg import Leg
@@ -68,7 +68,7 @@ def _position(symbol: str, track: Track) -> PositionReport:
     )
 
 
-def _sink(sink: Sink, received: Counter[str]) -> SinkReport:
+def _sink(sink: Sink, received: Mapping[str, int]) -> SinkReport:
     dropped: Counter[str] = Counter(dict.fromkeys(sink.drop_causes, 0))
     for (_, cause), count in sink.counts.dropped.items():
         dropped[cause] += count

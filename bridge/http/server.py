@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from bridge import settings
@@ -16,6 +17,10 @@ from bridge.http.reporter import report
 from bridge.http.status import Status
 
 SHUTDOWN_TIMEOUT_S = 1.0
+# Requests have no body, and what stands before it fits: more is answered with 400 or 413.
+MAX_BODY_BYTES = 1_024
+MAX_HEADERS = 64
+MAX_LINE_BYTES = 8_190
 _encode = msgspec.json.Encoder().encode
 
 log = structlog.get_logger(__name__)
@@ -27,7 +32,12 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
     cannot be had.
     """
     runner = web.AppRunner(
-        application(status), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S
+        application(status),
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        max_headers=MAX_HEADERS,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
     )
     await runner.setup()
     try:
@@ -44,12 +54,24 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
 
 def application(status: Status) -> web.Application:
     """The routes, over one bridge's status."""
-    app = web.Application()
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_log_failures])
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
     app.router.add_get("/metrics", partial(_metrics, status))
     app.router.add_get("/status", partial(_status, status))
     return app
+
+
+@web.middleware
+async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A mistake of ours is told; of requests that are none aiohttp makes 400s in silence."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("http_failed", path=request.path)
+        raise
 
 
 async def _live(_request: web.Request) -> web.Response:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from bridge.binance.cover import LABELS
 from bridge.binance.feed import Feed
 from bridge.binance.leg import State
+from bridge.core.budget import WeightBudget
 from bridge.core.tracks import Tracks
 from bridge.sinks.base import Sink
-from bridge.telemetry import FeedCounts
+from bridge.telemetry import FeedCounts, Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Status:
     counts: FeedCounts = field(default_factory=FeedCounts)
     feed: Feed | None = None
     tracks: Tracks | None = None
+    budget: WeightBudget | None = None
+    lag: Histogram = field(default_factory=Histogram)
     refused: Sequence[str] = ()
     draining: bool = False
     _began_s: float = field(default_factory=time.monotonic)
@@ -51,6 +54,14 @@ class Status:
     def repeats(self) -> Counter[str]:
         """Events dropped as repeats, by message type."""
         return self.tracks.repeats() if self.tracks else Counter()
+
+    def open_gaps(self) -> int:
+        """Gaps that were announced and may yet be filled."""
+        return self.tracks.open_gaps() if self.tracks else 0
+
+    def weight_used(self) -> int:
+        """The exchange's request weight used in this minute, by everybody on this address."""
+        return self.budget.used_at(time.time()) if self.budget else 0
 
     def held(self) -> int:
         """Events that wait behind a hole."""

@@ -30,6 +30,9 @@ class Binance(Section):
     """Time between two of our pings, in seconds."""
     ping_timeout_s: Seconds = 20
     """Longest time to wait for a pong before the connection counts as dead, in seconds."""
+    transport: Literal["websockets", "picows"] = "websockets"
+    """Library that carries the WebSocket: picows (pip install "tickbridge[fast]") takes less CPU
+    time, and needs compression: none and a ping_timeout_s not above ping_interval_s."""
     proxy: urls.Proxy = urls.SecretUrl("environment")
     """Proxy for WebSocket and REST: environment (HTTPS_PROXY and NO_PROXY, as other programs do),
     none, or http://user:password@host:port."""
@@ -58,6 +61,19 @@ class Binance(Section):
             return None
         hours, minutes = self.rotation_time.split(":")
         return int(hours) * 3600 + int(minutes) * 60
+
+    @field_validator("transport")
+    @classmethod
+    def _what_picows_cannot_do(cls, transport: str, info: ValidationInfo) -> str:
+        if transport == "picows" and info.data.get("compression") == "deflate":
+            raise WrongValue("cannot inflate", "set binance.compression: none")
+        timeout_s = info.data.get("ping_timeout_s", 0)
+        if transport == "picows" and timeout_s > info.data.get("ping_interval_s", timeout_s):
+            raise WrongValue(
+                "waits for a pong no longer than until the next ping",
+                "lower binance.ping_timeout_s or raise binance.ping_interval_s",
+            )
+        return transport
 
     @field_validator("symbols")
     @classmethod

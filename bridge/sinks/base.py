@@ -34,6 +34,10 @@ class Sink(Protocol):
         """Records in the buffer by message type: the third term of the accounts."""
         ...
 
+    def pending_bytes(self) -> int:
+        """What those records take up, in bytes."""
+        ...
+
     def oldest_received(self) -> int | None:
         """When the frame of the oldest record in the buffer arrived, in microseconds."""
         ...

@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from bridge import settings
 from bridge.core.contiguous import MAX_GAP_IDS
 from bridge.core.events import Event
+from bridge.core.position import Position
 from bridge.core.record import Record, Route, Router, announcement
 from bridge.core.streams import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
@@ -116,8 +117,15 @@ class KafkaSink:
     def pending(self) -> Counter[str]:
         return self.outbox.pending()
 
+    def pending_bytes(self) -> int:
+        return self.outbox.bytes
+
     def oldest_received(self) -> int | None:
         return self.outbox.oldest_received()
+
+    def resume(self, positions: Iterable[Position]) -> None:
+        """Take over where the process before this one has stopped."""
+        self._positions.resume(positions)
 
     async def drained(self) -> None:
         """When nothing waits any more; where the streams stand is then written too."""

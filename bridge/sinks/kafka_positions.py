@@ -14,7 +14,7 @@ INTERVAL_S = 5.0
 # Never reached: positions are put in only when those before them are out, one for each stream.
 MAX_BYTES = 256 * 2**20
 # What is no stream's: nothing begins from there.
-_NO_STREAMS = frozenset({"gap", "invalid"})
+NO_STREAMS = frozenset({"gap", "invalid"})
 
 
 class Positions:
@@ -32,9 +32,16 @@ class Positions:
         """Whether something has changed that is not written."""
         return bool(self._changed) or len(self.outbox) > 0
 
+    def resume(self, found: Iterable[Position]) -> None:
+        """Write what a start has found before anything else: a record that was known by the tail
+        alone would lie before the positions of others, where nobody looks.
+        """
+        for position in sorted(found, key=lambda position: position.offset):
+            self.outbox.push(self._record(position))
+
     def published(self, lane: Lane, records: Iterable[Record], offsets: Sequence[int]) -> None:
         """Note records that have been published, and where they lie."""
-        if lane.message_type in _NO_STREAMS:
+        if lane.message_type in NO_STREAMS:
             return
         positions = self._of
         for offset, record in zip(offsets, records, strict=True):
@@ -61,14 +68,13 @@ class Positions:
             return
         changed, self._changed = self._changed, set()
         for name in sorted(changed, key=lambda name: self._of[name].offset):
-            self.outbox.push(self._record(name))
+            self.outbox.push(self._record(self._of[name]))
 
-    def _record(self, name: Name) -> Record:
-        position = self._of[name]
-        own = self._routes.get(name)
+    def _record(self, position: Position) -> Record:
+        own = self._routes.get(position.name)
         if own is None:
             own = Route(MESSAGE_TYPE, position.symbol, self._topic, position.key, "", ())
-            self._routes[name] = own
+            self._routes[position.name] = own
         return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
 
 

@@ -18,6 +18,7 @@ from bridge.core.position import MESSAGE_TYPE, Name, Position, furthest
 from bridge.core.record import topic_name
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
+from bridge.sinks.kafka_positions import NO_STREAMS
 from bridge.sinks.kafka_reading import TopicReader
 from bridge.sinks.kafka_tail import SETTLE_S, tail_of
 
@@ -30,6 +31,10 @@ _MAX_DELAY_S = 1.0
 _ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 
 log = structlog.get_logger(__name__)
+
+
+class _Interrupted(Exception):
+    """Kafka went away, or changed, while it was being read."""
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -45,23 +50,38 @@ class _Row(msgspec.Struct, gc=False):
 async def read_start(
     options: settings.Kafka, venue: str, message_types: Iterable[str]
 ) -> dict[Name, Position]:
-    """The last position of each stream: all that were written, and of the message types with
-    contiguous ids what the topics have behind them.
+    """The last position of each stream: all that were written, and what the topics have behind
+    them. A stream that began just before the end is known by its records alone.
 
     Raises SinkUnavailable where Kafka cannot be read in time, SinkRefused where it rejects us.
     """
-    kinds = [kind for kind in message_types if kind in _ID_FIELDS]
+    kinds = [kind for kind in message_types if kind not in NO_STREAMS]
     try:
-        async with _reader(options) as reader, asyncio.timeout(READ_TIMEOUT_S):
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            backoff = Backoff(_MAX_DELAY_S)
+            async for attempt in forever(backoff, _Interrupted, on_retry=_on_retry):
+                with attempt:
+                    return await _read_all(options, venue, kinds)
+    except TimeoutError as error:
+        raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
+    raise AssertionError("forever has no end")
+
+
+async def _read_all(
+    options: settings.Kafka, venue: str, kinds: Iterable[str]
+) -> dict[Name, Position]:
+    """Raises _Interrupted where Kafka was there, and SinkUnavailable where it is not."""
+    async with _reader(options) as reader:
+        try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             written = [_written(record) for record in await _read(reader, topic)]
             positions = furthest(position for position in written if position)
             for kind in kinds:
                 topic = topic_name(options.topic, venue, kind)
                 positions |= await _read_tails(reader, topic, kind, positions)
-            return positions
-    except TimeoutError as error:
-        raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
+        except SinkUnavailable as error:
+            raise _Interrupted(str(error)) from error
+        return positions
 
 
 @asynccontextmanager
@@ -94,11 +114,13 @@ async def _read_tails(
     for settled in range(MAX_ROUNDS):
         bounds = await reader.bounds(topic)
         tails = [tail_of(part, known.get(part.partition)) for part in bounds]
-        if not any(map(len, tails if settled else bounds)):
+        if not bounds or (settled and not any(map(len, tails))):
             return found
         async for partition, records in reader.read(topic, tails):
             rows = [_position(kind, partition, record) for record in records]
             found = furthest([*found.values(), *(row for row in rows if row)])
+        if kind not in _ID_FIELDS:
+            return found  # only that there was something: one record more changes nothing
         known = {part.partition: part.end_offset for part in bounds}
         await asyncio.sleep(SETTLE_S)
     log.warning("kafka_topic_in_use", topic=topic, remedy="end the other bridge that writes there")
@@ -132,7 +154,7 @@ def _position(kind: str, partition: int, record: "ConsumerRecord[bytes, bytes]")
         row = msgspec.json.decode(record.value or b"", type=_Row)
     except msgspec.DecodeError:
         return None
-    identity: int = getattr(row, _ID_FIELDS[kind])
+    identity: int = getattr(row, _ID_FIELDS[kind]) if kind in _ID_FIELDS else -1
     time = row.received if row.timestamp is None else row.timestamp
     return Position(kind, row.symbol, identity, time, partition, record.offset)
 

@@ -6,6 +6,7 @@ Where the brokers have refused a batch, its number is gone, and this alone says 
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -32,22 +33,38 @@ async def find_landed(
     if not ledger.is_continued:
         await asyncio.sleep(SETTLE_S)
     async with TopicReader(options) as reader:
-        return [await _offsets(reader, ledger, lane) for lane in lanes]
+        tails = [await _read_tail(reader, ledger, lane) for lane in lanes]
+    # Not before all are read: after a failure under way each is read again from the same place on.
+    for lane, tail in zip(lanes, tails, strict=True):
+        if tail.end_offset is not None:
+            ledger.next_offsets[_place(lane)] = tail.end_offset
+    return [_offsets(lane, tail) for lane, tail in zip(lanes, tails, strict=True)]
 
 
-async def _offsets(reader: TopicReader, ledger: Ledger, lane: Lane) -> list[int]:
-    place = TopicPartition(lane.topic, lane.partition)
-    bounds = [part for part in await reader.bounds(lane.topic) if part.partition == lane.partition]
-    tails = [tail_of(part, ledger.next_offsets.get(place)) for part in bounds]
-    tail = [r async for _, records in reader.read(lane.topic, tails) for r in records]
-    for part in bounds:
-        ledger.next_offsets[place] = part.end_offset
-    return _places(lane, tail)
+class _Tail(NamedTuple):
+    """The last records of a partition, and where it ends; None where it is gone."""
+
+    end_offset: int | None
+    records: "list[ConsumerRecord[bytes, bytes]]"
 
 
-def _places(lane: Lane, tail: "list[ConsumerRecord[bytes, bytes]]") -> list[int]:
+async def _read_tail(reader: TopicReader, ledger: Ledger, lane: Lane) -> _Tail:
+    for part in await reader.bounds(lane.topic):
+        if part.partition == lane.partition:
+            bounds = [tail_of(part, ledger.next_offsets.get(_place(lane)))]
+            records = [r async for _, batch in reader.read(lane.topic, bounds) for r in batch]
+            return _Tail(part.end_offset, records)
+    return _Tail(None, [])
+
+
+def _offsets(lane: Lane, tail: _Tail) -> list[int]:
     waiting = [record.value for record in islice(lane.records, lane.unsure)]
-    return [tail[place].offset for place in landed(waiting, [r.value or b"" for r in tail])]
+    places = landed(waiting, [record.value or b"" for record in tail.records])
+    return [tail.records[place].offset for place in places]
+
+
+def _place(lane: Lane) -> TopicPartition:
+    return TopicPartition(lane.topic, lane.partition)
 
 
 def tail_of(whole: Partition, begin: int | None) -> Partition:

@@ -31,6 +31,9 @@ class MemorySink:
     def pending(self) -> Counter[str]:
         return Counter()
 
+    def pending_bytes(self) -> int:
+        return 0
+
     def oldest_received(self) -> int | None:
         return None
 

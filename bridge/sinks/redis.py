@@ -9,6 +9,7 @@ itself promises nothing: after a time-out a flush is sent again, and its message
 """
 
 import asyncio
+import ssl
 import time
 from collections import Counter, deque
 from importlib import resources
@@ -70,7 +71,9 @@ class RedisSink:
         """Queue the message; when the queue is full its oldest goes."""
         self._messages.append(record)
         for value in record.route.latest:
-            self._latest[value] = event
+            # What was fetched may have been brought late, into a gap.
+            is_late = event.source == "rest" and value in self._latest
+            self._latest[value] = value.newest(event, self._latest[value]) if is_late else event
         if len(self._messages) > self._options.publish_max_records:
             self._drop_oldest()
 
@@ -80,6 +83,9 @@ class RedisSink:
     def pending(self) -> Counter[str]:
         """Messages queued or under way; latest values are no messages."""
         return Counter(record.route.message_type for record in (*self._sending, *self._messages))
+
+    def pending_bytes(self) -> int:
+        return sum(len(record.value) for record in (*self._sending, *self._messages))
 
     def oldest_received(self) -> int | None:
         waiting = self._sending or self._messages
@@ -114,12 +120,12 @@ class RedisSink:
         """An empty flush: proves the connection, the credentials and the right to run it."""
         try:
             await client.eval(SCRIPT, 1, self._prices_key, "0")
-        except _REFUSALS as error:
-            if self._was_ready:  # a password changed under way: Kafka goes on, and we try again
+        except _FAILURES as error:
+            refusal = _refusal(error)
+            # A password changed under way: Kafka goes on, and we try again.
+            if refusal is None or self._was_ready:
                 raise
-            raise SinkRefused(
-                f"Redis refuses us: {error}", "check redis.username, redis.password and the ACL"
-            ) from error
+            raise refusal from error
         self._ready = self._was_ready = True
         log.info("redis_connected")
 
@@ -168,13 +174,20 @@ class RedisSink:
     def _put_back(self, latest: dict[LatestValue, Event]) -> None:
         self._messages.extendleft(reversed(self._sending))
         self._sending = []
-        self._latest = latest | self._latest
+        self._put_values_back(latest)
         while len(self._messages) > self._options.publish_max_records:
             self._drop_oldest()
 
+    def _put_values_back(self, latest: dict[LatestValue, Event]) -> None:
+        """They wait again, unless something newer does."""
+        since = self._latest
+        self._latest = latest | since
+        for value in latest.keys() & since.keys():
+            self._latest[value] = value.newest(since[value], latest[value])
+
     def _rest_values(self, latest: dict[LatestValue, Event], failure: str) -> None:
         """The messages went out but the values did not (out of memory, say): try those later."""
-        self._latest = latest | self._latest
+        self._put_values_back(latest)
         self._values_rest_until = asyncio.get_running_loop().time() + VALUES_REST_S
         self._ready = False
         self.counts.failures["values"] += 1
@@ -198,6 +211,18 @@ class RedisSink:
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         self.counts.failures["unavailable"] += 1
         log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
+
+
+def _refusal(error: Exception) -> SinkRefused | None:
+    """What a failure says about the settings, if it does."""
+    if isinstance(error, _REFUSALS):
+        remedy = "check redis.username, redis.password and the ACL"
+        return SinkRefused(f"Redis refuses us: {error}", remedy)
+    # redis-py names no cause: what it was handling stands in the context.
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        remedy = "check redis.url, redis.ca_file and this machine's clock"
+        return SinkRefused(f"the certificate of Redis does not hold: {error}", remedy)
+    return None
 
 
 def _script_call(

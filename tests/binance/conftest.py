@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from tests.binance import fakes
 from tests.journal import Journal, journal_kept
 from tests.virtual_time import VirtualTimeLoop
 
@@ -16,3 +17,11 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 def journal() -> Iterator[Journal]:
     with journal_kept() as journal:
         yield journal
+
+
+@pytest.fixture(autouse=True, params=fakes.TRANSPORTS)
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What carries the legs: every test of them runs on each."""
+    transport: str = request.param
+    monkeypatch.setattr(fakes, "transport", fakes.TRANSPORTS[transport])
+    return transport

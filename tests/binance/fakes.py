@@ -31,6 +31,12 @@ from bridge.sinks.memory import MemorySink
 
 LOOPBACK = "127.0.0.1"
 NAME = "btcusdt@trade"
+TRANSPORTS: dict[str, dict[str, str]] = {
+    "websockets": {},
+    "picows": {"transport": "picows", "compression": "none"},
+}
+# The settings of the transport that the legs of this test use.
+transport = TRANSPORTS["websockets"]
 
 Step = Callable[[ServerConnection], Awaitable[None]]
 
@@ -262,7 +268,7 @@ def options_for(exchange: FakeExchange, **options: Any) -> Settings:
         "streams": ["trade"],
         "proxy": "none",
     }
-    return load_settings(environment={}, overrides={"binance": binance | options})
+    return load_settings(environment={}, overrides={"binance": binance | transport | options})
 
 
 @asynccontextmanager

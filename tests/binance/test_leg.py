@@ -12,10 +12,12 @@ from shutil import which
 
 import pytest
 import uvloop
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 
-from bridge.binance.connection import PIECE_BYTES
 from bridge.binance.gate import CONNECTIONS_PER_WINDOW, WINDOW_S
 from bridge.binance.leg import REFUSED_RETRY_S, State
+from bridge.binance.over_websockets import PIECE_BYTES
 from bridge.core.decode import MAX_FRAME_BYTES
 from bridge.core.events import Invalid
 from bridge.errors import FeedRefused
@@ -43,6 +45,7 @@ from tests.binance.fakes import (
 from tests.journal import Journal
 
 pytestmark = pytest.mark.timeout(20)
+over_websockets = pytest.mark.parametrize("transport", ["websockets"], indirect=True)
 
 
 async def refused_by(*script: Script, **options: object) -> FeedRefused:
@@ -359,7 +362,11 @@ async def test_a_text_in_several_frames_is_one_message() -> None:
 @pytest.mark.parametrize(
     "ending", [end, drop, close(1001), go_deaf], ids="end drop close go_deaf".split()
 )
-@pytest.mark.parametrize("compression", ["none", "deflate"])
+@pytest.mark.parametrize(
+    ("transport", "compression"),
+    [("websockets", "none"), ("websockets", "deflate"), ("picows", "none")],
+    indirect=["transport"],
+)
 async def test_a_flood_arrives_whole_and_in_order_also_when_the_connection_ends_with_it(
     compression: str, ending: Step
 ) -> None:
@@ -376,6 +383,7 @@ async def test_a_flood_arrives_whole_and_in_order_also_when_the_connection_ends_
         assert ids == list(range(len(ids)))
 
 
+@over_websockets
 @pytest.mark.parametrize(
     ("compression", "extensions"), [("deflate", ["PerMessageDeflate"]), ("none", [])]
 )
@@ -388,11 +396,22 @@ async def test_deflate_is_negotiated_unless_switched_off(
         assert exchange.extensions == [extensions]
 
 
+@over_websockets
 async def test_deflate_is_the_default() -> None:
     exchange = FakeExchange([send(trade(1))])
     async with exchange.serving(), bridge(exchange) as running:
         await running.sink.until(1)
         assert exchange.extensions == [["PerMessageDeflate"]]
+
+
+async def test_a_ping_that_ends_a_read_holds_nothing_back() -> None:
+    async def ping(connection: ServerConnection) -> None:
+        frames = (Frame(Opcode.TEXT, trade(1).encode()), Frame(Opcode.PING, b"x"))
+        connection.transport.write(b"".join(frame.serialize(mask=False) for frame in frames))
+
+    exchange = FakeExchange([ping])
+    async with exchange.serving(), bridge(exchange) as running:
+        await running.sink.until(1)
 
 
 async def test_a_symbol_of_any_script_is_asked_for_as_it_is_written() -> None:

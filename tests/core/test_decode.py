@@ -128,3 +128,23 @@ def test_the_payload_of_an_invalid_event_is_text_of_at_most_64_kib(raw: bytes) -
     event = invalid_event(InvalidFrame("malformed", "x"), raw, RECEIVED, VENUE)
     assert MAX_PAYLOAD_BYTES - 3 < len(event.payload.encode()) <= MAX_PAYLOAD_BYTES
     assert msgspec.json.decode(msgspec.json.encode(event), type=Invalid) == event
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_blanks_and_the_order_of_keys_make_no_difference(kind: str) -> None:
+    compact = FRAMES[kind]
+    frame = json.loads(compact)
+    name = frame["stream"]
+    turned = json.dumps({"data": frame["data"], "stream": name})
+    spaced = json.dumps(frame)
+    assert compact.startswith('{"stream":"')
+    expected = decoder(name).decode(compact.encode(), RECEIVED)
+    for other in (turned, spaced):
+        assert decoder(name).decode(other.encode(), RECEIVED) == expected
+
+
+def test_whole_numbers_are_numbers_too() -> None:
+    whole = json.loads(TRADE)
+    whole["data"] |= {"p": "61837", "q": "2"}
+    (event,) = events(decode(json.dumps(whole, separators=(",", ":"))))
+    assert (event.price, event.volume) == ("61837", "2")  # type: ignore[attr-defined]

@@ -126,6 +126,13 @@ def test_an_aggregate_is_as_new_as_its_last_trade() -> None:
     assert value.fields(decode_event(FRAMES["aggTrade"]))["trade_id"] == 6_733_597_948
 
 
+def test_of_two_trades_the_greater_id_is_the_newer() -> None:
+    (value,) = values("trade")
+    older, newer = (decode_event(changed("trade", t=number)) for number in (5, 6))
+    assert value.newest(older, newer) is newer
+    assert value.newest(newer, older) is newer
+
+
 def test_a_quote_without_a_time_was_true_when_it_arrived() -> None:
     event = decode_event(FRAMES["bookTicker"])
     (value,) = values("bookTicker")

@@ -12,6 +12,7 @@ from bridge.core.contiguous import Contiguous
 from bridge.core.events import BookDelta, Event, Gap, MiniTicker, Quote, Trade
 from bridge.core.sequence import Track
 from bridge.core.tracks import new_track
+from tests.core.support import repeatable
 
 SECOND_US = 1_000_000
 HEAD = ("binance.spot", "BTCUSDT")
@@ -170,6 +171,7 @@ def test_of_events_with_one_time_only_equal_ones_are_repeats() -> None:
     assert accept_all(track, events) == [ticker(5), ticker(5, "2.0"), ticker(6)]
 
 
+@repeatable
 @given(st.data())
 def test_two_legs_that_lose_different_trades_make_one_whole_stream(data: st.DataObject) -> None:
     """Each leg is in order and loses what it likes, but no trade is lost by both."""
@@ -224,6 +226,12 @@ class ContiguousAgainstHistory(RuleBasedStateMachine):
         assert gap.first_id is not None
         self.passed += self.track.close_gap(gap, [trade(gap.first_id + i) for i in found])
 
+    @rule()
+    def start_again(self) -> None:
+        """Another process goes on behind what this one has passed on; what it held is forgotten."""
+        assert self.track.expected is not None
+        self.track = contiguous_track(self.track.expected - 1)
+
     @invariant()
     def nothing_is_passed_twice(self) -> None:
         assert len(set(ids(self.passed))) == len(ids(self.passed))
@@ -264,3 +272,51 @@ class ContiguousAgainstHistory(RuleBasedStateMachine):
 
 
 TestContiguousAgainstHistory = ContiguousAgainstHistory.TestCase
+TestContiguousAgainstHistory.settings = repeatable
+
+
+class RisingAgainstAList(RuleBasedStateMachine):
+    """Quotes with repeats, late ones, interruptions and restarts: the model is what has been passed
+    on, and whether a gap event is due.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.track = new_track(Quote)
+        self.sent = 0
+        self.passed: list[int] = []
+        self.cause = ""
+
+    @rule(step=st.integers(1, 5))
+    def arrive(self, step: int) -> None:
+        self.sent += step
+        *gaps, passed = self.track.accept(quote(self.sent))
+        assert passed == quote(self.sent)
+        assert [(gap.cause, gap.from_time) for gap in gaps if isinstance(gap, Gap)] == (
+            [(self.cause, self.passed[-1])] if self.cause else []
+        )
+        self.passed.append(self.sent)
+        self.cause = ""
+
+    @precondition(lambda self: self.passed)
+    @rule(back=st.integers(0, 10))
+    def arrive_late(self, back: int) -> None:
+        """Dropped by the track that has passed on something above it."""
+        if self.track.last is not None:
+            assert not self.track.accept(quote(max(0, self.sent - back)))
+
+    @rule()
+    def interrupt(self) -> None:
+        self.track.interrupt("closed")
+        self.cause = "closed" if self.track.last is not None else self.cause
+
+    @precondition(lambda self: self.passed)
+    @rule()
+    def start_again(self) -> None:
+        self.track = new_track(Quote)
+        self.track.resume(-1, self.passed[-1])
+        self.cause = "restart"
+
+
+TestRisingAgainstAList = RisingAgainstAList.TestCase
+TestRisingAgainstAList.settings = repeatable

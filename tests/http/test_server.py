@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 import aiohttp
@@ -128,6 +130,10 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
     found = await metrics(url)
     expected = {
         ("tickbridge_frames_total",),
+        ("tickbridge_gaps_open",),
+        ("tickbridge_rest_weight_used",),
+        ("tickbridge_exchange_latency_seconds_count",),
+        ("tickbridge_event_loop_lag_seconds_count",),
         *(("tickbridge_received_total", kind) for kind in KINDS),
         *(("tickbridge_invalid_total", reason) for reason in INVALID_REASONS),
         *(("tickbridge_reconnects_total", cause) for cause in RECONNECT_CAUSES),
@@ -144,6 +150,7 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
     for sink, causes in (("kafka", ("outbox_full", "too_large")), ("redis", ("queue_full",))):
         expected |= {
             ("tickbridge_sink_ready", sink),
+            ("tickbridge_pending_bytes", sink),
             ("tickbridge_sink_latency_seconds_count", sink),
             ("tickbridge_sink_failures_total", "unavailable", sink),
             *(("tickbridge_published_total", kind, sink) for kind in KINDS),
@@ -155,6 +162,7 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
             ),
         }
     assert expected <= set(found)
+    del found["tickbridge_build_info", python_version(), version("tickbridge")]
     assert set(found.values()) == {0}
 
 

@@ -15,6 +15,7 @@ from bridge.sinks import kafka_positions, kafka_start
 from bridge.sinks.kafka import KafkaSink
 from bridge.sinks.kafka_client import discard, open_producer
 from bridge.sinks.kafka_ledger import Ledger
+from bridge.sinks.kafka_reading import Partition, TopicReader
 from bridge.sinks.kafka_start import read_start
 from tests.brokers import Choice, Kafka, read_topic
 from tests.journal import Journal
@@ -101,6 +102,36 @@ async def test_without_positions_the_last_records_tell(kafka: Kafka, unique: str
     assert found == dict.fromkeys(SYMBOLS, 19)
 
 
+async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
+    kafka: Kafka, unique: str
+) -> None:
+    """Else the interruption of one that began just before a kill would be announced by nobody."""
+    sink = sink_for(kafka.bootstrap_servers, unique, "ticker")
+    async with at_work(sink):
+        Feeder(sink, "ticker").push(ticker(unique, 4_000), ticker(unique, 5_000))
+        while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+            await asyncio.sleep(0.01)
+    positions = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker", "gap"])
+    assert {name: (position.last_id, position.time) for name, position in positions.items()} == {
+        ("ticker", "BTCUSDT"): (-1, 5_000)
+    }
+
+
+async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
+    kafka: Kafka, unique: str
+) -> None:
+    """Its record lies before the positions of others by then, where no tail is read."""
+    options = options_for(kafka.bootstrap_servers, partitions=1)
+    first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    await publish(first, unique, {"BTCUSDT": range(10)})
+    second = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    second.resume((await read_start(options, unique, ["trade"])).values())
+    async with at_work(second):
+        Feeder(second).push(*trades(unique, range(5), "ETHUSDT"))
+        await second.drained()
+    assert await last_ids(options, unique) == {"BTCUSDT": 9, "ETHUSDT": 4}
+
+
 async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
     brokers: Choice, kafka: Kafka, unique: str
 ) -> None:
@@ -154,6 +185,22 @@ async def test_no_topics_are_no_obstacle(kafka: Kafka, unique: str) -> None:
         Feeder(sink).push(trade(unique, 1, price="1" * 2**20))
         await sink.drained()
     assert await read_start(options, unique, ["trade", "agg_trade"]) == {}
+
+
+async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"BTCUSDT": range(3)})
+    failures, bounds = [SinkUnavailable("gone")], TopicReader.bounds
+
+    async def failing(self: TopicReader, topic: str) -> list[Partition]:
+        if topic == f"{unique}.trade" and failures:
+            raise failures.pop()
+        return await bounds(self, topic)
+
+    monkeypatch.setattr(TopicReader, "bounds", failing)
+    assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
+    assert [entry["error"] for entry in journal.named("start_waits_for_kafka")] == ["gone"]
 
 
 async def test_an_absent_kafka_is_not_waited_for_for_ever(

@@ -7,15 +7,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Self
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, OutOfOrderSequenceNumber
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
+from bridge import settings
+from bridge.core.record import Record, Route
+from bridge.errors import SinkUnavailable
+from bridge.outbox import Lane
+from bridge.sinks import kafka_tail
 from bridge.sinks.kafka import KafkaSink
 from bridge.sinks.kafka_ledger import MAX_SEQUENCE, Ledger
+from bridge.sinks.kafka_reading import Batch, Partition
 from tests.brokers import Kafka, KafkaBroker, read_topic
 from tests.journal import Journal
 from tests.sinks.support import Feeder, at_work, trades
@@ -135,6 +142,53 @@ async def test_what_landed_of_a_refused_batch_is_taken_out_and_the_rest_is_sent(
     assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == list(range(300))
     written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
     assert json.loads(written[-1].value)["offset"] == 299
+
+
+class HalfReader:
+    """A reader of partitions with one record each, that fails at the second one, once."""
+
+    failures = 1
+
+    def __init__(self, _options: settings.Kafka) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def bounds(self, _topic: str) -> list[Partition]:
+        return [Partition(0, 0, 1), Partition(1, 0, 1)]
+
+    async def read(self, topic: str, bounds: list[Partition]) -> AsyncIterator[Batch]:
+        for part in bounds:
+            if part.partition == 1 and HalfReader.failures:
+                HalfReader.failures -= 1
+                raise SinkUnavailable("gone")
+            if len(part):
+                yield part.partition, [landed_record(topic, part.partition)]
+
+
+def landed_record(topic: str, partition: int) -> ConsumerRecord:
+    return ConsumerRecord(topic, partition, 0, 0, 0, b"", b"value", None, 0, 0, ())
+
+
+async def test_after_a_failure_under_way_the_tails_are_read_from_where_they_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was read the first time has been taken out by nobody."""
+    monkeypatch.setattr(kafka_tail, "TopicReader", HalfReader)
+    ledger, lanes = Ledger(), [Lane("topic", partition, "trade") for partition in (0, 1)]
+    for lane in lanes:
+        ledger.next_offsets[TopicPartition("topic", lane.partition)] = 0
+        lane.records.append(Record(Route("trade", "S", "topic", b"", "", ()), 0, 0, b"value"))
+        lane.unsure = 1
+    options = settings.Kafka()
+    with pytest.raises(SinkUnavailable):
+        await kafka_tail.find_landed(options, ledger, lanes)
+    assert await kafka_tail.find_landed(options, ledger, lanes) == [[0], [0]]
+    assert set(ledger.next_offsets.values()) == {1}
 
 
 async def test_somebody_else_who_writes_is_noticed(

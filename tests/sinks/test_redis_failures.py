@@ -4,12 +4,14 @@ import asyncio
 import json
 
 import pytest
+from msgspec.structs import replace
 
+from bridge.core.events import Event
 from bridge.errors import SinkRefused
 from bridge.sinks.redis import MAX_DELAY_S, VALUES_REST_S
 from tests.journal import Journal
 from tests.sinks.fake_redis import DONE, HANG_UP, STALL, FakeRedis, failed
-from tests.sinks.support import Feeder, at_work, trades, until
+from tests.sinks.support import Feeder, at_work, trade, trades, until
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["virtual"]), pytest.mark.timeout(20)]
 
@@ -173,6 +175,29 @@ async def test_behind_values_conflate_and_the_oldest_messages_go_counted() -> No
             feeder.check()
         assert ids(redis) == list(range(15, 25))
         assert [flush.values for flush in redis.flushes] == [1]
+
+
+def late(trade_id: int) -> Event:
+    """A trade that was fetched, and brought into a gap."""
+    return replace(trade("fake", trade_id), source="rest")
+
+
+async def test_what_is_brought_late_does_not_displace_a_newer_value(journal: Journal) -> None:
+    """Neither one that waits, nor one whose flush has failed meanwhile."""
+    async with FakeRedis(flushing=(failed(OOM),)).serving() as redis:
+        sink = redis.sink()
+        feeder = Feeder(sink)
+        feeder.push(trade("fake", 8), late(5))
+        (waiting,) = sink._latest.values()
+        assert waiting == trade("fake", 8)
+        taken = sink._take()
+        feeder.push(late(6))
+        sink._put_back(taken)
+        assert list(sink._latest.values()) == [trade("fake", 8)]
+        async with at_work(sink):
+            await journal.until("redis_keeps_no_values")
+            await sink.drained()
+            feeder.check()
 
 
 async def test_the_bound_holds_for_what_comes_back_from_a_failed_flush(journal: Journal) -> None:

@@ -1,0 +1,178 @@
+"""What the pod is, and may do."""
+
+from tests.charts.helm import Rendered, render
+
+
+def test_it_is_one_bridge_and_the_old_one_ends_before_the_new_one_begins(
+    default: Rendered,
+) -> None:
+    spec = default.one("Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_a_change_of_the_settings_changes_the_pod(default: Rendered) -> None:
+    changed = render({"settings": {"binance": {"legs": 2}}})
+    assert _checksum(changed) != _checksum(default)
+
+
+def test_a_change_of_anything_else_leaves_the_checksum(
+    default: Rendered, cases: dict[str, Rendered]
+) -> None:
+    assert _checksum(cases["monitoring"]) == _checksum(default)
+
+
+def test_it_cannot_talk_to_the_cluster(default: Rendered) -> None:
+    assert default.pod["automountServiceAccountToken"] is False
+    assert default.one("ServiceAccount")["automountServiceAccountToken"] is False
+    assert default.pod["enableServiceLinks"] is False
+
+
+def test_it_is_not_root_and_can_become_nothing_else(default: Rendered) -> None:
+    pod, container = default.pod["securityContext"], default.container["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    assert pod["runAsUser"] == 10001
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_only_an_event_loop_that_does_not_turn_restarts_it(default: Rendered) -> None:
+    container = default.container
+    assert container["startupProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+
+
+def test_it_is_given_more_time_to_end_than_it_takes_to_deliver(
+    default: Rendered, cases: dict[str, Rendered]
+) -> None:
+    assert default.pod["terminationGracePeriodSeconds"] == 30
+    assert cases["placed"].pod["terminationGracePeriodSeconds"] == 56
+
+
+def test_the_ports_follow_the_settings(cases: dict[str, Rendered]) -> None:
+    assert cases["placed"].container["ports"] == [{"name": "http", "containerPort": 9000}]
+    (port,) = cases["placed"].one("Service")["spec"]["ports"]
+    assert port["targetPort"] == "http"
+
+
+def test_a_bridge_that_is_not_ready_is_still_reached_through_the_service(
+    default: Rendered,
+) -> None:
+    assert default.one("Service")["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_a_digest_goes_before_the_tag(default: Rendered, cases: dict[str, Rendered]) -> None:
+    assert default.container["image"] == "tickbridge:0.1.0"
+    name, _, digest = cases["placed"].container["image"].partition("@")
+    assert name == "registry.example.com/tickbridge"
+    assert digest.startswith("sha256:")
+    both = {"image": {"tag": "9", "digest": digest}}
+    assert render(both).container["image"] == f"tickbridge@{digest}"
+
+
+def test_passwords_come_from_secrets_as_files_and_are_in_no_variable(
+    cases: dict[str, Rendered],
+) -> None:
+    secure = cases["secure"]
+    (volume,) = (v for v in secure.pod["volumes"] if v["name"] == "secrets")
+    assert volume["projected"]["sources"] == [
+        {
+            "secret": {
+                "name": "tickbridge-kafka",
+                "items": [{"key": "password", "path": "kafka__password"}],
+            }
+        },
+        {
+            "secret": {
+                "name": "tickbridge-redis",
+                "items": [{"key": "redis-password", "path": "redis__password"}],
+            }
+        },
+    ]
+    assert secure.container["env"] == [
+        {"name": "TICKBRIDGE_SECRETS_DIR", "value": "/run/secrets/tickbridge"}
+    ]
+    assert "password" not in secure.settings
+
+
+def test_a_claim_is_made_once_and_outlives_the_release(cases: dict[str, Rendered]) -> None:
+    claim = cases["placed"].one("PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"] == {"requests": {"storage": "20Gi"}}
+    assert _claim_name(cases["placed"]) == claim["metadata"]["name"]
+
+
+def test_a_claim_that_exists_is_used_and_none_is_made(cases: dict[str, Rendered]) -> None:
+    assert _claim_name(cases["extended"]) == "ticks-data"
+    assert cases["extended"].of_kind("PersistentVolumeClaim") == []
+
+
+def test_it_is_spread_over_the_bridges_of_its_own_release(cases: dict[str, Rendered]) -> None:
+    (spread,) = cases["placed"].pod["topologySpreadConstraints"]
+    selector = cases["placed"].one("Deployment")["spec"]["selector"]
+    assert spread["labelSelector"] == selector
+    assert spread["topologyKey"] == "topology.kubernetes.io/zone"
+
+
+def test_an_account_of_somebody_elses_is_used_and_none_is_made(
+    cases: dict[str, Rendered],
+) -> None:
+    assert cases["extended"].pod["serviceAccountName"] == "ticks"
+
+
+def test_only_the_http_port_is_open_and_to_whom_the_values_say(
+    default: Rendered, cases: dict[str, Rendered]
+) -> None:
+    assert default.one("NetworkPolicy")["spec"]["ingress"] == [{"ports": [{"port": "http"}]}]
+    (rule,) = cases["monitoring"].one("NetworkPolicy")["spec"]["ingress"]
+    assert "from" in rule
+
+
+def test_an_egress_that_is_limited_always_has_dns(
+    default: Rendered, cases: dict[str, Rendered]
+) -> None:
+    assert default.one("NetworkPolicy")["spec"]["policyTypes"] == ["Ingress"]
+    spec = cases["secure"].one("NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert {p["port"] for rule in spec["egress"] for p in rule["ports"]} == {
+        *(53, 443, 9443, 9093, 6379)
+    }
+
+
+def test_a_node_can_be_drained_unless_the_values_say_no(
+    default: Rendered, cases: dict[str, Rendered]
+) -> None:
+    assert default.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert cases["placed"].one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 0
+
+
+def test_the_selectors_of_all_objects_find_the_pod(cases: dict[str, Rendered]) -> None:
+    case = cases["monitoring"]
+    labels = case.one("Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    for selector in (
+        case.one("Deployment")["spec"]["selector"]["matchLabels"],
+        case.one("Service")["spec"]["selector"],
+        case.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        case.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels
+    service = case.one("Service")["metadata"]["labels"].items()
+    assert case.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= service
+
+
+def _checksum(rendered: Rendered) -> str:
+    template = rendered.one("Deployment")["spec"]["template"]
+    checksum: str = template["metadata"]["annotations"]["checksum/settings"]
+    return checksum
+
+
+def _claim_name(rendered: Rendered) -> str:
+    (volume,) = (v for v in rendered.pod["volumes"] if v["name"] == "data")
+    name: str = volume["persistentVolumeClaim"]["claimName"]
+    return name

@@ -1,0 +1,93 @@
+"""Every file of values in ci/: rendered, linted, validated, and its settings checked."""
+
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from bridge.settings import load_settings
+from tests.charts.helm import CASES, CHART, Rendered, lint, render
+from tests.charts.mounting import lay_out
+
+VERSIONS = ("1.30", "1.33", "1.37")
+# Custom resources: Kubernetes has no schema of them.
+CUSTOM = {"ServiceMonitor", "PrometheusRule"}
+
+NAMES = [path.name.removesuffix("-values.yaml") for path in CASES]
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest, cases: dict[str, Rendered]) -> Rendered:
+    return cases[request.param]
+
+
+def test_the_chart_renders_with_its_default_values(default: Rendered) -> None:
+    assert {found["kind"] for found in default.objects} == {
+        *("ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"),
+        "ServiceAccount",
+    }
+
+
+@pytest.mark.parametrize("path", CASES, ids=NAMES)
+def test_helm_lint_has_nothing_to_say(path: Path) -> None:
+    assert "1 chart(s) linted, 0 chart(s) failed" in lint(path)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_one_that_kubernetes_knows(case: Rendered, version: str) -> None:
+    for found in case.objects:
+        if found["kind"] not in CUSTOM:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+def test_the_settings_in_the_config_map_pass_the_check(case: Rendered, tmp_path: Path) -> None:
+    mounts = lay_out(case, tmp_path, {"url": "redis://cache:6379/0"})
+    text = case.settings
+    for path, folder in mounts.items():
+        text = text.replace(f"{path}/", f"{folder}/")
+    file = tmp_path / "tickbridge.yaml"
+    file.write_text(text)
+    secrets = mounts.get("/run/secrets/tickbridge")
+    environment = {"TICKBRIDGE_SECRETS_DIR": str(secrets)} if secrets else {}
+    load_settings(file, environment=environment)
+
+
+def test_every_object_has_the_recommended_labels(default: Rendered) -> None:
+    for found in default.objects:
+        assert (
+            found["metadata"]["labels"].items()
+            >= {
+                "app.kubernetes.io/name": "tickbridge",
+                "app.kubernetes.io/instance": "ticks",
+                "app.kubernetes.io/managed-by": "Helm",
+            }.items()
+        )
+
+
+def test_labels_that_are_asked_for_are_on_every_object(cases: dict[str, Rendered]) -> None:
+    for found in cases["placed"].objects:
+        assert found["metadata"]["labels"]["team"] == "market-data"
+
+
+def test_there_is_one_object_in_each_template() -> None:
+    for path in (CHART / "templates").glob("*.yaml"):
+        if path.name != "extraobjects.yaml":
+            kinds = [line for line in path.read_text().splitlines() if line.startswith("kind:")]
+            assert len(kinds) == 1, path.name
+
+
+def test_objects_of_ones_own_are_rendered_as_templates(cases: dict[str, Rendered]) -> None:
+    found = {o["metadata"]["name"]: o for o in cases["extended"].of_kind("ConfigMap")}
+    assert found["of-an-object"]["data"] == {"release": "ticks"}
+    assert "ticks-tickbridge-of-a-text" in found
+
+
+def test_what_is_turned_off_is_not_there(cases: dict[str, Rendered]) -> None:
+    kinds = {found["kind"] for found in cases["extended"].objects}
+    assert kinds == {"ConfigMap", "Deployment", "Service"}
+
+
+def test_a_number_of_seven_digits_and_more_stays_a_whole_number() -> None:
+    values: dict[str, Any] = {"settings": {"kafka": {"retention_ms": 31_536_000_000}}}
+    assert "retention_ms: 31536000000\n" in render(values).settings

@@ -1,0 +1,37 @@
+"""What is printed after an installation leads to the prices."""
+
+import json
+import re
+
+from bridge.cli import app
+from tests.charts.helm import CHART, render
+
+NOTES = (CHART / "templates" / "NOTES.txt").read_text()
+
+
+def notes(**values: object) -> str:
+    """Rendered as an object of one's own: Helm itself prints them to a cluster only."""
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\n"
+    text = f"{head}data: {{notes: {{{{ tpl {json.dumps(NOTES)} . | toJson }}}}}}"
+    found = render({"extraObjects": [text], **values}).of_kind("ConfigMap")
+    (said,) = (o["data"]["notes"] for o in found if o["metadata"]["name"] == "notes")
+    assert isinstance(said, str)
+    return said
+
+
+def test_the_notes_say_how_to_look_prices_up() -> None:
+    said = notes()
+    assert "kubectl -n default exec deploy/ticks-tickbridge -- tickbridge price\n" in said
+    assert "HGET binance.spot.prices BTCUSDT" in said
+    assert "binance.spot.latest:BTCUSDT" in said
+
+
+def test_every_command_in_the_notes_is_one() -> None:
+    known = {command.name for command in app.registered_commands}
+    assert set(re.findall(r"-- tickbridge (\w+)", notes())) <= known
+
+
+def test_the_notes_name_the_cause_of_a_pod_that_waits_where_there_are_secrets() -> None:
+    assert "waits for a Secret" not in notes()
+    secrets = {"redis": {"password": {"name": "redis", "key": "password"}}}
+    assert "waits for a Secret" in notes(secrets=secrets)

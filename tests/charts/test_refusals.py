@@ -1,0 +1,59 @@
+"""Values that cannot work end the installation, each with its reason."""
+
+from typing import Any
+
+import pytest
+
+from tests.charts.helm import refusal
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a typing error in the settings": (
+        {"settings": {"kafka": {"bootstap_servers": "kafka:9092"}}},
+        "at '/settings/kafka': additional properties 'bootstap_servers' not allowed",
+    ),
+    "a section that is none": (
+        {"settings": {"kafak": {}}},
+        "at '/settings': additional properties 'kafak' not allowed",
+    ),
+    "a setting at the top": ({"kafka": {}}, "additional properties 'kafka' not allowed"),
+    "a number out of its bounds": (
+        {"settings": {"binance": {"legs": 3}}},
+        "at '/settings/binance/legs': maximum: got 3, want 2",
+    ),
+    "a text for a number": ({"settings": {"http": {"port": "x"}}}, "at '/settings/http/port'"),
+    "a Secret without its key": (
+        {"secrets": {"kafka": {"password": {"name": "kafka"}}}},
+        "at '/secrets/kafka/password': missing property 'key'",
+    ),
+    "a Secret for what is none": (
+        {"secrets": {"kafka": {"topic": {"name": "kafka", "key": "topic"}}}},
+        "at '/secrets/kafka': additional properties 'topic' not allowed",
+    ),
+    "a digest that is none": ({"image": {"digest": "sha256:1"}}, "at '/image/digest'"),
+    "no http section": ({"settings": {"http": None}}, "at '/settings': missing property 'http'"),
+    "two bridges": ({"replicas": 2}, "two bridges with the same topics would publish every event"),
+    "a password in the settings": (
+        {"settings": {"kafka": {"password": "hunter2"}}},
+        "put it into a Secret, and name that under secrets.kafka.password",
+    ),
+    "a password in a URL": (
+        {"settings": {"redis": {"url": "redis://:hunter2@redis:6379/0"}}},
+        "put the whole URL into a Secret, and name that under secrets.redis.url",
+    ),
+    "a status that no probe reaches": (
+        {"settings": {"http": {"host": "127.0.0.1"}}},
+        "settings.http.host: 127.0.0.1 is not to be reached by the probes",
+    ),
+    "a variable against the settings that the chart follows": (
+        {"extraEnv": [{"name": "TICKBRIDGE_HTTP__PORT", "value": "9"}]},
+        "would go before settings.http, which ports and probes follow",
+    ),
+    "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a certain one"),
+}
+
+
+@pytest.mark.parametrize(("values", "reason"), REFUSED.values(), ids=REFUSED)
+def test_the_installation_is_refused_and_says_why(values: dict[str, Any], reason: str) -> None:
+    said = refusal(values)
+    assert reason in said
+    assert "hunter2" not in said

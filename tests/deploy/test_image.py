@@ -1,0 +1,138 @@
+"""The image: what it holds, who it is, and how it ends."""
+
+import json
+import socket
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.containers import running
+from tests.tools import output
+
+BASE = "python:3.13-slim"
+OURS_MAX_BYTES = 90_000_000
+# Longer than the bridge takes to close what is open, far below Docker's 10 s before it kills.
+STOP_MAX_S = 5
+SYMBOLS = ("--env", "TICKBRIDGE_BINANCE__SYMBOLS=BTCUSDT")
+# An exchange that refuses at once: nothing is to be received.
+NOWHERE = (
+    *("--env", "TICKBRIDGE_BINANCE__WEBSOCKET_URL=ws://127.0.0.1:1"),
+    *("--env", "TICKBRIDGE_BINANCE__REST_URL=http://127.0.0.1:1"),
+)
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="session")
+def config(image: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(
+        output("docker", "inspect", "--format", "{{json .Config}}", image)
+    )
+    return config
+
+
+def in_image(image: str, script: str) -> subprocess.CompletedProcess[str]:
+    """What a shell in the image makes of this script."""
+    words = ("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", script)
+    return subprocess.run(
+        ["docker", *words],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_its_entry_point_is_the_command_line_and_it_runs_the_service(
+    config: dict[str, Any],
+) -> None:
+    assert config["Entrypoint"] == ["tickbridge"]
+    assert config["Cmd"] == ["run"]
+
+
+def test_its_labels_say_what_it_is_and_of_which_revision(config: dict[str, Any]) -> None:
+    labels = {
+        name.removeprefix("org.opencontainers.image."): value
+        for name, value in config["Labels"].items()
+    }
+    assert labels["title"] == "Tickbridge"
+    assert labels["licenses"] == "Apache-2.0"
+    assert (labels["version"], labels["revision"]) == ("0.0.0-test", "tested")
+
+
+def test_its_user_is_a_number_and_not_root(image: str, config: dict[str, Any]) -> None:
+    assert config["User"] == "10001:10001"
+    assert in_image(image, "id -u; id -g").stdout.split() == ["10001", "10001"]
+
+
+def test_its_user_may_write_the_data_and_nothing_of_the_program(image: str) -> None:
+    assert in_image(image, "touch /var/lib/tickbridge/x").returncode == 0
+    assert in_image(image, "touch /opt/tickbridge/x").returncode != 0
+    assert in_image(image, "touch /etc/tickbridge/x").returncode != 0
+
+
+@pytest.mark.parametrize("name", ["pip", "pip3", "gcc", "cc", "make", "curl"])
+def test_it_holds_nothing_that_installs_or_compiles(image: str, name: str) -> None:
+    assert in_image(image, f"command -v {name}").returncode != 0
+
+
+def test_it_holds_no_pip_and_no_cache(image: str) -> None:
+    assert in_image(image, "python -m pip").returncode != 0
+    assert in_image(image, "find / -xdev -path '*/.cache/*' 2>/dev/null").stdout == ""
+
+
+def test_it_starts_from_bytecode(image: str) -> None:
+    script = "find /opt/tickbridge -name cli.cpython-*.pyc | grep bridge"
+    assert in_image(image, script).returncode == 0
+
+
+def test_what_it_adds_to_python_is_under_90_megabytes(image: str) -> None:
+    sizes = output("docker", "inspect", "--format", "{{.Size}}", image, BASE).split()
+    assert int(sizes[0]) - int(sizes[1]) < OURS_MAX_BYTES
+
+
+def test_without_settings_it_says_which_are_missing(image: str) -> None:
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--read-only", image],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "name symbols: [BTCUSDT, ETHUSDT]" in done.stderr
+
+
+def test_it_runs_on_a_read_only_file_system_and_ends_well_and_soon(image: str) -> None:
+    with running("--read-only", "--cap-drop", "ALL", *SYMBOLS, *NOWHERE, image) as container:
+        container.logged("http_open")
+        code, seconds = container.stop()
+    assert code == 0
+    assert seconds < STOP_MAX_S
+
+
+def test_a_command_that_waits_ends_soon_as_the_first_process_of_a_container(image: str) -> None:
+    """Without a handler the kernel keeps SIGTERM from process 1, and Docker kills it later."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        broker = f"127.0.0.1:{server.getsockname()[1]}"
+        words = ("--network", "host", image, "tail", "trade", "--kafka", broker)
+        with running(*words) as container:
+            connection, _ = server.accept()
+            with connection:
+                code, seconds = container.stop()
+    assert code == 143
+    assert seconds < STOP_MAX_S
+
+
+def test_its_health_check_is_well_while_it_serves_and_only_then(
+    image: str, config: dict[str, Any]
+) -> None:
+    kind, *check = config["Healthcheck"]["Test"]
+    assert kind == "CMD"
+    with running(*SYMBOLS, *NOWHERE, image) as container:
+        container.logged("http_open")
+        assert container.runs(*check) == 0
+    with running("--env", "TICKBRIDGE_HTTP__PORT=9", *SYMBOLS, image, "simulate") as container:
+        assert container.runs(*check) != 0

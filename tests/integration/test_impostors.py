@@ -1,0 +1,96 @@
+"""Servers whose certificates do not hold: they hear nothing, and the error says what to check.
+
+Both clients see the certificate before they say a word, so a bare TLS server will do for each.
+"""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import SinkRefused
+from bridge.settings import load_settings
+from bridge.sinks.base import Sink
+from bridge.sinks.kafka import KafkaSink
+from bridge.sinks.redis import RedisSink
+
+pytestmark = pytest.mark.timeout(60)
+SECRET = "not-for-strangers"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority (`ca.pem`), and what it has signed: `expired` and `elsewhere`, each a key and
+    a certificate in one file.
+    """
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl on PATH to make certificates with")
+    folder = tmp_path_factory.mktemp("impostors")
+
+    def openssl(words: str) -> None:
+        subprocess.run([program, *words.split()], cwd=folder, check=True, capture_output=True)
+
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem")
+    for name, host, days in (("expired", "localhost", -1), ("elsewhere", "elsewhere.example", 2)):
+        openssl(f"req -newkey rsa:2048 -nodes -subj /CN={host} -keyout {name}.key -out {name}.csr")
+        (folder / "names").write_text(f"subjectAltName=DNS:{host}")
+        openssl(
+            f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days}"
+            f" -extfile names -out {name}.crt"
+        )
+        both = (folder / f"{name}.key").read_text() + (folder / f"{name}.crt").read_text()
+        (folder / f"{name}.pem").write_text(both)
+    return folder
+
+
+@asynccontextmanager
+async def impostor(certificate: Path) -> AsyncIterator[int]:
+    """A TLS server with this certificate; fails the test if anybody talks to it."""
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    async with await asyncio.start_server(listen, "localhost", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+    assert not any(heard)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"), [("expired", "expired"), ("elsewhere", "Hostname mismatch")]
+)
+@pytest.mark.parametrize("sink", ["kafka", "redis"])
+async def test_a_certificate_that_does_not_hold_ends_the_start_with_what_to_check(
+    certificates: Path, certificate: str, words: str, sink: str
+) -> None:
+    ca_file = str(certificates / "ca.pem")
+    async with impostor(certificates / f"{certificate}.pem") as port:
+        kafka = {"bootstrap_servers": f"localhost:{port}", "security_protocol": "SASL_SSL"}
+        kafka |= {"sasl_mechanism": "PLAIN", "username": "bridge", "password": SECRET}
+        redis = {"url": f"rediss://localhost:{port}", "username": "bridge", "password": SECRET}
+        options = load_settings(
+            environment={},
+            overrides={
+                "binance": {"symbols": ["BTCUSDT"]},
+                "kafka": kafka | {"ca_file": ca_file},
+                "redis": redis | {"ca_file": ca_file},
+            },
+        )
+        sinks: dict[str, Sink] = {
+            "kafka": KafkaSink(options.kafka, [], "position"),
+            "redis": RedisSink(options.redis, "binance.spot"),
+        }
+        with pytest.raises(SinkRefused) as caught:
+            await sinks[sink].run()
+    assert words in str(caught.value)
+    assert f"{sink}.ca_file" in caught.value.remedy
+    assert SECRET not in str(caught.value)

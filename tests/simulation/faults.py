@@ -1,0 +1,225 @@
+"""What goes wrong, each for a while; several of them at once, as the seed will have it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from tests.simulation.broker import NODES
+from tests.simulation.exchange import SHUTDOWN, Connection
+from tests.simulation.loop import within
+from tests.simulation.world import World
+
+Fault = Callable[[World], Awaitable[None]]
+
+DURATION_S = 15.0
+MAX_FAULTS = 8
+# Longer than a stream is held for them: other holes come while they are still asked for.
+LACKING_S = 25.0
+
+
+def draw(random: Random) -> list[tuple[float, Fault]]:
+    """Some faults, and when each begins in seconds."""
+    count = random.randint(0, MAX_FAULTS)
+    return [(random.uniform(0, DURATION_S), random.choice(FAULTS)) for _ in range(count)]
+
+
+async def cut(world: World) -> None:
+    for connection in _some(world):
+        connection.cut()
+
+
+async def stall(world: World) -> None:
+    """Nothing comes, and nothing is lost unless the connection then is."""
+    connections = _some(world)
+    for connection in connections:
+        connection.stall()
+    await _a_while(world)
+    for connection in connections:
+        connection.flow()
+
+
+async def stall_until_the_pings_fail(world: World) -> None:
+    connections = _some(world)
+    for connection in connections:
+        connection.stall()
+    options = world.settings.binance
+    await asyncio.sleep(options.ping_interval_s + options.ping_timeout_s)
+    for connection in connections:
+        connection.cut(has_missed_pong=True)
+
+
+async def mute_a_stream(world: World) -> None:
+    connections = _some(world)
+    for connection in connections:
+        connection.mute.add(world.random.choice(sorted(connection.streams)))
+    await _a_while(world)
+    for connection in connections:
+        connection.mute.clear()
+
+
+async def announce_the_end(world: World) -> None:
+    connections = _some(world)
+    for connection in connections:
+        connection.send([SHUTDOWN])
+    await _a_while(world)
+    for connection in connections:
+        connection.cut()
+
+
+async def spoil_frames(world: World) -> None:
+    draw = world.random.random
+    exchange = world.exchange
+    exchange.repeat, exchange.reorder, exchange.skip = draw() / 2, draw() / 2, draw() / 2
+    await _a_while(world)
+    exchange.repeat = exchange.reorder = exchange.skip = 0.0
+
+
+async def refuse_connections(world: World) -> None:
+    world.exchange.refuses = world.random.random()
+    await _a_while(world)
+    world.exchange.refuses = 0.0
+
+
+async def fail_over_rest(world: World) -> None:
+    world.rest.fails = world.random.random()
+    await _a_while(world)
+    world.rest.fails = 0.0
+
+
+async def keep_rest_behind(world: World) -> None:
+    world.rest.behind = world.random.randint(1, 50)
+    await _a_while(world)
+    world.rest.behind = 0
+
+
+async def lack_ids(world: World) -> None:
+    world.rest.lacks = world.random.random() / 2
+    await _a_while(world, LACKING_S)
+    world.rest.lacks = 0.0
+
+
+async def have_no_history(world: World) -> None:
+    world.rest.has_history = False
+    await _a_while(world)
+    world.rest.has_history = True
+
+
+async def lose_requests_to_kafka(world: World) -> None:
+    world.broker.loses = world.random.random() / 2
+    await _a_while(world)
+    world.broker.loses = 0.0
+
+
+async def lose_answers_of_kafka(world: World) -> None:
+    world.broker.mutes = world.random.random() / 2
+    await _a_while(world)
+    world.broker.mutes = 0.0
+
+
+async def refuse_batches(world: World) -> None:
+    world.broker.refuses = world.random.random() / 4
+    await _a_while(world)
+    world.broker.refuses = 0.0
+
+
+async def freeze_a_broker(world: World) -> None:
+    node = world.random.randrange(NODES)
+    world.broker.freeze(node)
+    await _a_while(world)
+    world.broker.thaw(node)
+
+
+async def kill_a_broker(world: World) -> None:
+    node = world.random.randrange(NODES)
+    world.broker.kill(node)
+    await _a_while(world)
+    world.broker.start(node)
+
+
+async def restart_a_cluster_that_forgets(world: World) -> None:
+    """Away for so long that the bridge takes another producer: one that tries again by itself, as
+    aiokafka does, would meet brokers that know nothing of it.
+    """
+    for node in range(NODES):
+        world.broker.kill(node)
+    options = world.settings.kafka
+    await asyncio.sleep(options.delivery_timeout_s + options.request_timeout_ms / 1000)
+    await _a_while(world)
+    world.broker.forget()
+    for node in range(NODES):
+        world.broker.start(node)
+
+
+async def lose_calls_of_redis(world: World) -> None:
+    world.redis.loses = world.random.random()
+    await _a_while(world)
+    world.redis.loses = 0.0
+
+
+async def take_redis_away(world: World) -> None:
+    world.redis.is_away = True
+    await _a_while(world)
+    world.redis.is_away = False
+
+
+async def fill_redis(world: World) -> None:
+    world.redis.is_full = True
+    await _a_while(world)
+    world.redis.is_full = False
+
+
+async def kill_the_bridge(world: World) -> None:
+    async with world.restarting:
+        world.kill()
+        await asyncio.sleep(world.random.uniform(0.5, 3))
+        world.start()
+
+
+async def kill_the_bridge_behind_a_gap(world: World) -> None:
+    """Some of what belongs together may have landed by then."""
+    gaps = len(world.journal.named("gap"))
+    if await within(20, world.journal.until("gap", gaps + 1)):
+        await asyncio.sleep(world.random.uniform(0, 0.2))
+        await kill_the_bridge(world)
+
+
+async def restart_the_bridge(world: World) -> None:
+    async with world.restarting:
+        await world.stop()
+        await asyncio.sleep(world.random.uniform(0.5, 3))
+        world.start()
+
+
+def _some(world: World) -> list[Connection]:
+    return [connection for connection in world.exchange.connections if world.random.random() < 0.7]
+
+
+async def _a_while(world: World, most_s: float = 8.0) -> None:
+    await asyncio.sleep(world.random.uniform(0.1, most_s))
+
+
+FAULTS: tuple[Fault, ...] = (
+    cut,
+    stall,
+    stall_until_the_pings_fail,
+    mute_a_stream,
+    announce_the_end,
+    spoil_frames,
+    refuse_connections,
+    fail_over_rest,
+    keep_rest_behind,
+    lack_ids,
+    have_no_history,
+    lose_requests_to_kafka,
+    lose_answers_of_kafka,
+    refuse_batches,
+    freeze_a_broker,
+    kill_a_broker,
+    restart_a_cluster_that_forgets,
+    lose_calls_of_redis,
+    take_redis_away,
+    fill_redis,
+    *(kill_the_bridge,) * 3,
+    kill_the_bridge_behind_a_gap,
+    restart_the_bridge,
+)

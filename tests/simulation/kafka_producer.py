@@ -1,0 +1,140 @@
+"""aiokafka's producer over the broker in memory, as far as the bridge knows it.
+
+It does as aiokafka's sender: one request at a time to a node, with one batch of each partition; a
+batch is given its number once, and what may be tried again is, without end.
+"""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, RequestTimedOutError, UnknownTopicOrPartitionError
+from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.structs import RecordMetadata
+
+from tests.simulation.broker import NODES, Batch, Broker, Result, Stored
+from tests.simulation.kafka_clients import RETRY_BACKOFF_S, Client
+
+RECORD_OVERHEAD_BYTES = 20
+
+
+class BatchBuilder:
+    """Records up to a size."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.records: list[Stored] = []
+        self._room = max_bytes
+
+    def append(self, *, key: bytes, value: bytes, timestamp: int) -> object | None:
+        self._room -= len(value) + RECORD_OVERHEAD_BYTES
+        if self._room < 0:
+            return None
+        self.records.append(Stored(key, value, timestamp))
+        return self
+
+    def record_count(self) -> int:
+        return len(self.records)
+
+
+class _Sending:
+    """A batch on its way; it keeps its number."""
+
+    def __init__(self, place: TopicPartition, records: list[Stored]) -> None:
+        self.place = place
+        self.records = tuple(records)
+        self.sequence: int | None = None
+        self.future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+
+
+class Producer(Client):
+    def __init__(self, broker: Broker, **options: Any) -> None:
+        super().__init__(broker, **options)
+        self._max_batch_size = options["max_batch_size"]
+        self._txn_manager = TransactionManager(None, None)
+        self._sender = SimpleNamespace(sender_task=None)
+        self._closed = False
+        self._is_cut = False
+        self.client = SimpleNamespace(close=self._cut, fetch_all_metadata=self._metadata)
+        self._waiting: list[list[_Sending]] = [[] for _ in range(NODES)]
+        self._requests = [0] * NODES
+        self._is_busy = [False] * NODES
+
+    async def start(self) -> None:
+        await self.ask()
+        if not self._txn_manager.has_pid():
+            await self.ask()
+            self._txn_manager.set_pid_and_epoch(self.broker.new_producer_id(), 0)
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        if found := self.broker.partitions(topic):
+            return found
+        raise UnknownTopicOrPartitionError(topic)
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(self._max_batch_size)
+
+    async def send_batch(
+        self, batch: BatchBuilder, topic: str, *, partition: int
+    ) -> "asyncio.Future[RecordMetadata]":
+        sending = _Sending(TopicPartition(topic, partition), batch.records)
+        node = self.broker.node_of(sending.place)
+        self._waiting[node].append(sending)
+        asyncio.get_running_loop().call_soon(self._send, node)
+        return sending.future
+
+    async def _cut(self) -> None:
+        self._is_cut = True
+
+    async def _metadata(self) -> Any:
+        await self.ask()
+        return SimpleNamespace(topics=lambda: {place.topic for place in self.broker.logs})
+
+    def _send(self, node: int) -> None:
+        """One request with what waits for a node, if none is under way there."""
+        if self._is_cut or self._is_busy[node] or not self._waiting[node]:
+            return
+        if not self.process.is_alive:
+            return
+        self._is_busy[node] = True
+        under_way, self._waiting[node] = self._waiting[node], []
+        batches = [self._numbered(sending) for sending in under_way]
+        self._requests[node] += 1
+        number = self._requests[node]
+
+        def answered(results: list[Result] | None) -> None:
+            if number == self._requests[node] and not self._is_cut:
+                timer.cancel()
+                self._requests[node] += 1
+                self._finish(node, under_way, results)
+
+        timer = asyncio.get_running_loop().call_later(self.timeout_s, answered, None)
+        self.broker.produce(node, batches, answered)
+
+    def _numbered(self, sending: _Sending) -> Batch:
+        manager = self._txn_manager
+        if sending.sequence is None:
+            sending.sequence = manager.sequence_number(sending.place)
+            manager.increment_sequence_number(sending.place, len(sending.records))
+        identity = (manager.producer_id, manager.producer_epoch)
+        return Batch(sending.place, *identity, sending.sequence, sending.records)
+
+    def _finish(self, node: int, under_way: list[_Sending], results: list[Result] | None) -> None:
+        again: list[_Sending] = []
+        for place, sending in enumerate(under_way):
+            result = RequestTimedOutError() if results is None else results[place]
+            if isinstance(result, int):
+                answer = RecordMetadata(*sending.place, sending.place, result, -1, 0, 0)
+                sending.future.set_result(answer)
+            elif isinstance(result, KafkaError) and result.retriable:
+                again.append(sending)
+            else:
+                sending.future.set_exception(result)
+        self._waiting[node] = again + self._waiting[node]
+        asyncio.get_running_loop().call_later(
+            RETRY_BACKOFF_S if again else 0.0, self._finished, node
+        )
+
+    def _finished(self, node: int) -> None:
+        self._is_busy[node] = False
+        self._send(node)

@@ -1,0 +1,91 @@
+"""What really happened: the trades and quotes of a market, which nobody may contradict."""
+
+from collections import defaultdict
+from random import Random
+from typing import NamedTuple
+
+from tests.simulation.loop import now_us
+
+FIRST_ID = 1000
+CONTIGUOUS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
+
+
+class Tick(NamedTuple):
+    """One event: its stream's name, kind, symbol, id, time in milliseconds, and the frame."""
+
+    stream: str
+    kind: str
+    symbol: str
+    identity: int
+    time_ms: int
+    frame: bytes
+
+
+class Market:
+    """All ticks so far, in order, by kind and symbol."""
+
+    def __init__(self, random: Random, symbols: list[str], payloads: list[str]) -> None:
+        self.history: defaultdict[tuple[str, str], list[Tick]] = defaultdict(list)
+        self._random = random
+        self._symbols = symbols
+        self._makers = [(payload, _MAKERS[payload]) for payload in payloads]
+
+    def happen(self) -> list[Tick]:
+        """A moment's ticks: trades come with their aggregate trades, quotes on their own."""
+        ticks: list[Tick] = []
+        for _ in range(self._random.randint(1, 4)):
+            symbol = self._random.choice(self._symbols)
+            is_quote = self._random.random() < 0.4
+            for payload, (kind, make) in self._makers:
+                if is_quote == (kind == "quote"):
+                    ticks.append(self._tick(payload, kind, symbol, make))
+        return ticks
+
+    def happen_everywhere(self) -> list[Tick]:
+        """One tick of every stream."""
+        return [
+            self._tick(payload, kind, symbol, make)
+            for symbol in self._symbols
+            for payload, (kind, make) in self._makers
+        ]
+
+    def last_id(self, kind: str, symbol: str) -> int:
+        history = self.history[kind, symbol]
+        return history[-1].identity if history else FIRST_ID - 1
+
+    def _tick(self, payload: str, kind: str, symbol: str, make: str) -> Tick:
+        step = self._random.randint(1, 5) if kind == "quote" else 1
+        identity = self.last_id(kind, symbol) + step
+        time_ms = now_us() // 1000
+        stream = f"{symbol.lower()}@{payload}"
+        frame = make % {"n": stream, "s": symbol, "i": identity, "t": time_ms}
+        tick = Tick(stream, kind, symbol, identity, time_ms, frame.encode())
+        self.history[kind, symbol].append(tick)
+        return tick
+
+
+def row(tick: Tick) -> str:
+    """A tick as REST has it."""
+    return _ROWS[tick.kind] % {"i": tick.identity, "t": tick.time_ms}
+
+
+_TRADE = (
+    '{"stream":"%(n)s","data":{"e":"trade","E":%(t)d,"s":"%(s)s","t":%(i)d,"p":"%(i)d.5","q":"1",'
+    '"T":%(t)d,"m":true,"M":true}}'
+)
+_AGG_TRADE = (
+    '{"stream":"%(n)s","data":{"e":"aggTrade","E":%(t)d,"s":"%(s)s","a":%(i)d,"p":"%(i)d.5",'
+    '"q":"1","f":%(i)d,"l":%(i)d,"T":%(t)d,"m":true,"M":true}}'
+)
+_QUOTE = (
+    '{"stream":"%(n)s","data":{"u":%(i)d,"s":"%(s)s","b":"%(i)d","B":"1","a":"%(i)d.5","A":"1"}}'
+)
+_MAKERS = {
+    "trade": ("trade", _TRADE),
+    "aggTrade": ("agg_trade", _AGG_TRADE),
+    "bookTicker": ("quote", _QUOTE),
+}
+_ROWS = {
+    "trade": '{"id":%(i)d,"price":"%(i)d.5","qty":"1","time":%(t)d,"isBuyerMaker":true}',
+    "agg_trade": '{"a":%(i)d,"p":"%(i)d.5","q":"1","f":%(i)d,"l":%(i)d,"T":%(t)d,"m":true}',
+}

@@ -1,0 +1,97 @@
+"""A Redis in memory that does what `sinks/latest.lua` does, and may be away or full."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+from redis import exceptions
+
+from bridge import settings
+from tests.simulation import process
+
+Reply = tuple[int, int, bytes | None]
+
+
+class RedisServer:
+    """`loses` is how often a call fails, before or after it has been done; `is_full`: it keeps no
+    values. `calls` are under way; `published` has all messages.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.loses = 0.0
+        self.is_full = self.is_away = False
+        self.calls = 0
+        self.published: list[tuple[str, bytes]] = []
+        self.hashes: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+
+    def connect(self, options: settings.Redis) -> "Client":
+        """In the place of `bridge.sinks.redis.connect`."""
+        return Client(self, options)
+
+    def run(self, keys: list[str], arguments: list[Any]) -> Reply:
+        """The script, in the same order."""
+        count = int(arguments[0])
+        at = 1 + 2 * count
+        done = stale = 0
+        failure = b""
+        for key in keys[1:]:
+            symbol, guard, is_price, size = arguments[at : at + 4]
+            words = arguments[at + 4 : at + 4 + 2 * size]
+            fields = dict(zip(words[::2], words[1::2], strict=True))
+            at += 4 + 2 * size
+            if int(self.hashes[key].get(guard, -1)) >= fields[guard]:
+                stale += 1
+            elif self.is_full:
+                failure = b"OOM (%s)" % key.encode()
+            else:
+                if is_price:
+                    self.hashes[keys[0]][symbol] = fields["price"]
+                self.hashes[key] |= fields
+                done += 1
+        messages = arguments[1 : 1 + 2 * count]
+        self.published += zip(messages[::2], messages[1::2], strict=True)
+        return done, stale, failure
+
+
+class Client:
+    def __init__(self, server: RedisServer, options: settings.Redis) -> None:
+        self._server = server
+        self._timeout_s = options.timeout_s
+        self._process = process.current.get()
+
+    async def eval(self, _script: str, _count: int, key: str, *arguments: str) -> Reply:
+        return await self._call([key], list(arguments))
+
+    def register_script(self, _script: str) -> Callable[..., Awaitable[Reply]]:
+        async def run(keys: list[str], args: list[Any]) -> Reply:
+            return await self._call(keys, args)
+
+        return run
+
+    async def aclose(self) -> None:
+        pass
+
+    async def _call(self, keys: list[str], arguments: list[Any]) -> Reply:
+        self._server.calls += 1
+        try:
+            return await self._ask(keys, arguments)
+        finally:
+            self._server.calls -= 1
+
+    async def _ask(self, keys: list[str], arguments: list[Any]) -> Reply:
+        server = self._server
+        await process.pause(self._process, server.random.uniform(0.0005, 0.01))
+        if server.is_away:
+            await asyncio.sleep(self._timeout_s)
+            raise exceptions.TimeoutError("away")
+        is_lost = server.random.random() < server.loses
+        if is_lost and server.random.random() < 0.5:
+            raise exceptions.ConnectionError("reset")
+        reply = server.run(keys, arguments)
+        await process.pause(self._process, server.random.uniform(0.0005, 0.01))
+        if is_lost:
+            raise exceptions.TimeoutError("no answer")
+        return reply

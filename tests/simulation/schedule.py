@@ -1,0 +1,121 @@
+"""A schedule: of one seed, the settings, what goes wrong and when, and what was promised."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache, partial
+from random import Random
+from typing import Any
+
+import structlog
+
+from bridge.settings import Settings, load_settings
+from tests.journal import Journal, journal_kept
+from tests.simulation import faults, loop, process
+from tests.simulation.truth import find_problems
+from tests.simulation.world import World, edges
+
+# Until everything that was broken works again: all back-offs and patience are shorter.
+HEALING_S = 50.0
+# Until what was sent last has arrived everywhere.
+QUIET_S = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Broken(AssertionError):
+    """A promise was not kept: `problems` says which, `journal` has what happened."""
+
+    def __init__(self, problems: str, journal: Journal) -> None:
+        super().__init__(problems)
+        self.problems = problems
+        self.journal = journal
+
+
+def play(seed: int) -> Journal:
+    """Play one schedule. Raises Broken."""
+    random = Random(seed)
+    with journal_kept() as journal:
+        structlog.configure(processors=[_place, journal])
+        loop.run(seed, partial(_play, seed, random, journal))
+    return journal
+
+
+def _place(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say of a line of the log when it was written, and by which process."""
+    life = process.current.get(None)
+    return {
+        "at_s": round(asyncio.get_running_loop().time(), 3),
+        "life": life and life.number,
+        **entry,
+    }
+
+
+async def _play(
+    seed: int, random: Random, journal: Journal, running_in: loop.SimulationLoop
+) -> None:
+    world = World(random, draw_settings(random), journal)
+    with edges(world):
+        world.start()
+        ticking = asyncio.create_task(_tick(world))
+        await asyncio.gather(*(_strike(world, *fault) for fault in faults.draw(random)))
+        await asyncio.sleep(HEALING_S)
+        ticking.cancel()
+        world.exchange.tick_all()
+        await asyncio.sleep(QUIET_S)
+        await world.stop()
+        await world.bury()
+    problems = [*world.problems, *find_problems(world), *map(str, running_in.errors)]
+    if problems:
+        raise Broken(f"seed {seed}: " + "\n  ".join(problems[:10]), journal)
+
+
+async def _tick(world: World) -> None:
+    """The market, at a pace of its own; slower when the faults are over."""
+    pace_s = world.random.choice((0.25, 0.6, 1.5))
+    while True:
+        is_late = asyncio.get_running_loop().time() > faults.DURATION_S + 5
+        await asyncio.sleep(world.random.expovariate(1 / (5.0 if is_late else pace_s)))
+        world.check_latest()
+        world.check_patience()
+        world.exchange.tick()
+
+
+async def _strike(world: World, at_s: float, fault: Callable[[World], Awaitable[None]]) -> None:
+    await asyncio.sleep(at_s)
+    world.check_accounts()
+    _log.info("fault_begins", fault=fault.__name__)
+    await fault(world)
+    _log.info("fault_ends", fault=fault.__name__)
+    world.check_accounts()
+
+
+def draw_settings(random: Random) -> Settings:
+    """Settings that let everything happen within a minute."""
+    streams = random.choice((("trade", "bookTicker"), ("trade", "aggTrade", "bookTicker")))
+    max_leg_age_s = random.choice((8, 80_000, 80_000))
+    return _settings(random.choice((1, 2)), streams, random.choice((1, 2, 3)), max_leg_age_s)
+
+
+@cache
+def _settings(
+    legs: int, streams: tuple[str, ...], partitions: int, max_leg_age_s: float
+) -> Settings:
+    overrides = {
+        "binance": {
+            "symbols": ["AUSDT", "BUSDT"],
+            "streams": list(streams),
+            "legs": legs,
+            "reconnect_max_delay_s": 2,
+            "ping_interval_s": 4,
+            "ping_timeout_s": 2,
+            "max_leg_age_s": max_leg_age_s,
+        },
+        "repair": {"patience_s": 4},
+        "kafka": {
+            "partitions": partitions,
+            "request_timeout_ms": 1000,
+            "delivery_timeout_s": 2,
+        },
+        "shutdown_timeout_s": 5,
+    }
+    return load_settings(environment={}, overrides=overrides)

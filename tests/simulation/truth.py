@@ -1,0 +1,165 @@
+"""What must hold in the end: the topics and Redis against the market's own history."""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from bridge.core.events import Gap
+from bridge.core.latest import latest_key
+from bridge.core.streams import SPOT
+from tests.simulation.loop import BEGIN_S
+from tests.simulation.market import CONTIGUOUS
+from tests.simulation.world import World
+
+Name = tuple[str, str]
+REST_FAULTS = {"fail_over_rest", "keep_rest_behind", "lack_ids"}
+
+
+def find_problems(world: World) -> Iterator[str]:
+    """All that is wrong, in words; nothing if every promise was kept."""
+    gaps: defaultdict[Name, list[dict[str, Any]]] = defaultdict(list)
+    for gap in (*_events(world, "gap"), *_gaps_under_way(world)):
+        gaps[gap["kind"], gap["symbol"]].append(gap)
+    for kind in dict.fromkeys(kind for kind, _ in world.market.history):
+        published: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for event in _events(world, kind):
+            published[event["symbol"]].append(event)
+        for symbol in world.settings.binance.symbols:
+            name = (kind, symbol)
+            check = _contiguous if kind in CONTIGUOUS else _quotes
+            for problem in check(world, name, published[symbol], gaps[name]):
+                yield f"{kind} of {symbol}: {problem}"
+    yield from _gaps(world)
+    yield from _positions(world)
+    yield from _redis(world)
+
+
+def _events(world: World, kind: str) -> Iterator[dict[str, Any]]:
+    """A topic's events, in order of each partition, with the key held against the symbol."""
+    for _, log in world.broker.records(f"{SPOT}.{kind}"):
+        for stored in log:
+            event: dict[str, Any] = msgspec.json.decode(stored.value)
+            assert stored.key.decode() == event["symbol"]
+            yield event
+
+
+def _gaps_under_way(world: World) -> Iterator[dict[str, Any]]:
+    """What a killed process had announced: it may have been killed after the event behind a gap was
+    written and before the gap event was, which lies in another topic. This is not promised.
+    """
+    for life in world.lives:
+        if life.is_killed:
+            for event in life.witness.events:
+                if isinstance(event, Gap):
+                    yield {**msgspec.structs.asdict(event), "state": "under way"}
+
+
+def _contiguous(
+    world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Each id once and in order, up to the market's last, but for what gap events announce."""
+    ids = [event[CONTIGUOUS[name[0]]] for event in events]
+    said = [(range(gap["first_id"], gap["last_id"] + 1), gap["state"]) for gap in gaps]
+    announced = {identity for missing, _ in said for identity in missing}
+    unknown = _unknown_starts(world, name)
+    seen: set[int] = set()
+    expected = ids[0] if ids else 0
+    for identity in ids:
+        missing = set(range(expected, identity)) - announced - seen
+        if identity in seen:
+            yield f"{identity} is repeated"
+        elif identity < expected and identity not in announced:
+            yield f"{identity} comes behind {expected - 1}"
+        elif missing and identity not in unknown:
+            yield f"{sorted(missing)} missing before {identity}, unannounced"
+        seen.add(identity)
+        expected = max(expected, identity + 1)
+    if expected != (last := world.market.last_id(*name)) + 1:
+        yield f"ends before {expected} instead of {last + 1}"
+    for span, state in said:
+        if state == "filled" and not seen.issuperset(span):
+            yield f"{span} is said to be filled"
+        if state == "lost" and not seen.isdisjoint(span):
+            yield f"{span} is said to be lost"
+
+
+def _unknown_starts(world: World, name: Name) -> set[int]:
+    """First ids behind the start of a process that could not read from Kafka where the one before
+    had stopped: all it can do is log it, and hide what it did not see from the next one.
+    """
+    return {
+        next((life.witness.first[name] for life in lives if name in life.witness.first), -1)
+        for number in world.unknown_starts
+        for lives in (world.lives[number:],)
+    }
+
+
+def _quotes(
+    world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Rising, up to the market's last; of what is missing a gap event says from when to when."""
+    history = [tick.identity for tick in world.market.history[name]]
+    announced = {gap["to_time"]: gap for gap in gaps}
+    unknown = _unknown_starts(world, name)
+    for before, event in pairwise(events):
+        first, last = before["update_id"], event["update_id"]
+        if last <= first:
+            yield f"{last} comes behind {first}"
+        missed = history[bisect_right(history, first) : bisect_left(history, last)]
+        missed = [i for i in missed if (name[1], i) not in world.exchange.unnoticed]
+        if not missed or last in unknown:
+            continue
+        gap = announced.get(event["received"])
+        if gap is None:
+            at_s = event["received"] / 1e6 - BEGIN_S
+            yield f"{len(missed)} missing before {last} ({at_s:.3f} s), unannounced"
+        elif gap["from_time"] is None or gap["from_time"] > before["received"]:
+            yield f"{missed} missing before {last}, announced from {gap['from_time']} only"
+    if not events or events[-1]["update_id"] != history[-1]:
+        yield f"ends before {history[-1]}"
+
+
+def _gaps(world: World) -> Iterator[str]:
+    """Nothing is given up that REST has, and what can be had later is brought later."""
+    if REST_FAULTS.isdisjoint(entry["fault"] for entry in world.journal.named("fault_begins")):
+        for gap in world.journal.named("gap"):
+            if gap["kind"] in CONTIGUOUS:
+                yield f"{gap} though REST has never failed"
+    for name, missing in world.life.witness.missing.items():
+        if missing:
+            yield f"{name} {sorted(missing)} not brought, though REST has them"
+
+
+def _positions(world: World) -> Iterator[str]:
+    """Each position names a record that is there."""
+    for place, log in world.broker.records(f"{SPOT}.position"):
+        for stored in log:
+            position = msgspec.json.decode(stored.value)
+            topic = f"{SPOT}.{position['message_type']}"
+            there = world.broker.logs[place._replace(topic=topic, partition=position["partition"])]
+            record = there[position["offset"]]
+            event = msgspec.json.decode(record.value)
+            identity = event.get(CONTIGUOUS.get(position["message_type"], ""), -1)
+            if (event["symbol"], identity) != (position["symbol"], position["last_id"]):
+                yield f"position {position} names {event}"
+
+
+def _redis(world: World) -> Iterator[str]:
+    """All messages in their order, but for repeats after a time-out; each value the newest."""
+    published = list(dict.fromkeys(value for _, value in world.redis.published))
+    of_this_life = {record.value for record in world.life.witness.records}
+    if not of_this_life.issubset(published):
+        yield f"Redis: {len(of_this_life.difference(published))} messages not published"
+    pushed = (record.value for life in world.lives for record in life.witness.records)
+    if not all(value in pushed for value in published):
+        yield "Redis: messages out of order"
+    for symbol in world.settings.binance.symbols:
+        values = world.redis.hashes[latest_key(SPOT, symbol)]
+        for kind, field in (("trade", "trade_id"), ("quote", "quote_id")):
+            last = world.market.last_id(kind, symbol)
+            if values.get(field) != last:
+                yield f"Redis: {field} of {symbol} is {values.get(field)} instead of {last}"

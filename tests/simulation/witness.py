@@ -1,0 +1,71 @@
+"""A third sink, which sees what leaves the pipeline, in its order, and knows the rules."""
+
+from collections import defaultdict
+
+from bridge.core.events import Event, Gap, Quote
+from bridge.core.record import Record
+from bridge.sinks.memory import MemorySink
+from tests.simulation.market import CONTIGUOUS
+
+Name = tuple[str, str]
+
+
+class Witness(MemorySink):
+    """Of each stream: what comes next, and which ids have been announced as missing."""
+
+    name = "witness"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__()
+        self.first: dict[Name, int] = {}
+        self.newest_trades: dict[str, int] = {}
+        self._problems = problems
+        self._expected: dict[Name, int] = {}
+        self.missing: defaultdict[Name, set[int]] = defaultdict(set)
+        self._quotes: dict[str, int] = {}
+
+    def push(self, record: Record, event: Event) -> None:
+        super().push(record, event)
+        kind = record.route.message_type
+        if isinstance(event, Gap):
+            self._see_gap(event)
+        elif kind in CONTIGUOUS:
+            self._see((kind, event.symbol), record.identity)
+        elif isinstance(event, Quote):
+            self._see_quote(event)
+
+    def _see(self, name: Name, identity: int) -> None:
+        expected = self._expected.get(name)
+        self.first.setdefault(name, identity)
+        if name[0] == "trade":
+            newest = self.newest_trades.get(name[1], identity)
+            self.newest_trades[name[1]] = max(identity, newest)
+        if expected is None or identity == expected:
+            self._expected[name] = identity + 1
+        elif identity in self.missing[name]:
+            self.missing[name].remove(identity)
+        else:
+            self._problems.append(f"pipeline: {name} {identity} where {expected} is expected")
+
+    def _see_gap(self, gap: Gap) -> None:
+        name = (gap.kind, gap.symbol)
+        if gap.first_id is None or gap.last_id is None:
+            return
+        ids = range(gap.first_id, gap.last_id + 1)
+        expected = self._expected.get(name, gap.first_id)
+        if gap.state == "open":
+            if gap.first_id != expected:
+                self._problems.append(f"pipeline: {name} gap {ids} where {expected} is expected")
+            self.missing[name].update(ids)
+            self._expected[name] = gap.last_id + 1
+        elif gap.state == "filled" and self.missing[name] & set(ids):
+            self._problems.append(f"pipeline: {name} gap {ids} filled, but not wholly")
+        elif gap.state == "lost" and not set(ids) <= self.missing[name]:
+            self._problems.append(f"pipeline: {name} gap {ids} lost, but not wholly")
+
+    def _see_quote(self, quote: Quote) -> None:
+        self.first.setdefault(("quote", quote.symbol), quote.update_id)
+        last = self._quotes.get(quote.symbol, -1)
+        if quote.update_id <= last:
+            self._problems.append(f"pipeline: quote {quote.update_id} behind {last}")
+        self._quotes[quote.symbol] = quote.update_id

@@ -1,0 +1,195 @@
+"""Everything outside of the bridge, and one life of the bridge after another in it.
+
+The whole service runs as it is; only what reaches out of the process has a likeness in memory: the
+exchange's connections and REST, aiokafka's clients, the Redis client, the HTTP server.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextvars import copy_context
+from functools import partial
+from random import Random
+from typing import Any, NoReturn
+from unittest import mock
+
+import aiohttp
+
+from bridge import service
+from bridge.binance import session
+from bridge.core.contiguous import Contiguous
+from bridge.core.latest import latest_key
+from bridge.core.streams import SPOT
+from bridge.errors import UndeliveredRecords
+from bridge.service import Service
+from bridge.settings import Settings
+from bridge.sinks import kafka_client, kafka_reading
+from bridge.sinks import redis as redis_sink
+from bridge.sinks.redis import RedisSink
+from tests.journal import Journal
+from tests.simulation import process
+from tests.simulation.broker import Broker
+from tests.simulation.exchange import Exchange
+from tests.simulation.kafka_clients import Admin, Consumer
+from tests.simulation.kafka_producer import Producer
+from tests.simulation.loop import within
+from tests.simulation.market import Market
+from tests.simulation.redis_server import RedisServer
+from tests.simulation.rest import Rest
+from tests.simulation.witness import Witness
+
+# Longer than any wait of the bridge in the settings of a schedule.
+END_S = 300.0
+# For a request under way when patience begins or ends.
+PATIENCE_SLACK_S = 1.0
+
+
+class Life(process.Process):
+    """A process, the service in it, and what a witness in it has seen."""
+
+    def __init__(self, number: int, settings: Settings, witness: Witness) -> None:
+        super().__init__(number)
+        self.service = Service(settings)
+        self.is_killed = False
+        self.witness = witness
+        self.service.sinks = (*self.service.sinks, witness)
+        context = copy_context()
+        context.run(process.current.set, self)
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(self.service.run(), context=context)
+
+
+class World:
+    """One schedule's world; `random` decides about everything in it."""
+
+    def __init__(self, random: Random, settings: Settings, journal: Journal) -> None:
+        self.random = random
+        self.settings = settings
+        self.journal = journal
+        symbols, payloads = settings.binance.symbols, settings.binance.streams
+        self.market = Market(random, symbols, payloads)
+        self.exchange = Exchange(random, self.market)
+        self.rest = Rest(random, self.market, symbols)
+        self.broker = Broker(random)
+        self.redis = RedisServer(random)
+        self.lives: list[Life] = []
+        self.problems: list[str] = []
+        self._held_since_s: dict[tuple[Contiguous, int], float] = {}
+        self.restarting = asyncio.Lock()
+
+    @property
+    def life(self) -> Life:
+        """The present one."""
+        return self.lives[-1]
+
+    @property
+    def unknown_starts(self) -> set[int]:
+        """Processes that could not read from Kafka where the one before had stopped."""
+        return {entry["life"] for entry in self.journal.named("start_unknown")}
+
+    def start(self) -> None:
+        witness = Witness(self.problems)
+        self.lives.append(Life(len(self.lives), self.settings, witness))
+
+    def kill(self) -> None:
+        """From here on the process does nothing any more: what it had sent may still arrive."""
+        self.check_accounts()
+        self.life.is_alive = False
+        self.life.is_killed = True
+        self.exchange.forget(self.life)
+        self.life.task.cancel()
+
+    async def stop(self) -> None:
+        """End it in order."""
+        life = self.life
+        life.service.stop()
+        if not await within(END_S, asyncio.wait((life.task,))):
+            self.problems.append("the service does not stop")
+        self.check_accounts()
+        life.is_alive = False
+        self.exchange.forget(life)
+
+    async def bury(self) -> None:
+        """Every wait has an end, those of the killed too."""
+        dead = [life.task for life in self.lives if not life.task.done()]
+        if dead and not await within(END_S, asyncio.wait(dead)):
+            self.problems.append("a killed service's tasks do not end")
+        for life in self.lives:
+            self._see_end(life)
+
+    def check_accounts(self) -> None:
+        """Received = published + dropped + pending."""
+        received = self.life.service.status.counts.received
+        for sink in self.life.service.sinks:
+            accounted = Counter(sink.counts.published)
+            for (kind, _), count in sink.counts.dropped.items():
+                accounted[kind] += count
+            if accounted + sink.pending() != received:
+                self.problems.append(f"{sink.name}: {received=} {accounted=} {sink.pending()=}")
+
+    def check_latest(self) -> None:
+        """Where nothing waits to be set, what Redis shows is the newest trade."""
+        life = self.life
+        (sink,) = (sink for sink in life.service.sinks if isinstance(sink, RedisSink))
+        if sink._latest or self.redis.calls:
+            return
+        for symbol, newest in life.witness.newest_trades.items():
+            shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id", -1)
+            if shown < newest:
+                self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")
+
+    def check_patience(self) -> None:
+        """No hole holds its stream for much longer than `repair.patience_s`."""
+        now_s = asyncio.get_running_loop().time()
+        status = self.life.service.status
+        tracks = None if status.draining else status.tracks
+        holes = {
+            (track, track.hole[0])
+            for track in (tracks._all() if tracks else ())
+            if isinstance(track, Contiguous) and track.hole
+        }
+        self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
+        limit_s = self.settings.repair.patience_s + PATIENCE_SLACK_S
+        for (track, first), since_s in self._held_since_s.items():
+            if now_s - since_s > limit_s:
+                self.problems.append(f"{track.kind} {first} holds its stream at {now_s:.3f} s")
+
+    def _see_end(self, life: Life) -> None:
+        if not life.task.done() or life.task.cancelled():
+            return
+        error = life.task.exception()
+        is_last = life is self.life
+        if error is not None and (is_last or not isinstance(error, UndeliveredRecords)):
+            self.problems.append(f"the service ended by {error!r}")
+
+
+@contextmanager
+def edges(world: World) -> Iterator[None]:
+    """The world in the place of the real one."""
+    producer, consumer, admin = (
+        partial(client, world.broker) for client in (Producer, Consumer, Admin)
+    )
+    with ExitStack() as stack:
+        for module, name, likeness in (
+            (session, "open_leg", world.exchange.open),
+            (aiohttp, "ClientSession", world.rest.session),
+            (kafka_client, "AIOKafkaProducer", producer),
+            (kafka_client, "AIOKafkaAdminClient", admin),
+            (kafka_client, "create_conn", _no_connection),
+            (kafka_reading, "AIOKafkaConsumer", consumer),
+            (kafka_reading, "AIOKafkaAdminClient", admin),
+            (redis_sink, "connect", world.redis.connect),
+            (service, "serve", _served),
+        ):
+            stack.enter_context(mock.patch.object(module, name, likeness))
+        yield
+
+
+async def _no_connection(*_: Any, **__: Any) -> NoReturn:
+    raise OSError("no connection")
+
+
+@asynccontextmanager
+async def _served(*_: Any) -> AsyncIterator[int]:
+    yield 0

@@ -1,0 +1,15 @@
+"""The pages made from the code are what the code says."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES: dict[str, Callable[[], str]] = runpy.run_path(str(DOCS / "generate.py"))["PAGES"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_made_from_the_code_is_what_the_code_says(page: str) -> None:
+    assert (DOCS / page).read_text() == PAGES[page](), "say `make docs`"

@@ -1,0 +1,29 @@
+"""Programs that some tests call. Without them those skip, or fail where all must run."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+REQUIRED = os.environ.get("TEST_TOOLS") == "required"
+
+
+def program(name: str) -> str:
+    """Where a program is; skips the test if nowhere, and fails it under TEST_TOOLS=required."""
+    return shutil.which(name) or missing(f"no {name} on PATH")
+
+
+def missing(what: str) -> str:
+    """Skip the test, or fail it under TEST_TOOLS=required."""
+    if REQUIRED:
+        pytest.fail(f"{what}, and TEST_TOOLS=required")
+    pytest.skip(what)
+
+
+def output(*command: str, timeout_s: float = 60) -> str:
+    """What a command writes; fails the test, with what the command says, if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    if done.returncode:
+        pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
