@@ -83,7 +83,8 @@ class Service:
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
         finally:
-            await asyncio.to_thread(self._kafka.close)
+            if self._kafka.overflow:
+                await asyncio.to_thread(self._kafka.close)
         self._check_undelivered()
 
     async def _run(self, on_started: Callable[[int], None]) -> None:
