@@ -7,7 +7,7 @@ ask faster.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -47,10 +47,23 @@ class _NotInHistory(Exception):
     """REST has what comes behind an id, and not the id."""
 
 
-class Repairer:
-    """Repairs streams as they are noticed, until it is cancelled."""
+async def _always() -> None:
+    pass
 
-    def __init__(self, options: settings.Repair, history: History, publish: Publish) -> None:
+
+class Repairer:
+    """Repairs streams as they are noticed, until it is cancelled. What was given up is asked for
+    when `has_room` has returned.
+    """
+
+    def __init__(
+        self,
+        options: settings.Repair,
+        history: History,
+        publish: Publish,
+        has_room: Callable[[], Awaitable[None]] = _always,
+    ) -> None:
+        self._has_room = has_room
         self._options = options
         self._history = history
         self._publish = publish
@@ -120,6 +133,7 @@ class Repairer:
         while gaps := track.open_gaps:
             gap = gaps[0]
             found: dict[int, Event] = {}
+            await self._has_room()
             try:
                 async with asyncio.timeout(LATE_PATIENCE_S):
                     await self._fetch_gap(symbol, track, gap, found)

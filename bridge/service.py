@@ -6,6 +6,7 @@ signal ends the waiting. Whatever is then left is counted, and the exit code say
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -16,11 +17,18 @@ from bridge.binance.feed import Feed, find_streams
 from bridge.binance.gate import Gate
 from bridge.binance.rest import Rest
 from bridge.core.position import MESSAGE_TYPE as POSITION
-from bridge.core.position import Name, Position
+from bridge.core.position import Name, Position, furthest
 from bridge.core.record import Router, topic_name
 from bridge.core.streams import SPOT, parse_stream, stream_of
 from bridge.core.tracks import Tracks
-from bridge.errors import SinkRefused, SinkUnavailable, TickbridgeError, UndeliveredRecords
+from bridge.errors import (
+    Problem,
+    SettingsError,
+    SinkRefused,
+    SinkUnavailable,
+    TickbridgeError,
+    UndeliveredRecords,
+)
 from bridge.http.server import serve
 from bridge.http.status import Status
 from bridge.loop_lag import lag_observed
@@ -31,6 +39,7 @@ from bridge.sinks.base import Sink
 from bridge.sinks.kafka import KafkaSink
 from bridge.sinks.kafka_start import read_start
 from bridge.sinks.redis import RedisSink
+from bridge.spill import Spill
 
 # What the bridge itself has to say, whatever is subscribed to.
 _OWN_MESSAGE_TYPES = ("gap", "invalid")
@@ -45,9 +54,13 @@ class Service:
         self._settings = settings
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, kind) for kind in types]
-        self._kafka = KafkaSink(
-            settings.kafka, topics, topic_name(settings.kafka.topic, SPOT, POSITION)
-        )
+        position_topic = topic_name(settings.kafka.topic, SPOT, POSITION)
+        spill = _open_spill(settings)
+        # What waits on disk may be of streams, or of a template, that the settings had then.
+        topics += sorted({row.topic for row in spill.found}.difference(topics)) if spill else []
+        self._kafka = KafkaSink(settings.kafka, topics, position_topic, SPOT, spill)
+        # Where the streams on disk end: the sink forgets it as soon as Kafka tells more.
+        self._kept = spill.positions() if spill else {}
         self.sinks: tuple[Sink, ...] = (self._kafka, RedisSink(settings.redis, SPOT))
         self.status = Status(types, self.sinks)
         self._stop = asyncio.Event()
@@ -69,6 +82,9 @@ class Service:
                 await self._run(on_started)
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
+        finally:
+            if self._kafka.overflow:
+                await asyncio.to_thread(self._kafka.close)
         self._check_undelivered()
 
     async def _run(self, on_started: Callable[[int], None]) -> None:
@@ -78,6 +94,8 @@ class Service:
         ):
             on_started(port)
             draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
+            if self._kafka.overflow:
+                draining.append(group.create_task(self._kafka.overflow.run(), name="spill"))
             feed = group.create_task(self._feed(), name="feed")
             await self._stop.wait()
             await self._end(feed, draining)
@@ -94,17 +112,21 @@ class Service:
             pipeline = Pipeline(SPOT, router, tracks, self.sinks)
             repairer = Repairer(self._settings.repair, rest, pipeline.publish)
             pipeline.on_hole = repairer.notice
+            late = Repairer(self._settings.repair, rest, self._kafka.publish, self._kafka.has_room)
+            self._kafka.watch_losses(late.notice)
             feed = Feed(options, found.streams, pipeline, gate)
             self.status.budget = rest.budget
             self.status.feed, self.status.counts, self.status.tracks = feed, pipeline.counts, tracks
             log.info("feed_starting", streams=len(found.streams), legs=len(feed.legs))
             async with asyncio.TaskGroup() as group:
                 group.create_task(repairer.run(), name="repair")
+                group.create_task(late.run(), name="late repair")
                 group.create_task(feed.run(), name="legs")
 
     async def _positions(self) -> dict[Name, Position]:
-        """Where the process before this one has stopped. Without Kafka the feed begins all the
-        same: Redis wants it, and what was missed before is then known to nobody.
+        """Where the process before this one has stopped, in Kafka or on disk. Without Kafka the
+        feed begins all the same: Redis wants it, and what was missed before is then known only of
+        the streams on disk.
         """
         try:
             positions = await read_start(self._settings.kafka, SPOT, message_types(self._settings))
@@ -113,11 +135,12 @@ class Service:
                 "start_unknown",
                 error=str(error),
                 consequence="what was missed before the first event of each stream is not noticed",
+                streams_on_disk=len(self._kept),
             )
-            return {}
+            return self._kept
         log.info("start_known", streams=len(positions))
         self._kafka.resume(positions.values())
-        return positions
+        return furthest((*positions.values(), *self._kept.values()))
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
         """Close the legs, empty the sinks, stop their tasks."""
@@ -140,6 +163,9 @@ class Service:
 
     def _check_undelivered(self) -> None:
         pending = self._pending()
+        if kept := self._kafka.kept:
+            pending[self._kafka.name] = max(0, pending[self._kafka.name] - kept)
+            log.info("records_kept", count=kept, data_dir=str(self._settings.data_dir))
         if any(pending.values()):
             log.error("records_undelivered", **pending)
             raise UndeliveredRecords(sum(pending.values()))
@@ -151,6 +177,20 @@ def message_types(settings: Settings) -> list[str]:
     streams = [stream_of("any", kind) for kind in settings.binance.streams]
     streams += [parse_stream(name) for name in settings.binance.extra_streams]
     return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))
+
+
+def _open_spill(settings: Settings) -> Spill | None:
+    """The overflow on disk, where there is a folder for it."""
+    folder = settings.data_dir
+    if folder is None:
+        return None
+    try:
+        return Spill(folder, settings.spill_max_bytes)
+    except BlockingIOError:
+        what, remedy = "is in use by another bridge", "give each bridge a folder of its own"
+    except (OSError, sqlite3.Error) as error:
+        what, remedy = f"cannot be used ({error})", "name a folder this user may write to"
+    raise SettingsError([Problem("data_dir", str(folder), what, remedy)])
 
 
 def _handle_signals(stop: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """What the bridge counts: plain integers, written where things happen, read when scraped.
 
 The accounts hold for each sink and message type at every moment:
-`received = published + dropped + pending`, where pending is what the sink's buffer really holds.
+`received + restored = published + dropped + pending`, where pending is what the sink's buffer
+really holds, on disk too, and restored what this sink alone has got.
 """
 
 from bisect import bisect_left
@@ -45,17 +46,23 @@ class Histogram:
 
 @dataclass(slots=True)
 class SinkCounts:
-    """One sink's side of the accounts, by message type; drops by (message type, cause)."""
+    """One sink's side of the accounts, by message type; drops by (message type, cause).
+
+    `restored`: what came to it from elsewhere than the pipeline. Found on disk at the start,
+    fetched again for it alone, or its own gap and invalid events.
+    """
 
     published: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    restored: Counter[str] = field(default_factory=Counter)
     stale_values: int = 0
+    spill_bytes: int = 0
     latency: Histogram = field(default_factory=Histogram)
 
 
 class Account(NamedTuple):
-    """What became of the events of one message type, at one sink."""
+    """What became of the events of one message type, at one sink; `received` by it, in all."""
 
     received: int
     published: int
@@ -66,13 +73,16 @@ class Account(NamedTuple):
 def accounts(
     received: Mapping[str, int], sink: SinkCounts, pending: Counter[str]
 ) -> dict[str, Account]:
-    """One sink's accounts, by message type."""
+    """One sink's accounts, by message type: received = published + dropped + pending."""
     dropped: Counter[str] = Counter()
     for (message_type, _), count in sink.dropped.items():
         dropped[message_type] += count
+    own = {
+        kind: received.get(kind, 0) + sink.restored[kind] for kind in (*received, *sink.restored)
+    }
     return {
         kind: Account(count, sink.published[kind], dropped[kind], pending[kind])
-        for kind, count in received.items()
+        for kind, count in own.items()
     }
 
 

@@ -29,13 +29,15 @@ ARROWS: dict[str, frozenset[str]] = {
     "core": frozenset({"errors"}),
     "settings": frozenset({"core", "errors"}),
     "schemas": frozenset({"core", "errors"}),
-    "outbox": frozenset({"core", "telemetry"}),
-    "spill": frozenset({"core", "outbox", "telemetry"}),
+    "backlog": frozenset({"core"}),
+    "outbox": frozenset({"backlog", "core", "telemetry"}),
+    "spill": frozenset({"core", "spill_rows"}),
+    "spill_rows": frozenset({"core"}),
     "repair": BASICS,
     "pipeline": frozenset({"core", "errors", "repair", "sinks.base", "telemetry"}),
     # The two edges.
     "binance": BASICS,
-    "sinks": BASICS | {"outbox", "spill"},
+    "sinks": BASICS | {"backlog", "outbox", "spill", "spill_rows"},
     # What stands beside the flow: watches it, reads what it wrote, or plays the exchange.
     "http": frozenset({"binance", "core", "errors", "settings", "sinks.base", "telemetry"}),
     "client": frozenset({"core", "errors", "settings"})

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bridge.backlog import RECORD_OVERHEAD_BYTES
 from bridge.core.record import Record, Route
-from bridge.outbox import RECORD_OVERHEAD_BYTES, Lane, Outbox
+from bridge.outbox import Lane, Outbox
 from bridge.telemetry import SinkCounts
 from tests.core.support import repeatable
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from bridge.service import Service, message_types
 from bridge.settings import Settings, load_settings
 from bridge.simulator import Market, SimulatedExchange
 from bridge.sinks import kafka_start
+from bridge.spill import FILE, Spill
 from tests.binance.fakes import Answer, FakeRest
 from tests.brokers import Kafka, RedisAddress, read_topic
 from tests.journal import Journal, journal_kept
@@ -106,6 +108,56 @@ async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
         assert journal.named("start_unknown")
         (entry,) = journal.named("records_undelivered")
         assert (entry["kafka"], entry["redis"]) == (received, 0)
+
+
+async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
+    kafka: Kafka,
+    redis: RedisAddress,
+    unique: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_start, "CONNECT_TIMEOUT_S", 0.2)
+    kept: dict[str, Any] = {"data_dir": str(tmp_path), "shutdown_timeout_s": 0.2}
+    with journal_kept() as journal:
+        async with exchange() as market:
+            nowhere = f"{LOOPBACK}:{free_port()}"
+            service = Service(
+                settings_for(nowhere, redis.url, unique, market.websocket_url, **kept)
+            )
+            running = asyncio.create_task(service.run())
+            await received_some(service, journal)
+            service.stop()
+            await running
+        received = service.status.counts.received["trade"]
+        (entry,) = journal.named("records_kept")
+        assert (entry["count"], entry["data_dir"]) == (received, str(tmp_path))
+        assert not journal.named("records_undelivered")
+
+        kept["shutdown_timeout_s"] = 30
+        service = Service(settings_for(kafka.bootstrap_servers, redis.url, unique, **kept))
+        running = asyncio.create_task(service.run())
+        service.stop()
+        await running
+        counts = service.sinks[0].counts
+        assert counts.restored == counts.published == {"trade": received}
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
+    ids = [json.loads(record.value)["trade_id"] for record in records]
+    assert ids == list(range(ids[0], ids[0] + received))
+
+
+def test_a_folder_in_use_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path))
+    spill = Spill(tmp_path, settings.spill_max_bytes)
+    with pytest.raises(SettingsError, match=r"data_dir = .*in use by another bridge; give each"):
+        Service(settings)
+    spill.close()
+
+
+def test_a_folder_that_cannot_hold_the_file_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(SettingsError, match=r"data_dir = .*cannot be used .*; name a folder"):
+        Service(settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path)))
 
 
 async def test_a_second_stop_ends_the_draining(

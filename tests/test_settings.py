@@ -652,6 +652,30 @@ def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPat
     assert settings.http.port == 8080
 
 
+def test_a_data_folder_that_is_none_is_named_with_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "absent", file):
+        problem = problems({"data_dir": str(path)})["data_dir"]
+        assert (problem.value, problem.what) == (str(path), "is no folder")
+        assert "create it" in problem.remedy
+    assert load({"data_dir": str(tmp_path)}).data_dir == tmp_path
+
+
+def test_a_data_folder_that_cannot_be_written_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    problem = problems({"data_dir": str(tmp_path)})["data_dir"]
+    assert "cannot be written" in problem.what
+    assert "right" in problem.remedy
+
+
+@pytest.mark.parametrize("size", ["63MiB", "17TiB", -1])
+def test_the_room_on_disk_has_bounds(size: object) -> None:
+    assert "spill_max_bytes" in problems({"spill_max_bytes": size})
+
+
 def test_no_secret_is_shown_by_printing_or_masking() -> None:
     settings = load(
         {

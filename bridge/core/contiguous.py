@@ -88,13 +88,19 @@ class Contiguous(Track):
         if hole is None:
             return []
         behind = self._held[self._first_held]
-        gaps = [self.gap(part, behind, cause, "open") for part in _pieces(*hole)]
+        announced = self.announce(self.gap(hole, behind, cause, "open"))
+        self.expected = self._first_held
+        return [*announced, *self._release()]
+
+    def announce(self, gap: Gap, max_ids: int = MAX_GAP_IDS) -> list[Event]:
+        """Keep a gap open, in pieces; returns these, and the end of gaps forgotten for them."""
+        ids = _pieces(gap.first_id or 0, gap.last_id or 0, max_ids)
+        gaps = [replace(gap, first_id=first, last_id=last) for first, last in ids]
         self._open += gaps
         forgotten: list[Event] = []
         while len(self._open) > MAX_OPEN_GAPS:
             forgotten += self.close_gap(self._open[0], ())
-        self.expected = self._first_held
-        return [*gaps, *forgotten, *self._release()]
+        return [*gaps, *forgotten]
 
     def close_gap(self, gap: Gap, found: Iterable[Event]) -> list[Event]:
         """Close an open gap: what could be had of it, then what became of each part."""
@@ -150,9 +156,9 @@ class Contiguous(Track):
         return [*passed, self.gap(None, event, "restarted", "lost"), *self._pass(event)]
 
 
-def _pieces(first: int, last: int) -> Iterator[Ids]:
-    for begin in range(first, last + 1, MAX_GAP_IDS):
-        yield begin, min(begin + MAX_GAP_IDS - 1, last)
+def _pieces(first: int, last: int, max_ids: int) -> Iterator[Ids]:
+    for begin in range(first, last + 1, max_ids):
+        yield begin, min(begin + max_ids - 1, last)
 
 
 def _closings(gap: Gap, first: int, last: int, found: list[int]) -> Iterator[Gap]:

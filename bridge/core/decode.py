@@ -106,10 +106,15 @@ class Decoder:
 
 def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str) -> Invalid:
     """The event that tells consumers of a frame nobody could read."""
+    head = (venue, "", None, received, LIVE)
+    return Invalid(*head, error.reason, payload_text(payload), error.detail)
+
+
+def payload_text(payload: bytes) -> str:
+    """As much of a payload as an event may hold."""
     # Cut last: the character that stands for a byte nobody can read has three bytes.
     text = payload[:MAX_PAYLOAD_BYTES].decode(errors="replace").encode()[:MAX_PAYLOAD_BYTES]
-    head = (venue, "", None, received, LIVE)
-    return Invalid(*head, error.reason, text.decode(errors="ignore"), error.detail)
+    return text.decode(errors="ignore")
 
 
 def _events(reader: Reader, data: msgspec.Raw, received: int) -> Sequence[Event]:

@@ -16,7 +16,12 @@ from bridge.core.tracks import contiguous_id
 # Kafka 4 refuses records more than an hour ahead of its clock, and with one record its whole batch
 # (`message.timestamp.after.max.ms`): a time this far ahead of ours is the exchange's mistake.
 _MAX_AHEAD_US = 60_000_000
+# The identity of records whose ids are not contiguous.
+NO_IDENTITY = -1
 _encode = msgspec.json.Encoder().encode
+
+# What a symbol's records of one topic have in common: the topic, and their key.
+Key = tuple[str, bytes]
 
 
 class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -30,6 +35,11 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
     latest: tuple[LatestValue, ...]
     id_of: Callable[[Event], int] | None = None
 
+    @property
+    def name(self) -> Key:
+        """What it is called where two of one pair are to be the same."""
+        return self.topic, self.key
+
 
 class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One event on its way to the sinks: its JSON, the record time in milliseconds, when its frame
@@ -40,7 +50,11 @@ class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
     timestamp_ms: int
     received: int
     value: bytes
-    identity: int = -1
+    identity: int = NO_IDENTITY
+
+
+class Announcement(Record, frozen=True, eq=False, gc=False):
+    """A record that goes ahead of what waits on disk, and never there itself."""
 
 
 class Router:
@@ -62,7 +76,7 @@ class Router:
         time = event.timestamp
         if time is None or time > event.received + _MAX_AHEAD_US:
             time = event.received
-        identity = -1 if route.id_of is None else route.id_of(event)
+        identity = NO_IDENTITY if route.id_of is None else route.id_of(event)
         return Record(route, time // 1000, event.received, _encode(event), identity)
 
     def _add_route(self, event: Event) -> Route:
@@ -79,6 +93,11 @@ class Router:
         )
         self._routes.setdefault(type(event), {})[event.symbol] = route
         return route
+
+
+def announcement(record: Record) -> Announcement:
+    """The same record, to go ahead."""
+    return Announcement(*msgspec.structs.astuple(record))
 
 
 def topic_name(template: str, venue: str, message_type: str) -> str:

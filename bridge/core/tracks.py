@@ -46,6 +46,14 @@ def new_track(event_type: type[Event]) -> Track:
     return rule(str(event_type.__struct_config__.tag), first, last)
 
 
+def contiguous_track(kind: str) -> Contiguous:
+    """A track for a message type with contiguous ids, that has seen nothing yet."""
+    rules = {event_type.__struct_config__.tag: event_type for event_type in _RULES}
+    track = new_track(rules[kind])
+    assert isinstance(track, Contiguous)  # noqa: S101 - nothing else is asked for
+    return track
+
+
 def contiguous_id(event_type: type[Event]) -> Callable[[Event], int] | None:
     """What gives the id of an event where ids are contiguous."""
     rule, first, _ = _RULES.get(event_type, (Track, "", ""))

@@ -139,16 +139,24 @@ class BridgeCollector(Collector):
         published: dict[tuple[str, ...], float] = {}
         dropped: dict[tuple[str, ...], float] = {}
         pending: dict[tuple[str, ...], float] = {}
+        restored: dict[tuple[str, ...], float] = {}
         for sink in self._status.sinks:
             waiting = sink.pending()
             for kind in self._status.message_types:
                 published[sink.name, kind] = sink.counts.published[kind]
                 pending[sink.name, kind] = waiting[kind]
+                restored[sink.name, kind] = sink.counts.restored[kind]
                 for cause in sink.drop_causes:
                     dropped[sink.name, kind, cause] = sink.counts.dropped[kind, cause]
         yield _counter("published", "Events a sink has taken.", published, "sink", "message_type")
         yield _counter("dropped", "Events given up.", dropped, "sink", "message_type", "cause")
         yield _gauge("pending", "Events that wait for a sink.", pending, "sink", "message_type")
+        yield _counter(
+            "restored",
+            "Events a sink alone has got: from disk, fetched again, or its own.",
+            restored,
+            *("sink", "message_type"),
+        )
 
     def _sinks(self) -> Iterator[Metric]:
         sinks = self._status.sinks
@@ -156,6 +164,12 @@ class BridgeCollector(Collector):
             "sink_ready",
             "1 while a sink takes events.",
             {(s.name,): s.ready for s in sinks},
+            "sink",
+        )
+        yield _gauge(
+            "spill_bytes",
+            "What waits for a sink on disk, in bytes.",
+            {(s.name,): s.counts.spill_bytes for s in sinks},
             "sink",
         )
         failures: Series = {

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.settings.binance import Binance
@@ -10,7 +10,7 @@ from bridge.settings.kafka import Kafka
 from bridge.settings.redis import Redis
 from bridge.settings.repair import Repair
 from bridge.settings.section import Seconds, Section
-from bridge.settings.types import AnyCase
+from bridge.settings.types import AnyCase, Size, WritableFolder
 
 PREFIX = "TICKBRIDGE_"
 NESTING = "__"
@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     log: Log = Log()
     shutdown_timeout_s: Seconds = 20
     """Longest time to deliver what is waiting after a SIGTERM, in seconds."""
+    data_dir: WritableFolder | None = None
+    """Folder, of this bridge alone, for what waits for Kafka and has no room in memory."""
+    spill_max_bytes: Size = Field(default=ByteSize(4 * 2**30), ge=64 * 2**20, le=2**44)
+    """Most bytes to take up in data_dir (or 4GiB)."""
 
     @classmethod
     def settings_customise_sources(

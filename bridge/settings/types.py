@@ -1,6 +1,7 @@
 """The kinds of values a setting may have. Each says what is wrong with a value and what to do."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,14 @@ def _readable(path: Path) -> Path:
     return path
 
 
+def _writable(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise WrongValue("is no folder", "create it, or name another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WrongValue("cannot be written to", "give this user the right, or name another folder")
+    return folder
+
+
 def _topic(template: str) -> str:
     remedy = "write {venue}.{message_type} or the like, of letters, digits and . _ -"
     try:
@@ -117,6 +126,7 @@ StreamKind = Annotated[str, AfterValidator(_checked(check_kind))]
 StreamName = Annotated[str, AfterValidator(_checked(check_stream_name))]
 TimeOfDay = Annotated[str, BeforeValidator(_time_of_day, json_schema_input_type=str)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
+WritableFolder = Annotated[Path, AfterValidator(_writable)]
 TopicTemplate = Annotated[str, AfterValidator(_topic)]
 Size = Annotated[ByteSize, BeforeValidator(lambda value: value, json_schema_input_type=int | str)]
 NotZero = Annotated[int, Field(ge=-1, le=2**63 - 1), AfterValidator(_not_zero)]

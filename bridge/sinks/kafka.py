@@ -18,20 +18,29 @@ from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
+from bridge.core.contiguous import MAX_GAP_IDS
 from bridge.core.events import Event
 from bridge.core.position import Position
-from bridge.core.record import Record, Route
+from bridge.core.record import Record, Route, Router, announcement
+from bridge.core.streams import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.outbox import Lane, Outbox
 from bridge.retry import Backoff, check_cancelled, forever
-from bridge.sinks import kafka_client, kafka_positions
+from bridge.sinks import kafka_client, kafka_positions, kafka_restored
 from bridge.sinks.kafka_delivery import Delivery
 from bridge.sinks.kafka_ledger import Ledger
+from bridge.sinks.kafka_losses import TOO_LARGE, Announcer, Notice, too_large_event
 from bridge.sinks.kafka_positions import Positions
+from bridge.sinks.kafka_start import read_start
 from bridge.sinks.kafka_tail import find_landed
+from bridge.sinks.overflow import Overflow
+from bridge.spill import Spill
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
+# Of the outbox's bound: trades that were given up are brought back only while it is emptier, each
+# time no more than this at a kilobyte each.
+ROOM_SHARE = 0.25
 
 log = structlog.get_logger(__name__)
 
@@ -40,18 +49,30 @@ class KafkaSink:
     """An outbox, and the task that empties it into one producer after another."""
 
     name = "kafka"
-    drop_causes: tuple[str, ...] = ("outbox_full", "too_large")
-    failure_kinds: tuple[str, ...] = ("unavailable",)
+    drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_broken")
+    failure_kinds: tuple[str, ...] = ("unavailable", "spill_full", "spill_failed", "spill_broken")
 
-    def __init__(self, options: settings.Kafka, topics: Sequence[str], position_topic: str) -> None:
+    def __init__(
+        self,
+        options: settings.Kafka,
+        topics: Sequence[str],
+        position_topic: str,
+        venue: str = SPOT,
+        spill: Spill | None = None,
+    ) -> None:
         self.counts = SinkCounts()
+        self._changed = asyncio.Event()
+        self._emptied = asyncio.Event()
         self.outbox = Outbox(options.outbox_max_bytes, self.counts)
+        self.overflow = Overflow(self.outbox, spill, self.counts, self._moved) if spill else None
+        self._venue = venue
+        room = round(options.outbox_max_bytes * ROOM_SHARE)
+        self._announcer = Announcer(venue, min(MAX_GAP_IDS, room // 1000))
+        self._record = Router((), options.topic).record
         self._options = options
         self._topics = [*topics, position_topic]
         self._positions = Positions(position_topic)
         self._ledger = Ledger()
-        self._changed = asyncio.Event()
-        self._emptied = asyncio.Event()
         self._ready = False
         self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
@@ -62,6 +83,33 @@ class KafkaSink:
 
     def push(self, record: Record, event: Event) -> None:  # noqa: ARG002 - the record is enough
         self.outbox.push(record)
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Take events that are for this sink alone."""
+        for event in events:
+            self._push_own(self._record(event))
+        self.wake()
+
+    async def has_room(self) -> None:
+        """Return when there is room for events that are brought back."""
+        while not self.outbox.has_room(ROOM_SHARE):
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    def watch_losses(self, notice: Notice) -> None:
+        """Have trades that were given up here seen to: what is brought goes to `publish`."""
+        self._announcer.watch(notice)
+
+    def close(self) -> None:
+        """At the end, save what waits; blocks. Whether that was possible, `kept` says."""
+        if self.overflow:
+            self._announce()
+            self.overflow.close()
+
+    @property
+    def kept(self) -> int:
+        """Records on disk."""
+        return self.overflow.on_disk if self.overflow else 0
 
     def wake(self) -> None:
         self._changed.set()
@@ -98,6 +146,11 @@ class KafkaSink:
         finally:
             self._ticking.cancel()
 
+    def _moved(self) -> None:
+        """The disk has given something back, or lost it."""
+        self.wake()
+        self._emptied.set()
+
     def _tick(self) -> None:
         """Write what has changed of the positions, every few seconds."""
         self._positions.flush()
@@ -125,6 +178,7 @@ class KafkaSink:
                 producer, self._options, self._topics, self._topics[-1]
             )
             check_cancelled()
+            await self._take_out_restored()
             await self._take_out_landed()
             self._ledger.number(producer)
             await self._send_again(delivery)
@@ -140,6 +194,16 @@ class KafkaSink:
             self.outbox.release()
             self._positions.outbox.release()
             await kafka_client.discard(producer)
+
+    async def _take_out_restored(self) -> None:
+        """See what has landed of what the last process may have sent."""
+        if self.overflow is None or (restored := self.overflow.restored()) is None:
+            return
+        await kafka_restored.find_landed(self._options, restored)
+        kinds = {kind for kind, _ in self.overflow.positions}
+        positions = await read_start(self._options, self._venue, kinds)
+        self.overflow.settle(restored, positions)
+        self._emptied.set()
 
     async def _take_out_landed(self) -> None:
         """See what has landed of the batches that the last producer had on its way.
@@ -177,16 +241,37 @@ class KafkaSink:
             self._changed.clear()
             for lane in self.outbox.idle():
                 self._drop_too_large(lane)
-                if lane.records:
-                    await delivery.send(lane, self._published)
+            self._announce()
+            for lane in self.outbox.idle():
+                await delivery.send(lane, self._published)
             for lane in self._positions.outbox.idle():
                 await delivery.send(lane, self._positions_written)
             await delivery.wait()
 
     def _drop_too_large(self, lane: Lane) -> None:
-        if too_large := _too_large(lane, self._options.batch_max_bytes):
-            self.outbox.drop(lane, too_large, "too_large")
-            self._emptied.set()
+        """Give up what the broker will never take; an invalid event goes in its place."""
+        max_bytes = self._options.batch_max_bytes
+        if not (too_large := _too_large(lane, max_bytes)):
+            return
+        now = time.time_ns() // 1000
+        for record in self.outbox.drop(lane, too_large, TOO_LARGE):
+            log.warning(
+                "record_too_large", topic=lane.topic, symbol=record.route.symbol, id=record.identity
+            )
+            if lane.message_type != "invalid":
+                self._push_own(self._record(too_large_event(self._venue, record, max_bytes, now)))
+        self._emptied.set()
+
+    def _announce(self) -> None:
+        """Say what was given up, before what comes behind it, and ahead of what is on disk."""
+        if self.outbox.losses:
+            losses = self.outbox.losses.take()
+            for event in self._announcer.announce(losses, time.time_ns() // 1000):
+                self._push_own(announcement(self._record(event)))
+
+    def _push_own(self, record: Record) -> None:
+        self.counts.restored[record.route.message_type] += 1
+        self.outbox.push(record)
 
     def _published(self, lane: Lane, offsets: Sequence[int]) -> None:
         """Count what a broker has acknowledged, and how long it took since the frame arrived."""
@@ -215,7 +300,7 @@ def _too_large(lane: Lane, max_bytes: int) -> int:
     """How many of a lane's first records fit into no batch."""
     count = 0
     for record in lane.records:
-        if len(record.value) < max_bytes:
+        if len(record.value) < max_bytes and record is not lane.refused:
             break
         count += 1
     return count

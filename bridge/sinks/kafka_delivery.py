@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
 from bridge import settings
 from bridge.errors import SinkUnavailable
 from bridge.outbox import Lane
 from bridge.sinks.kafka_ledger import Ledger
+
+# A broker's answer to a batch that is larger than the topic's `max.message.bytes`.
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 # A lane whose batch is through, and the offsets of its records.
 Published = Callable[[Lane, Sequence[int]], None]
@@ -45,7 +49,12 @@ class Delivery:
         `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
         """
         batch = self._producer.create_batch()
+        room = None if lane.unsure else lane.max_bytes
         for record in lane.records:
+            if room is not None:
+                room -= len(record.value)
+                if room < 0 and batch.record_count():
+                    break
             appended = batch.append(
                 key=record.route.key, value=record.value, timestamp=record.timestamp_ms
             )
@@ -84,6 +93,8 @@ class Delivery:
             self._failure = SinkUnavailable("Kafka: a batch was abandoned")
         elif isinstance(error, Exception):
             self._ledger.failed(error)
+            if isinstance(error, _TOO_LARGE):
+                lane.refuse()
             self._failure = error
         else:
             self._rearm()

@@ -23,9 +23,9 @@ class Positions:
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
         self._topic = topic
-        self._of: dict[Route, Position] = {}
+        self._of: dict[Name, Position] = {}
         self._routes: dict[Name, Route] = {}
-        self._changed: set[Route] = set()
+        self._changed: set[Name] = set()
 
     @property
     def are_behind(self) -> bool:
@@ -45,10 +45,11 @@ class Positions:
             return
         positions = self._of
         for offset, record in zip(offsets, records, strict=True):
-            route = record.route
-            position = positions.get(route)
+            # By name: what comes back from disk has a route of its own.
+            name = (lane.message_type, record.route.symbol)
+            position = positions.get(name)
             if position is None:
-                position = positions[route] = _position(record, lane.partition)
+                position = positions[name] = _position(record, lane.partition)
             elif record.identity < position.last_id and not is_further(
                 record.identity, record.timestamp_ms * 1000, position
             ):
@@ -57,7 +58,7 @@ class Positions:
             position.time = record.timestamp_ms * 1000
             position.partition = lane.partition
             position.offset = offset
-            self._changed.add(route)
+            self._changed.add(name)
 
     def flush(self) -> None:
         """Put what has changed into the outbox, by offset: where a position was written, those
@@ -66,8 +67,8 @@ class Positions:
         if len(self.outbox):
             return
         changed, self._changed = self._changed, set()
-        for route in sorted(changed, key=lambda route: self._of[route].offset):
-            self.outbox.push(self._record(self._of[route]))
+        for name in sorted(changed, key=lambda name: self._of[name].offset):
+            self.outbox.push(self._record(self._of[name]))
 
     def _record(self, position: Position) -> Record:
         own = self._routes.get(position.name)

@@ -66,8 +66,10 @@ class TopicReader:
     ) -> None:
         await stop_consumer(self._consumer)
 
-    async def bounds(self, topic: str) -> list[Partition]:
-        """Where each partition begins and ends just now; none where there is no such topic."""
+    async def bounds(self, topic: str, since_ms: int | None = None) -> list[Partition]:
+        """Where each partition begins and ends just now; none where there is no such topic. With
+        `since_ms` it begins at the first record with that time or a later one.
+        """
         partitions = [TopicPartition(topic, number) for number in self._topics.get(topic, ())]
         if not partitions:
             return []
@@ -75,9 +77,20 @@ class TopicReader:
             async with asyncio.timeout(self._timeout_s):
                 begins = await self._consumer.beginning_offsets(partitions)
                 ends = await self._consumer.end_offsets(partitions)
+                if since_ms is not None:
+                    begins = await self._since(partitions, since_ms, ends)
         except FAILURES as error:
             raise reading_failure(self._options, error) from error
         return [Partition(part.partition, begins[part], ends[part]) for part in partitions]
+
+    async def _since(
+        self, partitions: list[TopicPartition], since_ms: int, ends: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        return {
+            place: ends[place] if (at := found[place]) is None else min(at.offset, ends[place])
+            for place in partitions
+        }
 
     async def read(self, topic: str, bounds: list[Partition]) -> AsyncGenerator[Batch, None]:
         """Every record inside the bounds, in batches of one partition, each partition's in order.

@@ -9,6 +9,7 @@ from bridge.core.events import AggTrade, Event, Ticker, Trade
 from bridge.core.record import Router
 from bridge.core.streams import Stream, stream_of
 from bridge.sinks.base import Sink
+from bridge.telemetry import accounts
 
 TIME_US = 1_790_000_000_000_000
 
@@ -72,11 +73,9 @@ class Feeder:
         self._sink.wake()
 
     def check(self) -> None:
-        """Received = published + dropped + pending."""
-        dropped: Counter[str] = Counter()
-        for (kind, _), count in self._sink.counts.dropped.items():
-            dropped[kind] += count
-        assert self.received == self._sink.counts.published + dropped + self._sink.pending()
+        """Received + restored = published + dropped + pending."""
+        for account in accounts(self.received, self._sink.counts, self._sink.pending()).values():
+            assert account.received == account.published + account.dropped + account.pending
 
 
 @asynccontextmanager

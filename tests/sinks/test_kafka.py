@@ -30,10 +30,19 @@ def options_for(bootstrap_servers: str, **options: Any) -> settings.Kafka:
     return load_settings(environment={}, overrides=overrides).kafka
 
 
-def sink_for(bootstrap_servers: str, venue: str, *kinds: str, **options: Any) -> KafkaSink:
-    """A sink with topics for these kinds, else for trades."""
-    topics = [f"{venue}.{kind}" for kind in kinds or ("trade",)]
-    return KafkaSink(options_for(bootstrap_servers, **options), topics, f"{venue}.position")
+def sink_for(
+    bootstrap_servers: str,
+    venue: str,
+    *kinds: str,
+    **options: Any,
+) -> KafkaSink:
+    """A sink with topics for these kinds, else for trades, and for what it says itself; `spill`
+    may be among the options.
+    """
+    spill = options.pop("spill", None)
+    topics = [f"{venue}.{kind}" for kind in {*(kinds or ("trade",)), "gap", "invalid"}]
+    kafka = options_for(bootstrap_servers, **options)
+    return KafkaSink(kafka, topics, f"{venue}.position", venue, spill)
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
