@@ -113,6 +113,21 @@ def test_a_claim_that_exists_is_used_and_none_is_made(cases: dict[str, Rendered]
     assert cases["extended"].of_kind("PersistentVolumeClaim") == []
 
 
+def test_the_settings_name_the_volume_and_the_volume_is_there(
+    default: Rendered, cases: dict[str, Rendered]
+) -> None:
+    assert "data_dir" not in default.settings
+    assert "data_dir: /var/lib/tickbridge\n" in cases["placed"].settings
+    settings = {"data_dir": "/data"}
+    elsewhere = render({"settings": settings, "persistence": {"enabled": True}})
+    (mount,) = (m for m in elsewhere.container["volumeMounts"] if m["name"] == "data")
+    assert mount["mountPath"] == "/data"
+    assert "data_dir: /data\n" in elsewhere.settings
+    volume = {"name": "fast", "emptyDir": {"sizeLimit": "5Gi"}}
+    mounted = {"name": "fast", "mountPath": "/data"}
+    render({"settings": settings, "extraVolumes": [volume], "extraVolumeMounts": [mounted]})
+
+
 def test_it_is_spread_over_the_bridges_of_its_own_release(cases: dict[str, Rendered]) -> None:
     (spread,) = cases["placed"].pod["topologySpreadConstraints"]
     selector = cases["placed"].one("Deployment")["spec"]["selector"]

@@ -48,6 +48,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"extraEnv": [{"name": "TICKBRIDGE_HTTP__PORT", "value": "9"}]},
         "would go before settings.http, which ports and probes follow",
     ),
+    "data without a place for them": (
+        {"settings": {"data_dir": "/data"}},
+        "settings.data_dir: nothing is mounted at /data",
+    ),
     "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a certain one"),
 }
 

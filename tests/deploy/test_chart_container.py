@@ -15,6 +15,7 @@ from tests.charts.mounting import lay_out
 from tests.containers import OurContainer, running
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+DATA_DIR = "/var/lib/tickbridge"
 MARKET_BEGIN_MS = 1_760_000_000_000
 
 pytestmark = pytest.mark.timeout(900)
@@ -40,7 +41,7 @@ def docker_words(rendered: Rendered, mounts: dict[str, Path]) -> list[str]:
     if not own["allowPrivilegeEscalation"]:
         words.append("--security-opt=no-new-privileges")
     for path, folder in mounts.items():
-        words += ["--volume", f"{folder}:{path}:ro"]
+        words += ["--volume", f"{folder}:{path}{'' if path == DATA_DIR else ':ro'}"]
     for variable in container.get("env", ()):
         words += ["--env", f"{variable['name']}={variable['value']}"]
     return [*words, container["image"], *container["args"]]
@@ -69,6 +70,7 @@ async def test_the_rendered_container_becomes_ready_publishes_and_ends_in_time(
         rendered = await asyncio.to_thread(render, _values(exchange, kafka, port, unique))
         rendered.container["image"] = image
         mounts = lay_out(rendered, tmp_path, {"url": redis.url})
+        mounts[DATA_DIR].chmod(0o777)  # the kubelet gives it to fsGroup
         with running(*docker_words(rendered, mounts)) as container:
             await _becomes_ready(rendered, container, port)
             records = await read_topic(
@@ -77,6 +79,7 @@ async def test_the_rendered_container_becomes_ready_publishes_and_ends_in_time(
             assert {record.key.decode() for record in records} <= set(SYMBOLS)
             for words in (("price", *SYMBOLS), ("status",)):  # as the chart's notes say
                 container.call("tickbridge", *words)
+            assert any(mounts[DATA_DIR].iterdir())
             code, seconds = await asyncio.to_thread(container.stop)
     assert code == 0
     assert seconds < rendered.pod["terminationGracePeriodSeconds"]
@@ -107,5 +110,6 @@ def _values(exchange: SimulatedExchange, kafka: Kafka, port: int, unique: str) -
             "redis": {"url": "redis://nowhere.invalid:6379/0"},
             "http": {"port": port},
         },
+        "persistence": {"enabled": True},
         "secrets": {"redis": {"url": {"name": "cache", "key": "url"}}},
     }

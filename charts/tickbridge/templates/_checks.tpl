@@ -9,6 +9,13 @@
 {{- if not .Values.settings.http.port -}}
 {{- fail "settings.http.port: 0 takes any free port, and the probes need a certain one; say 8080" -}}
 {{- end -}}
+{{- with .Values.settings.data_dir -}}
+{{- $mounted := list -}}
+{{- range $.Values.extraVolumeMounts -}}{{- $mounted = append $mounted .mountPath -}}{{- end -}}
+{{- if not (or $.Values.persistence.enabled (has . $mounted)) -}}
+{{- fail (printf "settings.data_dir: nothing is mounted at %s, and the file system is read-only; set persistence.enabled, or mount a volume there" .) -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if hasPrefix "TICKBRIDGE_HTTP__" .name -}}
 {{- fail (printf "extraEnv: %s would go before settings.http, which ports and probes follow; set it there" .name) -}}

@@ -28,6 +28,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.serviceAccount.name | default (ternary (include "tickbridge.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
+{{- /* The settings file: a volume of its own is what data_dir is for. */ -}}
+{{- define "tickbridge.settings" -}}
+{{- $data := ternary (dict "data_dir" "/var/lib/tickbridge") (dict) .Values.persistence.enabled -}}
+{{- toYaml (merge (dict) .Values.settings $data) -}}
+{{- end -}}
+
 {{- define "tickbridge.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
