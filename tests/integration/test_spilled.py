@@ -9,8 +9,8 @@ import pytest
 from bridge.embedded import LOOPBACK, free_port
 from bridge.simulator import Market, SimulatedExchange
 from tests.brokers import Kafka, KafkaBroker, RedisAddress, read_topic
-from tests.faults.reading import arrived, assert_all, assert_audit, of_symbol, played_ids
 from tests.integration.bridge_process import BridgeProcess, running_bridge
+from tests.integration.played import arrived, assert_all, assert_audit, of_symbol, played_ids
 from tests.integration.settings import bridge_settings
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
