@@ -28,7 +28,7 @@ from bridge.telemetry import SinkCounts
 # Of the bound, with a disk: from here on records go there. The other half is for what is on its
 # way while the disk is slow.
 SPILL_ABOVE = 0.5
-# The last to be dropped: what tells of other losses.
+# The first to be sent and the last to be dropped: what tells of other losses.
 TELLING = "gap"
 
 PartitionOf = Callable[[Route], int]
@@ -83,6 +83,7 @@ class Outbox:
         self._partition_of: PartitionOf = lambda _: 0
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._lane_of: dict[Route, Lane] = {}
+        self._telling: list[Lane] = []
 
     def __len__(self) -> int:
         behind = len(self.backlog) if self.backlog is not None else 0
@@ -148,6 +149,7 @@ class Outbox:
         limits = self._limits()
         self._lanes.clear()
         self._lane_of.clear()
+        self._telling.clear()
         self._shrink(waiting)
         for record in waiting:
             self.put(record)
@@ -166,6 +168,19 @@ class Outbox:
     def idle(self) -> list[Lane]:
         """The lanes that have records and none in flight."""
         return [lane for lane in self._filled() if not lane.in_flight]
+
+    def sendable(self) -> Iterator[Lane]:
+        """The lanes whose next batch may go: while a gap event waits or is on its way, no others.
+
+        It lies in another topic than what comes behind it, and a process killed in between would
+        have published the one and not the other. So this looks again before each lane: pushing
+        goes on while a batch is handed over.
+        """
+        for lane in sorted(self.idle(), key=lambda lane: lane.message_type != TELLING):
+            if lane.message_type == TELLING or not any(
+                telling.records for telling in self._telling
+            ):
+                yield lane
 
     def acknowledge(self, lane: Lane) -> list[Record]:
         """Take out what was in flight: it is published. Returns it."""
@@ -302,8 +317,12 @@ class Outbox:
 
     def _lane_for(self, route: Route) -> Lane:
         place = (route.topic, self._partition_of(route))
-        lane = self._lanes.get(place) or Lane(*place, route.message_type)
-        self._lanes[place] = self._lane_of[route] = lane
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = Lane(*place, route.message_type)
+            if route.message_type == TELLING:
+                self._telling.append(lane)
+        self._lane_of[route] = lane
         return lane
 
 

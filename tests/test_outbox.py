@@ -301,3 +301,27 @@ def test_an_empty_lane_has_room_for_the_next(size: int) -> None:
         lane.in_flight = 1
         box.acknowledge(lane)
     assert box.bytes == 0
+
+
+def test_a_gap_event_goes_before_anything_else_and_alone() -> None:
+    """What comes behind it lies in another topic: a kill may publish the one without the other."""
+    outbox = Outbox(10**9, SinkCounts())
+    trade, gap = (record(route("S", kind), 0) for kind in ("trade", "gap"))
+    outbox.push(trade)
+    outbox.push(gap)
+    (first,) = outbox.sendable()
+    assert first.message_type == "gap"
+    first.in_flight = 1
+    assert list(outbox.sendable()) == []
+    outbox.acknowledge(first)
+    assert [lane.message_type for lane in outbox.sendable()] == ["trade"]
+
+
+def test_a_gap_event_pushed_while_others_are_handed_over_holds_the_rest_back() -> None:
+    outbox = Outbox(10**9, SinkCounts())
+    for kind in ("trade", "quote"):
+        outbox.push(record(route("S", kind), 0))
+    lanes = outbox.sendable()
+    next(lanes)
+    outbox.push(record(route("S", "gap"), 0))
+    assert list(lanes) == []

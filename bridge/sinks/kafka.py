@@ -242,7 +242,7 @@ class KafkaSink:
             for lane in self.outbox.idle():
                 self._drop_too_large(lane)
             self._announce()
-            for lane in self.outbox.idle():
+            for lane in self.outbox.sendable():
                 await delivery.send(lane, self._published)
             for lane in self._positions.outbox.idle():
                 await delivery.send(lane, self._positions_written)

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.events import Gap
 from bridge.core.latest import latest_key
 from bridge.core.streams import SPOT
 from tests.simulation.loop import BEGIN_S
@@ -22,7 +21,7 @@ REST_FAULTS = {"fail_over_rest", "keep_rest_behind", "lack_ids"}
 def find_problems(world: World) -> Iterator[str]:
     """All that is wrong, in words; nothing if every promise was kept."""
     gaps: defaultdict[Name, list[dict[str, Any]]] = defaultdict(list)
-    for gap in (*_events(world, "gap"), *_gaps_under_way(world)):
+    for gap in _events(world, "gap"):
         gaps[gap["kind"], gap["symbol"]].append(gap)
     for kind in dict.fromkeys(kind for kind, _ in world.market.history):
         published: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -45,17 +44,6 @@ def _events(world: World, kind: str) -> Iterator[dict[str, Any]]:
             event: dict[str, Any] = msgspec.json.decode(stored.value)
             assert stored.key.decode() == event["symbol"]
             yield event
-
-
-def _gaps_under_way(world: World) -> Iterator[dict[str, Any]]:
-    """What a killed process had announced: it may have been killed after the event behind a gap was
-    written and before the gap event was, which lies in another topic. This is not promised.
-    """
-    for life in world.lives:
-        if life.is_killed:
-            for event in life.witness.events:
-                if isinstance(event, Gap):
-                    yield {**msgspec.structs.asdict(event), "state": "under way"}
 
 
 def _contiguous(

@@ -143,7 +143,7 @@ class World:
         """No hole holds its stream for much longer than `repair.patience_s`."""
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
-        tracks = None if status.draining else status.tracks
+        tracks = status.tracks if self.life.is_alive and not status.draining else None
         holes = {
             (track, track.hole[0])
             for track in (tracks._all() if tracks else ())
