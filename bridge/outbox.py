@@ -15,7 +15,7 @@ lane a topic, and `assign` sorts them out later. It does so again when the numbe
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import accumulate, chain, islice
 from operator import attrgetter
@@ -108,13 +108,28 @@ class Outbox:
         is_spilling = self.backlog is not None and self.backlog.spilling
         return self.bytes < self.max_bytes * share and not is_spilling
 
+    def extend(self, records: Sequence[Record]) -> None:
+        """Push all that one read has brought: in memory the bound is looked at once."""
+        if self.backlog is not None and self._has_to_spill(self.backlog):
+            for record in records:
+                self.push(record)
+            return
+        lane_of, size = self._lane_of, 0
+        for record in records:
+            route = record.route
+            (lane_of.get(route) or self._lane_for(route)).records.append(record)
+            size += len(record.value)
+        self.bytes += size + len(records) * RECORD_OVERHEAD_BYTES
+        if self.bytes > self.max_bytes:
+            self._make_room()
+
     def push(self, record: Record) -> None:
         """Put a record behind the others of its partition; beyond the bound the oldest go."""
         backlog = self.backlog
         if backlog is None:
             self.put(record)
         else:
-            if not backlog.spilling and self.bytes > self.max_bytes * SPILL_ABOVE:
+            if not backlog.spilling and self._has_to_spill(backlog):
                 self.spill(backlog)
             if backlog.spilling and not isinstance(record, Announcement):
                 self.bytes += backlog.push(record)
@@ -122,6 +137,9 @@ class Outbox:
                 self.put(record)
         if self.bytes > self.max_bytes:
             self._make_room()
+
+    def _has_to_spill(self, backlog: Backlog) -> bool:
+        return backlog.spilling or self.bytes > self.max_bytes * SPILL_ABOVE
 
     def put(self, record: Record) -> None:
         """Put a record into its lane, whatever waits on disk."""

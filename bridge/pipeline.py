@@ -14,7 +14,7 @@ from bridge.core.contiguous import Contiguous
 from bridge.core.decode import Decoder, invalid_event
 from bridge.core.events import Event, Gap, Invalid
 from bridge.core.joining import Joining
-from bridge.core.record import Router
+from bridge.core.record import Record, Router
 from bridge.core.sequence import Track
 from bridge.core.streams import Stream
 from bridge.core.tracks import Tracks
@@ -38,6 +38,9 @@ class Pipeline:
         self._venue = venue
         self._record = router.record
         self._sinks = tuple(sinks)
+        # Published in this read, and not yet with the sinks.
+        self._records: list[Record] = []
+        self._events: list[Event] = []
 
     def pump(  # noqa: PLR0913 (one connection's)
         self,
@@ -84,12 +87,12 @@ class Pipeline:
                 self._pass_on(event.symbol, track, passed)
         if event is not None and event.timestamp is not None:
             self.counts.latency.observe(max(0, received - event.timestamp) / 1e6)
-        self._wake()
+        self._flush()
 
     def publish(self, events: Iterable[Event]) -> None:
         """Hand on events that are in their place: fetched ones, and what waited for them."""
         self._hand_on(events)
-        self._wake()
+        self._flush()
 
     def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Streams may have missed events from here on: say so before their next one."""
@@ -107,13 +110,13 @@ class Pipeline:
             if track.repeats != repeats:
                 arrivals.repeated(track, event)
             self._pass_on(event.symbol, track, passed)
-        self._wake()
+        self._flush()
 
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Take a frame that is not even text."""
         self.counts.frames += 1
         self._invalid(error, payload, received)
-        self._wake()
+        self._flush()
 
     def _take(self, joining: Joining, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
         """What of a new connection's events may go on."""
@@ -152,12 +155,16 @@ class Pipeline:
     def _publish(self, event: Event) -> None:
         record = self._record(event)
         self.counts.received[record.route.message_type] += 1
-        for sink in self._sinks:
-            sink.push(record, event)
+        self._records.append(record)
+        self._events.append(event)
 
-    def _wake(self) -> None:
-        for sink in self._sinks:
-            sink.wake()
+    def _flush(self) -> None:
+        """Give all sinks what has been published, a read at once."""
+        records, self._records = self._records, []
+        events, self._events = self._events, []
+        if records:
+            for sink in self._sinks:
+                sink.push(records, events)
 
 
 def _said(gap: Gap) -> dict[str, object]:

@@ -2,7 +2,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -325,3 +325,25 @@ def test_a_gap_event_pushed_while_others_are_handed_over_holds_the_rest_back() -
     next(lanes)
     outbox.push(record(route("S", "gap"), 0))
     assert list(lanes) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from(ROUTES), st.integers(0, 400)), max_size=30))
+def test_what_one_read_brings_is_bounded_and_ordered_like_what_comes_alone(
+    read: list[tuple[Route, int]],
+) -> None:
+    records = [record(of, number, size) for number, (of, size) in enumerate(read)]
+    together, alone = Outbox(MAX_BYTES, SinkCounts()), Outbox(MAX_BYTES, SinkCounts())
+    together.extend(records)
+    for one in records:
+        alone.push(one)
+    assert together.bytes <= MAX_BYTES
+    assert together.pending() + together._counts.published <= Counter(
+        one.route.message_type for one in records
+    )
+    if sum(len(one.value) + RECORD_OVERHEAD_BYTES for one in records) <= MAX_BYTES:
+        assert [lane.records for lane in together.idle()] == [lane.records for lane in alone.idle()]
+    for lane in together.idle():
+        received = [one.received for one in lane.records]
+        assert received == sorted(received)
+        last = [one for one in records if one.route.topic == lane.topic][-1]
+        assert lane.records[-1] is last

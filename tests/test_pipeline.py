@@ -52,11 +52,11 @@ def test_every_sink_gets_the_same_records_in_order() -> None:
     assert all(a is b for a, b in zip(*(sink.records for sink in bench.sinks), strict=True))
 
 
-def test_a_chunk_of_frames_wakes_each_sink_once() -> None:
+def test_each_sink_gets_the_frames_of_one_read_at_once() -> None:
     bench = Bench()
     bench.pump(*(trade(number) for number in range(50)))
     bench.pump(trade(50))
-    assert [sink.wakes for sink in bench.sinks] == [2, 2]
+    assert [sink.reads for sink in bench.sinks] == [2, 2]
 
 
 def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> None:
@@ -94,12 +94,12 @@ def test_a_bad_frame_is_an_invalid_event_and_the_next_goes_on(
     bench.check()
 
 
-def test_what_is_not_even_text_is_counted_and_wakes_the_sinks() -> None:
+def test_what_is_not_even_text_is_counted_and_handed_on() -> None:
     bench = Bench()
     bench.pipeline.invalid(InvalidFrame("binary", "2 bytes"), b"\x00\xff", NOW)
     assert bench.pipeline.counts.frames == 1
     assert bench.pipeline.counts.invalid == {"binary": 1}
-    assert [sink.wakes for sink in bench.sinks] == [1, 1]
+    assert [sink.reads for sink in bench.sinks] == [1, 1]
     bench.check()
 
 

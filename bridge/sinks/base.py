@@ -1,6 +1,7 @@
 """What the pipeline and the service know of a sink."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 from bridge.core.events import Event
@@ -22,12 +23,10 @@ class Sink(Protocol):
         """Connected, and the last thing tried has worked."""
         ...
 
-    def push(self, record: Record, event: Event) -> None:
-        """Take a record; where there is no room, the sink's policy says what goes."""
-        ...
-
-    def wake(self) -> None:
-        """Say that records have been pushed: once a chunk of frames, not once a record."""
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        """Take what one read has brought: records, and the event of each. Where there is no room,
+        the sink's policy says what goes.
+        """
         ...
 
     def pending(self) -> Counter[str]:

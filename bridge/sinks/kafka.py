@@ -81,8 +81,9 @@ class KafkaSink:
     def ready(self) -> bool:
         return self._ready
 
-    def push(self, record: Record, event: Event) -> None:  # noqa: ARG002 - the record is enough
-        self.outbox.push(record)
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:  # noqa: ARG002
+        self.outbox.extend(records)
+        self.wake()
 
     def publish(self, events: Iterable[Event]) -> None:
         """Take events that are for this sink alone."""

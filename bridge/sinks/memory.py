@@ -1,6 +1,7 @@
 """A sink that keeps what it is given: the fake beside the real ones."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from bridge.core.events import Event
 from bridge.core.record import Record
@@ -20,13 +21,10 @@ class MemorySink:
         self.records: list[Record] = []
         self.events: list[Event] = []
 
-    def push(self, record: Record, event: Event) -> None:
-        self.records.append(record)
-        self.events.append(event)
-        self.counts.published[record.route.message_type] += 1
-
-    def wake(self) -> None:
-        pass
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        self.records += records
+        self.events += events
+        self.counts.published.update(record.route.message_type for record in records)
 
     def pending(self) -> Counter[str]:
         return Counter()

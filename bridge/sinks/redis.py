@@ -12,6 +12,7 @@ import asyncio
 import ssl
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
 
@@ -67,17 +68,17 @@ class RedisSink:
     def ready(self) -> bool:
         return self._ready
 
-    def push(self, record: Record, event: Event) -> None:
-        """Queue the message; when the queue is full its oldest goes."""
-        self._messages.append(record)
-        for value in record.route.latest:
-            # What was fetched may have been brought late, into a gap.
-            is_late = event.source == "rest" and value in self._latest
-            self._latest[value] = value.newest(event, self._latest[value]) if is_late else event
-        if len(self._messages) > self._options.publish_max_records:
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        """Queue the messages; when the queue is full its oldest go."""
+        self._messages.extend(records)
+        latest = self._latest
+        for record, event in zip(records, events, strict=True):
+            for value in record.route.latest:
+                # What was fetched may have been brought late, into a gap.
+                is_late = event.source == "rest" and value in latest
+                latest[value] = value.newest(event, latest[value]) if is_late else event
+        while len(self._messages) > self._options.publish_max_records:
             self._drop_oldest()
-
-    def wake(self) -> None:
         self._pushed.set()
 
     def pending(self) -> Counter[str]:

@@ -21,8 +21,8 @@ from websockets.http11 import Request, Response
 from bridge.binance.feed import Feed
 from bridge.binance.gate import Gate
 from bridge.binance.leg import State
-from bridge.core.events import Gap
-from bridge.core.record import Router
+from bridge.core.events import Event, Gap
+from bridge.core.record import Record, Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.core.tracks import Tracks
 from bridge.pipeline import Pipeline
@@ -222,23 +222,24 @@ class Recorder(MemorySink):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wakes = 0
-        self._woken = asyncio.Event()
+        self.reads = 0
+        self._pushed = asyncio.Event()
 
-    def wake(self) -> None:
-        self.wakes += 1
-        self._woken.set()
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        super().push(records, events)
+        self.reads += 1
+        self._pushed.set()
 
     async def until(self, count: int) -> None:
         while len(self.events) < count:
-            self._woken.clear()
-            await self._woken.wait()
+            self._pushed.clear()
+            await self._pushed.wait()
 
     async def until_id(self, identity: int) -> None:
         """Return when the trade with this id has come."""
         while identity not in self.ids():
-            self._woken.clear()
-            await self._woken.wait()
+            self._pushed.clear()
+            await self._pushed.wait()
 
     def gaps(self) -> list[tuple[str, str]]:
         """Kind and cause of each gap event."""

@@ -1,6 +1,7 @@
 """A third sink, which sees what leaves the pipeline, in its order, and knows the rules."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from bridge.core.events import Event, Gap, Quote
 from bridge.core.record import Record
@@ -24,8 +25,12 @@ class Witness(MemorySink):
         self.missing: defaultdict[Name, set[int]] = defaultdict(set)
         self._quotes: dict[str, int] = {}
 
-    def push(self, record: Record, event: Event) -> None:
-        super().push(record, event)
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        super().push(records, events)
+        for record, event in zip(records, events, strict=True):
+            self._look_at(record, event)
+
+    def _look_at(self, record: Record, event: Event) -> None:
         kind = record.route.message_type
         if isinstance(event, Gap):
             self._see_gap(event)

@@ -68,9 +68,8 @@ class Feeder:
         for event in events:
             record = self._router.record(event)
             self.received[record.route.message_type] += 1
-            self._sink.push(record, event)
+            self._sink.push((record,), (event,))
             self.check()
-        self._sink.wake()
 
     def check(self) -> None:
         """Received + restored = published + dropped + pending."""
