@@ -6,6 +6,8 @@ SCHEDULES ?= 2000
 SHORT ?=
 SEED ?=
 RATE ?=
+QUICK ?=
+CAPTURES ?= $(wildcard ../shared/data/spot/*_20240808.gz)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -18,7 +20,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults simulate deploy install lint types schemas docs chart image lock clean
+.PHONY: help demo test faults bench simulate deploy install lint types schemas docs chart image lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -36,6 +38,9 @@ faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes mi
 
 simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
+
+bench: $(VENV)/.dev  ## the benchmarks, half an hour, into docs/performance.md; QUICK=1: that they work
+	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/performance.md)
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
 

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from bridge.commands import (
     audit,
+    bench,
     config,
     demo,
     price,
@@ -57,7 +58,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for register in (run, demo, status, price, tail, audit, record, simulate, config, schemas):
+for register in (
+    *(run, demo, status, price, tail, audit),
+    *(record, simulate, bench, config, schemas),
+):
     register.add_to(app)
 
 

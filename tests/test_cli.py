@@ -18,7 +18,10 @@ from bridge.errors import FeedRefused, TickbridgeError
 
 ROOT = Path(__file__).parent.parent
 # What makes a command slow to start.
-HEAVY = {"aiohttp", "aiokafka", "msgspec", "pydantic", "redis", "structlog", "websockets"}
+HEAVY = {
+    *("aiohttp", "aiokafka", "matplotlib", "msgspec", "pydantic", "redis", "structlog"),
+    "websockets",
+}
 # Those of the contract, and `status`.
 OF_THE_CONTRACT = {
     "run",
@@ -28,6 +31,7 @@ OF_THE_CONTRACT = {
     "tail",
     "simulate",
     "audit",
+    "bench",
     "record",
     "config",
     "schemas",

@@ -48,6 +48,7 @@ ARROWS: dict[str, frozenset[str]] = {
     # What puts the parts together.
     "service": ANYTHING,
     "demo": ANYTHING,
+    "bench": ANYTHING,
     "commands": ANYTHING,
     "cli": frozenset({"commands", "errors", "logs"}),
     "__main__": frozenset({"cli"}),

@@ -1,0 +1,54 @@
+"""How long and how often: the quick form only shows that all works."""
+
+from typing import NamedTuple
+
+# A little above round numbers: what counts is what went through, and a target may be round.
+LADDER = tuple(range(21_000, 260_000, 10_000))
+
+
+class Form(NamedTuple):
+    """`ladder` are the rates tried, in messages a second; `step_s` is how long each is held."""
+
+    name: str
+    runs: int
+    ladder: tuple[int, ...]
+    loads: tuple[int, ...]
+    step_s: float
+    flat_out_s: float
+    latency_s: float
+    burst_s: float
+    memory_s: float
+    growth_rate: int
+    rounds: int
+    frames: int
+
+
+QUICK = Form(
+    name="quick",
+    runs=1,
+    ladder=(4_000, 8_000),
+    loads=(2_000,),
+    step_s=2.0,
+    flat_out_s=1.0,
+    latency_s=2.0,
+    burst_s=1.5,
+    memory_s=2.0,
+    growth_rate=3_000,
+    rounds=1,
+    frames=5_000,
+)
+USUAL = Form(
+    name="usual",
+    runs=3,
+    ladder=LADDER,
+    loads=(1_000, 2_000, 10_000, 20_000, 40_000, 60_000),
+    step_s=5.0,
+    flat_out_s=5.0,
+    latency_s=15.0,
+    burst_s=10.0,
+    memory_s=120.0,
+    growth_rate=30_000,
+    rounds=5,
+    frames=50_000,
+)
+LONG = USUAL._replace(name="long", runs=5, memory_s=1200.0)

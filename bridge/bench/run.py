@@ -1,0 +1,137 @@
+"""All of a benchmark: the scenarios one after another, each several times, and what is written."""
+
+import asyncio
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge.bench import machine, plots, results
+from bridge.bench.brokers import open_brokers
+from bridge.bench.compare import compare
+from bridge.bench.errors import BenchFailed, BenchRefused
+from bridge.bench.forms import Form
+from bridge.bench.report import FILE, comparison, put_between_marks, report
+from bridge.bench.results import Figure, Results
+from bridge.bench.scenario import Bench, Outcome, Scenario
+from bridge.bench.scenarios import SCENARIOS
+
+Say = Callable[[str], None]
+
+
+class Options(NamedTuple):
+    """What is measured, where, and what it is held against. Empty `scenarios`: all."""
+
+    form: Form
+    scenarios: Sequence[str]
+    captures: Sequence[Path]
+    kafka: str | None
+    redis: str | None
+
+
+def check_scenarios(names: Sequence[str]) -> None:
+    """Raise BenchRefused for a name that is none."""
+    for name in names:
+        if name not in SCENARIOS:
+            raise BenchRefused(f"{name!r} is no scenario", f"say {', '.join(SCENARIOS)}")
+
+
+async def measure(options: Options, say: Say) -> Results:
+    """Run the scenarios. `say` gets a line for each run that begins, and for what fails.
+
+    Raises BenchRefused where brokers cannot be had; cancelled by SIGTERM.
+    """
+    _cancel_at_sigterm()
+    async with open_brokers(options.kafka, options.redis) as brokers:
+        captures = tuple(str(path.resolve()) for path in options.captures)
+        bench = Bench(brokers, options.form, captures)
+        found = Results(
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            form=options.form.name,
+            workload=_workload(options.captures),
+            machine=machine.machine(),
+            versions=machine.versions(brokers),
+        )
+        for name in options.scenarios or SCENARIOS:
+            await _run(name, bench, found, say)
+    return found
+
+
+def _cancel_at_sigterm() -> None:
+    """Once: whoever sends it to the whole group sends it twice, and the second would cut short
+    the ending of the processes.
+    """
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        if task and not task.cancelling():
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+
+
+async def _run(name: str, bench: Bench, found: Results, say: Say) -> None:
+    scenario = SCENARIOS[name]
+    if note := _missing(name, scenario):
+        found.notes.append(note)
+        say(note)
+        return
+    outcomes = []
+    for number in range(1, bench.form.runs + 1):
+        say(f"{name}: {scenario.title}, run {number} of {bench.form.runs}")
+        try:
+            outcomes.append(await scenario.run(bench))
+        except BenchFailed as error:  # the others are worth their half hour all the same
+            found.failures.append(f"{name}, run {number}: {error}")
+            say(f"{name}: {error}")
+    _add(found, outcomes)
+
+
+def _missing(name: str, scenario: Scenario) -> str | None:
+    if scenario.needs is None or find_spec(scenario.needs):
+        return None
+    remedy = "pip install 'tickbridge[fast]'"
+    return f"{name}: not measured, for {scenario.needs} is not installed; {remedy}"
+
+
+def _add(found: Results, outcomes: Sequence[Outcome]) -> None:
+    """The runs of one scenario: each figure with all its values, the curves of the last run."""
+    keys = dict.fromkeys(key for outcome in outcomes for key in outcome.figures)
+    for key in keys:
+        runs = [outcome.figures[key] for outcome in outcomes if key in outcome.figures]
+        found.figures.append(Figure(key, runs))
+    found.curves += outcomes[-1].curves if outcomes else []
+    found.notes += dict.fromkeys(note for outcome in outcomes for note in outcome.notes)
+
+
+def _workload(captures: Sequence[Path]) -> str:
+    if not captures:
+        return "invented trade and bookTicker frames of 3 symbols, evenly spaced"
+    names = ", ".join(path.name for path in captures)
+    return f"trade and bookTicker frames of {names}, evenly spaced, in a loop"
+
+
+def write(found: Results, folder: Path, before: Results | None) -> str:
+    """Write JSON, table and plots into a folder; returns the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results.write(found, folder)
+    plots.draw(found.curves, folder)
+    text = report(found)
+    if before is not None:
+        text += "\n" + comparison(before, found, compare(before, found)) + "\n"
+    folder.joinpath(FILE).write_text(text, encoding="utf-8")
+    return text
+
+
+def write_docs(found: Results, folder: Path, page: Path) -> None:
+    """Put the table into a page, and the plots into the folder of its name beside it."""
+    beside = page.with_suffix("")
+    beside.mkdir(exist_ok=True)
+    drawn = sorted(folder.glob("*.svg"))
+    for path in drawn:
+        shutil.copyfile(path, beside / path.name)
+    pictures = [f"![{plots.PLOTS[path.stem].title}]({beside.name}/{path.name})" for path in drawn]
+    put_between_marks(page, "\n\n".join([report(found).rstrip(), *pictures]) + "\n")
