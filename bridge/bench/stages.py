@@ -53,8 +53,8 @@ class OutboxSink(MemorySink):
         super().__init__()
         self.outbox = Outbox(_BOUNDLESS, SinkCounts())
 
-    def push(self, record: Record, event: Event) -> None:  # noqa: ARG002 - as a sink is called
-        self.outbox.push(record)
+    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:  # noqa: ARG002
+        self.outbox.extend(records)
 
     def pending(self) -> Counter[str]:
         return self.outbox.pending()

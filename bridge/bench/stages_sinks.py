@@ -54,9 +54,7 @@ async def queue_to_redis(brokers: Brokers, material: Material, rounds: int) -> t
 
 async def _through(sink: Sink, records: Sequence[Record], material: Material, rounds: int) -> float:
     async def push_all() -> None:
-        for record, event in zip(records, material.events, strict=True):
-            sink.push(record, event)
-        sink.wake()
+        sink.push(records, material.events)
         async with asyncio.timeout(TIMEOUT_S):
             await sink.drained()
 

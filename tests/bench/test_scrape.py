@@ -25,8 +25,7 @@ def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
     event = Quote(SPOT, "BTCUSDT", None, 1, "websocket", 1, "1", "1", "2", "1")
     record = Router([parse_stream("btcusdt@bookTicker")], "{message_type}").record(event)
     for sink, count in ((kafka, 3), (redis, 2)):
-        for _ in range(count):
-            sink.push(record, event)
+        sink.push([record] * count, [event] * count)
     status.counts.received["quote"] = 3
     status.counts.reconnects["closed"] = 1
     redis.counts.dropped["quote", "full"] = 1
