@@ -21,6 +21,9 @@ from bridge.binance.connection import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, Collector
 from bridge.binance.failures import from_exception, from_proxy, from_status
 from bridge.errors import FeedRefused, FeedUnavailable
 
+# It reads again and again while there is anything to read. After so many frames at once the sinks
+# get their turn first; without that Redis fell to 12 flushes a second, and dropped the rest.
+BUSY_FRAMES = 200
 # What the library warns of, we log ourselves.
 logging.getLogger("picows").setLevel(logging.CRITICAL)
 
@@ -71,7 +74,7 @@ class FastConnection(WSListener):
         else:
             self._take_unusual(transport, frame, kind)
         if frame.last_in_buffer:
-            self._collector.hand_over()
+            self._hand_over()
 
     def is_user_specific_pong(self, frame: WSFrame) -> bool:
         """Whether it answers our ping; such a frame goes nowhere else, and may be a read's last."""
@@ -83,6 +86,18 @@ class FastConnection(WSListener):
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
         self._collector.hand_over()
         self._receiver.lost()
+
+    def _hand_over(self) -> None:
+        is_busy = len(self._collector.texts) >= BUSY_FRAMES
+        self._collector.hand_over()
+        if is_busy:
+            self._transport.underlying_transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._resume)
+
+    def _resume(self) -> None:
+        transport = self._transport.underlying_transport
+        if not transport.is_closing():
+            transport.resume_reading()
 
     def _take_unusual(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
         payload = frame.get_payload_as_bytes()
