@@ -208,6 +208,11 @@ class Outbox:
         self._counts.published[lane.message_type] += len(done)
         return done
 
+    def is_telling(self) -> bool:
+        """Whether something that tells of losses is in flight."""
+        telling = (lane for lane in self._lanes.values() if lane.message_type == TELLING)
+        return any(lane.in_flight for lane in telling)
+
     def release(self) -> None:
         """What was in flight waits again: its batch has failed, or seems to."""
         for lane in self._lanes.values():

@@ -10,6 +10,7 @@ written since the last checkpoint, never the file (https://sqlite.org/pragma.htm
 """
 
 import fcntl
+import shutil
 import sqlite3
 import time
 from collections import Counter
@@ -28,8 +29,9 @@ from bridge.spill_rows import Broken, RouteRow, Routes
 
 FILE = "outbox.sqlite"
 LOCK_FILE = "outbox.lock"
-# Kept free under the bound for the write-ahead log: a checkpoint comes at 4 MiB, and a chunk, with
-# the pages its removal touches, stays below that.
+# Kept free for the write-ahead log, under the bound and on the disk: a checkpoint comes at 4 MiB,
+# and a chunk, with the pages its removal touches, stays below that. Without it nothing could be
+# removed from a full disk: to SQLite that is writing as well.
 LOG_MAX_BYTES = 16 * 2**20
 # An emptied file that is larger gives its space back.
 KEPT_PAGES = 2_000
@@ -52,7 +54,7 @@ class Chunk(msgspec.Struct):
 
 
 class Spill:
-    """The file in `folder`, at most `max_bytes` large with its log, and locked.
+    """The file in `folder`, at most `max_bytes` large with its log, or what the disk has; locked.
 
     Raises BlockingIOError where another process has the folder, OSError or sqlite3.Error where
     the folder cannot be used. A file gone bad is no reason: what can be read of it is taken over.
@@ -88,6 +90,7 @@ class Spill:
         routes, body, rows = spill_rows.write(records)
         number = self.last + 1
         self._know(rows)
+        self._bound()
         with self._transaction():
             values = (number, routes, body)
             self._database.execute("INSERT INTO chunks VALUES (?, ?, ?)", values)
@@ -188,8 +191,18 @@ class Spill:
         execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA journal_size_limit = {LOG_MAX_BYTES // 4}")
         (self._page_size,) = execute("PRAGMA page_size").fetchone()
-        execute(f"PRAGMA max_page_count = {(self._max_bytes - LOG_MAX_BYTES) // self._page_size}")
         execute(_SCHEMA)
+
+    def _bound(self) -> None:
+        """Let the file grow to its bound, and no further than the disk has room for it and its log;
+        what is free inside it is used in any case.
+        """
+        parts = (self._path.with_name(FILE + ending) for ending in ("", "-wal"))
+        own = sum(part.stat().st_size for part in parts)
+        room = min(self._max_bytes, own + shutil.disk_usage(self._path.parent).free)
+        # SQLite takes 0 for a question, and never goes below what there is.
+        pages = max(1, (room - LOG_MAX_BYTES) // self._page_size)
+        self._database.execute(f"PRAGMA max_page_count = {pages}")
 
     def _survey(self) -> None:
         """See what is there, without reading a record."""

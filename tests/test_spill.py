@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.record import Record
-from bridge.spill import FILE, Spill, is_full
+from bridge.spill import FILE, LOG_MAX_BYTES, Spill, is_full
 from bridge.spill_rows import Broken, counts
 from tests.core.support import repeatable
 from tests.journal import Journal, journal_kept
@@ -182,6 +183,34 @@ def test_the_bound_holds_for_all_its_files_and_room_made_can_be_used_again(tmp_p
     spill.remove(spill.read_to)
     assert fill() == 3
     assert len(read_all(spill)) == 10 * room
+    spill.close()
+
+
+def test_a_disk_that_is_full_keeps_room_for_taking_out_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = LOG_MAX_BYTES + 2**20
+
+    def usage(folder: Path) -> SimpleNamespace:
+        used = sum(file.stat().st_size for file in folder.iterdir())
+        return SimpleNamespace(free=max(0, size - used))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    spill = Spill(tmp_path, LARGE)
+    records = [record(ROUTES[0], number, 1000) for number in range(10)]
+
+    def append_until_full() -> None:
+        while True:
+            spill.append(records)
+            assert usage(tmp_path).free > LOG_MAX_BYTES // 2
+
+    with pytest.raises(sqlite3.Error) as caught:
+        append_until_full()
+    assert is_full(caught.value)
+    first = spill.read()
+    assert first
+    spill.remove(first.id)
+    spill.append(records)
     spill.close()
 
 

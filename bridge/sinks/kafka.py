@@ -264,8 +264,12 @@ class KafkaSink:
         self._emptied.set()
 
     def _announce(self) -> None:
-        """Say what was given up, before what comes behind it, and ahead of what is on disk."""
-        if self.outbox.losses:
+        """Say what was given up, before what comes behind it, and ahead of what is on disk.
+
+        One after the other: while Kafka takes nothing, the losses grow together instead of each
+        being told apart.
+        """
+        if self.outbox.losses and not self.outbox.is_telling():
             losses = self.outbox.losses.take()
             for event in self._announcer.announce(losses, time.time_ns() // 1000):
                 self._push_own(announcement(self._record(event)))

@@ -11,6 +11,8 @@ from tests.faults.reading import GapRow, Ids, Read
 from tests.faults.result import Tally
 from tests.faults.stage import Samples
 
+# The cause of what a sink gives up because neither memory nor disk can take it.
+OUTBOX_FULL = "outbox_full"
 _SINKS = ("kafka", "redis")
 
 
@@ -19,16 +21,26 @@ def judge_trades(
     events: Mapping[str, Sequence[Read]],
     played: Mapping[str, Sequence[PlayedTrade]],
     wanted: Ids,
+    gaps: Iterable[GapRow] = (),
 ) -> Tally:
-    """Every id from the first one on to the last one wanted, once, in order, as it was played."""
+    """Every id from the first one on to the last one wanted, once, in order, as it was played.
+
+    What gap events tell of may come later than in its place, and not at all where the last word on
+    it is that it is lost.
+    """
     tally = Tally()
+    states = _states(kind, gaps)
     for symbol, trades in played.items():
-        found = events.get(symbol, ())
-        _count(tally, found)
+        found, said = events.get(symbol, ()), states[symbol]
+        _count(tally, [read for read in found if read.id not in said])
+        late = [read.id for read in found if read.id in said]
+        tally.events += len(late)
+        tally.repeated += len(late) - len(set(late))
         ids = {read.id for read in found}
         first = found[0].id if found else wanted[kind, symbol][0]
         last = max(wanted[kind, symbol][1], max(ids, default=0))
-        tally.lost += last - first + 1 - len(ids)
+        gone = {number for number in said.keys() - ids if said[number] == "lost"}
+        tally.lost += last - first + 1 - len(ids | gone)
         truth = {trade.id: trade for trade in trades}
         tally.wrong += sum(not _is_played(read, truth.get(read.id)) for read in found)
     return tally
@@ -60,13 +72,16 @@ def judge_quotes(
 
 
 def unbalanced(samples: Samples) -> list[str]:
-    """Where received is not published + dropped + pending."""
+    """Where received and restored are not published + dropped + pending."""
     sums: Counter[tuple[str, str]] = Counter()
+    restored: Counter[tuple[str, str]] = Counter()
     received: Counter[str] = Counter()
     for (name, labels), value in samples.items():
         given = dict(labels)
         if name == "tickbridge_received_total":
             received[given["message_type"]] += round(value)
+        elif name == "tickbridge_restored_total":
+            restored[given["sink"], given["message_type"]] += round(value)
         elif name in {
             "tickbridge_published_total",
             "tickbridge_dropped_total",
@@ -74,10 +89,11 @@ def unbalanced(samples: Samples) -> list[str]:
         }:
             sums[given["sink"], given["message_type"]] += round(value)
     return [
-        f"{sink} {kind}: received {count}, accounted for {sums[sink, kind]}"
-        for kind, count in received.items()
+        f"{sink} {kind}: received {received[kind]}, restored {restored[sink, kind]}, "
+        f"accounted for {sums[sink, kind]}"
+        for kind in sorted({*received, *(kind for _, kind in restored)})
         for sink in _SINKS
-        if sums[sink, kind] != count
+        if sums[sink, kind] != received[kind] + restored[sink, kind]
     ]
 
 
@@ -89,6 +105,27 @@ def dropped(samples: Samples) -> dict[tuple[str, str], int]:
             given = dict(labels)
             found[given["sink"], given["cause"]] += round(value)
     return found
+
+
+def left_open(gaps: Iterable[GapRow]) -> list[str]:
+    """Gaps of trades of which nothing says what became of them."""
+    streams: defaultdict[tuple[str, str], list[GapRow]] = defaultdict(list)
+    for gap in gaps:
+        streams[gap.kind, gap.symbol].append(gap)
+    counts = {
+        (kind, symbol): sum(state == "open" for state in _states(kind, of_stream)[symbol].values())
+        for (kind, symbol), of_stream in streams.items()
+    }
+    return [f"{kind} {symbol}: {count} ids" for (kind, symbol), count in counts.items() if count]
+
+
+def _states(kind: str, gaps: Iterable[GapRow]) -> defaultdict[str, dict[int, str]]:
+    """The last word on each id that was announced as missing, by symbol."""
+    states: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for gap in gaps:
+        if gap.kind == kind:
+            states[gap.symbol].update(dict.fromkeys(gap.ids, gap.state))
+    return states
 
 
 def _count(tally: Tally, found: Sequence[Read]) -> None:
@@ -107,7 +144,14 @@ def _is_played(read: Read, trade: PlayedTrade | None) -> bool:
     )
 
 
-def _is_announced(gaps: Iterable[GapRow], before: Read, after: Read) -> bool:
-    return any(
-        gap.from_time <= before.row.received and after.row.received <= gap.to_time for gap in gaps
+def _is_announced(gaps: Sequence[GapRow], before: Read, after: Read) -> bool:
+    """Whether a gap reaches from one quote to the next, or tells of some given up between them.
+
+    An interruption is from the last quote seen to the first; what a sink gave up from the first
+    quote given up to the last, in whole milliseconds, others perhaps published in between.
+    """
+    begin, end = before.row.received, after.row.received
+    given_up = (gap for gap in gaps if gap.cause == OUTBOX_FULL)
+    return any(gap.from_time <= begin and end <= gap.to_time for gap in gaps) or any(
+        begin // 1000 * 1000 <= gap.to_time and gap.from_time <= end for gap in given_up
     )

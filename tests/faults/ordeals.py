@@ -16,6 +16,7 @@ from tests.faults.stage import Stage
 from tests.faults.toxiproxy import Stream
 
 SERVER_AWAY_S = (1.0, 4.0)
+DISK_FULL_TIMEOUT_S = 90.0
 # Lives of a bridge: some end before positions are written, some after; the first one after.
 LIVES_S = (0.3, 9.0)
 FIRST_LIFE_S = kafka_positions.INTERVAL_S + 1.0
@@ -32,6 +33,14 @@ async def let_flow(stage: Stage, size: Size) -> None:
 async def pause_kafka(stage: Stage, size: Size) -> None:
     for _ in range(size.times):
         async with _broken(stage, stage.broker.pause, stage.broker.unpause):
+            await stage.rest(size.seconds)
+
+
+async def fill_disk(stage: Stage, size: Size) -> None:
+    """Kafka stays away for some time after neither memory nor disk can take any more."""
+    for _ in range(size.times):
+        async with _broken(stage, stage.broker.pause, stage.broker.unpause):
+            await stage.bridge.logged("spill_full", DISK_FULL_TIMEOUT_S)
             await stage.rest(size.seconds)
 
 

@@ -48,7 +48,7 @@ class Read(msgspec.Struct, gc=False):
 
 
 class GapRow(msgspec.Struct):
-    """A gap event."""
+    """A gap event; the ids are None where they are not contiguous."""
 
     symbol: str
     kind: str
@@ -56,6 +56,15 @@ class GapRow(msgspec.Struct):
     state: str
     from_time: int
     to_time: int
+    first_id: int | None = None
+    last_id: int | None = None
+
+    @property
+    def ids(self) -> range:
+        """The ids it tells of."""
+        if self.first_id is None or self.last_id is None:
+            return range(0)
+        return range(self.first_id, self.last_id + 1)
 
 
 _decode = msgspec.json.Decoder(Row).decode
@@ -103,6 +112,39 @@ async def arrived(
         for kind in CONTIGUOUS:
             last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
             await _arrived(bootstrap_servers, f"{unique}.binance.spot.{kind}", last, is_fresh)
+
+
+async def closed(bootstrap_servers: str, unique: str) -> None:
+    """Wait until of all that gap events call open another one says what became of it."""
+    topic = f"{unique}.binance.spot.gap"
+    missing: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+            while await _lags(consumer) or any(missing.values()):
+                for records in (await consumer.getmany(timeout_ms=1000)).values():
+                    for record in records:
+                        _note(missing, _decode_gap(record.value or b""))
+    except TimeoutError as error:
+        counts = {stream: len(ids) for stream, ids in missing.items() if ids}
+        raise TimeoutError(f"{topic}: still open, ids by stream: {counts}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _lags(consumer: AIOKafkaConsumer) -> bool:
+    ends = await consumer.end_offsets(consumer.assignment())
+    return any([await consumer.position(place) < end for place, end in ends.items()])
+
+
+def _note(missing: Mapping[tuple[str, str], set[int]], gap: GapRow) -> None:
+    if gap.state == "open":
+        missing[gap.kind, gap.symbol].update(gap.ids)
+    else:
+        missing[gap.kind, gap.symbol].difference_update(gap.ids)
 
 
 async def _arrived(

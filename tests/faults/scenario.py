@@ -25,6 +25,7 @@ class Scenario:
     expected: other events of the log at warning and above that it explains.
     drops: what a sink may drop, by sink and cause.
     interrupts: whether quotes may be interrupted, which gap events then announce.
+    disk_mib: how large a disk there is for what has no room in memory; 0: none.
     """
 
     name: str
@@ -42,3 +43,9 @@ class Scenario:
     recovers_in: Literal["kafka", "redis"] = "kafka"
     way: Literal["direct", "proxy", "cluster"] = "direct"
     memory_mib: int = 300
+    disk_mib: int = 0
+
+    @property
+    def overflows(self) -> bool:
+        """Whether trades may be given up, which gap events then announce and REST brings back."""
+        return ("kafka", "outbox_full") in self.drops

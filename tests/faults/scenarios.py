@@ -27,6 +27,7 @@ _RHYTHM_S = 22.0
 _TRADES = "*rade"  # trade and aggTrade: a quote that is left out shows nowhere
 _GAP = frozenset({"gap"})
 _QUEUE_FULL = frozenset({("redis", "queue_full")})
+_OUTBOX_FULL = frozenset({("kafka", "outbox_full")})
 
 
 def _cuts(size: Size, calm_s: float) -> tuple[Fault, ...]:
@@ -225,6 +226,18 @@ SCENARIOS = (
         ordeal=ordeals.refuse_batches,
         expected=frozenset({"kafka_unavailable"}),
         shows="kafka_identity_given_up",
+    ),
+    Scenario(
+        name="disk-full",
+        title="Kafka frozen until memory and disk are full",
+        full=Size(6),
+        short=Size(3),
+        ordeal=ordeals.fill_disk,
+        shows="spill_full",
+        expected=frozenset({"kafka_unavailable", "kafka_gap", "spill_begins", "spill_ends"}),
+        settings={"kafka": {"outbox_max_bytes": "8MiB"}},
+        drops=_OUTBOX_FULL,
+        disk_mib=28,
     ),
     Scenario(
         name="redis-paused",

@@ -30,6 +30,8 @@ from tests.integration.settings import bridge_settings
 MALFORMED = Malformed(share=0.01)
 # Ten times Binance's: faults come here many times as often as in life, and each one costs requests.
 WEIGHT_PER_MINUTE = 60_000
+# The least that is allowed: where no small disk can be had, it is this bound that is reached.
+SPILL_MAX_BYTES = "64MiB"
 # How long a server may take to come back, or a bridge to have its streams.
 PATIENCE_S = 60.0
 
@@ -49,7 +51,12 @@ class Stage:
     """One scenario's. `ends_s` are the moments at which its faults were over, by our clock."""
 
     def __init__(
-        self, ground: Ground, unique: str, folder: Path, cluster: KafkaCluster | None
+        self,
+        ground: Ground,
+        unique: str,
+        folder: Path,
+        cluster: KafkaCluster | None,
+        data_dir: Path | None,
     ) -> None:
         self.form = ground.form
         self.chance = random.Random(ground.form.seed)
@@ -62,6 +69,7 @@ class Stage:
         self.lives: list[BridgeProcess] = []
         self.peak_kib = 0
         self._folder = folder
+        self._data_dir = data_dir
         self._stack = AsyncExitStack()
 
     @asynccontextmanager
@@ -157,6 +165,9 @@ class Stage:
         told["repair"] = {"weight_share": 1.0}
         for section, keys in settings.items():
             told[section] = told.get(section, {}) | dict(keys)
+        if self._data_dir:
+            told["data_dir"] = str(self._data_dir)
+            told["spill_max_bytes"] = SPILL_MAX_BYTES
         return told
 
     async def _ticking(self) -> float:

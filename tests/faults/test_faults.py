@@ -14,11 +14,14 @@ from bridge.audit.run import audit_topic
 from bridge.settings import Kafka as KafkaSettings
 from tests.faults import judgement, recovery
 from tests.faults.brokers import KafkaCluster
+from tests.faults.disk import small_disk
 from tests.faults.form import QUOTED, SYMBOLS
 from tests.faults.reading import (
     CONTIGUOUS,
+    GapRow,
     Ids,
     arrived,
+    closed,
     played_ids,
     read_gaps,
     read_kind,
@@ -49,7 +52,11 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
     with ExitStack() as stack, Redis.from_url(ground.redis.url) as client:
         client.flushall()
         cluster = stack.enter_context(KafkaCluster()) if scenario.way == "cluster" else None
-        stage = Stage(ground, unique, tmp_path, cluster)
+        data_dir = tmp_path / "data" if scenario.disk_mib else None
+        is_small = not data_dir or stack.enter_context(small_disk(data_dir, scenario.disk_mib))
+        if not (is_small or form.full):
+            pytest.skip("a small disk cannot be mounted here, and to fill a larger takes too long")
+        stage = Stage(ground, unique, tmp_path, cluster, data_dir)
         replicas = 3 if cluster else 1
         stage.kafka.create_topic(f"{unique}.binance.spot.trade", replicas)
         stack.callback(stage.kafka.delete_topics, unique)
@@ -61,6 +68,7 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             await stage.rest(CALM_AFTER_S)
             wanted = played_ids(stage.exchange)
             await arrived(stage.kafka.bootstrap_servers, unique, wanted, stage.market_ms)
+            await closed(stage.kafka.bootstrap_servers, unique)
             samples = await stage.samples()
             stage.note_memory()
             code = await stage.bridge.stop()
@@ -80,7 +88,7 @@ async def _judge(scenario: Scenario, stage: Stage, wanted: Ids) -> tuple[Result,
     trades = Tally()
     for kind, name in CONTIGUOUS.items():
         played = {s: stage.exchange.history.played(f"{s.lower()}@{name}") for s in SYMBOLS}
-        trades.add(judgement.judge_trades(kind, found[kind], played, wanted))
+        trades.add(judgement.judge_trades(kind, found[kind], played, wanted, gaps))
     quoted = await read_kind(servers, unique, "quote")
     quotes = judgement.judge_quotes(quoted, stage.witness.quotes, gaps)
     recoveries = [
@@ -100,8 +108,15 @@ async def _judge(scenario: Scenario, stage: Stage, wanted: Ids) -> tuple[Result,
     if rate < stage.form.trades_per_second:
         wrong.append(f"the exchange has played {rate:.0f} trades a second only")
     wrong += [f"never recovered: {recoveries}"] if None in recoveries or not recoveries else []
-    unexpected = [gap for gap in gaps if gap.kind != "quote" or not scenario.interrupts]
+    wrong += [f"open for ever: {text}" for text in judgement.left_open(gaps)[:SOME]]
+    unexpected = [gap for gap in gaps if not _may_be_seen(scenario, gap)]
     return result, wrong + [f"a gap nobody should see: {gap}" for gap in unexpected[:SOME]]
+
+
+def _may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
+    if gap.cause == judgement.OUTBOX_FULL:
+        return scenario.overflows
+    return gap.kind == "quote" and scenario.interrupts
 
 
 def _wrong_beside(scenario: Scenario, stage: Stage, samples: Samples) -> list[str]:

@@ -143,6 +143,26 @@ async def test_what_tells_of_a_loss_is_the_last_to_be_dropped(unique: str) -> No
     assert sink.pending()["gap"] == 1
 
 
+async def test_losses_grow_together_while_one_is_being_told(unique: str) -> None:
+    sink = sink_for("localhost:1", unique, outbox_max_bytes=2**20)
+    router = Router((), "{venue}.{message_type}")
+
+    def lose(*ids: int) -> None:
+        sink.outbox.losses.add([router.record(trade(unique, i)) for i in ids], "outbox_full")
+        sink._announce()
+
+    lose(1, 2)
+    (lane,) = sink.outbox.idle()
+    lane.in_flight = 1
+    for number in range(3, 200):
+        lose(number)
+    assert sink.pending()["gap"] == 1
+    sink.outbox.acknowledge(lane)
+    sink._announce()
+    (told,) = sink.outbox.in_lanes()
+    assert [json.loads(told.value)[name] for name in ("first_id", "last_id")] == [3, 199]
+
+
 async def test_what_is_open_is_seen_to_by_who_comes_later(unique: str) -> None:
     sink = sink_for("localhost:1", unique, "trade", "ticker", outbox_max_bytes=2**20)
     overfilled(sink, unique)
