@@ -79,12 +79,12 @@ class Terminal:
         self.process = process
         self.output = ""
 
-    async def wait_for(self, text: str) -> None:
-        """Return when `text` has been shown, whatever its colours."""
+    async def wait_for(self, pattern: str) -> None:
+        """Return when something like it has been shown, whatever its colours."""
         async with asyncio.timeout(TIMEOUT_S):
-            while text not in self.text:
+            while not re.search(pattern, self.text):
                 data = await self._screen.read(65536)
-                assert data, f"ended without {text!r}: {self.text}"
+                assert data, f"ended without {pattern!r}: {self.text}"
                 self.output += data.decode(errors="replace")
 
     def type(self, keys: bytes) -> None:

@@ -230,7 +230,7 @@ SCENARIOS = (
     Scenario(
         name="disk-full",
         title="Kafka frozen until memory and disk are full",
-        full=Size(6),
+        full=Size(3),
         short=Size(3),
         ordeal=ordeals.fill_disk,
         shows="spill_full",
