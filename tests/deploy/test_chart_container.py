@@ -66,7 +66,8 @@ async def test_the_rendered_container_becomes_ready_publishes_and_ends_in_time(
 ) -> None:
     kafka, redis = servers
     port = free_port()
-    async with SimulatedExchange(Market(SYMBOLS, seed=7, begin_ms=MARKET_BEGIN_MS)) as exchange:
+    market = Market(SYMBOLS, seed=7, begin_ms=MARKET_BEGIN_MS, trades_per_second=50)
+    async with SimulatedExchange(market) as exchange:
         rendered = await asyncio.to_thread(render, _values(exchange, kafka, port, unique))
         rendered.container["image"] = image
         mounts = lay_out(rendered, tmp_path, {"url": redis.url})
@@ -74,9 +75,9 @@ async def test_the_rendered_container_becomes_ready_publishes_and_ends_in_time(
         with running(*docker_words(rendered, mounts)) as container:
             await _becomes_ready(rendered, container, port)
             records = await read_topic(
-                kafka.bootstrap_servers, f"{unique}.binance.spot.trade", expected=5
+                kafka.bootstrap_servers, f"{unique}.binance.spot.trade", expected=100
             )
-            assert {record.key.decode() for record in records} <= set(SYMBOLS)
+            assert {record.key.decode() for record in records} == set(SYMBOLS)
             for words in (("price", *SYMBOLS), ("status",)):  # as the chart's notes say
                 container.call("tickbridge", *words)
             assert any(mounts[DATA_DIR].iterdir())
