@@ -21,6 +21,7 @@ from itertools import accumulate, chain, islice
 from operator import attrgetter
 
 from bridge.backlog import RECORD_OVERHEAD_BYTES, Backlog, size_of
+from bridge.batch_limit import BatchLimit
 from bridge.core.losses import Losses
 from bridge.core.record import Announcement, Key, Record, Route, announcement
 from bridge.telemetry import SinkCounts
@@ -38,14 +39,10 @@ class Lane:
     """The records of one partition, oldest first; the first `in_flight` of them are being sent,
     or the first `unsure` were sent by a producer that failed.
 
-    `max_bytes` of values is what the broker takes in one batch, once it has refused more; a batch
-    of `refused` alone it has refused, too.
+    `limit` is what the broker takes in one batch.
     """
 
-    __slots__ = (
-        *("in_flight", "max_bytes", "message_type", "partition", "records", "refused"),
-        *("topic", "unsure"),
-    )
+    __slots__ = ("in_flight", "limit", "message_type", "partition", "records", "topic", "unsure")
 
     def __init__(self, topic: str, partition: int, message_type: str) -> None:
         self.topic = topic
@@ -54,8 +51,7 @@ class Lane:
         self.records: deque[Record] = deque()
         self.in_flight = 0
         self.unsure = 0
-        self.max_bytes: int | None = None
-        self.refused: Record | None = None
+        self.limit = BatchLimit()
 
     @property
     def kept(self) -> int:
@@ -64,11 +60,7 @@ class Lane:
 
     def refuse(self) -> None:
         """What is in flight was too large for the broker: be content with half of it."""
-        if self.in_flight == 1:
-            self.refused = self.records[0]
-        else:
-            sizes = (len(record.value) for record in islice(self.records, self.in_flight))
-            self.max_bytes = sum(sizes) // 2
+        self.limit.refuse(list(islice(self.records, self.in_flight)))
 
 
 class Outbox:
@@ -164,7 +156,7 @@ class Outbox:
         """
         waiting = list(self.in_lanes())
         self._partition_of = partition_of
-        limits = self._limits()
+        limits = {place: lane.limit for place, lane in self._lanes.items()}
         self._lanes.clear()
         self._lane_of.clear()
         self._telling.clear()
@@ -172,7 +164,7 @@ class Outbox:
         for record in waiting:
             self.put(record)
         for lane in self._lanes.values():
-            lane.max_bytes, lane.refused = limits.get((lane.topic, lane.partition), (None, None))
+            lane.limit = limits.get((lane.topic, lane.partition), lane.limit)
 
     def in_lanes(self) -> Iterator[Record]:
         """The records of all lanes, by arrival, each symbol in its order."""
@@ -204,6 +196,7 @@ class Outbox:
         """Take out what was in flight: it is published. Returns it."""
         done = [lane.records.popleft() for _ in range(lane.in_flight)]
         lane.in_flight = lane.unsure = 0
+        lane.limit.take()
         self._forget(done)
         self._counts.published[lane.message_type] += len(done)
         return done
@@ -333,10 +326,6 @@ class Outbox:
 
     def _shrink(self, records: list[Record]) -> None:
         self.bytes -= size_of(records)
-
-    def _limits(self) -> dict[tuple[str, int], tuple[int | None, Record | None]]:
-        """What brokers have refused, by topic and partition."""
-        return {place: (lane.max_bytes, lane.refused) for place, lane in self._lanes.items()}
 
     def _lane_for(self, route: Route) -> Lane:
         place = (route.topic, self._partition_of(route))

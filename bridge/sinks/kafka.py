@@ -305,7 +305,7 @@ def _too_large(lane: Lane, max_bytes: int) -> int:
     """How many of a lane's first records fit into no batch."""
     count = 0
     for record in lane.records:
-        if len(record.value) < max_bytes and record is not lane.refused:
+        if len(record.value) < max_bytes and record is not lane.limit.refused:
             break
         count += 1
     return count

@@ -49,7 +49,7 @@ class Delivery:
         `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
         """
         batch = self._producer.create_batch()
-        room = None if lane.unsure else lane.max_bytes
+        room = None if lane.unsure else lane.limit.bytes
         for record in lane.records:
             if room is not None:
                 room -= len(record.value)

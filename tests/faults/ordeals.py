@@ -21,8 +21,8 @@ DISK_FULL_TIMEOUT_S = 90.0
 LIVES_S = (0.3, 9.0)
 FIRST_LIFE_S = kafka_positions.INTERVAL_S + 1.0
 
-# Settings of a topic under which no batch is taken.
-_REFUSALS = (("max.message.bytes", "300"), ("min.insync.replicas", "2"))
+# Too little for the batches of the full load, and of a fifth of it, but enough for every record.
+_TOO_LITTLE_BYTES = {True: "4000", False: "800"}
 
 
 async def let_flow(stage: Stage, size: Size) -> None:
@@ -92,8 +92,10 @@ async def delay_kafka(stage: Stage, size: Size) -> None:
 async def refuse_batches(stage: Stage, size: Size) -> None:
     """By turns as too large, and for want of replicas."""
     topics = await asyncio.to_thread(stage.kafka.topics, stage.unique)
+    too_little = _TOO_LITTLE_BYTES[stage.form.full]
+    refusals = (("max.message.bytes", too_little), ("min.insync.replicas", "2"))
     for number in range(size.times):
-        name, value = _REFUSALS[number % len(_REFUSALS)]
+        name, value = refusals[number % len(refusals)]
         refuse = partial(stage.kafka.configure, topics, name, value)
         accept = partial(stage.kafka.configure, topics, name, None)
         async with _broken(stage, refuse, accept):
