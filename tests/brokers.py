@@ -110,6 +110,9 @@ class KafkaBroker(Container):
             KAFKA_TRANSACTION_STATE_LOG_MIN_ISR="1",
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
+            # The tests' records are older than a week by their own times: a broker's default takes
+            # them away 30 s after its start and every five minutes, whatever test is running.
+            KAFKA_LOG_RETENTION_MS="-1",
             # After a kill the controller takes the broker back once its old session has run out.
             KAFKA_BROKER_SESSION_TIMEOUT_MS="2000",
             KAFKA_BROKER_HEARTBEAT_INTERVAL_MS="500",
