@@ -18,7 +18,7 @@ from bridge.core.events import Event, Gap
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import Backoff, forever
 
-# How many streams are repaired at once: each waits for its turn at the exchange's weight anyway.
+# How many requests are under way at once: each waits for its turn at the exchange's weight anyway.
 PARALLEL = 8
 MAX_DELAY_S = 2.0
 # After so many answers that go on behind an id but lack it, it is not there to be had.
@@ -101,8 +101,8 @@ class Repairer:
                 self._give_up(symbol, track, "too_many_ids")
                 continue
             try:
-                async with self._places, asyncio.timeout(self._options.patience_s):
-                    await self._fetch_hole(symbol, track)
+                async with asyncio.timeout(self._options.patience_s):
+                    await self._fetch_hole(symbol, track, hole[1])
             except TimeoutError:
                 self._give_up(symbol, track, "repair_patience")
             except _NotInHistory:
@@ -111,13 +111,15 @@ class Repairer:
                 log.warning("repair_refused", symbol=symbol, error=str(error))
                 self._give_up(symbol, track, "repair_refused")
 
-    async def _fetch_hole(self, symbol: str, track: Contiguous) -> None:
+    async def _fetch_hole(self, symbol: str, track: Contiguous, end: int) -> None:
+        """Until the hole is filled that reaches to `end`: the next one has patience of its own."""
         backoff = Backoff(MAX_DELAY_S)
         passed_over = 0
         async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
             with attempt:
-                while hole := track.hole:
-                    found = await self._history.fetch(track.kind, symbol, hole[0])
+                while (hole := track.hole) and hole[0] <= end:
+                    async with self._places:
+                        found = await self._history.fetch(track.kind, symbol, hole[0])
                     self._publish(track.fill(found))
                     if track.expected != hole[0]:
                         passed_over = 0

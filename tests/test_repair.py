@@ -139,6 +139,42 @@ def test_after_its_patience_the_stream_goes_on_and_the_gap_is_closed_later() -> 
     assert bench.gaps()[1:] == [(2, 3, "repair_patience", "filled")]
 
 
+def test_each_hole_of_a_stream_has_patience_of_its_own() -> None:
+    exchange = Exchange(last=1)
+    bench = Bench(exchange, patience_s=10)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+        for known in range(2, 12, 2):
+            await asyncio.sleep(6)
+            bench.arrive(known + 3)
+            exchange.last = known
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids() == list(range(1, 12))
+    assert bench.gaps() == []
+
+
+def test_while_streams_wait_for_rest_others_are_repaired() -> None:
+    exchange = Exchange(last=1)
+    bench = Bench(exchange, patience_s=600)
+    waiting = [new_track(Trade) for _ in range(PARALLEL)]
+
+    async def script() -> None:
+        exchange.last = 5
+        for track in waiting:
+            assert isinstance(track, Contiguous)
+            track.accept(trade(8))
+            track.accept(trade(10))
+            bench.repairer.notice("BTCUSDT", track)
+        await asyncio.sleep(3)
+        bench.arrive(1, 4)
+        await asyncio.sleep(3)
+        assert bench.ids() == [1, 2, 3, 4]
+
+    repaired(bench, script)
+
+
 def test_an_id_that_rest_passes_over_is_given_up_without_waiting_for_the_patience() -> None:
     bench = Bench(Exchange(last=50, lacking=[20, 30]), patience_s=600)
 
