@@ -155,6 +155,20 @@ def test_each_hole_of_a_stream_has_patience_of_its_own() -> None:
     assert bench.gaps() == []
 
 
+def test_a_hole_that_closes_by_itself_is_not_asked_for() -> None:
+    exchange = Exchange(last=10)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+        await asyncio.sleep(0.01)
+        bench.arrive(2)
+
+    repaired(bench, script)
+    assert bench.ids() == [1, 2, 3]
+    assert exchange.asked == []
+
+
 def test_while_streams_wait_for_rest_others_are_repaired() -> None:
     exchange = Exchange(last=1)
     bench = Bench(exchange, patience_s=600)
