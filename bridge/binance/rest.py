@@ -22,7 +22,7 @@ from bridge.core.rest_rows import read_rows
 from bridge.core.streams import SPOT
 from bridge.errors import FeedRefused, FeedUnavailable, InvalidFrame
 
-# The exchange's documents, "Rate limits" and the weight of each endpoint.
+# The exchange's documents, "Rate limits" and the weight of each endpoint; until it says otherwise.
 WEIGHT_PER_MINUTE = 6000
 _EXCHANGE_INFO_WEIGHT = 20
 _TRADES_WEIGHT = 25
@@ -37,8 +37,24 @@ class _Symbol(msgspec.Struct):
     status: str
 
 
-class _ExchangeInfo(msgspec.Struct):
+class _RateLimit(msgspec.Struct, rename="camel"):
+    rate_limit_type: str
+    interval: str
+    interval_num: int
+    limit: int
+
+    @property
+    def is_weight_per_minute(self) -> bool:
+        return (self.rate_limit_type, self.interval, self.interval_num) == (
+            "REQUEST_WEIGHT",
+            "MINUTE",
+            1,
+        )
+
+
+class _ExchangeInfo(msgspec.Struct, rename="camel"):
     symbols: list[_Symbol]
+    rate_limits: list[_RateLimit] = []
 
 
 _decode_exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
@@ -76,14 +92,19 @@ class Rest:
     async def symbols(self) -> dict[str, str]:
         """Each symbol the exchange lists, and its status (TRADING, HALT, BREAK, ...).
 
-        Asked for as a whole: one unknown name in a shorter list is an error for all.
+        Asked for as a whole: one unknown name in a shorter list is an error for all. The same
+        answer says what request weight a minute has.
         """
         path = "/api/v3/exchangeInfo"
         body = await self._get(path, _EXCHANGE_INFO_WEIGHT, showPermissionSets="false")
         try:
-            return {s.symbol: s.status for s in _decode_exchange_info(body).symbols}
+            info = _decode_exchange_info(body)
         except _UNREADABLE as error:
             raise self._unreadable(path, error) from error
+        for rate_limit in info.rate_limits:
+            if rate_limit.is_weight_per_minute:
+                self.budget.allowed = rate_limit.limit
+        return {symbol.symbol: symbol.status for symbol in info.symbols}
 
     async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
         """Trades or agg_trades from an id on, rising, at most a thousand.

@@ -8,11 +8,14 @@ MINUTE_S = 60.0
 
 
 class WeightBudget:
-    """What answers report, and what is under way without an answer yet."""
+    """What answers report, and what is under way without an answer yet; `allowed` is what a minute
+    has for everybody on our address, of which `share` is ours.
+    """
 
     def __init__(self, weight_per_minute: int, share: float) -> None:
-        self.limit = int(weight_per_minute * share)
+        self.allowed = weight_per_minute
         self.used = 0
+        self._share = share
         self._minute = 0
 
     def reserve(self, weight: int, now_s: float) -> float:
@@ -20,7 +23,7 @@ class WeightBudget:
         nothing and return the seconds until the next minute begins.
         """
         self._turn(now_s)
-        if self.used and self.used + weight > self.limit:
+        if self.used and self.used + weight > self.allowed * self._share:
             return MINUTE_S - now_s % MINUTE_S
         self.used += weight
         return 0.0

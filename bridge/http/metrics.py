@@ -14,7 +14,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from bridge.binance.rest import WEIGHT_PER_MINUTE
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
 from bridge.http.status import Status, age_s
 from bridge.telemetry import Histogram
@@ -78,8 +77,13 @@ class BridgeCollector(Collector):
         )
         yield _gauge(
             "rest_weight_used",
-            f"The exchange's request weight used in this minute, of {WEIGHT_PER_MINUTE}.",
+            "The exchange's request weight used in this minute.",
             {(): status.weight_used()},
+        )
+        yield _gauge(
+            "rest_weight_allowed",
+            "The request weight the exchange allows in a minute.",
+            {(): status.weight_allowed()},
         )
         yield _histogram(
             "exchange_latency_seconds",

@@ -59,6 +59,10 @@ class Status:
         """Gaps that were announced and may yet be filled."""
         return self.tracks.open_gaps() if self.tracks else 0
 
+    def weight_allowed(self) -> int:
+        """What the exchange allows in a minute, to everybody on this address."""
+        return self.budget.allowed if self.budget else 0
+
     def weight_used(self) -> int:
         """The exchange's request weight used in this minute, by everybody on this address."""
         return self.budget.used_at(time.time()) if self.budget else 0

@@ -125,3 +125,18 @@ async def test_a_feed_is_ready_once_something_has_come_over_every_leg(journal: J
         await running.sink.until(1)
         assert (at_first, running.feed.ready) == (False, True)
         assert running.feed.silent() == ["ethusdt@trade"]
+
+
+async def test_the_exchange_says_what_request_weight_a_minute_has() -> None:
+    """Among other limits, which are not ours to keep here."""
+    answer = b"""{"symbols":[],"rateLimits":[
+        {"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":61000},
+        {"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":1200}]}"""
+    async with FakeRest(answer).serving() as rest:
+        options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=["BTCUSDT"])
+        binance = options.binance.model_copy(update={"rest_url": rest.url})
+        async with Rest(binance, Gate(), weight_share=0.5) as client:
+            await client.symbols()
+            assert client.budget.allowed == 1200
+            assert client.budget.reserve(600, 0.0) == 0
+            assert client.budget.reserve(25, 0.0) == 60

@@ -28,7 +28,8 @@ from tests.integration.bridge_process import BridgeProcess, running_bridge
 from tests.integration.settings import bridge_settings
 
 MALFORMED = Malformed(share=0.01)
-# Ten times Binance's: faults come here many times as often as in life, and each one costs requests.
+# Ten times Binance's, as the exchange says and the bridge goes by: faults come here many times as
+# often as in life, and each one costs requests.
 WEIGHT_PER_MINUTE = 60_000
 # The least that is allowed: where no small disk can be had, it is this bound that is reached.
 SPILL_MAX_BYTES = "64MiB"

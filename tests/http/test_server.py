@@ -132,6 +132,7 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
         ("tickbridge_frames_total",),
         ("tickbridge_gaps_open",),
         ("tickbridge_rest_weight_used",),
+        ("tickbridge_rest_weight_allowed",),
         ("tickbridge_exchange_latency_seconds_count",),
         ("tickbridge_event_loop_lag_seconds_count",),
         *(("tickbridge_received_total", kind) for kind in KINDS),
