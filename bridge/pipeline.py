@@ -11,10 +11,10 @@ import structlog
 
 from bridge.core.arrivals import Arrivals
 from bridge.core.contiguous import Contiguous
-from bridge.core.decode import Decoder, invalid_event
+from bridge.core.decode import MAX_FRAME_BYTES, UNREADABLE, Decoder, Line, invalid_event
 from bridge.core.events import Event, Gap, Invalid
 from bridge.core.joining import Joining
-from bridge.core.record import Record, Router
+from bridge.core.record import Record, Router, record_of
 from bridge.core.sequence import Track
 from bridge.core.streams import Stream
 from bridge.core.tracks import Tracks
@@ -23,6 +23,8 @@ from bridge.errors import InvalidFrame
 from bridge.sinks.base import Sink
 from bridge.telemetry import FeedCounts
 
+# A frame that is not just the next one of a stream of one symbol.
+UNUSUAL = (*UNREADABLE, InvalidFrame)
 Control = Callable[[Reply | ServerShutdown], None]
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,7 @@ class Pipeline:
         self._tracks = tracks
         self._venue = venue
         self._record = router.record
+        self._route = router.route
         self._sinks = tuple(sinks)
         # Published in this read, and not yet with the sinks.
         self._records: list[Record] = []
@@ -56,37 +59,35 @@ class Pipeline:
         that are about the connection, and `arrivals` counts the leg's events. `joining` holds back
         what would overtake another connection.
         """
-        self.counts.frames += len(frames)
+        counts, read, unusual = self.counts, decoder.read, 0
+        records, events, received_by_type = self._records, self._events, counts.received
         event: Event | None = None
-        decode, track_of, publish = decoder.decode, self._tracks.track, self._publish
         for frame in frames:
             try:
-                decoded = decode(frame, received)
-            except InvalidFrame as error:
-                self._invalid(error, frame, received)
+                envelope = read(frame)
+                line: Line = envelope.line
+                event = line.normalize(envelope.data, line.stream, received)
+            except UNUSUAL:
+                event = None
+            if event is None or event.symbol != line.symbol or len(frame) > MAX_FRAME_BYTES:
+                unusual += 1
+                self._pump_unusual(decoder, frame, received, control, arrivals, joining)
                 continue
-            if not isinstance(decoded, tuple):
-                control(decoded)
+            line.received = received
+            if joining is None and line.follows(event):
+                route = line.route
+                received_by_type[route.message_type] += 1
+                records.append(record_of(route, event))
+                events.append(event)
                 continue
-            stream, events = decoded
-            arrivals.events += len(events)
-            if joining is not None:
-                events = tuple(self._take(joining, stream, events))
-            for event in events:
-                if isinstance(event, Invalid):
-                    self._invalid_member(event)
-                    continue
-                track = track_of(stream, event)
-                repeats = track.repeats
-                passed = track.accept(event)
-                if len(passed) == 1:
-                    publish(passed[0])
-                    continue
-                if track.repeats != repeats:
-                    arrivals.repeated(track, event)
-                self._pass_on(event.symbol, track, passed)
+            self._sequence(line.stream, (event,), arrivals, joining)
+            track = self._tracks.track(line.stream, event)
+            line.follows = track.follows
+            line.route = self._route(event)
+        counts.frames += len(frames)
+        arrivals.events += len(frames) - unusual
         if event is not None and event.timestamp is not None:
-            self.counts.latency.observe(max(0, received - event.timestamp) / 1e6)
+            counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._flush()
 
     def publish(self, events: Iterable[Event]) -> None:
@@ -105,11 +106,7 @@ class Pipeline:
         may be missing behind an interruption.
         """
         for track, event in joining.finish(cause):
-            repeats = track.repeats
-            passed = track.accept(event)
-            if track.repeats != repeats:
-                arrivals.repeated(track, event)
-            self._pass_on(event.symbol, track, passed)
+            self._accept(track, event, arrivals)
         self._flush()
 
     def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
@@ -118,6 +115,50 @@ class Pipeline:
         self._invalid(error, payload, received)
         self._flush()
 
+    def _pump_unusual(  # noqa: PLR0913, PLR0917 (one connection's)
+        self,
+        decoder: Decoder,
+        frame: bytes,
+        received: int,
+        control: Control,
+        arrivals: Arrivals,
+        joining: Joining | None,
+    ) -> None:
+        """Take a frame that is of the whole market, about the connection, or wrong."""
+        try:
+            decoded = decoder.decode(frame, received)
+        except InvalidFrame as error:
+            self._invalid(error, frame, received)
+            return
+        if isinstance(decoded, tuple):
+            stream, events = decoded
+            arrivals.events += len(events)
+            self._sequence(stream, events, arrivals, joining)
+        else:
+            control(decoded)
+
+    def _sequence(
+        self, stream: Stream, events: Sequence[Event], arrivals: Arrivals, joining: Joining | None
+    ) -> None:
+        """Hand on what may pass now that these events of a stream have come."""
+        if joining is not None:
+            events = tuple(self._take(joining, stream, events))
+        for event in events:
+            if isinstance(event, Invalid):
+                self._invalid_member(event)
+            else:
+                self._accept(self._tracks.track(stream, event), event, arrivals)
+
+    def _accept(self, track: Track, event: Event, arrivals: Arrivals) -> None:
+        """Hand on what an event lets pass, if that is not just itself; it may show a hole."""
+        repeats = track.repeats
+        passed = track.accept(event)
+        if track.repeats != repeats:
+            arrivals.repeated(track, event)
+        self._hand_on(passed)
+        if isinstance(track, Contiguous) and track.held:
+            self.on_hole(event.symbol, track)
+
     def _take(self, joining: Joining, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
         """What of a new connection's events may go on."""
         for event in events:
@@ -125,12 +166,6 @@ class Pipeline:
                 yield event
             else:
                 yield from joining.take(self._tracks.track(stream, event), event)
-
-    def _pass_on(self, symbol: str, track: Track, passed: Sequence[Event]) -> None:
-        """Hand on what an event lets pass, if that is not just itself; it may show a hole."""
-        self._hand_on(passed)
-        if isinstance(track, Contiguous) and track.held:
-            self.on_hole(symbol, track)
 
     def _hand_on(self, events: Iterable[Event]) -> None:
         """Publish more than the usual one event, counting what is unusual about them."""

@@ -1,22 +1,29 @@
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.core.arrivals import Arrivals
 from bridge.core.decode import MAX_FRAME_BYTES, Decoder
 from bridge.core.events import Invalid
 from bridge.core.record import Router
-from bridge.core.streams import SPOT, parse_stream
+from bridge.core.streams import SPOT, Stream, parse_stream
 from bridge.core.tracks import Tracks
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
 from bridge.pipeline import Pipeline
 from bridge.simulator import Capture
-from tests.binance.fakes import NAME, Recorder, trade
+from tests.binance.fakes import NAME, Recorder, quote, trade
+from tests.core.support import repeatable
 
 NOW = 1_790_000_000_000_000
-STREAMS = [parse_stream(NAME), parse_stream("!miniTicker@arr")]
+QUOTES = "btcusdt@bookTicker"
+STREAMS = [parse_stream(NAME), parse_stream(QUOTES), parse_stream("!miniTicker@arr")]
 
 
 class Bench:
@@ -114,6 +121,53 @@ def test_frames_about_the_connection_are_no_events() -> None:
     assert [type(message) for message in bench.control] == [Reply] * 2 + [ServerShutdown] * 2
     assert bench.pipeline.counts.received == {}
     assert bench.pipeline.counts.frames == 4
+
+
+class Careful(Decoder):
+    """Reads nothing in one go."""
+
+    def __init__(self, streams: Iterable[Stream]) -> None:
+        super().__init__(streams)
+        self.read = self._refuse
+
+    def _refuse(self, _frame: bytes) -> NoReturn:
+        raise msgspec.DecodeError
+
+
+FRAMES = st.one_of(
+    st.integers(1, 12).map(lambda number: trade(number).encode()),
+    st.integers(1, 12).map(lambda number: quote(number, QUOTES).encode()),
+    st.sampled_from(
+        [
+            b"{",
+            trade(5).replace("BTCUSDT", "ETHUSDT").encode(),
+            trade(5).replace("0.02", "0,02").encode(),
+            trade(5).encode() + b" " * MAX_FRAME_BYTES,
+            b'{"result":null,"id":1}',
+        ]
+    ),
+)
+
+
+@repeatable
+@given(st.lists(st.lists(FRAMES, max_size=8), max_size=8))
+def test_the_short_way_of_a_frame_leads_where_the_careful_one_does(
+    reads: list[list[bytes]],
+) -> None:
+    short, careful = Bench(), Bench()
+    careful.decoder = Careful(STREAMS)
+    for frames in reads:
+        short.pump(*frames)
+        careful.pump(*frames)
+    for bench in (short, careful):
+        bench.check()
+    assert [r.value for r in short.sinks[0].records] == [r.value for r in careful.sinks[0].records]
+    assert short.pipeline.counts.invalid == careful.pipeline.counts.invalid
+    assert short.pipeline.counts.frames == careful.pipeline.counts.frames
+    assert short.arrivals.events == careful.arrivals.events
+    assert short.arrivals.repeats == careful.arrivals.repeats
+    assert short.control == careful.control
+    assert short.decoder.last_received() == careful.decoder.last_received()
 
 
 def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:

@@ -86,7 +86,7 @@ class Leg:
         """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
         latest = dict(self._past)
         for session in self.sessions:
-            for name, received in session.decoder.last_received.items():
+            for name, received in session.decoder.last_received().items():
                 latest[name] = max(received, latest.get(name, 0))
         return latest
 
@@ -115,7 +115,7 @@ class Leg:
         await self._open(session)
         self._take_over(session)
         cause = await self._stay(session)
-        if session.decoder.last_received:
+        if session.decoder.last_received():
             self._backoff.worked()
         why = session.ending if session.over.is_set() else cause
         raise FeedUnavailable(f"{self._options.websocket_url} {why}", cause=cause)
@@ -162,9 +162,9 @@ class Leg:
         """
         if session.age_s() >= OVERLAP_S:
             session.joined("overtaken")
-        heard = session.decoder.last_received
+        heard = session.decoder.last_received()
         for old in [old for old in self.sessions if old is not session]:
-            if may_close(old.decoder.last_received, heard, session.age_s()):
+            if may_close(old.decoder.last_received(), heard, session.age_s()):
                 await self._close(old)
 
     async def _close(self, session: Session) -> None:

@@ -45,7 +45,7 @@ class Watchman:
     def look(self, session: Session) -> ReconnectCause | None:
         """Why the connection should be replaced now, if it should."""
         now_s = asyncio.get_running_loop().time()
-        silence = self._watch.look(now_s, session.frames_received, session.decoder.last_received)
+        silence = self._watch.look(now_s, session.frames_received, session.decoder.last_received())
         if silence is not None:
             self._on_silence(session, silence, now_s - silence.silent_s)
             return "silent"

@@ -64,13 +64,18 @@ class Contiguous(Track):
     def interrupt(self, cause: str) -> None:
         """Nothing to note: what is missing shows by its ids."""
 
-    def accept(self, event: Event) -> Sequence[Event]:
+    def follows(self, event: Event) -> bool:
         identity = self.first_of(event)
         if identity == self._next:
             self._next = self.expected = identity + 1
             self.last = event
+            return True
+        return False
+
+    def accept(self, event: Event) -> Sequence[Event]:
+        if self.follows(event):
             return (event,)
-        return self._accept_unusual(event, identity)
+        return self._accept_unusual(event, self.first_of(event))
 
     def fill(self, missing: Iterable[Event]) -> list[Event]:
         """Take events that were fetched, rising; returns what may be passed on now, in order."""

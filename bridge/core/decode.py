@@ -1,18 +1,19 @@
 """One frame in, its events out, or an InvalidFrame that says what is wrong with it.
 
-The combined form wraps each payload, `{"stream":name,"data":payload}`. A frame's first bytes are
-those of its stream's name, and so of the decoder that reads it in one go: 0.4 us for a trade, where
-`json.loads` alone takes 5. What does not begin or read as expected is looked at with care.
+The combined form wraps each payload, `{"stream":name,"data":payload}`. The name is the tag by which
+one typed decoder for all streams of a leg tells what it reads: 0.25 us for a trade, for one stream
+or three thousand, where `json.loads` alone takes 5. What it cannot read is looked at with care.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn, Union
 
 import msgspec
 
 from bridge.core import wire
 from bridge.core.events import Event, Invalid
 from bridge.core.normalize import LIVE, PAYLOADS
+from bridge.core.record import Route
 from bridge.core.streams import Stream
 from bridge.errors import InvalidFrame, InvalidReason
 
@@ -28,80 +29,91 @@ _decode_shutdown = msgspec.json.Decoder(wire.ServerShutdown).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # What msgspec raises on bytes it cannot read: text that is no UTF-8 and nesting past the
 # interpreter's limit have errors of their own.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# No quote, no such stream.
-_UNUSUAL = (KeyError, ValueError, *_UNREADABLE)
-_HEAD = b'{"stream":"'
-_NAME_AT = len(_HEAD)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Reader:
-    """How one stream's frames are read: `whole` reads a frame, `payload` what is in its envelope;
-    `normalize` makes an event of it, and `symbol` is what that must carry.
+class Line:
+    """One stream of one leg: how it is read, and where what it brings goes.
+
+    `envelope` is the type of a whole frame, `payload` reads what is in it; `normalize` makes an
+    event of that, and `symbol` is what it must carry. `received` is when its last frame arrived, in
+    microseconds. Where it has one symbol, the pipeline keeps here what asks whether an event
+    `follows` the last one, and the route of its events: to look them up is a tenth of all its work.
     """
 
-    __slots__ = ("name", "normalize", "payload", "stream", "symbol", "whole")
+    __slots__ = (
+        *("envelope", "name", "normalize", "payload", "stream", "symbol"),
+        *("follows", "received", "route"),
+    )
 
     def __init__(self, stream: Stream) -> None:
         struct, self.normalize = PAYLOADS[stream.payload]
         self.stream = stream
         self.name = stream.name
         self.symbol = stream.symbol
-        envelope = msgspec.defstruct("Envelope", [("data", struct)], frozen=True, gc=False)
-        self.whole: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
+        self.received = 0
+        self.follows: Callable[[Any], bool] = _unknown
+        self.route: Route
         self.payload = msgspec.json.Decoder(struct).decode
+        self.envelope = msgspec.defstruct(
+            "Envelope",
+            [("data", struct)],
+            namespace={"line": self},
+            tag_field="stream",
+            tag=stream.name,
+            frozen=True,
+            gc=False,
+        )
+
+
+def _unknown(_event: Event) -> bool:
+    """Nothing has come yet that something could follow."""
+    return False
+
+
+def _read_nothing(_frame: bytes) -> NoReturn:
+    """Where all streams are of the whole market."""
+    raise msgspec.DecodeError
 
 
 class Decoder:
     """Reads the frames of one leg: of the streams it was made for, and no other.
 
-    `last_received` says for each stream when its last frame arrived, in microseconds.
+    `read` takes the frame of a stream of one symbol: what it returns has the stream's `line`, and
+    the payload as `data`. It raises one of UNREADABLE on any other; `decode` takes them all.
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
-        self._readers = {stream.name: Reader(stream) for stream in streams}
-        self._by_head = {
-            _HEAD + reader.name.encode(): reader
-            for reader in self._readers.values()
-            if reader.symbol is not None
-        }
-        self.last_received: dict[str, int] = {}
+        self._lines = {stream.name: Line(stream) for stream in streams}
+        envelopes = [line.envelope for line in self._lines.values() if line.symbol is not None]
+        self.read: Callable[[bytes], Any] = _read_nothing
+        if envelopes:
+            self.read = msgspec.json.Decoder(Union[*envelopes]).decode
+
+    def last_received(self) -> dict[str, int]:
+        """Of each stream that has sent anything, when its last frame arrived, in microseconds."""
+        return {name: line.received for name, line in self._lines.items() if line.received}
 
     def decode(self, frame: bytes, received: int) -> Decoded:
         """What one text frame holds. `received` is its arrival in microseconds.
 
         Raises InvalidFrame, and nothing else, whatever the bytes are.
         """
-        try:
-            reader = self._by_head[frame[: frame.index(b'"', _NAME_AT)]]
-            data = reader.whole(frame).data
-        except _UNUSUAL:
-            return self._decode_unusual(frame, received)
-        event = reader.normalize(data, reader.stream, received)
-        if event.symbol != reader.symbol or len(frame) > MAX_FRAME_BYTES:
-            return self._decode_unusual(frame, received)
-        self.last_received[reader.name] = received
-        return reader.stream, (event,)
-
-    def _decode_unusual(self, frame: bytes, received: int) -> Decoded:
-        """Streams of the whole market, blanks or keys in another order, replies to control
-        messages, and what nobody can read.
-        """
         if len(frame) > MAX_FRAME_BYTES:
             raise InvalidFrame("oversized", f"{len(frame)} bytes, at most {MAX_FRAME_BYTES}")
         try:
             envelope = _decode_envelope(frame)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return _decode_control(frame, error)
-        reader = self._readers.get(envelope.stream)
-        if reader is None:
+        line = self._lines.get(envelope.stream)
+        if line is None:
             return _decode_unexpected(envelope)
         try:
-            events = _events(reader, envelope.data, received)
-        except _UNREADABLE as error:
+            events = _events(line, envelope.data, received)
+        except UNREADABLE as error:
             raise _invalid(error) from None
-        self.last_received[reader.name] = received
-        return reader.stream, events
+        line.received = received
+        return line.stream, events
 
 
 def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str) -> Invalid:
@@ -117,23 +129,23 @@ def payload_text(payload: bytes) -> str:
     return text.decode(errors="ignore")
 
 
-def _events(reader: Reader, data: msgspec.Raw, received: int) -> Sequence[Event]:
-    if reader.symbol is None:
-        return [_member(reader, member, received) for member in _decode_list(data)]
-    event = reader.normalize(reader.payload(data), reader.stream, received)
-    if event.symbol != reader.symbol:
-        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {reader.name}")
+def _events(line: Line, data: msgspec.Raw, received: int) -> Sequence[Event]:
+    if line.symbol is None:
+        return [_member(line, member, received) for member in _decode_list(data)]
+    event = line.normalize(line.payload(data), line.stream, received)
+    if event.symbol != line.symbol:
+        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {line.name}")
     return (event,)
 
 
-def _member(reader: Reader, member: msgspec.Raw, received: int) -> Event:
+def _member(line: Line, member: msgspec.Raw, received: int) -> Event:
     """One member of an `arr` stream: a bad one costs only itself."""
     try:
-        return reader.normalize(reader.payload(member), reader.stream, received)
-    except _UNREADABLE as error:
-        return invalid_event(_invalid(error), bytes(member), received, reader.stream.venue)
+        return line.normalize(line.payload(member), line.stream, received)
+    except UNREADABLE as error:
+        return invalid_event(_invalid(error), bytes(member), received, line.stream.venue)
     except InvalidFrame as error:
-        return invalid_event(error, bytes(member), received, reader.stream.venue)
+        return invalid_event(error, bytes(member), received, line.stream.venue)
 
 
 def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerShutdown:
@@ -141,7 +153,7 @@ def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerS
     for decode in (_decode_reply, _decode_shutdown):
         try:
             return decode(frame)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
     raise InvalidFrame("malformed", str(error)[:200])
 
@@ -150,7 +162,7 @@ def _decode_unexpected(envelope: wire.Envelope) -> wire.ServerShutdown:
     if envelope.stream == "!serverShutdown":
         try:
             return _decode_shutdown(envelope.data)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _invalid(error) from None
     raise InvalidFrame("unknown_stream", repr(envelope.stream)[:200])
 

@@ -48,10 +48,20 @@ def _side(data: wire.Trade | wire.AggTrade | wire.BlockTrade) -> Side:
 
 
 def _trade(data: wire.Trade, stream: Stream, received: int) -> Event:
-    if not _are_two(f"{data.p} {data.q}"):
-        check_numbers(data.p, data.q)
-    head = (stream.venue, data.s, microseconds(data.T), received, LIVE)
-    return events.Trade(*head, data.t, data.p, data.q, _side(data))
+    price, volume, time = data.p, data.q, data.T
+    if not _are_two(f"{price} {volume}"):
+        check_numbers(price, volume)
+    return events.Trade(
+        stream.venue,
+        data.s,
+        time if time >= _FIRST_MICROSECOND_TIME else time * 1000,
+        received,
+        LIVE,
+        data.t,
+        price,
+        volume,
+        "sell" if data.m else "buy",
+    )
 
 
 def _agg_trade(data: wire.AggTrade, stream: Stream, received: int) -> Event:
@@ -61,10 +71,12 @@ def _agg_trade(data: wire.AggTrade, stream: Stream, received: int) -> Event:
 
 
 def _quote(data: wire.BookTicker, stream: Stream, received: int) -> Event:
-    if not _are_four(f"{data.b} {data.B} {data.a} {data.A}"):
-        check_numbers(data.b, data.B, data.a, data.A)
-    head = (stream.venue, data.s, None, received, LIVE)
-    return events.Quote(*head, data.u, data.b, data.B, data.a, data.A)
+    bid, bid_volume, ask, ask_volume = data.b, data.B, data.a, data.A
+    if not _are_four(f"{bid} {bid_volume} {ask} {ask_volume}"):
+        check_numbers(bid, bid_volume, ask, ask_volume)
+    return events.Quote(
+        stream.venue, data.s, None, received, LIVE, data.u, bid, bid_volume, ask, ask_volume
+    )
 
 
 def _ticker(data: wire.Ticker, stream: Stream, received: int) -> Event:

@@ -69,15 +69,14 @@ class Router:
 
     def record(self, event: Event) -> Record:
         """The record of an event: the same bytes for both sinks."""
+        return record_of(self.route(event), event)
+
+    def route(self, event: Event) -> Route:
+        """Where the events of its message type and symbol go."""
         try:
-            route = self._routes[event.__class__][event.symbol]
+            return self._routes[event.__class__][event.symbol]
         except KeyError:
-            route = self._add_route(event)
-        time = event.timestamp
-        if time is None or time > event.received + _MAX_AHEAD_US:
-            time = event.received
-        identity = NO_IDENTITY if route.id_of is None else route.id_of(event)
-        return Record(route, time // 1000, event.received, _encode(event), identity)
+            return self._add_route(event)
 
     def _add_route(self, event: Event) -> Route:
         message_type = str(event.__struct_config__.tag)
@@ -93,6 +92,15 @@ class Router:
         )
         self._routes.setdefault(type(event), {})[event.symbol] = route
         return route
+
+
+def record_of(route: Route, event: Event) -> Record:
+    """The record of an event whose route is known."""
+    time, received, id_of = event.timestamp, event.received, route.id_of
+    if time is None or time > received + _MAX_AHEAD_US:
+        time = received
+    identity = NO_IDENTITY if id_of is None else id_of(event)
+    return Record(route, time // 1000, received, _encode(event), identity)
 
 
 def announcement(record: Record) -> Announcement:

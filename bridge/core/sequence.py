@@ -65,6 +65,13 @@ class Track:
         self._before = time
         self._cause = "restart"
 
+    def follows(self, event: Event) -> bool:  # noqa: ARG002 - where a rule knows a short way
+        """Whether an event is just what comes next; it counts as passed on then.
+
+        `accept` says the same of any event, by a tuple more.
+        """
+        return False
+
     def accept(self, event: Event) -> Sequence[Event]:
         """What may be passed on now that this event has arrived, in order."""
         raise NotImplementedError
@@ -95,16 +102,19 @@ class Rising(Track):
         self._highest = -1
         self._lower = 0
 
-    def accept(self, event: Event) -> Sequence[Event]:
+    def follows(self, event: Event) -> bool:
         identity = self.first_of(event)
         if identity > self._highest and not self._cause:
             self._highest = identity
             self.last = event
             self._lower = 0
-            return (event,)
-        return self._accept_unusual(event, identity)
+            return True
+        return False
 
-    def _accept_unusual(self, event: Event, identity: int) -> Sequence[Event]:
+    def accept(self, event: Event) -> Sequence[Event]:
+        if self.follows(event):
+            return (event,)
+        identity = self.first_of(event)
         if identity <= self._highest:
             self._lower += 1
             if self._lower < _RESTART_EVENTS:

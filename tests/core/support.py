@@ -8,10 +8,11 @@ from typing import Any
 
 from hypothesis import settings
 
-from bridge.core.decode import Decoded, Decoder
+from bridge.core.decode import UNREADABLE, Decoded, Decoder
 from bridge.core.events import Event
 from bridge.core.record import Record, Router
 from bridge.core.streams import SPOT, parse_stream
+from bridge.errors import InvalidFrame
 
 Fields = dict[str, Any]
 
@@ -109,7 +110,19 @@ def router(*names: str) -> Router:
 def decode(frame: str | bytes, received: int = RECEIVED) -> Decoded:
     """Decode a frame on a leg that carries its stream alone."""
     raw = frame.encode() if isinstance(frame, str) else frame
-    return decoder(stream_name(frame)).decode(raw, received)
+    return decode_both_ways(decoder(stream_name(frame)), raw, received)
+
+
+def decode_both_ways(leg: Decoder, frame: bytes, received: int) -> Decoded:
+    """Decode with care; what can be read in one go has to be the same."""
+    try:
+        envelope = leg.read(frame)
+        event = envelope.line.normalize(envelope.data, envelope.line.stream, received)
+    except (*UNREADABLE, InvalidFrame):
+        return leg.decode(frame, received)
+    if event.symbol == envelope.line.symbol:
+        assert leg.decode(frame, received) == (envelope.line.stream, (event,))
+    return leg.decode(frame, received)
 
 
 def decode_event(frame: str | bytes) -> Event:

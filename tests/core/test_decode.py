@@ -65,7 +65,7 @@ def test_a_bad_frame_leaves_the_decoder_as_it_was() -> None:
     for bad in (b"\xff", TRADE.replace("BTCUSDT", "ETHUSDT").encode(), b"[" * 100_000):
         with pytest.raises(InvalidFrame):
             leg.decode(bad, RECEIVED)
-    assert leg.last_received == {}
+    assert leg.last_received() == {}
     assert len(events(leg.decode(TRADE.encode(), RECEIVED))) == 1
 
 
@@ -73,7 +73,7 @@ def test_a_decoder_knows_when_each_stream_last_spoke() -> None:
     leg = decoder("btcusdt@trade", "btcusdt@bookTicker")
     leg.decode(TRADE.encode(), 5)
     leg.decode(TRADE.encode(), 9)
-    assert leg.last_received == {"btcusdt@trade": 9}
+    assert leg.last_received() == {"btcusdt@trade": 9}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.core.support import (
     RECEIVED,
     TEMPLATE,
     VENUE,
+    decode_both_ways,
     events,
     market_wide,
     payload,
@@ -61,7 +62,7 @@ def check(frame: bytes, received: int = RECEIVED) -> None:
 
 def what_comes_of(frame: bytes, received: int) -> Sequence[Event]:
     try:
-        return events(Decoder(STREAMS).decode(frame, received))
+        return events(decode_both_ways(Decoder(STREAMS), frame, received))
     except InvalidFrame as error:
         bad = error
     assert bad.reason in INVALID_REASONS

@@ -14,7 +14,7 @@ from bridge.core.streams import parse_stream
 from bridge.core.wire import Reply, ServerShutdown
 from bridge.errors import InvalidFrame
 from tests.core.reading import read
-from tests.core.support import TEMPLATE, decoder, events, published
+from tests.core.support import TEMPLATE, decode_both_ways, decoder, events, published
 
 CAPTURES = {
     "btcusdt_20240808.gz": {"trade": 9_757, "quote": 28_040, "book_delta": 3_451},
@@ -49,7 +49,7 @@ def test_every_frame_of_a_capture_becomes_the_event_it_is(captures: Path, name: 
     leg, router = Decoder(streams), Router(streams, TEMPLATE)
     count: Counter[str] = Counter()
     for received, frame in frames:
-        (event,) = events(leg.decode(frame, received))
+        (event,) = events(decode_both_ways(leg, frame, received))
         record = router.record(event)
         assert [json.loads(record.value)] == read(frame, received)
         count[record.route.message_type] += 1

@@ -41,13 +41,14 @@ class Running:
         self.tracks = tracks
         self.feed = Feed(settings.binance, streams, self.pipeline, Gate())
 
-    def flow(self) -> None:
-        """Everything as it should be."""
+    def flow(self, *, heard: bool = True) -> None:
+        """Everything as it should be; or no stream has been `heard` yet."""
         self.status.feed, self.status.tracks = self.feed, self.tracks
         self.kafka._ready = self.redis._ready = True
         (leg,) = self.feed.legs
         self.session = self.open(leg)
-        self.session.frames([trade(1).encode()], RECEIVED)
+        if heard:
+            self.session.frames([trade(1).encode()], RECEIVED)
 
     def open(self, leg: Leg) -> Session:
         """A connection of the leg that has just opened, on nothing."""

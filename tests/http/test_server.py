@@ -101,8 +101,7 @@ async def test_a_leg_that_is_not_open_makes_it_unready(
 async def test_an_open_leg_over_which_nothing_came_makes_it_unready(
     url: str, running: Running
 ) -> None:
-    running.flow()
-    running.session.decoder.last_received.clear()
+    running.flow(heard=False)
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == ["leg-1: open, 2 of 2 streams silent"]
