@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from operator import attrgetter
 
 import structlog
 from aiokafka import TopicPartition
@@ -41,6 +41,8 @@ MAX_DELAY_S = 5.0
 # Of the outbox's bound: trades that were given up are brought back only while it is emptier, each
 # time no more than this at a kilobyte each.
 ROOM_SHARE = 0.25
+
+_received = attrgetter("received")
 
 log = structlog.get_logger(__name__)
 
@@ -283,9 +285,9 @@ class KafkaSink:
         now = time.time_ns() // 1000
         published = self.outbox.acknowledge(lane)
         self._positions.published(lane, published, offsets)
-        # Records of one chunk of frames share their arrival.
-        for received, group in groupby(published, key=lambda record: record.received):
-            self.counts.latency.observe((now - received) / 1e6, sum(1 for _ in group))
+        # Records of one read share their arrival.
+        for received, count in Counter(map(_received, published)).items():
+            self.counts.latency.observe((now - received) / 1e6, count)
         self._backoff.worked()
         self._emptied.set()
 

@@ -49,18 +49,20 @@ class Delivery:
         `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
         """
         batch = self._producer.create_batch()
+        append, count = batch.append, 0
         room = None if lane.unsure else lane.limit.bytes
         for record in lane.records:
+            value = record.value
             if room is not None:
-                room -= len(record.value)
-                if room < 0 and batch.record_count():
+                room -= len(value)
+                if room < 0 and count:
                     break
-            appended = batch.append(
-                key=record.route.key, value=record.value, timestamp=record.timestamp_ms
-            )
-            if appended is None or batch.record_count() == lane.unsure:
+            if append(key=record.route.key, value=value, timestamp=record.timestamp_ms) is None:
                 break
-        lane.in_flight = batch.record_count()
+            count += 1
+            if count == lane.unsure:
+                break
+        lane.in_flight = count
         async with asyncio.timeout(self._options.request_timeout_ms / 1000):
             future = await self._producer.send_batch(batch, lane.topic, partition=lane.partition)
         if not self._in_flight:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from bridge.core.position import MESSAGE_TYPE, Name, Position, is_further
-from bridge.core.record import Record, Route
+from bridge.core.record import NO_IDENTITY, Record, Route
 from bridge.outbox import Lane, Outbox
 from bridge.telemetry import SinkCounts
 
@@ -39,26 +39,32 @@ class Positions:
         for position in sorted(found, key=lambda position: position.offset):
             self.outbox.push(self._record(position))
 
-    def published(self, lane: Lane, records: Iterable[Record], offsets: Sequence[int]) -> None:
+    def published(self, lane: Lane, records: Sequence[Record], offsets: Sequence[int]) -> None:
         """Note records that have been published, and where they lie."""
         if lane.message_type in NO_STREAMS:
             return
-        positions = self._of
-        for offset, record in zip(offsets, records, strict=True):
-            # By name: what comes back from disk has a route of its own.
-            name = (lane.message_type, record.route.symbol)
-            position = positions.get(name)
-            if position is None:
-                position = positions[name] = _position(record, lane.partition)
-            elif record.identity < position.last_id and not is_further(
-                record.identity, record.timestamp_ms * 1000, position
-            ):
-                continue  # brought late, into a gap
-            position.last_id = record.identity
-            position.time = record.timestamp_ms * 1000
-            position.partition = lane.partition
-            position.offset = offset
-            self._changed.add(name)
+        placed: Iterable[tuple[Record, int]] = zip(records, offsets, strict=True)
+        if records[0].identity == NO_IDENTITY:
+            # Nothing comes late: the last one of each route is enough.
+            placed = {record.route: (record, offset) for record, offset in placed}.values()
+        for record, offset in placed:
+            self._note(lane, record, offset)
+
+    def _note(self, lane: Lane, record: Record, offset: int) -> None:
+        # By name: what comes back from disk has a route of its own.
+        name = (lane.message_type, record.route.symbol)
+        position = self._of.get(name)
+        if position is None:
+            position = self._of[name] = _position(record, lane.partition)
+        elif record.identity < position.last_id and not is_further(
+            record.identity, record.timestamp_ms * 1000, position
+        ):
+            return  # brought late, into a gap
+        position.last_id = record.identity
+        position.time = record.timestamp_ms * 1000
+        position.partition = lane.partition
+        position.offset = offset
+        self._changed.add(name)
 
     def flush(self) -> None:
         """Put what has changed into the outbox, by offset: where a position was written, those

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
+from operator import attrgetter
 
 import structlog
 from redis import exceptions
@@ -39,6 +40,8 @@ _REFUSALS = (
     exceptions.NoPermissionError,
 )
 _FAILURES = (exceptions.RedisError, OSError, TimeoutError)
+
+_route, _message_type = attrgetter("route"), attrgetter("route.message_type")
 
 log = structlog.get_logger(__name__)
 
@@ -72,8 +75,9 @@ class RedisSink:
         """Queue the messages; when the queue is full its oldest go."""
         self._messages.extend(records)
         latest = self._latest
-        for record, event in zip(records, events, strict=True):
-            for value in record.route.latest:
+        # Of each route the last one: a read of a busy stream brings many.
+        for route, event in dict(zip(map(_route, records), events, strict=True)).items():
+            for value in route.latest:
                 # What was fetched may have been brought late, into a gap.
                 is_late = event.source == "rest" and value in latest
                 latest[value] = value.newest(event, latest[value]) if is_late else event
@@ -201,8 +205,7 @@ class RedisSink:
         return max(0.0, self._values_rest_until - asyncio.get_running_loop().time())
 
     def _count_published(self) -> None:
-        for record in self._sending:
-            self.counts.published[record.route.message_type] += 1
+        self.counts.published.update(map(_message_type, self._sending))
         self._sending = []
 
     def _drop_oldest(self) -> None:
