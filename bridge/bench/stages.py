@@ -30,8 +30,8 @@ ROUNDS = 5
 # About what one read of a busy socket holds.
 CHUNK_FRAMES = 200
 TOPIC = "{venue}.{message_type}"
-# About what waits for an acknowledgement under full load: were all kept, it would be the cost of new
-# memory that is measured.
+# About what waits for an acknowledgement under full load. Were all kept, it would be the cost of
+# new memory that is measured.
 HELD_READS = 25
 _BOUNDLESS = 2**40
 _PAYLOADS: dict[str, type[msgspec.Struct]] = {"trade": wire.Trade, "bookTicker": wire.BookTicker}

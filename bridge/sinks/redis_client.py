@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import hiredis
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -16,7 +18,7 @@ def connect(options: settings.Redis) -> Redis:
     `timeout_s`, and who calls decides what is tried again.
     """
     url = options.url.get_secret_value()
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         **_given(
             username=options.username,
@@ -30,6 +32,24 @@ def connect(options: settings.Redis) -> Redis:
         retry=Retry(NoBackoff(), 0),
         single_connection_client=True,
     )
+    pool = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
+    return client
+
+
+def _packing(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Connections of a kind that have their commands packed by hiredis.
+
+    redis-py's asyncio connections use it to read only; their own packing takes 1 us a message of a
+    flush, hiredis' 0.16.
+    """
+
+    class Packing(connection_class):  # type: ignore[misc, valid-type]
+        def pack_command(self, *args: Any) -> list[bytes]:
+            name, *arguments = args
+            return [hiredis.pack_command((*name.split(), *arguments))]
+
+    return Packing
 
 
 def _given(**options: str | None) -> dict[str, Any]:
