@@ -18,6 +18,8 @@ from bridge.sinks.kafka_consumer import (
 )
 
 BATCH_MAX_RECORDS = 10_000
+# Of 100 by default, twice, a start had 0.2 s.
+RETRY_BACKOFF_MS = 20
 
 Batch = tuple[int, "list[ConsumerRecord[bytes, bytes]]"]
 
@@ -36,9 +38,11 @@ class Partition(msgspec.Struct):
 class TopicReader(Reader):
     """Records of one topic after the other. An async context manager."""
 
-    # No reset: an offset that retention took while we read must not become another one.
     consumer_options: ClassVar = {
+        # No reset: an offset that retention took while we read must not become another one.
         "auto_offset_reset": "none",
+        # The client learns of a topic by failing once, and this is how long it then waits.
+        "retry_backoff_ms": RETRY_BACKOFF_MS,
         "max_poll_records": BATCH_MAX_RECORDS,
     }
 
