@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +125,21 @@ def test_a_command_that_waits_ends_soon_as_the_first_process_of_a_container(imag
                 code, seconds = container.stop()
     assert code == 143
     assert seconds < STOP_MAX_S
+
+
+def test_a_command_ends_soon_whose_imports_are_not_through(image: str, tmp_path: Path) -> None:
+    """What it imports first sends the signal: no test could be quicker."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(1, signal.SIGTERM)\n")
+    tmp_path.chmod(0o755)
+    words = ("--volume", f"{tmp_path}:/first:ro", "--env", "PYTHONPATH=/first", image)
+    done = subprocess.run(
+        ["docker", "run", "--rm", *words],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (143, "")
 
 
 def test_its_health_check_is_well_while_it_serves_and_only_then(
