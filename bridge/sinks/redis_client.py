@@ -15,12 +15,9 @@ def connect(options: settings.Redis) -> Redis:
     redis-py's own defaults let one GET at a hung server take 59 s; here each step takes at most
     `timeout_s`, and who calls decides what is tried again.
     """
-    url = options.url.get_secret_value()
-    return Redis.from_url(
-        url,
+    redis = Redis.from_url(
+        options.url.get_secret_value(),
         **_given(
-            username=options.username,
-            password=options.password.get_secret_value() if options.password else None,
             ssl_ca_certs=_path(options.ca_file),
             ssl_certfile=_path(options.cert_file),
             ssl_keyfile=_path(options.key_file),
@@ -30,6 +27,12 @@ def connect(options: settings.Redis) -> Redis:
         retry=Retry(NoBackoff(), 0),
         single_connection_client=True,
     )
+    # Not with the others: what the URL says would go before them.
+    redis.connection_pool.connection_kwargs |= _given(
+        username=options.username,
+        password=options.password.get_secret_value() if options.password else None,
+    )
+    return redis
 
 
 def _given(**options: str | None) -> dict[str, Any]:
