@@ -164,6 +164,15 @@ def test_a_file_variable_that_cannot_be_read_is_an_error_with_the_path(folder: P
     assert str(folder / "absent") in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
 
 
+def test_a_secret_with_nothing_in_it_is_an_error(folder: Path) -> None:
+    (folder / "redis__password").write_text("\n")
+    found = problems(TICKBRIDGE_SECRETS_DIR=str(folder))["redis.password"]
+    assert (found.what, "Secret" in found.remedy) == ("is empty", True)
+    path = str(folder / "redis__password")
+    found = problems(TICKBRIDGE_REDIS__PASSWORD_FILE=path)["redis.password"]
+    assert found.what == "is empty"
+
+
 def test_a_password_put_where_its_file_should_be_named_is_not_shown() -> None:
     found = problems(TICKBRIDGE_KAFKA__PASSWORD_FILE="hunter2")
     assert "hunter2" not in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
