@@ -8,6 +8,7 @@ SEED ?=
 RATE ?=
 QUICK ?=
 CAPTURES ?= $(wildcard ../shared/data/spot/*_20240808.gz)
+SBOM ?= dist/tickbridge.cdx.json
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -20,11 +21,11 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench simulate deploy install lint types schemas docs chart image lock clean
+.PHONY: help demo test faults bench simulate deploy install lint types schemas docs chart image lock sbom advisories clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it by itself
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -73,6 +74,14 @@ lock:  ## resolve requirements/*.txt anew (needs uv)
 	$(COMPILE) pyproject.toml --extra embedded --group build -c $(LOCK)/dev.txt -o $(LOCK)/demo.txt
 	$(COMPILE) pyproject.toml --extra fast -c $(LOCK)/dev.txt -o $(LOCK)/run.txt
 	$(COMPILE) --group build -c $(LOCK)/dev.txt -o $(LOCK)/build.txt
+
+sbom: $(VENV)/.dev  ## the bill of materials of what the image installs (CycloneDX), as SBOM
+	@mkdir -p $(dir $(SBOM))
+	$(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-file $(SBOM) $(LOCK)/run.txt
+
+advisories: $(VENV)/.dev  ## what is known against what the image installs, where OSV can be asked
+	@.ci/advisories $(BIN)/pip-audit $(LOCK)/run.txt
 
 clean:  ## remove the environment and all caches
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

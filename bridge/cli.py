@@ -5,11 +5,10 @@ undelivered; 130 interrupted, 143 terminated.
 """
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -31,7 +30,6 @@ from bridge.commands.options import examples
 from bridge.errors import TickbridgeError
 
 INTERRUPTED = 130
-TERMINATED = 143
 
 
 class Commands(TyperGroup):
@@ -63,18 +61,6 @@ for register in (
     *(record, simulate, bench, config, schemas),
 ):
     register.add_to(app)
-
-
-def main() -> None:
-    """Run the command line; ends the process with the command's exit code."""
-    # The first process of a container has no default action: SIGTERM would be passed over until
-    # the service has set its own handler, and for ever by a command that sets none.
-    signal.signal(signal.SIGTERM, _terminate)
-    app()
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise SystemExit(TERMINATED)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it

@@ -42,7 +42,7 @@ ARROWS: dict[str, frozenset[str]] = {
     # What stands beside the flow: watches it, reads what it wrote, or plays the exchange.
     "http": frozenset({"binance", "core", "errors", "settings", "sinks.base", "telemetry"}),
     "client": frozenset({"core", "errors", "settings"})
-    | {"sinks.kafka_client", "sinks.kafka_reading", "sinks.redis_client"},
+    | {"sinks.kafka_client", "sinks.kafka_consumer", "sinks.redis_client"},
     "audit": frozenset({"core", "errors", "settings", "sinks.kafka_reading"}),
     "simulator": frozenset({"errors"}),
     "embedded": frozenset({"errors"}),

@@ -164,6 +164,15 @@ def test_a_file_variable_that_cannot_be_read_is_an_error_with_the_path(folder: P
     assert str(folder / "absent") in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
 
 
+def test_a_secret_with_nothing_in_it_is_an_error(folder: Path) -> None:
+    (folder / "redis__password").write_text("\n")
+    found = problems(TICKBRIDGE_SECRETS_DIR=str(folder))["redis.password"]
+    assert (found.what, "Secret" in found.remedy) == ("is empty", True)
+    path = str(folder / "redis__password")
+    found = problems(TICKBRIDGE_REDIS__PASSWORD_FILE=path)["redis.password"]
+    assert found.what == "is empty"
+
+
 def test_a_password_put_where_its_file_should_be_named_is_not_shown() -> None:
     found = problems(TICKBRIDGE_KAFKA__PASSWORD_FILE="hunter2")
     assert "hunter2" not in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
@@ -427,6 +436,39 @@ def test_a_wrong_stream_name_is_an_error_with_the_nearest() -> None:
     assert "trade" in found["binance.extra_streams"].what
 
 
+@pytest.mark.parametrize(
+    ("websocket_url", "rest_url", "words"),
+    [
+        ("wss://stream.testnet.binance.vision", None, "is of Binance, and"),
+        ("wss://demo-stream.binance.com", None, "binance.websocket_url of the demo market"),
+        ("wss://stream.binance.us:9443", "https://data-api.binance.vision", "of Binance.US"),
+        (None, "https://testnet.binance.vision", "is of the test network"),
+    ],
+)
+def test_streams_of_one_exchange_and_trades_of_another_are_refused(
+    websocket_url: str | None, rest_url: str | None, words: str
+) -> None:
+    given = {"websocket_url": websocket_url, "rest_url": rest_url}
+    found = problems({"binance": {key: url for key, url in given.items() if url}})
+    assert words in found["binance.rest_url"].what
+
+
+@pytest.mark.parametrize(
+    ("websocket_url", "rest_url"),
+    [
+        ("wss://data-stream.binance.vision", "https://api4.binance.com"),
+        ("wss://stream.testnet.binance.vision", "https://testnet.binance.vision"),
+        ("wss://stream.binance.us:9443", "https://api.binance.us"),
+        ("wss://gateway.example.com", "https://api.binance.com"),
+    ],
+)
+def test_hosts_of_one_exchange_and_hosts_of_nobody_we_know_go_together(
+    websocket_url: str, rest_url: str
+) -> None:
+    loaded = load({"binance": {"websocket_url": websocket_url, "rest_url": rest_url}})
+    assert loaded.binance.rest_url == rest_url
+
+
 def test_streams_listed_twice_are_merged() -> None:
     streams = ["trade", "kline_1m@+08:00", "trade"]
     assert load({"binance": {"streams": streams}}).binance.streams == ["trade", "kline_1m@+08:00"]
@@ -453,8 +495,8 @@ def test_a_websocket_url_is_a_host_and_a_port(url: str) -> None:
 
 
 def test_a_trailing_slash_of_a_url_is_taken_off() -> None:
-    binance = load({"binance": {"rest_url": "https://api.binance.us/"}}).binance
-    assert binance.rest_url == "https://api.binance.us"
+    binance = load({"binance": {"rest_url": "https://api1.binance.com/"}}).binance
+    assert binance.rest_url == "https://api1.binance.com"
 
 
 @pytest.mark.parametrize("proxy", ["environment", "none", "http://u:p@proxy:3128"])
@@ -674,6 +716,15 @@ def test_a_data_folder_that_cannot_be_written_is_named_with_the_remedy(
 @pytest.mark.parametrize("size", ["63MiB", "17TiB", -1])
 def test_the_room_on_disk_has_bounds(size: object) -> None:
     assert "spill_max_bytes" in problems({"spill_max_bytes": size})
+
+
+def test_room_on_a_disk_that_is_not_named_is_an_error(tmp_path: Path) -> None:
+    problem = problems({"spill_max_bytes": "1GiB"})["spill_max_bytes"]
+    assert (problem.what, problem.remedy) == (
+        *("has no use without data_dir", "name data_dir, or remove it"),
+    )
+    load({"spill_max_bytes": "1GiB", "data_dir": str(tmp_path)})
+    load({"spill_max_bytes": "4GiB"})
 
 
 def test_no_secret_is_shown_by_printing_or_masking() -> None:

@@ -6,10 +6,9 @@ to go on where the last one stopped, use a group of your Kafka client and `decod
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from types import TracebackType
-from typing import Self
+from typing import ClassVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -17,12 +16,12 @@ from bridge.client.events import AnyEvent, decode_event
 from bridge.client.kinds import check_kinds, upper_symbols
 from bridge.core.record import topic_name
 from bridge.core.streams import SPOT
-from bridge.sinks.kafka_client import FAILURES, client_options
-from bridge.sinks.kafka_reading import (
+from bridge.sinks.kafka_client import FAILURES
+from bridge.sinks.kafka_consumer import (
+    Reader,
     absent_topics,
     partitions_of_topics,
     reading_failure,
-    stop_consumer,
 )
 
 BATCH_MAX_RECORDS = 1000
@@ -52,7 +51,7 @@ async def kafka_events(
                 yield decode_event(value)
 
 
-class KafkaReader:
+class KafkaReader(Reader):
     """Record values, byte for byte. An async context manager: entered, it has its place in every
     partition, and misses nothing from then on.
 
@@ -63,6 +62,8 @@ class KafkaReader:
     Raises ValueError for an unknown kind, SinkRefused where the cluster rejects our credentials,
     SinkUnavailable where it, or a topic, is not there or stops answering.
     """
+
+    consumer_options: ClassVar = {"max_poll_records": BATCH_MAX_RECORDS}
 
     def __init__(
         self,
@@ -75,33 +76,10 @@ class KafkaReader:
     ) -> None:
         if isinstance(kafka, str):
             kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
-        self._options = kafka
+        super().__init__(kafka)
         self._topics = [topic_name(kafka.topic, venue, kind) for kind in check_kinds(kinds)]
         self._keys = frozenset(symbol.encode() for symbol in upper_symbols(symbols))
         self._from_start = from_start
-        self._timeout_s = kafka.request_timeout_ms / 1000
-
-    async def __aenter__(self) -> Self:
-        self._consumer = AIOKafkaConsumer(
-            **client_options(self._options), max_poll_records=BATCH_MAX_RECORDS
-        )
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._take_places()
-        except BaseException as error:
-            await stop_consumer(self._consumer)
-            if isinstance(error, FAILURES):
-                raise reading_failure(self._options, error) from error
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await stop_consumer(self._consumer)
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """What each fetch brought, of the symbols asked for; for ever."""
@@ -116,7 +94,7 @@ class KafkaReader:
             if values:
                 yield values
 
-    async def _take_places(self) -> None:
+    async def _open(self) -> None:
         partitions = self._choose(await partitions_of_topics(self._options))
         self._consumer.assign(partitions)
         await self._consumer.start()

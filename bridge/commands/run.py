@@ -1,5 +1,8 @@
 """`tickbridge run`."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,13 +28,14 @@ def run(config: Config = None) -> None:
 
     Then it delivers what is waiting, and exits with 0, or with 3 if something is left.
     """
-    import structlog
+    with _nothing_collected():
+        import structlog
 
-    from bridge import logs
-    from bridge.errors import TickbridgeError
-    from bridge.settings import load_settings
+        from bridge import logs
+        from bridge.errors import TickbridgeError
+        from bridge.settings import load_settings
 
-    settings = load_settings(config)
+        settings = load_settings(config)
     logs.configure(settings.log)
     try:
         run_async(_serve(settings))
@@ -42,6 +46,17 @@ def run(config: Config = None) -> None:
 
 
 async def _serve(settings: "Settings") -> None:
-    from bridge.service import Service
+    with _nothing_collected():
+        from bridge.service import Service
 
     await Service(settings).run()
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Of what is imported nothing goes: looking for garbage took 0.1 s of 0.8 of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -62,6 +62,18 @@ class Binance(Section):
         hours, minutes = self.rotation_time.split(":")
         return int(hours) * 3600 + int(minutes) * 60
 
+    @field_validator("rest_url")
+    @classmethod
+    def _of_one_exchange(cls, url: str, info: ValidationInfo) -> str:
+        """Ids are an exchange's own: another one's trades under them would fill the holes."""
+        here, streams = urls.exchange_of(url), urls.exchange_of(info.data.get("websocket_url", url))
+        if here and streams and here != streams:
+            raise WrongValue(
+                f"is of {here}, and binance.websocket_url of {streams}",
+                "name hosts of one exchange: missing trades are fetched there by their ids",
+            )
+        return url
+
     @field_validator("transport")
     @classmethod
     def _what_picows_cannot_do(cls, transport: str, info: ValidationInfo) -> str:

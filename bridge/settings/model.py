@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.settings.binance import Binance
@@ -10,7 +10,7 @@ from bridge.settings.kafka import Kafka
 from bridge.settings.redis import Redis
 from bridge.settings.repair import Repair
 from bridge.settings.section import Seconds, Section
-from bridge.settings.types import AnyCase, Size, WritableFolder
+from bridge.settings.types import AnyCase, Size, WritableFolder, WrongValue
 
 PREFIX = "TICKBRIDGE_"
 NESTING = "__"
@@ -61,6 +61,14 @@ class Settings(BaseSettings):
     """Folder, of this bridge alone, for what waits for Kafka and has no room in memory."""
     spill_max_bytes: Size = Field(default=ByteSize(4 * 2**30), ge=64 * 2**20, le=2**44)
     """Most bytes to take up in data_dir (or 4GiB)."""
+
+    @field_validator("spill_max_bytes")
+    @classmethod
+    def _room_somewhere(cls, size: ByteSize, info: ValidationInfo) -> ByteSize:
+        is_default = size == cls.model_fields["spill_max_bytes"].default
+        if not is_default and info.data.get("data_dir", size) is None:
+            raise WrongValue("has no use without data_dir", "name data_dir, or remove it")
+        return size
 
     @classmethod
     def settings_customise_sources(

@@ -6,9 +6,9 @@ valid. So one run finds every problem, and each is reported under its own key.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from bridge.settings.types import WrongValue
+from bridge.settings.types import Password, WrongValue
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -24,6 +24,13 @@ class Section(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
+
+    @field_validator("*")
+    @classmethod
+    def _no_empty_password(cls, value: Any) -> Any:
+        if isinstance(value, Password) and not value.get_secret_value():
+            raise WrongValue("is empty", "put it into the file or Secret it is from, or remove it")
+        return value
 
 
 def check_key(value: Any, info: ValidationInfo, section: str) -> Any:

@@ -13,6 +13,15 @@ _USER = re.compile(r"(?s)^(?:((?:https?|rediss?|unix|wss?)://).*@|.*:.*@)")
 _HOST = re.compile(r"[\w.:-]+")  # of an address in brackets, the parser takes the brackets away
 _SERVER = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 
+# Each has trades of its own under the same ids; the first that fits counts. Source: "General API
+# information" of Binance's and of Binance.US' documentation.
+_EXCHANGES = (
+    (re.compile(r"(.+\.)?testnet\.binance\.(vision|com)"), "the test network"),
+    (re.compile(r"demo-.+\.binance\.com"), "the demo market"),
+    (re.compile(r".+\.binance\.us"), "Binance.US"),
+    (re.compile(r".+\.binance\.(com|vision)"), "Binance"),
+)
+
 
 def hide_user(text: str) -> str:
     """Mask everything before the last `@` of a URL or address that may have a password in it."""
@@ -41,6 +50,12 @@ def _split(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return url
+
+
+def exchange_of(url: str) -> str | None:
+    """Whose host this is, in words; None where we do not know: a simulator's, a gateway's."""
+    host = urlsplit(url).hostname or ""
+    return next((name for pattern, name in _EXCHANGES if pattern.fullmatch(host)), None)
 
 
 def _base_url(*schemes: str) -> Callable[[str], str]:

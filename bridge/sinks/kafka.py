@@ -28,7 +28,7 @@ from bridge.outbox import Lane, Outbox
 from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks import kafka_client, kafka_positions, kafka_restored
 from bridge.sinks.kafka_delivery import Delivery
-from bridge.sinks.kafka_ledger import Ledger
+from bridge.sinks.kafka_ledger import FOREIGN_RECORDS, Ledger
 from bridge.sinks.kafka_losses import TOO_LARGE, Announcer, Notice, too_large_event
 from bridge.sinks.kafka_positions import Positions
 from bridge.sinks.kafka_start import read_start
@@ -52,7 +52,10 @@ class KafkaSink:
 
     name = "kafka"
     drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_broken")
-    failure_kinds: tuple[str, ...] = ("unavailable", "spill_full", "spill_failed", "spill_broken")
+    failure_kinds: tuple[str, ...] = (
+        *("unavailable", FOREIGN_RECORDS),
+        *("spill_full", "spill_failed", "spill_broken"),
+    )
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class KafkaSink:
         self._options = options
         self._topics = [*topics, position_topic]
         self._positions = Positions(position_topic)
-        self._ledger = Ledger()
+        self._ledger = Ledger(self.counts.failures)
         self._ready = False
         self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)

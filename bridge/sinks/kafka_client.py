@@ -5,6 +5,7 @@ Every await here has an end: with its brokers gone aiokafka's `stop()` alone han
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -63,7 +64,7 @@ async def open_producer(options: settings.Kafka, ledger: Ledger) -> AIOKafkaProd
             await ledger.learn(producer)
     except FAILURES as error:
         await discard(producer)
-        raise failure(await _reason(options, error)) from error
+        raise failure(await _reason(options, error), options.bootstrap_servers) from error
     except asyncio.CancelledError:
         await discard(producer)
         raise
@@ -111,15 +112,16 @@ async def discard(producer: AIOKafkaProducer) -> None:
             log.debug("kafka_producer_ended", error=str(error))
 
 
-def failure(error: Exception) -> SinkRefused | SinkUnavailable:
-    """Our error for one of aiokafka's."""
+def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | SinkUnavailable:
+    """Our error for one of aiokafka's; `servers` where it is about getting there at all."""
     if isinstance(error, _REFUSALS):
         return SinkRefused(
             f"Kafka refuses us: {_describe(error)}",
             "check kafka.security_protocol, kafka.sasl_mechanism, kafka.username, kafka.password "
             "and kafka.ca_file",
         )
-    return SinkUnavailable(f"Kafka: {_describe(error)}")
+    where = f"Kafka at {', '.join(servers)}" if servers else "Kafka"
+    return SinkUnavailable(f"{where}: {_describe(error)}")
 
 
 async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:

@@ -6,7 +6,7 @@ even one that lay in a frozen broker's buffers all the while. Source: KIP-98, "I
 guarantees"; what brokers know of a producer is good for a day, by its records' own times.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import structlog
@@ -16,6 +16,8 @@ from aiokafka.structs import RecordMetadata
 
 # Sequence numbers go on at 0 behind this one.
 MAX_SEQUENCE = 2**31 - 1
+# A batch that does not lie behind the one before it: somebody else has written in between.
+FOREIGN_RECORDS = "foreign_records"
 # aiokafka tries again by itself what may be, and for an idempotent producer without end.
 _REFUSALS = (kafka_errors.BrokerResponseError, kafka_errors.ProducerFenced)
 
@@ -30,9 +32,10 @@ class Identity(NamedTuple):
 
 
 class Ledger:
-    """The state of a producer that outlives it."""
+    """The state of a producer that outlives it. `failures` counts what is wrong by its kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Counter[str] | None = None) -> None:
+        self._failures: Counter[str] = Counter() if failures is None else failures
         self.identity: Identity | None = None
         # Whether unanswered batches may be sent again under their numbers.
         self.is_continued = True
@@ -64,17 +67,25 @@ class Ledger:
         # -1: a repeat so old that the broker has forgotten where the first copy lies.
         offset: int = expected if answer.offset < 0 else answer.offset
         if offset != expected:
+            self._note_foreign(place, expected, offset)
+        self.next_offsets[place] = offset + count
+        self._advance(place, count)
+        return offset
+
+    def _note_foreign(self, place: TopicPartition, expected: int, offset: int) -> None:
+        self._failures[FOREIGN_RECORDS] += 1
+        batches = self._failures[FOREIGN_RECORDS]
+        # Beside a second bridge nearly every batch is one: the powers of two are enough to read.
+        if batches.bit_count() == 1:
             log.warning(
                 "kafka_foreign_records",
                 topic=place.topic,
                 partition=place.partition,
                 expected_offset=expected,
                 offset=offset,
+                batches=batches,
                 remedy="somebody else writes there, or a request came late: see tickbridge audit",
             )
-        self.next_offsets[place] = offset + count
-        self._advance(place, count)
-        return offset
 
     def found(self, place: TopicPartition, count: int) -> None:
         """Note records of an unanswered batch that were found in the partition."""

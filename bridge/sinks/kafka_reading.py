@@ -1,22 +1,25 @@
-"""Topics read up to where they end now, without a consumer group: reading leaves no trace."""
+"""Topics read up to where they end now."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncGenerator
+from typing import ClassVar
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from aiokafka import ConsumerRecord, TopicPartition
 
 from bridge import settings
-from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.sinks.kafka_client import FAILURES, client_options, failure
+from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka_client import FAILURES
+from bridge.sinks.kafka_consumer import (
+    Reader,
+    absent_topics,
+    partitions_of_topics,
+    reading_failure,
+)
 
 BATCH_MAX_RECORDS = 10_000
-STOP_TIMEOUT_S = 3.0
+# Of 100 by default, twice, a start had 0.2 s.
+RETRY_BACKOFF_MS = 20
 
 Batch = tuple[int, "list[ConsumerRecord[bytes, bytes]]"]
 
@@ -32,39 +35,24 @@ class Partition(msgspec.Struct):
         return self.end_offset - self.begin_offset
 
 
-class TopicReader:
+class TopicReader(Reader):
     """Records of one topic after the other. An async context manager."""
 
-    def __init__(self, options: settings.Kafka) -> None:
-        self.remaining = 0
-        self._options = options
-        self._timeout_s = options.request_timeout_ms / 1000
-
-    async def __aenter__(self) -> Self:
+    consumer_options: ClassVar = {
         # No reset: an offset that retention took while we read must not become another one.
-        self._consumer = AIOKafkaConsumer(
-            **client_options(self._options),
-            auto_offset_reset="none",
-            max_poll_records=BATCH_MAX_RECORDS,
-        )
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._consumer.start()
-                self._topics = await partitions_of_topics(self._options)
-        except BaseException as error:
-            await stop_consumer(self._consumer)
-            if isinstance(error, FAILURES):
-                raise reading_failure(self._options, error) from error
-            raise
-        return self
+        "auto_offset_reset": "none",
+        # The client learns of a topic by failing once, and this is how long it then waits.
+        "retry_backoff_ms": RETRY_BACKOFF_MS,
+        "max_poll_records": BATCH_MAX_RECORDS,
+    }
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await stop_consumer(self._consumer)
+    def __init__(self, options: settings.Kafka) -> None:
+        super().__init__(options)
+        self.remaining = 0
+
+    async def _open(self) -> None:
+        await self._consumer.start()
+        self._topics = await partitions_of_topics(self._options)
 
     async def bounds(self, topic: str, since_ms: int | None = None) -> list[Partition]:
         """Where each partition begins and ends just now; none where there is no such topic. With
@@ -134,59 +122,6 @@ class TopicReader:
     def absent(self, topic: str) -> SinkUnavailable:
         """The error of a topic that is not there."""
         return absent_topics(self._options, [topic])
-
-
-async def partitions_of_topics(options: settings.Kafka) -> dict[str, list[int]]:
-    """Partitions of every topic of the cluster: asking for one by name might create it."""
-    admin = AIOKafkaAdminClient(**client_options(options))
-    try:
-        await admin.start()
-        topics: list[dict[str, Any]] = await admin.describe_topics()
-    finally:
-        await admin.close()
-    return {
-        topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
-        for topic in topics
-    }
-
-
-def absent_topics(options: settings.Kafka, topics: Iterable[str]) -> SinkUnavailable:
-    """The error of topics that are not there."""
-    return SinkUnavailable(
-        f"Kafka has no topic {', '.join(topics)}: does a bridge publish there, and is "
-        f"kafka.topic {options.topic!r} its template?"
-    )
-
-
-def reading_failure(options: settings.Kafka, error: Exception) -> SinkRefused | SinkUnavailable:
-    """Our error for what a consumer has failed of."""
-    servers = ", ".join(options.bootstrap_servers)
-    if isinstance(error, TimeoutError):
-        timeout_s = options.request_timeout_ms / 1000
-        return SinkUnavailable(f"Kafka at {servers} does not answer in {timeout_s:g} s")
-    if isinstance(error, KafkaConnectionError):
-        return SinkUnavailable(
-            f"Kafka at {servers} cannot be reached: is it running, and does "
-            f"kafka.security_protocol {options.security_protocol} fit?"
-        )
-    if isinstance(error, OffsetOutOfRangeError):
-        return SinkUnavailable(
-            "retention removed records before they were read; try again, or keep them longer"
-        )
-    return failure(error)
-
-
-async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer, whatever state it is in."""
-    with suppress(*FAILURES):
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            try:
-                await consumer.stop()
-            except asyncio.CancelledError:
-                if (task := asyncio.current_task()) and task.cancelling():
-                    raise
-                # A fetch that was waiting to be retried: stop() dies of having cancelled it.
-                await consumer._client.close()  # noqa: SLF001 - it left that open
 
 
 def _until(

@@ -14,16 +14,19 @@ async def find_landed(options: settings.Kafka, restored: Restored) -> None:
     what the last process had sent may still be written. Raises SinkUnavailable.
     """
     async with TopicReader(options) as reader:
-        for topic, first_ms in restored.first_ms.items():
-            # By the records' own times: positions may be ahead of what has left the disk.
-            tails = await reader.bounds(topic, first_ms)
-            for _ in range(MAX_ROUNDS):
+        # By the records' own times: positions may be ahead of what has left the disk.
+        moving = {
+            topic: await reader.bounds(topic, first_ms)
+            for topic, first_ms in restored.first_ms.items()
+        }
+        for _ in range(MAX_ROUNDS):
+            for topic, tails in moving.items():
                 await _see(reader, topic, tails, restored)
-                await asyncio.sleep(SETTLE_S)
-                ends = {part.partition: part.end_offset for part in tails}
-                tails = [_behind(part, ends) for part in await reader.bounds(topic)]
-                if not any(map(len, tails)):
-                    break
+            await asyncio.sleep(SETTLE_S)
+            now = {topic: await _behind(reader, topic, tails) for topic, tails in moving.items()}
+            moving = {topic: tails for topic, tails in now.items() if any(map(len, tails))}
+            if not moving:
+                break
 
 
 async def _see(reader: TopicReader, topic: str, tails: list[Partition], restored: Restored) -> None:
@@ -32,6 +35,12 @@ async def _see(reader: TopicReader, topic: str, tails: list[Partition], restored
             restored.see(topic, record.key or b"", record.value or b"")
 
 
-def _behind(part: Partition, ends: dict[int, int]) -> Partition:
+async def _behind(reader: TopicReader, topic: str, read: list[Partition]) -> list[Partition]:
+    """What has come since: each partition from where it ended then."""
+    ends = {part.partition: part.end_offset for part in read}
+    return [_from(part, ends) for part in await reader.bounds(topic)]
+
+
+def _from(part: Partition, ends: dict[int, int]) -> Partition:
     begin = max(part.begin_offset, ends.get(part.partition, part.begin_offset))
     return Partition(part.partition, min(begin, part.end_offset), part.end_offset)

@@ -6,7 +6,7 @@ stand still.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -76,12 +76,10 @@ async def _read_all(
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             written = [_written(record) for record in await _read(reader, topic)]
             positions = furthest(position for position in written if position)
-            for kind in kinds:
-                topic = topic_name(options.topic, venue, kind)
-                positions |= await _read_tails(reader, topic, kind, positions)
+            topics = {kind: topic_name(options.topic, venue, kind) for kind in kinds}
+            return await _read_tails(reader, topics, positions)
         except SinkUnavailable as error:
             raise _Interrupted(str(error)) from error
-        return positions
 
 
 @asynccontextmanager
@@ -106,25 +104,35 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
 
 
 async def _read_tails(
-    reader: TopicReader, topic: str, kind: str, positions: dict[Name, Position]
+    reader: TopicReader, topics: Mapping[str, str], positions: dict[Name, Position]
 ) -> dict[Name, Position]:
-    """The positions of one message type, with what its topic has behind them."""
-    found = {name: position for name, position in positions.items() if name[0] == kind}
-    known = _greatest_offsets(found.values())
+    """The positions, with what the topics (by message type) have behind them.
+
+    All topics a round, so that a start waits once for them all, however many they are.
+    """
+    known = {kind: _offsets_behind(positions.values(), kind) for kind in topics}
+    moving = list(topics)
     for settled in range(MAX_ROUNDS):
-        bounds = await reader.bounds(topic)
-        tails = [tail_of(part, known.get(part.partition)) for part in bounds]
-        if not bounds or (settled and not any(map(len, tails))):
-            return found
-        async for partition, records in reader.read(topic, tails):
-            rows = [_position(kind, partition, record) for record in records]
-            found = furthest([*found.values(), *(row for row in rows if row)])
-        if kind not in _ID_FIELDS:
-            return found  # only that there was something: one record more changes nothing
-        known = {part.partition: part.end_offset for part in bounds}
+        for kind in tuple(moving):
+            bounds = await reader.bounds(topics[kind])
+            tails = [tail_of(part, known[kind].get(part.partition)) for part in bounds]
+            async for partition, records in reader.read(topics[kind], tails):
+                rows = [_position(kind, partition, record) for record in records]
+                positions = furthest([*positions.values(), *(row for row in rows if row)])
+            known[kind] = {part.partition: part.end_offset for part in bounds}
+            # Of other streams only that there was something: one record more changes nothing.
+            if kind not in _ID_FIELDS or not bounds or (settled and not any(map(len, tails))):
+                moving.remove(kind)
+        if not moving:
+            return positions
         await asyncio.sleep(SETTLE_S)
-    log.warning("kafka_topic_in_use", topic=topic, remedy="end the other bridge that writes there")
-    return found
+    for kind in moving:
+        log.warning(
+            "kafka_topic_in_use",
+            topic=topics[kind],
+            remedy="end the other bridge that writes there",
+        )
+    return positions
 
 
 async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, bytes]]":
@@ -132,12 +140,13 @@ async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, 
     return [record async for _, records in reader.read(topic, bounds) for record in records]
 
 
-def _greatest_offsets(positions: Iterable[Position]) -> dict[int, int]:
+def _offsets_behind(positions: Iterable[Position], kind: str) -> dict[int, int]:
     """The offset to read on from, by partition."""
     greatest: dict[int, int] = {}
     for position in positions:
-        begin = position.offset + 1
-        greatest[position.partition] = max(begin, greatest.get(position.partition, begin))
+        if position.message_type == kind:
+            begin = position.offset + 1
+            greatest[position.partition] = max(begin, greatest.get(position.partition, begin))
     return greatest
 
 

@@ -17,12 +17,9 @@ def connect(options: settings.Redis) -> Redis:
     redis-py's own defaults let one GET at a hung server take 59 s; here each step takes at most
     `timeout_s`, and who calls decides what is tried again.
     """
-    url = options.url.get_secret_value()
     client = Redis.from_url(
-        url,
+        options.url.get_secret_value(),
         **_given(
-            username=options.username,
-            password=options.password.get_secret_value() if options.password else None,
             ssl_ca_certs=_path(options.ca_file),
             ssl_certfile=_path(options.cert_file),
             ssl_keyfile=_path(options.key_file),
@@ -33,6 +30,11 @@ def connect(options: settings.Redis) -> Redis:
         single_connection_client=True,
     )
     pool = client.connection_pool
+    # Not with the others: what the URL says would go before them.
+    pool.connection_kwargs |= _given(
+        username=options.username,
+        password=options.password.get_secret_value() if options.password else None,
+    )
     pool.connection_class = _packing(pool.connection_class)
     return client
 

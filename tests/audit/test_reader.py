@@ -11,7 +11,7 @@ from bridge import settings
 from bridge.audit.run import audit_topic
 from bridge.embedded import free_port
 from bridge.errors import SinkUnavailable
-from bridge.sinks import kafka_reading as reading
+from bridge.sinks import kafka_consumer
 from bridge.sinks.kafka_client import client_options
 from bridge.sinks.kafka_reading import Partition, TopicReader
 from tests.audit.publishing import gap_value, publish, topic_of, trade_values
@@ -149,7 +149,7 @@ async def test_a_broker_that_never_answers_is_given_up() -> None:
 async def test_a_cluster_that_freezes_during_the_audit_ends_it(
     own_kafka: KafkaBroker, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(kafka_consumer, "STOP_TIMEOUT_S", 0.5)
     options = kafka_options(own_kafka, unique)
     await publish(options, "trade", trade_values(1, 2))
     options = options.model_copy(update={"request_timeout_ms": 1000})

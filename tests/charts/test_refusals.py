@@ -52,6 +52,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"settings": {"data_dir": "/data"}},
         "settings.data_dir: nothing is mounted at /data",
     ),
+    "room for data without a place": (
+        {"settings": {"spill_max_bytes": "1GiB"}},
+        "settings.spill_max_bytes: has no use without a place for data",
+    ),
     "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a certain one"),
 }
 

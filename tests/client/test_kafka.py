@@ -10,7 +10,7 @@ from bridge.client import KafkaReader, kafka_events
 from bridge.client import kafka as reading
 from bridge.embedded import free_port
 from bridge.errors import SinkUnavailable
-from bridge.sinks import kafka_reading
+from bridge.sinks import kafka_consumer
 from tests.brokers import Kafka, KafkaBroker
 from tests.client.publishing import gap, kafka_options, publish, trade
 
@@ -90,7 +90,7 @@ async def test_a_cluster_that_freezes_behind_a_reader_ends_it(
     own_kafka: KafkaBroker, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "QUIET_S", 0.1)
-    monkeypatch.setattr(kafka_reading, "STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(kafka_consumer, "STOP_TIMEOUT_S", 0.5)
     options = kafka_options(own_kafka, unique)
     await publish(options, [trade("BTCUSDT", 1)])
     options = options.model_copy(update={"request_timeout_ms": 1000})

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,22 @@ def test_without_settings_it_says_which_are_missing(image: str) -> None:
     assert "name symbols: [BTCUSDT, ETHUSDT]" in done.stderr
 
 
+def test_a_data_dir_on_a_volume_that_is_read_only_ends_the_start_and_is_named(
+    image: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    words = ("--volume", f"{tmp_path}:/data:ro", "--env", "TICKBRIDGE_DATA_DIR=/data", *SYMBOLS)
+    done = subprocess.run(
+        ["docker", "run", "--rm", *words, image],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "data_dir = /data (from TICKBRIDGE_DATA_DIR): cannot be written to" in done.stderr
+
+
 def test_it_runs_on_a_read_only_file_system_and_ends_well_and_soon(image: str) -> None:
     with running("--read-only", "--cap-drop", "ALL", *SYMBOLS, *NOWHERE, image) as container:
         container.logged("http_open")
@@ -124,6 +141,21 @@ def test_a_command_that_waits_ends_soon_as_the_first_process_of_a_container(imag
                 code, seconds = container.stop()
     assert code == 143
     assert seconds < STOP_MAX_S
+
+
+def test_a_command_ends_soon_whose_imports_are_not_through(image: str, tmp_path: Path) -> None:
+    """What it imports first sends the signal: no test could be quicker."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(1, signal.SIGTERM)\n")
+    tmp_path.chmod(0o755)
+    words = ("--volume", f"{tmp_path}:/first:ro", "--env", "PYTHONPATH=/first", image)
+    done = subprocess.run(
+        ["docker", "run", "--rm", *words],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (143, "")
 
 
 def test_its_health_check_is_well_while_it_serves_and_only_then(

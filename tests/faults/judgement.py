@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from bridge.simulator import PlayedTrade
-from tests.faults.reading import GapRow, Ids, Read
+from tests.faults.reading import GapRow, Read
 from tests.faults.result import Tally
 from tests.faults.stage import Samples
+from tests.integration.played import Ids
 
 # The cause of what a sink gives up because neither memory nor disk can take it.
 OUTBOX_FULL = "outbox_full"

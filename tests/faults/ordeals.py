@@ -7,13 +7,16 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import cycle, islice
 
 from redis import Redis
 
 from bridge.sinks import kafka_positions
+from tests.brokers import Container
 from tests.faults.form import Size
 from tests.faults.stage import Stage
-from tests.faults.toxiproxy import Stream
+
+Deed = Callable[[], object]
 
 SERVER_AWAY_S = (1.0, 4.0)
 DISK_FULL_TIMEOUT_S = 90.0
@@ -31,9 +34,7 @@ async def let_flow(stage: Stage, size: Size) -> None:
 
 
 async def pause_kafka(stage: Stage, size: Size) -> None:
-    for _ in range(size.times):
-        async with _broken(stage, stage.broker.pause, stage.broker.unpause):
-            await stage.rest(size.seconds)
+    await _by_turns(stage, size, (stage.broker.pause, stage.broker.unpause))
 
 
 async def fill_disk(stage: Stage, size: Size) -> None:
@@ -45,9 +46,7 @@ async def fill_disk(stage: Stage, size: Size) -> None:
 
 
 async def kill_kafka(stage: Stage, size: Size) -> None:
-    for _ in range(size.times):
-        async with _broken(stage, stage.broker.kill, stage.broker.start):
-            await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
+    await _kill(stage, size, stage.broker)
 
 
 async def move_leaders(stage: Stage, size: Size) -> None:
@@ -68,76 +67,60 @@ async def move_leaders(stage: Stage, size: Size) -> None:
 async def reset_connections(stage: Stage, size: Size) -> None:
     """In the middle of what is being sent, or of an answer: at once, or after some more bytes."""
     proxy = stage.broker.proxy
-    for number in range(size.times):
-        stream: Stream = "upstream" if number % 3 else "downstream"
-        reset = partial(proxy.poison, "reset_peer", stream, timeout=0)
-        cut_short = partial(proxy.poison, "limit_data", stream, bytes=50_001)
-        async with _broken(stage, reset if number % 2 else cut_short, proxy.heal):
-            await stage.rest(size.seconds)
+    reset = partial(proxy.poison, "reset_peer", timeout=0)
+    cut = partial(proxy.poison, "limit_data", bytes=50_001)
+    poisons = (
+        *(partial(cut, "downstream"), partial(reset, "upstream")),
+        *(partial(cut, "upstream"), partial(reset, "downstream")),
+    )
+    await _by_turns(stage, size, *((poison, proxy.heal) for poison in poisons))
 
 
 async def delay_kafka(stage: Stage, size: Size) -> None:
     """200 ms there and back, by turns at an even pace and with jitter."""
     proxy = stage.broker.proxy
-    for number in range(size.times):
 
-        def delay(jitter: int = 50 * (number % 2)) -> None:
-            proxy.poison("latency", "upstream", latency=100, jitter=jitter)
-            proxy.poison("latency", "downstream", latency=100, jitter=jitter)
+    def delay(jitter: int) -> None:
+        proxy.poison("latency", "upstream", latency=100, jitter=jitter)
+        proxy.poison("latency", "downstream", latency=100, jitter=jitter)
 
-        async with _broken(stage, delay, proxy.heal):
-            await stage.rest(size.seconds)
+    await _by_turns(stage, size, *((partial(delay, ms), proxy.heal) for ms in (0, 50)))
 
 
 async def refuse_batches(stage: Stage, size: Size) -> None:
     """By turns as too large, and for want of replicas."""
     topics = await asyncio.to_thread(stage.kafka.topics, stage.unique)
+    configure = partial(stage.kafka.configure, topics)
     too_little = _TOO_LITTLE_BYTES[stage.form.full]
     refusals = (("max.message.bytes", too_little), ("min.insync.replicas", "2"))
-    for number in range(size.times):
-        name, value = refusals[number % len(refusals)]
-        refuse = partial(stage.kafka.configure, topics, name, value)
-        accept = partial(stage.kafka.configure, topics, name, None)
-        async with _broken(stage, refuse, accept):
-            await stage.rest(size.seconds)
+    turns = [
+        (partial(configure, name, value), partial(configure, name, None))
+        for name, value in refusals
+    ]
+    await _by_turns(stage, size, *turns)
 
 
 async def pause_redis(stage: Stage, size: Size) -> None:
-    for _ in range(size.times):
-        async with _broken(stage, stage.redis.pause, stage.redis.unpause):
-            await stage.rest(size.seconds)
+    await _by_turns(stage, size, (stage.redis.pause, stage.redis.unpause))
 
 
 async def kill_redis(stage: Stage, size: Size) -> None:
-    for _ in range(size.times):
-        async with _broken(stage, stage.redis.kill, stage.redis.start):
-            await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
+    await _kill(stage, size, stage.redis)
 
 
 async def empty_redis(stage: Stage, size: Size) -> None:
-    with Redis.from_url(stage.redis.url) as client:
-        for _ in range(size.times):
-            client.flushall()
-            stage.over()
-            await _between(stage)
+    await _tell_redis(stage, size, Redis.flushall)
 
 
 async def forget_scripts(stage: Stage, size: Size) -> None:
-    with Redis.from_url(stage.redis.url) as client:
-        for _ in range(size.times):
-            client.script_flush()
-            stage.over()
-            await _between(stage)
+    await _tell_redis(stage, size, Redis.script_flush)
 
 
 async def fill_redis(stage: Stage, size: Size) -> None:
     """No memory left, and nothing that may be evicted."""
     with Redis.from_url(stage.redis.url) as client:
-        fill = partial(client.config_set, "maxmemory", "1mb")
-        free = partial(client.config_set, "maxmemory", "0")
-        for _ in range(size.times):
-            async with _broken(stage, fill, free):
-                await stage.rest(size.seconds)
+        limit = partial(client.config_set, "maxmemory")
+        await _by_turns(stage, size, (partial(limit, "1mb"), partial(limit, "0")))
 
 
 async def kill_bridge(stage: Stage, size: Size) -> None:
@@ -157,14 +140,34 @@ async def _end_bridges(stage: Stage, size: Size, number: signal.Signals) -> None
         await stage.rest(stage.chance.uniform(*LIVES_S))
 
 
+async def _by_turns(stage: Stage, size: Size, *turns: tuple[Deed, Deed]) -> None:
+    """Each turn breaks something, and mends it."""
+    for breaking, mending in islice(cycle(turns), size.times):
+        async with _broken(stage, breaking, mending):
+            await stage.rest(size.seconds)
+
+
+async def _kill(stage: Stage, size: Size, server: Container) -> None:
+    for _ in range(size.times):
+        async with _broken(stage, server.kill, server.start):
+            await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
+
+
+async def _tell_redis(stage: Stage, size: Size, command: Callable[[Redis], object]) -> None:
+    """What nobody has to mend: the bridge sees to it."""
+    with Redis.from_url(stage.redis.url) as client:
+        for _ in range(size.times):
+            command(client)
+            stage.over()
+            await _between(stage)
+
+
 async def _between(stage: Stage) -> None:
     await stage.rest(stage.chance.uniform(*stage.form.between_s))
 
 
 @asynccontextmanager
-async def _broken(
-    stage: Stage, breaking: Callable[[], object], mending: Callable[[], object]
-) -> AsyncIterator[None]:
+async def _broken(stage: Stage, breaking: Deed, mending: Deed) -> AsyncIterator[None]:
     """Broken while it is open, and some time for recovery."""
     await asyncio.to_thread(breaking)
     try:

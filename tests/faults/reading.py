@@ -1,27 +1,17 @@
 """What the fault tests read from the topics."""
 
 import asyncio
-import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from bridge.simulator import SimulatedExchange
 from tests.brokers import read_topic
-from tests.faults.form import SYMBOLS
+from tests.integration.played import ARRIVAL_TIMEOUT_S
 
-ARRIVAL_TIMEOUT_S = 120
 READ_TIMEOUT_S = 120
-# What is younger flows.
-FRESH_S = 1.0
 ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_id"}
-CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
-# How far before its end a partition is read for what has to arrive.
-_TAIL = 2_000
-
-Ids = Mapping[tuple[str, str], tuple[int, int]]
 
 
 class Row(msgspec.Struct, gc=False):
@@ -71,16 +61,6 @@ _decode = msgspec.json.Decoder(Row).decode
 _decode_gap = msgspec.json.Decoder(GapRow).decode
 
 
-def played_ids(exchange: SimulatedExchange) -> Ids:
-    """First and last id played so far, by kind and symbol."""
-    ranges = {
-        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
-        for kind, name in CONTIGUOUS.items()
-        for symbol in SYMBOLS
-    }
-    return {stream: ids for stream, ids in ranges.items() if ids}
-
-
 async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str, list[Read]]:
     """All events of a kind by symbol, in the order of their partition."""
     field = ID_FIELDS[kind]
@@ -94,24 +74,6 @@ async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str,
 async def read_gaps(bootstrap_servers: str, unique: str) -> list[GapRow]:
     """All gap events."""
     return [_decode_gap(r.value or b"") for r in await _records(bootstrap_servers, unique, "gap")]
-
-
-async def arrived(
-    bootstrap_servers: str, unique: str, wanted: Ids, market_ms: Callable[[float], float]
-) -> None:
-    """Wait until the last id of each kind and symbol is in its topic, and what comes is fresh.
-
-    `market_ms` gives the market's time at a moment of our clock.
-    """
-
-    def is_fresh(record: ConsumerRecord, row: Row) -> bool:
-        age_ms = market_ms(record.timestamp / 1000) - (row.timestamp or 0) / 1000
-        return age_ms < FRESH_S * 1000
-
-    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
-        for kind in CONTIGUOUS:
-            last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
-            await _arrived(bootstrap_servers, f"{unique}.binance.spot.{kind}", last, is_fresh)
 
 
 async def closed(bootstrap_servers: str, unique: str) -> None:
@@ -145,31 +107,6 @@ def _note(missing: Mapping[tuple[str, str], set[int]], gap: GapRow) -> None:
         missing[gap.kind, gap.symbol].update(gap.ids)
     else:
         missing[gap.kind, gap.symbol].difference_update(gap.ids)
-
-
-async def _arrived(
-    bootstrap_servers: str,
-    topic: str,
-    missing: dict[str, int],
-    is_fresh: Callable[[ConsumerRecord, Row], bool],
-) -> None:
-    field = ID_FIELDS[topic.rpartition(".")[2]]
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers)
-    await consumer.start()
-    try:
-        for partition, end in (await consumer.end_offsets(consumer.assignment())).items():
-            consumer.seek(partition, max(0, end - _TAIL))
-        while missing:
-            for records in (await consumer.getmany(timeout_ms=1000)).values():
-                for record in records:
-                    row = _decode(record.value or b"")
-                    reached = getattr(row, field) >= missing.get(row.symbol, math.inf)
-                    if reached and is_fresh(record, row):
-                        del missing[row.symbol]
-    except TimeoutError as error:
-        raise TimeoutError(f"{topic}: {missing} never came") from error
-    finally:
-        await consumer.stop()
 
 
 async def _records(bootstrap_servers: str, unique: str, kind: str) -> list[ConsumerRecord]:

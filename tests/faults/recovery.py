@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bridge.simulator import AnnounceShutdown, CloseWith, Cut, Incident, StallLeg, StallStream
-from tests.faults.reading import FRESH_S, Read
-from tests.faults.stage import Stage
+from tests.faults.reading import Read
+from tests.faults.stage import FRESH_S, Stage
 from tests.faults.watch import Look
 
 # A stall of so many seconds does not end by itself.
@@ -52,9 +52,7 @@ def _first_fresh_s(stage: Stage, trades: Sequence[Read], end_us: float) -> float
     """When the first trade made after `end_us` was written that was fresh then."""
     for read in trades:
         made_us = read.row.timestamp or 0
-        if made_us >= end_us and stage.market_ms(read.written_ms / 1000) - made_us / 1000 < (
-            FRESH_S * 1000
-        ):
+        if made_us >= end_us and stage.is_fresh(read.written_ms, made_us):
             return read.written_ms / 1000
     return None
 

@@ -35,6 +35,8 @@ WEIGHT_PER_MINUTE = 60_000
 SPILL_MAX_BYTES = "64MiB"
 # How long a server may take to come back, or a bridge to have its streams.
 PATIENCE_S = 60.0
+# What is younger flows.
+FRESH_S = 1.0
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -119,6 +121,10 @@ class Stage:
     def market_ms(self, wall_s: float) -> float:
         """The market's time, in milliseconds, at a moment by our clock."""
         return (wall_s - self._clock_s) * 1000
+
+    def is_fresh(self, written_ms: int, made_us: int) -> bool:
+        """Whether something was written soon after it was made, by the market's clock."""
+        return self.market_ms(written_ms / 1000) - made_us / 1000 < FRESH_S * 1000
 
     def trades_per_second(self) -> float:
         """What the exchange has really played."""

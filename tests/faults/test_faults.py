@@ -16,20 +16,12 @@ from tests.faults import judgement, recovery
 from tests.faults.brokers import KafkaCluster
 from tests.faults.disk import small_disk
 from tests.faults.form import QUOTED, SYMBOLS
-from tests.faults.reading import (
-    CONTIGUOUS,
-    GapRow,
-    Ids,
-    arrived,
-    closed,
-    played_ids,
-    read_gaps,
-    read_kind,
-)
+from tests.faults.reading import GapRow, closed, read_gaps, read_kind
 from tests.faults.result import Result, Tally
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Ground, Samples, Stage
+from tests.integration.played import CONTIGUOUS, Ids, arrived, played_ids
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -66,8 +58,8 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             await stage.rest(form.calm_s)
             await scenario.ordeal(stage, size)
             await stage.rest(CALM_AFTER_S)
-            wanted = played_ids(stage.exchange)
-            await arrived(stage.kafka.bootstrap_servers, unique, wanted, stage.market_ms)
+            wanted = played_ids(stage.exchange, SYMBOLS)
+            await arrived(stage.kafka.bootstrap_servers, unique, wanted, stage.is_fresh)
             await closed(stage.kafka.bootstrap_servers, unique)
             samples = await stage.samples()
             stage.note_memory()

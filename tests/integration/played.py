@@ -2,31 +2,81 @@
 
 import asyncio
 import json
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from aiokafka import ConsumerRecord
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from bridge.audit.run import audit_topic
 from bridge.settings import Kafka as KafkaSettings
 from bridge.simulator import SimulatedExchange
-from tests.brokers import read_topic
 
-TIMEOUT_S = 60
+ARRIVAL_TIMEOUT_S = 120
+# The exchange's name of each contiguous stream, by ours.
+CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
+# How far before its end a partition is read for what has to arrive.
+_TAIL = 2_000
+
+# First and last id, by kind and symbol.
+Ids = Mapping[tuple[str, str], tuple[int, int]]
+# Whether a record that was written then (ms, the broker's clock) of what was made then (us, the
+# market's clock) is recent enough.
+IsFresh = Callable[[int, int], bool]
+
+
+class _Row(msgspec.Struct, gc=False):
+    symbol: str
+    timestamp: int
+    trade_id: int = -1
+    agg_trade_id: int = -1
+
+
+_decode = msgspec.json.Decoder(_Row).decode
+
+
+def played_ids(exchange: SimulatedExchange, symbols: Iterable[str]) -> Ids:
+    """What has been played so far."""
+    ranges = {
+        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
+        for kind, name in CONTIGUOUS.items()
+        for symbol in symbols
+    }
+    return {stream: ids for stream, ids in ranges.items() if ids}
 
 
 async def arrived(
-    bootstrap_servers: str, unique: str, wanted: dict[tuple[str, str], tuple[int, int] | None]
+    bootstrap_servers: str, unique: str, wanted: Ids, is_fresh: IsFresh = lambda *_: True
 ) -> None:
-    """Wait until the last id of each kind and symbol is in its topic."""
-    missing = {stream: ids[1] for stream, ids in wanted.items() if ids}
-    async with asyncio.timeout(TIMEOUT_S):
+    """Wait until the last id of each kind and symbol is in its topic, and what comes is fresh."""
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        for kind in CONTIGUOUS:
+            last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
+            if last:
+                topic = f"{unique}.binance.spot.{kind}"
+                await _arrived(bootstrap_servers, topic, kind, last, is_fresh)
+
+
+async def _arrived(
+    bootstrap_servers: str, topic: str, kind: str, missing: dict[str, int], is_fresh: IsFresh
+) -> None:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers)
+    await consumer.start()
+    try:
+        for partition, end in (await consumer.end_offsets(consumer.assignment())).items():
+            consumer.seek(partition, max(0, end - _TAIL))
         while missing:
-            for kind in {kind for kind, _ in missing}:
-                records = await read_topic(bootstrap_servers, f"{unique}.binance.spot.{kind}")
-                for stream in [stream for stream in missing if stream[0] == kind]:
-                    found = of_symbol(records, stream[1])
-                    if found and found[-1][f"{kind}_id"] >= missing[stream]:
-                        del missing[stream]
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                for record in records:
+                    row = _decode(record.value or b"")
+                    reached = getattr(row, f"{kind}_id") >= missing.get(row.symbol, math.inf)
+                    if reached and is_fresh(record.timestamp, row.timestamp):
+                        del missing[row.symbol]
+    except TimeoutError as error:
+        raise TimeoutError(f"{topic}: {missing} never came") from error
+    finally:
+        await consumer.stop()
 
 
 def of_symbol(records: "list[ConsumerRecord[bytes, bytes]]", symbol: str) -> list[dict[str, Any]]:
@@ -43,17 +93,6 @@ def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -
         assert (event["price"], event["volume"]) == (trade.price, trade.quantity)
         assert event["timestamp"] == trade.time_ms * 1000
         assert event["side"] == ("sell" if trade.buyer_is_maker else "buy")
-
-
-def played_ids(
-    exchange: SimulatedExchange, symbols: list[str]
-) -> dict[tuple[str, str], tuple[int, int] | None]:
-    """First and last id played so far, by kind and symbol."""
-    return {
-        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
-        for kind, name in (("trade", "trade"), ("agg_trade", "aggTrade"))
-        for symbol in symbols
-    }
 
 
 async def assert_audit(bootstrap_servers: str, unique: str) -> None:

@@ -24,7 +24,7 @@ from bridge.core.streams import SPOT
 from bridge.errors import UndeliveredRecords
 from bridge.service import Service
 from bridge.settings import Settings
-from bridge.sinks import kafka_client, kafka_reading
+from bridge.sinks import kafka_client, kafka_consumer
 from bridge.sinks import redis as redis_sink
 from bridge.sinks.redis import RedisSink
 from tests.journal import Journal
@@ -177,8 +177,8 @@ def edges(world: World) -> Iterator[None]:
             (kafka_client, "AIOKafkaProducer", producer),
             (kafka_client, "AIOKafkaAdminClient", admin),
             (kafka_client, "create_conn", _no_connection),
-            (kafka_reading, "AIOKafkaConsumer", consumer),
-            (kafka_reading, "AIOKafkaAdminClient", admin),
+            (kafka_consumer, "AIOKafkaConsumer", consumer),
+            (kafka_consumer, "AIOKafkaAdminClient", admin),
             (redis_sink, "connect", world.redis.connect),
             (service, "serve", _served),
         ):

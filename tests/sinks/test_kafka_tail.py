@@ -200,9 +200,11 @@ async def test_somebody_else_who_writes_is_noticed(
         for writer in (sink, other, sink):
             feeders[writer].push(*trades(unique, range(10)))
             await writer.drained()
-    (entry, *_) = journal.named("kafka_foreign_records")
+    entry, *more = journal.named("kafka_foreign_records")
     assert entry["topic"] == f"{unique}.trade"
     assert (entry["expected_offset"], entry["offset"]) == (10, 20)
+    counted = sink.counts.failures + other.counts.failures
+    assert counted["foreign_records"] == 1 + len(more)
 
 
 async def test_sequence_numbers_begin_again_behind_the_greatest() -> None:

@@ -16,6 +16,9 @@
 {{- fail (printf "settings.data_dir: nothing is mounted at %s, and the file system is read-only; set persistence.enabled, or mount a volume there" .) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.settings.spill_max_bytes (not (or .Values.persistence.enabled .Values.settings.data_dir)) -}}
+{{- fail "settings.spill_max_bytes: has no use without a place for data; set persistence.enabled, or remove it" -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if hasPrefix "TICKBRIDGE_HTTP__" .name -}}
 {{- fail (printf "extraEnv: %s would go before settings.http, which ports and probes follow; set it there" .name) -}}
