@@ -26,6 +26,7 @@ from bridge.core.events import Event
 from bridge.core.latest import LatestValue, prices_key
 from bridge.core.record import Record
 from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.pace import Pace
 from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks.redis_client import connect
 from bridge.telemetry import SinkCounts
@@ -34,6 +35,8 @@ SCRIPT = resources.files(__package__).joinpath("latest.lua").read_text()
 MAX_DELAY_S = 5.0
 # How long values rest after Redis had no room for them; messages go on meanwhile.
 VALUES_REST_S = 1.0
+# At 5,000 messages a second a flush has one or two, and is followed at once.
+REST_PER_RECORD_S, MAX_REST_S = 50e-6, 0.002
 _REFUSALS = (
     exceptions.AuthenticationError,
     exceptions.AuthorizationError,
@@ -66,6 +69,7 @@ class RedisSink:
         self._ready = False
         self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
+        self._pace = Pace(REST_PER_RECORD_S, MAX_REST_S)
 
     @property
     def ready(self) -> bool:
@@ -114,6 +118,7 @@ class RedisSink:
             while True:
                 check_cancelled()
                 await self._wait_for_work()
+                await self._pace.rest()
                 await self._flush(client)
         except _FAILURES as error:
             raise SinkUnavailable(f"Redis: {str(error) or type(error).__name__}") from error
@@ -148,6 +153,7 @@ class RedisSink:
     async def _flush(self, client: Redis) -> None:
         """Send a piece of the queue and the latest values; what fails goes back to its place."""
         latest = self._take()
+        self._pace.sent(len(self._sending))
         started = time.perf_counter()
         try:
             keys, arguments = _script_call(self._prices_key, self._sending, latest)
