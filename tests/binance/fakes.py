@@ -255,6 +255,8 @@ class Bridge:
 
     feed: Feed
     pipeline: Pipeline
+    tracks: Tracks
+    router: Router
     sink: Recorder
     running: "asyncio.Task[None]"
 
@@ -278,11 +280,12 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
     settings = options_for(exchange, **options)
     streams = [parse_stream(name) for name in names or (NAME,)]
     sink = Recorder()
-    pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Tracks(streams), [sink])
+    tracks, router = Tracks(streams), Router(streams, settings.kafka.topic)
+    pipeline = Pipeline(SPOT, router, tracks, [sink])
     feed = Feed(settings.binance, streams, pipeline, Gate())
     running = asyncio.create_task(feed.run())
     try:
-        yield Bridge(feed, pipeline, sink, running)
+        yield Bridge(feed, pipeline, tracks, router, sink, running)
     finally:
         running.cancel()
         await asyncio.wait((running,))
