@@ -46,7 +46,10 @@ ARROWS: dict[str, frozenset[str]] = {
     "audit": frozenset({"core", "errors", "settings", "sinks.kafka_reading"}),
     "simulator": frozenset({"errors"}),
     "embedded": frozenset({"errors"}),
+    "settings_file": frozenset({"settings"}),
+    "reload": frozenset({"core", "errors", "settings", "telemetry"}),
     # What puts the parts together.
+    "feeding": ANYTHING,
     "service": ANYTHING,
     "demo": ANYTHING,
     "bench": ANYTHING,
