@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.binance import leg
+from bridge.binance import leg as legs
 from bridge.service import Service
 from bridge.settings import Settings, load_settings
 from bridge.simulator import Market, SimulatedExchange
@@ -27,7 +27,7 @@ TIMEOUT_S = 20
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leg, "LOOK_S", 0.05)
+    monkeypatch.setattr(legs, "LOOK_S", 0.05)
 
 
 class Running:
@@ -60,6 +60,17 @@ class Running:
             while counts == before:  # noqa: ASYNC110 - it counts, no more
                 await asyncio.sleep(0.01)
         assert counts - before == {outcome: 1}
+
+    async def settled(self) -> None:
+        """Return when no connection has other streams than it should."""
+        feed = self.service.status.feed
+        assert feed is not None
+        async with asyncio.timeout(TIMEOUT_S):
+            while any(  # noqa: ASYNC110 - as above
+                len(leg.sessions) != 1 or leg.cover.is_outdated(leg.sessions[0])
+                for leg in feed.legs
+            ):
+                await asyncio.sleep(0.01)
 
     def last_id(self, kind: str, symbol: str) -> int:
         """Of the last event that has left the pipeline; 0 before the first."""
@@ -164,6 +175,7 @@ async def test_a_symbol_that_goes_and_comes_again_has_all_its_trades(bench: Benc
         await running.flow(("trade", "ETHUSDT"), ("quote", "ETHUSDT"))
         await running.change(symbols=["BTCUSDT"])
         stopped_at = running.service.status.counts.received.copy()
+        await running.settled()
         await running.flow(("trade", "BTCUSDT"), count=100)
         assert running.last_id("trade", "ETHUSDT") == 0
         await running.change(symbols=["BTCUSDT", "ETHUSDT"])

@@ -40,13 +40,16 @@ _RULES: dict[type[Event], tuple[type[Track], str, str]] = {
 NOWHERE: Mapping[Name, Position] = {}
 
 
-class Removed(Track):
-    """Of a stream nobody wants any more nothing is passed on."""
+class _Removed(Track):
+    """Of streams nobody wants any more: nothing is passed on."""
 
     __slots__ = ()
 
     def accept(self, event: Event) -> Sequence[Event]:  # noqa: ARG002
         return NOTHING
+
+
+_REMOVED = _Removed("", "", "")
 
 
 def new_track(event_type: type[Event]) -> Track:
@@ -132,10 +135,9 @@ class Tracks:
             yield from tracks.values()
 
     def _new_track(self, stream: Stream, event: Event) -> Track:
-        track = new_track(type(event))
         if stream.name not in self._of_stream:
-            return Removed(track.kind, "", "")
-        self._of_stream[stream.name][event.symbol] = track
+            return _REMOVED
+        track = self._of_stream[stream.name][event.symbol] = new_track(type(event))
         if position := self._positions.get((track.kind, event.symbol)):
             track.resume(position.last_id, position.time)
         return track
