@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 class SettingsFile:
     """Where settings come from. A context manager: watched from its making on, so that no change
-    after `load` is missed.
+    after `load` is missed; within it SIGHUP ends nothing, in a drain at the end neither.
     """
 
     def __init__(self, config: Path | None = None) -> None:
@@ -39,9 +39,11 @@ class SettingsFile:
             self._inotify, self._failure = None, error
 
     def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGHUP, self._before)
         if self._inotify is not None:
             self._inotify.close()
 
@@ -66,6 +68,7 @@ class SettingsFile:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             if self._inotify is not None:
                 loop.remove_reader(self._inotify)
 

@@ -12,6 +12,7 @@ import pytest
 
 from bridge import settings_file
 from bridge.settings_file import SettingsFile
+from tests.config_map import mount, put
 from tests.journal import journal_kept
 
 TEXT = "binance: {symbols: [BTCUSDT]}\n"
@@ -43,21 +44,6 @@ async def watched(path: Path) -> AsyncIterator[tuple[SettingsFile, Noticed]]:
         yield file, noticed
 
 
-def mount(folder: Path) -> Path:
-    """A ConfigMap as the kubelet mounts it."""
-    put(folder, "..2026_01_01", TEXT)
-    (folder / "tickbridge.yaml").symlink_to("..data/tickbridge.yaml")
-    return folder / "tickbridge.yaml"
-
-
-def put(folder: Path, version: str, text: str) -> None:
-    """As the kubelet does it: a new folder, and a new link in the place of the old one."""
-    (folder / version).mkdir()
-    (folder / version / "tickbridge.yaml").write_text(text)
-    (folder / "..data_tmp").symlink_to(version)
-    (folder / "..data_tmp").rename(folder / "..data")
-
-
 def overwrite(path: Path) -> None:
     path.write_text(OTHER)
 
@@ -81,7 +67,7 @@ async def test_a_changed_file_is_read_whole(change: Callable[[Path], None], tmp_
 
 
 async def test_a_mounted_config_map_is_read_when_the_kubelet_has_changed_it(tmp_path: Path) -> None:
-    async with watched(mount(tmp_path)) as (file, noticed):
+    async with watched(mount(tmp_path, TEXT)) as (file, noticed):
         for number, symbol in enumerate(("ETHUSDT", "BNBUSDT")):
             put(tmp_path, f"..2026_02_0{number}", TEXT.replace("BTCUSDT", symbol))
             await noticed.next()
@@ -120,6 +106,16 @@ async def test_sighup_asks_for_the_settings_again_even_without_a_file(
     with SettingsFile() as file, file.noticed(noticed.notice):
         os.kill(os.getpid(), signal.SIGHUP)
         await noticed.next()
+
+
+async def test_sighup_before_and_after_the_bridge_runs_ends_nothing(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with SettingsFile(tmp_path / "tickbridge.yaml") as file:
+        os.kill(os.getpid(), signal.SIGHUP)
+        with file.noticed(lambda: None):
+            pass
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is before
 
 
 async def test_a_folder_that_cannot_be_watched_is_said_and_sighup_remains(

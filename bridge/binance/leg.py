@@ -6,6 +6,7 @@ still wanted, or for a bounded overlap.
 """
 
 import asyncio
+from collections.abc import Iterable
 from enum import StrEnum
 
 import structlog
@@ -161,7 +162,8 @@ class Leg:
     async def _stay(self, session: Session) -> ReconnectCause:
         """Until the connection is over or should be replaced; says why."""
         while len(self.sessions) > MAX_SESSIONS:
-            await self._close(self.sessions[0])
+            # The oldest, or one that was opened between two changes of the streams.
+            await self._close(min(self.sessions, key=lambda one: len(self._wanted(one.streams))))
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -182,9 +184,13 @@ class Leg:
             session.joined("overtaken")
         heard = session.decoder.last_received
         for old in [old for old in self.sessions if old is not session]:
-            wanted = old.decoder.last_received.keys() & session.streams.keys()
+            wanted = self._wanted(old.decoder.last_received)
             if may_close(wanted, heard, session.age_s()):
                 await self._close(old)
+
+    def _wanted(self, names: Iterable[str]) -> set[str]:
+        """Of these streams those that are still to be brought."""
+        return {stream.name for stream in self.streams}.intersection(names)
 
     async def _close(self, session: Session) -> None:
         await session.close()
