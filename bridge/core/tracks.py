@@ -97,7 +97,9 @@ class Tracks:
         self._positions |= positions
         names = dict.fromkeys(stream.name for stream in streams)
         for name in [name for name in self._of_stream if name not in names]:
-            self._removed[name] = self._of_stream.pop(name)
+            tracks = self._removed[name] = self._of_stream.pop(name)
+            for track in tracks.values():
+                track.removals += 1
         for name in names:
             if name not in self._of_stream:
                 self._of_stream[name] = self._removed.pop(name, {})
