@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 class SettingsFile:
     """Where settings come from. A context manager: watched from its making on, so that no change
-    after `load` is missed; within it SIGHUP ends nothing, in a drain at the end neither.
+    after `load` is missed. From its entry on SIGHUP ends nothing, neither before the bridge runs
+    nor while it drains.
     """
 
     def __init__(self, config: Path | None = None) -> None:
@@ -39,11 +40,10 @@ class SettingsFile:
             self._inotify, self._failure = None, error
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGHUP, self._before)
         if self._inotify is not None:
             self._inotify.close()
 

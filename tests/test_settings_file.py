@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,13 @@ from tests.journal import journal_kept
 TEXT = "binance: {symbols: [BTCUSDT]}\n"
 OTHER = "binance: {symbols: [ETHUSDT]}\n"
 TIMEOUT_S = 10
+
+
+@pytest.fixture(autouse=True)
+def hangup() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Noticed(asyncio.Event):
@@ -109,13 +116,11 @@ async def test_sighup_asks_for_the_settings_again_even_without_a_file(
 
 
 async def test_sighup_before_and_after_the_bridge_runs_ends_nothing(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGHUP)
     with SettingsFile(tmp_path / "tickbridge.yaml") as file:
         os.kill(os.getpid(), signal.SIGHUP)
         with file.noticed(lambda: None):
             pass
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert signal.getsignal(signal.SIGHUP) is before
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 async def test_a_folder_that_cannot_be_watched_is_said_and_sighup_remains(

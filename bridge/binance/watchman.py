@@ -51,12 +51,11 @@ class Watchman:
         if silence is not None:
             self._on_silence(session, silence, now_s - silence.silent_s)
             return "silent"
-        others = self._cover.counts(session.leg)
-        # One leg after the other: an overlap takes no longer than OVERLAP_S.
-        if self._cover.is_outdated(session) and all(count <= 1 for count in others):
+        # Not one leg of a pair after the other: apart in their streams they cannot join well.
+        if self._cover.is_outdated(session):
             return "changed"
         overdue_s = now_s - self._rotate_at_s
-        return "rotation" if may_rotate(overdue_s, others) else None
+        return "rotation" if may_rotate(overdue_s, self._cover.counts(session.leg)) else None
 
     def overdue(self) -> list[str]:
         """The streams silent for longer than their own rhythm explains."""

@@ -117,7 +117,7 @@ async def test_the_last_symbol_may_be_replaced_by_another() -> None:
         assert_whole(running, "ETHUSDT")
 
 
-async def test_of_two_legs_one_changes_after_the_other() -> None:
+async def test_two_legs_change_without_a_moment_in_which_neither_has_a_stream() -> None:
     names = (NAME, QUOTES)
     exchange = FakeExchange([market(*names)], [market(*names)], [market(*names, OTHERS)])
     async with exchange.serving(), bridge(exchange, *names, legs=2) as running:
@@ -125,9 +125,11 @@ async def test_of_two_legs_one_changes_after_the_other() -> None:
         await change(running, *names, OTHERS)
         await running.sink.until_id(40)
         assert len(exchange.paths) == 4
-        first, second = sorted(list(exchange.opened_at.values())[2:])
-        assert min(exchange.closed_at.values()) <= second
-        assert first < second
+        assert all(
+            closed_s > min(exchange.opened_at[2], exchange.opened_at[3])
+            for closed_s in exchange.closed_at.values()
+        )
+        assert running.pipeline.counts.reconnects == {"changed": 2}
         assert_whole(running)
         assert_whole(running, "ETHUSDT")
 
