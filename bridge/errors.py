@@ -36,6 +36,7 @@ ReconnectCause = Literal[
     "server_shutdown",  # the exchange announced it: replaced
     "rotation",  # of age, or at the time of day: replaced
     "silent",  # open, but a stream or all were silent too long: replaced
+    "changed",  # the settings name other streams: replaced
 ]
 RECONNECT_CAUSES: tuple[ReconnectCause, ...] = get_args(ReconnectCause)
 INVALID_REASONS: tuple[InvalidReason, ...] = get_args(InvalidReason)

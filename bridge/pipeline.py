@@ -5,7 +5,7 @@ read of the socket held). Nothing is queued between the socket and the sinks' bu
 nothing to fall behind: what a sink cannot keep is that sink's to drop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -14,6 +14,7 @@ from bridge.core.contiguous import Contiguous
 from bridge.core.decode import MAX_FRAME_BYTES, UNREADABLE, Decoder, Line, invalid_event
 from bridge.core.events import Event, Gap, Invalid
 from bridge.core.joining import Joining
+from bridge.core.position import Name, Position
 from bridge.core.record import Record, Router, record_of
 from bridge.core.sequence import Track
 from bridge.core.streams import Stream
@@ -37,9 +38,10 @@ class Pipeline:
         self.counts = FeedCounts()
         self.on_hole: Callable[[str, Contiguous], None] = lambda _symbol, _track: None
         self._tracks = tracks
+        self._router = router
         self._venue = venue
-        self._record = router.record
-        self._route = router.route
+        # How often the streams have changed.
+        self._changes = 0
         self._sinks = tuple(sinks)
         # Published in this read, and not yet with the sinks.
         self._records: list[Record] = []
@@ -59,6 +61,8 @@ class Pipeline:
         that are about the connection, and `arrivals` counts the leg's events. `joining` holds back
         what would overtake another connection.
         """
+        if decoder.changes != self._changes:
+            decoder.forget(self._changes)
         counts, read, unusual = self.counts, decoder.read, 0
         records, events, received_by_type = self._records, self._events, counts.received
         event: Event | None = None
@@ -83,12 +87,18 @@ class Pipeline:
             self._sequence(line.stream, (event,), arrivals, joining)
             track = self._tracks.track(line.stream, event)
             line.follows = track.follows
-            line.route = self._route(event)
+            line.route = self._router.route(event)
         counts.frames += len(frames)
         arrivals.events += len(frames) - unusual
         if event is not None and event.timestamp is not None:
             counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._flush()
+
+    def change(self, streams: Sequence[Stream], positions: Mapping[Name, Position]) -> None:
+        """Have these streams from now on; `positions` are of message types that are new."""
+        self._tracks.change(streams, positions)
+        self._router.change(streams)
+        self._changes += 1
 
     def publish(self, events: Iterable[Event]) -> None:
         """Hand on events that are in their place: fetched ones, and what waited for them."""
@@ -188,7 +198,7 @@ class Pipeline:
         self._publish(event)
 
     def _publish(self, event: Event) -> None:
-        record = self._record(event)
+        record = self._router.record(event)
         self.counts.received[record.route.message_type] += 1
         self._records.append(record)
         self._events.append(event)

@@ -13,45 +13,30 @@ from typing import Any
 
 import structlog
 
-from bridge.binance.feed import Feed, find_streams
-from bridge.binance.gate import Gate
-from bridge.binance.rest import Rest
 from bridge.core.position import MESSAGE_TYPE as POSITION
-from bridge.core.position import Name, Position, furthest
-from bridge.core.record import Router, topic_name
-from bridge.core.streams import SPOT, parse_stream, stream_of
-from bridge.core.tracks import Tracks
-from bridge.errors import (
-    Problem,
-    SettingsError,
-    SinkRefused,
-    SinkUnavailable,
-    TickbridgeError,
-    UndeliveredRecords,
-)
+from bridge.core.record import topic_name
+from bridge.core.streams import SPOT
+from bridge.errors import Problem, SettingsError, TickbridgeError, UndeliveredRecords
+from bridge.feeding import Feeding, message_types
 from bridge.http.server import serve
 from bridge.http.status import Status
 from bridge.loop_lag import lag_observed
-from bridge.pipeline import Pipeline
-from bridge.repair import Repairer
+from bridge.reload import Reloader, Source
 from bridge.settings import Settings
 from bridge.sinks.base import Sink
 from bridge.sinks.kafka import KafkaSink
-from bridge.sinks.kafka_start import read_start
 from bridge.sinks.redis import RedisSink
 from bridge.spill import Spill
-
-# What the bridge itself has to say, whatever is subscribed to.
-_OWN_MESSAGE_TYPES = ("gap", "invalid")
 
 log = structlog.get_logger(__name__)
 
 
 class Service:
-    """One bridge."""
+    """One bridge. `source` says when the settings have changed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source: Source | None = None) -> None:
         self._settings = settings
+        self._source = source
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, kind) for kind in types]
         position_topic = topic_name(settings.kafka.topic, SPOT, POSITION)
@@ -101,46 +86,14 @@ class Service:
             await self._end(feed, draining)
 
     async def _feed(self) -> None:
-        """Find the streams and keep them coming."""
-        options = self._settings.binance
-        gate = Gate()
-        async with Rest(options, gate, self._settings.repair.weight_share) as rest:
-            found = await find_streams(options, rest)
-            self.status.refused = found.refused
-            tracks = Tracks(found.streams, await self._positions())
-            router = Router(found.streams, self._settings.kafka.topic)
-            pipeline = Pipeline(SPOT, router, tracks, self.sinks)
-            repairer = Repairer(self._settings.repair, rest, pipeline.publish)
-            pipeline.on_hole = repairer.notice
-            late = Repairer(self._settings.repair, rest, self._kafka.publish, self._kafka.has_room)
-            self._kafka.watch_losses(late.notice)
-            feed = Feed(options, found.streams, pipeline, gate)
-            self.status.budget = rest.budget
-            self.status.feed, self.status.counts, self.status.tracks = feed, pipeline.counts, tracks
-            log.info("feed_starting", streams=len(found.streams), legs=len(feed.legs))
-            async with asyncio.TaskGroup() as group:
-                group.create_task(repairer.run(), name="repair")
-                group.create_task(late.run(), name="late repair")
-                group.create_task(feed.run(), name="legs")
-
-    async def _positions(self) -> dict[Name, Position]:
-        """Where the process before this one has stopped, in Kafka or on disk. Without Kafka the
-        feed begins all the same: Redis wants it, and what was missed before is then known only of
-        the streams on disk.
-        """
-        try:
-            positions = await read_start(self._settings.kafka, SPOT, message_types(self._settings))
-        except (SinkUnavailable, SinkRefused) as error:
-            log.warning(
-                "start_unknown",
-                error=str(error),
-                consequence="what was missed before the first event of each stream is not noticed",
-                streams_on_disk=len(self._kept),
-            )
-            return self._kept
-        log.info("start_known", streams=len(positions))
-        self._kafka.resume(positions.values())
-        return furthest((*positions.values(), *self._kept.values()))
+        """Keep the streams coming that the settings name, and those they name later."""
+        feeding = Feeding(self._settings, self._kafka, self.sinks, self._kept, self.status)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(feeding.run(), name="feeding")
+            if self._source is not None:
+                reloads = self.status.reloads
+                reloader = Reloader(self._settings, self._source, feeding.change, reloads)
+                group.create_task(reloader.run(), name="settings")
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
         """Close the legs, empty the sinks, stop their tasks."""
@@ -170,13 +123,6 @@ class Service:
             log.error("records_undelivered", **pending)
             raise UndeliveredRecords(sum(pending.values()))
         log.info("stopped")
-
-
-def message_types(settings: Settings) -> list[str]:
-    """The message types that may come of the settings, each of which has a topic."""
-    streams = [stream_of("any", kind) for kind in settings.binance.streams]
-    streams += [parse_stream(name) for name in settings.binance.extra_streams]
-    return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))
 
 
 def _open_spill(settings: Settings) -> Spill | None:

@@ -5,17 +5,27 @@ The accounts hold for each sink and message type at every moment:
 really holds, on disk too, and restored what this sink alone has got.
 """
 
+import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 # Upper bounds in seconds: a Redis flush on loopback takes 0.2 ms, an outage is minutes.
 LATENCY_BOUNDS_S = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
+
+# What became of settings that were read again.
+ReloadOutcome = Literal[
+    "changed",  # other streams
+    "unchanged",  # the same ones; what else is different counts from the next start
+    "invalid",  # no settings
+    "refused",  # settings that the exchange or Kafka does not take
+]
+RELOAD_OUTCOMES: tuple[ReloadOutcome, ...] = get_args(ReloadOutcome)
 
 
 class Histogram:
@@ -84,6 +94,23 @@ def accounts(
         kind: Account(count, sink.published[kind], dropped[kind], pending[kind])
         for kind, count in own.items()
     }
+
+
+@dataclass(slots=True)
+class Reloads:
+    """What became of settings that were read again: how often, the names of those that wait for a
+    restart, and since when the streams are the present ones, on the monotonic clock.
+    """
+
+    outcomes: Counter[ReloadOutcome] = field(default_factory=Counter)
+    waiting: list[str] = field(default_factory=list)
+    since_s: float = field(default_factory=time.monotonic)
+
+    def count(self, outcome: ReloadOutcome) -> None:
+        """Count one."""
+        self.outcomes[outcome] += 1
+        if outcome == "changed":
+            self.since_s = time.monotonic()
 
 
 @dataclass(slots=True)

@@ -21,6 +21,9 @@ between section and key (`TICKBRIDGE_KAFKA__BOOTSTRAP_SERVERS`), or from a file 
 (`TICKBRIDGE_KAFKA__PASSWORD_FILE`). The environment goes before the file. An unknown key is an
 error that names the nearest known one. `tickbridge config check` tells everything that is wrong,
 `tickbridge config show` what would be used, `tickbridge config schema` is for editors.
+
+Symbols and streams of a file that changes count at once
+([how](operations.md#symbols-and-streams)); everything else counts from the next start.
 """
 METRICS_HEAD = """# Metrics
 

@@ -23,6 +23,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "telemetry": frozenset(),
     "retry": frozenset(),
+    "pace": frozenset(),
     "loop_lag": frozenset({"telemetry"}),
     "logs": frozenset({"settings"}),
     # The pure middle.
@@ -38,7 +39,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"core", "errors", "repair", "sinks.base", "telemetry"}),
     # The two edges.
     "binance": BASICS,
-    "sinks": BASICS | {"backlog", "outbox", "spill", "spill_rows"},
+    "sinks": BASICS | {"backlog", "pace", "outbox", "spill", "spill_rows"},
     # What stands beside the flow: watches it, reads what it wrote, or plays the exchange.
     "http": frozenset({"binance", "core", "errors", "settings", "sinks.base", "telemetry"}),
     "client": frozenset({"core", "errors", "settings"})
@@ -46,7 +47,10 @@ ARROWS: dict[str, frozenset[str]] = {
     "audit": frozenset({"core", "errors", "settings", "sinks.kafka_reading"}),
     "simulator": frozenset({"errors"}),
     "embedded": frozenset({"errors"}),
+    "settings_file": frozenset({"settings"}),
+    "reload": frozenset({"core", "errors", "settings", "telemetry"}),
     # What puts the parts together.
+    "feeding": ANYTHING,
     "service": ANYTHING,
     "demo": ANYTHING,
     "bench": ANYTHING,

@@ -170,6 +170,25 @@ def test_the_short_way_of_a_frame_leads_where_the_careful_one_does(
     assert short.decoder.last_received() == careful.decoder.last_received()
 
 
+def test_a_stream_that_is_taken_away_ends_at_once() -> None:
+    bench = Bench()
+    bench.pump(trade(1), trade(2))
+    bench.pipeline.change([parse_stream(QUOTES)], {})
+    bench.pump(trade(3), quote(1, QUOTES))
+    assert bench.sinks[0].ids() == [1, 2]
+    assert bench.pipeline.counts.received == {"trade": 2, "quote": 1}
+    bench.check()
+
+
+def test_what_sets_a_latest_value_goes_by_the_streams_as_they_are_now() -> None:
+    bench = Bench()
+    bench.pump(quote(1, QUOTES), quote(2, QUOTES))
+    (quotes,) = {record.route for record in bench.sinks[0].records}
+    bench.pipeline.change([*STREAMS, parse_stream("btcusdt@aggTrade")], {})
+    bench.pump(quote(3, QUOTES))
+    assert bench.sinks[0].records[-1].route is not quotes
+
+
 def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:
     capture = Capture.read(captures / "spot" / "btcusdt_20240808.gz")
     streams = [parse_stream(name) for name in {frame.stream for frame in capture.frames}]

@@ -12,7 +12,8 @@ import pytest
 from bridge.binance.leg import State
 from bridge.embedded import LOOPBACK, free_port
 from bridge.errors import FeedRefused, SettingsError, UndeliveredRecords
-from bridge.service import Service, message_types
+from bridge.feeding import message_types
+from bridge.service import Service
 from bridge.settings import Settings, load_settings
 from bridge.simulator import Market, SimulatedExchange
 from bridge.sinks import kafka_start

@@ -1,4 +1,8 @@
-"""A set of streams, and the open connections that have it: those of one leg, or of two."""
+"""A set of streams, and the open connections that have it: those of one leg, or of two.
+
+The set may change while they are open. Until its leg has replaced it a connection has the streams
+it began with.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -40,6 +44,22 @@ class Cover:
         self.labels = tuple(labels)
         self._sessions: list[Session] = []
 
+    def change(self, streams: list[Stream]) -> None:
+        """Have these streams from now on."""
+        if self._names() != {stream.name for stream in streams}:
+            self.streams = streams
+
+    def is_outdated(self, session: Session) -> bool:
+        """Whether a connection has other streams than it should."""
+        return session.streams.keys() != self._names()
+
+    def held(self) -> list[str]:
+        """The names of its streams, and of those that an open connection still has."""
+        names = dict.fromkeys(stream.name for stream in self.streams)
+        for session in self._sessions:
+            names |= dict.fromkeys(session.streams)
+        return list(names)
+
     def counts(self, leg: str) -> list[int]:
         """Of each other leg, how many connections it has open."""
         open_now = Counter(session.leg for session in self._sessions)
@@ -59,8 +79,7 @@ class Cover:
         """A connection is gone, whether it had been counted or not."""
         if session in self._sessions:
             self._sessions.remove(session)
-        if not self._sessions:
-            self.pump.interrupted(self.streams, session.cause)
+        self.pump.interrupted(self._only_of(session), session.cause)
         self._lead(session.cause)
 
     def silent(self, session: Session, names: Iterable[str], since_s: float) -> None:
@@ -68,11 +87,20 @@ class Cover:
 
         Another one makes up for it only if it has been open, and not silent, all that time.
         """
-        others = (s for s in self._sessions if s is not session and not s.is_silent)
-        if any(other.opened_s <= since_s for other in others):
-            return
-        silent = set(names)
+        made_up: set[str] = set()
+        for other in self._sessions:
+            if other is not session and not other.is_silent and other.opened_s <= since_s:
+                made_up |= other.streams.keys()
+        silent = set(names) - made_up
         self.pump.interrupted([s for s in self.streams if s.name in silent], "silent")
+
+    def _names(self) -> set[str]:
+        return {stream.name for stream in self.streams}
+
+    def _only_of(self, session: Session) -> list[Stream]:
+        """The streams that no other connection has."""
+        others = set().union(*(other.streams for other in self._sessions))
+        return [stream for name, stream in session.streams.items() if name not in others]
 
     def _lead(self, cause: ReconnectCause) -> None:
         """One of the connections waits for none of the others."""

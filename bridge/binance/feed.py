@@ -1,7 +1,7 @@
 """The whole feed: the streams the settings ask for, spread over legs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -11,8 +11,15 @@ from bridge.binance.gate import Gate
 from bridge.binance.leg import Leg, State
 from bridge.binance.rest import Rest
 from bridge.binance.session import Pump
+from bridge.core.arrivals import Arrivals
 from bridge.core.streams import Stream
-from bridge.core.subscription import Subscription, connections, is_pattern, subscribe
+from bridge.core.subscription import (
+    Subscription,
+    connections,
+    connections_again,
+    is_pattern,
+    subscribe,
+)
 from bridge.errors import FeedUnavailable, Problem, SettingsError
 from bridge.retry import Backoff, forever
 
@@ -47,16 +54,26 @@ class Feed:
     def __init__(
         self, options: settings.Binance, streams: Sequence[Stream], pump: Pump, gate: Gate
     ) -> None:
-        labels = LABELS[: options.legs]
+        self._options = options
+        self._pump = pump
+        self._gate = gate
+        self._labels = LABELS[: options.legs]
+        # What legs have brought that have ended.
+        self._past = {label: Arrivals() for label in LABELS}
+        self._tasks: dict[Leg, asyncio.Task[None]] = {}
         covers = [
-            Cover(part, pump, labels)
+            Cover(part, pump, self._labels)
             for part in connections(streams, options.streams_per_connection)
         ]
         self.parts = [
-            [Leg(Place(part, len(covers), label), cover, options, gate) for label in labels]
+            [Leg(Place(part, len(covers), label), cover, options, gate) for label in self._labels]
             for part, cover in enumerate(covers)
         ]
-        self.legs = [leg for legs in self.parts for leg in legs]
+
+    @property
+    def legs(self) -> list[Leg]:
+        """The legs of all parts."""
+        return [leg for legs in self.parts for leg in legs]
 
     @property
     def ready(self) -> bool:
@@ -66,6 +83,17 @@ class Feed:
     def unready(self) -> list[Leg]:
         """The legs of the parts that none of them brings."""
         return [leg for legs in self.parts if not any(map(_is_flowing, legs)) for leg in legs]
+
+    def arrivals(self, label: str) -> Arrivals:
+        """What all legs with a label have brought, together, those among them that have ended."""
+        legs = {*self.legs, *self._tasks}
+        total = Arrivals()
+        for arrivals in (
+            self._past[label],
+            *(leg.arrivals for leg in legs if leg.label == label),
+        ):
+            total.add(arrivals)
+        return total
 
     def last_received(self) -> dict[str, int]:
         """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
@@ -82,9 +110,57 @@ class Feed:
 
     async def run(self) -> None:
         """Keep every leg connected, for ever."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
             for leg in self.legs:
-                group.create_task(_run(leg), name=leg.name)
+                self._start(leg)
+
+    async def change(self, streams: Sequence[Stream]) -> None:
+        """Have these streams from now on, while it runs: each stays on the legs it is on, and legs
+        whose streams have changed replace their connections. Returns when those without any are
+        closed.
+        """
+        held = [legs[0].cover.held() for legs in self.parts]
+        spread = connections_again(held, streams, self._options.streams_per_connection)
+        for legs, part in zip(self.parts, spread, strict=False):
+            legs[0].cover.change(part)
+        for part in spread[len(held) :]:
+            self._add(part)
+        ended = [leg for leg in self.legs if not leg.streams]
+        self.parts = [legs for legs in self.parts if legs[0].streams]
+        if ended:
+            await self._end(ended)
+
+    def _start(self, leg: Leg) -> None:
+        self._tasks[leg] = self._group.create_task(_run(leg), name=leg.name)
+
+    def _add(self, part: list[Stream]) -> None:
+        """Legs for a further part, in the first place that is free."""
+        taken = {legs[0].place.part for legs in self.parts}
+        number = min(set(range(len(self.parts) + 1)) - taken)
+        cover = Cover(part, self._pump, self._labels)
+        legs = [
+            Leg(
+                Place(number, len(self.parts) + 1, label),
+                cover,
+                self._options,
+                self._gate,
+                has_accepted=True,
+            )
+            for label in self._labels
+        ]
+        self.parts.append(legs)
+        for leg in legs:
+            self._start(leg)
+
+    async def _end(self, legs: Iterable[Leg]) -> None:
+        """Until then what they bring still counts."""
+        tasks = {leg: self._tasks[leg] for leg in legs}
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.wait(tasks.values())
+        for leg in tasks:
+            del self._tasks[leg]
+            self._past[leg.label].add(leg.arrivals)
 
 
 async def _run(leg: Leg) -> None:

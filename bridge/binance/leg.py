@@ -1,10 +1,12 @@
 """One leg over its whole life: a set of streams, and one connection after another that has them.
 
 A connection that is to be replaced (its time has come, the exchange has announced its end, it is
-silent) stays until the new one has brought all that it had brought, or for a bounded overlap.
+silent, the streams have changed) stays until the new one has brought all that it had brought and is
+still wanted, or for a bounded overlap.
 """
 
 import asyncio
+from collections.abc import Iterable
 from enum import StrEnum
 
 import structlog
@@ -16,6 +18,7 @@ from bridge.binance.session import Session
 from bridge.binance.watchman import Watchman
 from bridge.core.arrivals import Arrivals
 from bridge.core.rotation import OVERLAP_S, may_close
+from bridge.core.streams import Stream
 from bridge.errors import FeedRefused, FeedUnavailable, ReconnectCause
 from bridge.retry import Backoff, forever
 
@@ -26,7 +29,7 @@ REFUSED_RETRY_S = 300.0
 MAX_SESSIONS = 2
 # The leg's one timer: what is silent, too old or no longer needed is found within so long.
 LOOK_S = 2.0
-_REPLACED = frozenset[ReconnectCause](("server_shutdown", "rotation", "silent"))
+_REPLACED = frozenset[ReconnectCause](("server_shutdown", "rotation", "silent", "changed"))
 
 log = structlog.get_logger(__name__)
 
@@ -42,25 +45,39 @@ class State(StrEnum):
 class Leg:
     """Keeps the streams of its cover connected until it is cancelled.
 
-    `label` tells it from the other leg with the same streams.
+    `label` tells it from the other leg with the same streams. The exchange `has_accepted` us where
+    other legs have run before: a refusal of this one ends nothing then.
     """
 
-    def __init__(self, place: Place, cover: Cover, options: settings.Binance, gate: Gate) -> None:
+    def __init__(
+        self,
+        place: Place,
+        cover: Cover,
+        options: settings.Binance,
+        gate: Gate,
+        *,
+        has_accepted: bool = False,
+    ) -> None:
         self.name = f"leg-{place.part + 1}" + (place.label if len(cover.labels) > 1 else "")
         self.label = place.label
-        self.streams = cover.streams
+        self.place = place
+        self.cover = cover
         self.sessions: list[Session] = []
         self.arrivals = Arrivals()
-        self._cover = cover
         self._options = options
         self._gate = gate
         self._backoff = Backoff(options.reconnect_max_delay_s)
         self._past: dict[str, int] = {}
         self._is_refused = False
-        self._was_open = False
-        self._has_reported = False
+        self._has_accepted = has_accepted
+        self._reported: list[Stream] = []
         self._log = log.bind(leg=self.name)
         self._watchman = Watchman(cover, options, place, self._log)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """What it is to bring."""
+        return self.cover.streams
 
     @property
     def state(self) -> State:
@@ -83,12 +100,14 @@ class Leg:
             await asyncio.gather(*(session.close() for session in self.sessions))
 
     def last_received(self) -> dict[str, int]:
-        """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
+        """Of each of its streams that has ever been heard, when last, in microseconds since the
+        epoch.
+        """
         latest = dict(self._past)
         for session in self.sessions:
             for name, received in session.decoder.last_received().items():
                 latest[name] = max(received, latest.get(name, 0))
-        return latest
+        return {s.name: latest[s.name] for s in self.streams if s.name in latest}
 
     def silent(self) -> list[str]:
         """The streams that have never sent anything."""
@@ -109,9 +128,9 @@ class Leg:
         Raises FeedUnavailable then.
         """
         await self._gate.wait()
-        session = Session(self.label, self._cover.streams, self._cover.pump, self._log)
+        session = Session(self.label, self.streams, self.cover.pump, self._log)
         session.attach(self.arrivals, self._lost)
-        self._cover.opens(session)
+        self.cover.opens(session)
         await self._open(session)
         self._take_over(session)
         cause = await self._stay(session)
@@ -125,25 +144,26 @@ class Leg:
         try:
             await session.open(self._options)
         except FeedRefused as error:
-            if not self._was_open:
+            if not self._has_accepted:
                 raise
             self._is_refused = True
             raise FeedUnavailable(str(error), REFUSED_RETRY_S, cause="refused") from error
 
     def _take_over(self, session: Session) -> None:
         """Count a connection that has just opened; it may be gone already."""
-        self._was_open = True
-        self._log.info("leg_open", streams=len(self.streams))
+        self._has_accepted = True
+        self._log.info("leg_open", streams=len(session.streams))
         if not session.is_lost:
             self.sessions.append(session)
-            self._cover.opened(session)
+            self.cover.opened(session)
         self._watchman.begin(session)
         self._compare()
 
     async def _stay(self, session: Session) -> ReconnectCause:
         """Until the connection is over or should be replaced; says why."""
         while len(self.sessions) > MAX_SESSIONS:
-            await self._close(self.sessions[0])
+            # The oldest, or one that was opened between two changes of the streams.
+            await self._close(min(self.sessions, key=lambda one: len(self._wanted(one.streams))))
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -164,8 +184,13 @@ class Leg:
             session.joined("overtaken")
         heard = session.decoder.last_received()
         for old in [old for old in self.sessions if old is not session]:
-            if may_close(old.decoder.last_received(), heard, session.age_s()):
+            wanted = self._wanted(old.decoder.last_received())
+            if may_close(wanted, heard, session.age_s()):
                 await self._close(old)
+
+    def _wanted(self, names: Iterable[str]) -> set[str]:
+        """Of these streams those that are still to be brought."""
+        return {stream.name for stream in self.streams}.intersection(names)
 
     async def _close(self, session: Session) -> None:
         await session.close()
@@ -176,19 +201,19 @@ class Leg:
         self._past = self.last_received()
         if session in self.sessions:
             self.sessions.remove(session)
-        self._cover.lost(session)
+        self.cover.lost(session)
         self._compare()
 
     def _compare(self) -> None:
         """While a leg has two connections, a repeat does not tell which leg was first."""
-        self.arrivals.compares = len(self._cover.labels) > 1 and len(self.sessions) == 1
+        self.arrivals.compares = len(self.cover.labels) > 1 and len(self.sessions) == 1
 
     def _report_silent(self, session: Session) -> None:
         """Name the streams that miss their first-message deadline."""
         deadline_s = self._options.first_message_timeout_s
-        if self._has_reported or session.age_s() < deadline_s:
+        if self._reported is self.streams or session.age_s() < deadline_s:
             return
-        self._has_reported = True
+        self._reported = self.streams
         for name in self.silent():
             self._log.warning(
                 "stream_silent",
@@ -199,7 +224,7 @@ class Leg:
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         assert isinstance(error, FeedUnavailable)  # noqa: S101  # the one that is retried
-        self._cover.pump.counts.reconnects[error.cause] += 1
+        self.cover.pump.counts.reconnects[error.cause] += 1
         if error.cause == "quiet":
             self._gate.close_for(error.retry_after_s or 0.0)
         if error.cause in _REPLACED:

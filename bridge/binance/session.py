@@ -49,7 +49,8 @@ class Pump(Protocol):
 class Session:
     """Hands its frames on; `over` is set when it has ended or is announced to end.
 
-    `leg` is the label of its leg; `joining` is there while it may not overtake another connection.
+    `leg` is the label of its leg, `streams` has what it brings, by name; `joining` is there while
+    it may not overtake another connection.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Session:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.leg = leg
+        self.streams = {stream.name: stream for stream in streams}
         self.decoder = Decoder(streams)
         self.joining: Joining | None = None
         self.frames_received = 0
@@ -67,7 +69,6 @@ class Session:
         self.is_silent = False
         self.is_lost = False
         self.over = asyncio.Event()
-        self._streams = streams
         self._pump = pump
         self._arrivals = Arrivals()
         self._on_lost: Callable[[Session], None] = lambda _session: None
@@ -102,7 +103,8 @@ class Session:
         """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it
         may.
         """
-        path = streams_path(self._streams, microseconds=options.time_unit == "microsecond")
+        streams = list(self.streams.values())
+        path = streams_path(streams, microseconds=options.time_unit == "microsecond")
         self._connection = await open_leg(options, path, self)
         self.opened_s = asyncio.get_running_loop().time()
 

@@ -1,4 +1,6 @@
-"""Who looks after a leg's connection: when it is too old, or silent, it has to be replaced."""
+"""Who looks after a leg's connection: when it is too old, or silent, or has
+other streams than it should, it has to be replaced.
+"""
 
 import asyncio
 import time
@@ -40,7 +42,7 @@ class Watchman:
             self._place, options.max_leg_age_s, time.time(), options.rotation_time_s
         )
         self._rotate_at_s = session.opened_s + age_s
-        self._watch.begin(session.opened_s)
+        self._watch.begin(session.opened_s, session.streams)
 
     def look(self, session: Session) -> ReconnectCause | None:
         """Why the connection should be replaced now, if it should."""
@@ -49,6 +51,9 @@ class Watchman:
         if silence is not None:
             self._on_silence(session, silence, now_s - silence.silent_s)
             return "silent"
+        # Not one leg of a pair after the other: apart in their streams they cannot join well.
+        if self._cover.is_outdated(session):
+            return "changed"
         overdue_s = now_s - self._rotate_at_s
         return "rotation" if may_rotate(overdue_s, self._cover.counts(session.leg)) else None
 

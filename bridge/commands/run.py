@@ -11,6 +11,7 @@ from bridge.commands.options import Config, examples, run_async
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
+    from bridge.settings_file import SettingsFile
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,30 +27,37 @@ def add_to(app: typer.Typer) -> None:
 def run(config: Config = None) -> None:
     """Run the service: from Binance to Kafka and Redis, until SIGTERM or Ctrl-C.
 
-    Then it delivers what is waiting, and exits with 0, or with 3 if something is left.
+    Then it delivers what is waiting, and exits with 0, or with 3 if something is left. Symbols and
+    streams follow the settings file as it changes; SIGHUP reads it again.
     """
     with _nothing_collected():
-        import structlog
-
         from bridge import logs
-        from bridge.errors import TickbridgeError
-        from bridge.settings import load_settings
+        from bridge.settings_file import SettingsFile
 
-        settings = load_settings(config)
-    logs.configure(settings.log)
+    with SettingsFile(config) as file:
+        settings = file.load()
+        logs.configure(settings.log)
+        _run(settings, file)
+
+
+def _run(settings: "Settings", file: "SettingsFile") -> None:
+    import structlog
+
+    from bridge.errors import TickbridgeError
+
     try:
-        run_async(_serve(settings))
+        run_async(_serve(settings, file))
     except TickbridgeError as error:
         # Every line of the log has one form, the last one too.
         structlog.get_logger(__name__).error("failed", error=str(error))
         raise typer.Exit(error.exit_code) from error
 
 
-async def _serve(settings: "Settings") -> None:
+async def _serve(settings: "Settings", file: "SettingsFile") -> None:
     with _nothing_collected():
         from bridge.service import Service
 
-    await Service(settings).run()
+    await Service(settings, file).run()
 
 
 @contextmanager

@@ -100,6 +100,8 @@ def _print(found: "Report") -> None:
     console.print(f"Tickbridge {found.version}, up {duration(found.uptime_s)}, {state}")
     for reason in (*found.unready, *found.refused):
         console.print(f"  {reason}", markup=False)
+    if found.needs_restart:
+        console.print(f"  changed, counts from the next start: {', '.join(found.needs_restart)}")
     for table in (_legs(found), _accounts(found), _streams(found), _gaps(found)):
         if table.row_count:
             console.print()

@@ -25,6 +25,13 @@ class Arrivals:
         self.compares = False
         self._samples: dict[Track, Event] = {}
 
+    def add(self, other: "Arrivals") -> None:
+        """Take over the counts of a leg that has ended."""
+        self.events += other.events
+        self.repeats += other.repeats
+        self.behind += other.behind
+        self.behind_us += other.behind_us
+
     def repeated(self, track: Track, event: Event) -> None:
         """The track has dropped this event as a repeat."""
         self.repeats += 1

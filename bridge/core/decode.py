@@ -81,14 +81,22 @@ class Decoder:
 
     `read` takes the frame of a stream of one symbol: what it returns has the stream's `line`, and
     the payload as `data`. It raises one of UNREADABLE on any other; `decode` takes them all.
+    `changes` is the pipeline's: how often the streams had changed when the lines were looked up.
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
+        self.changes = 0
         self._lines = {stream.name: Line(stream) for stream in streams}
         envelopes = [line.envelope for line in self._lines.values() if line.symbol is not None]
         self.read: Callable[[bytes], Any] = _read_nothing
         if envelopes:
             self.read = msgspec.json.Decoder(Union[*envelopes]).decode
+
+    def forget(self, changes: int) -> None:
+        """Look up again where each stream goes: the streams have changed so many times."""
+        self.changes = changes
+        for line in self._lines.values():
+            line.follows = _unknown
 
     def last_received(self) -> dict[str, int]:
         """Of each stream that has sent anything, when its last frame arrived, in microseconds."""

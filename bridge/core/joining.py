@@ -21,14 +21,17 @@ _JOINED: list[Event] = []
 
 
 class Joining:
-    """The streams of one connection that opened beside another."""
+    """The streams of one connection that opened beside another. What waits when a stream is taken
+    away is not let go when it comes again: something is missing behind it.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[Track, list[Event]] = {}
+        self._waiting: dict[tuple[Track, int], list[Event]] = {}
 
     def take(self, track: Track, event: Event) -> Sequence[Event]:
         """What may be handed to the track now that the new connection has brought this event."""
-        waiting = self._waiting.setdefault(track, [])
+        place = (track, track.removals)
+        waiting = self._waiting.setdefault(place, [])
         if waiting is _JOINED:
             return (event,)
         waiting.append(event)
@@ -36,14 +39,16 @@ class Joining:
             if not _is_too_much(waiting):
                 return ()
             track.interrupt("overtaken")
-        self._waiting[track] = _JOINED
+        self._waiting[place] = _JOINED
         return waiting
 
     def finish(self, cause: str) -> Iterator[tuple[Track, Event]]:
         """There is nobody else to wait for: what waits may go. Where the other connection had not
         come so far, it goes behind an interruption.
         """
-        for track, waiting in self._waiting.items():
+        for (track, removals), waiting in self._waiting.items():
+            if removals != track.removals:
+                continue
             if waiting and not _has_caught_up(track, waiting[0]):
                 track.interrupt(cause)
             for event in waiting:

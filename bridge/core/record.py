@@ -22,6 +22,8 @@ _encode = msgspec.json.Encoder().encode
 
 # What a symbol's records of one topic have in common: the topic, and their key.
 Key = tuple[str, bytes]
+# What each symbol's streams carry; None has those of the whole market.
+_Payloads = dict[str | None, set[str]]
 
 
 class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -63,9 +65,18 @@ class Router:
     def __init__(self, streams: Iterable[Stream], topic_template: str) -> None:
         self._topic_template = topic_template
         self._routes: dict[type[Event], dict[str, Route]] = {}
-        self._payloads: dict[str | None, set[str]] = {None: set()}
+        self._payloads: _Payloads = {}
+        self.change(streams)
+
+    def change(self, streams: Iterable[Stream]) -> None:
+        """These are the streams from now on: what sets a symbol's latest values goes by them."""
+        before, self._payloads = self._payloads, {None: set()}
         for stream in streams:
             self._payloads.setdefault(stream.symbol, set()).add(stream.payload)
+        for routes in self._routes.values():
+            for symbol in list(routes):
+                if _payloads_of(before, symbol) != _payloads_of(self._payloads, symbol):
+                    del routes[symbol]
 
     def record(self, event: Event) -> Record:
         """The record of an event: the same bytes for both sinks."""
@@ -80,7 +91,7 @@ class Router:
 
     def _add_route(self, event: Event) -> Route:
         message_type = str(event.__struct_config__.tag)
-        payloads = self._payloads[None] | self._payloads.get(event.symbol, set())
+        payloads = _payloads_of(self._payloads, event.symbol)
         route = Route(
             message_type,
             event.symbol,
@@ -101,6 +112,10 @@ def record_of(route: Route, event: Event) -> Record:
         time = received
     identity = NO_IDENTITY if id_of is None else id_of(event)
     return Record(route, time // 1000, received, _encode(event), identity)
+
+
+def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:
+    return payloads[None] | payloads.get(symbol, set())
 
 
 def announcement(record: Record) -> Announcement:

@@ -29,15 +29,18 @@ GapState = Literal["open", "filled", "lost"]
 
 
 class Track:
-    """One stream of one symbol: what has been passed on, and what may come next."""
+    """One stream of one symbol: what has been passed on, and what may come next. `removals` counts
+    how often nobody has wanted it any more.
+    """
 
-    __slots__ = ("_before", "_cause", "first_of", "kind", "last", "last_of", "repeats")
+    __slots__ = ("_before", "_cause", "first_of", "kind", "last", "last_of", "removals", "repeats")
 
     def __init__(self, kind: str, first: str, last: str) -> None:
         self.kind = kind
         self.first_of: Callable[[Any], int] = attrgetter(first)
         self.last_of: Callable[[Any], int] = attrgetter(last)
         self.repeats = 0
+        self.removals = 0
         self.last: Event | None = None
         self._cause = ""
         self._before: int | None = None

@@ -5,7 +5,7 @@ something new. A stream that was never regular is not judged; a quiet one may be
 All streams silent at once says more than one alone, so there the limit is tighter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 _NEVER_S = float("inf")
@@ -84,9 +84,10 @@ class Watch:
         self._pause_until_s = now_s
         self._looked_s = now_s
 
-    def begin(self, now_s: float) -> None:
-        """A new connection: nothing has been heard on it."""
+    def begin(self, now_s: float, names: Collection[str]) -> None:
+        """A new connection with these streams: nothing has been heard on it."""
         self._marks, self._frames, self._looked_s = {}, 0, now_s
+        self._streams = {name: r for name, r in self._streams.items() if name in names}
         for rhythm in (self._all, *self._streams.values()):
             rhythm.begin(now_s)
 

@@ -1,8 +1,9 @@
 """Which streams the settings ask for, once the exchange has said which symbols it lists."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +19,20 @@ class Subscription(msgspec.Struct, frozen=True):
 
     streams: list[Stream]
     refused: list[str]
+
+
+class Change(NamedTuple):
+    """The names of streams that came, and of those that went."""
+
+    added: list[str]
+    removed: list[str]
+
+
+def difference(before: Iterable[Stream], after: Iterable[Stream]) -> Change:
+    """How the streams have changed."""
+    old = dict.fromkeys(stream.name for stream in before)
+    new = dict.fromkeys(stream.name for stream in after)
+    return Change([n for n in new if n not in old], [n for n in old if n not in new])
 
 
 def is_pattern(symbol: str) -> bool:
@@ -58,6 +73,50 @@ def connections(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
     while count < len(streams) and not _fit_urls(_spread(streams, count)):
         count += 1
     return _spread(streams, count)
+
+
+def connections_again(
+    parts: Sequence[Iterable[str]], streams: Iterable[Stream], most: int
+) -> list[list[Stream]]:
+    """The streams spread over the connections there are, and further ones behind them: each stays
+    where it is, and what is new goes to the first that has room, so that few have to change.
+
+    `parts` has the names of the streams that each connection has; what of them nobody wants any
+    more is left out, and that may be all of a part.
+    """
+    wanted = {stream.name: stream for stream in streams}
+    spread = [_Part(most) for _ in parts]
+    for part, names in zip(spread, parts, strict=True):
+        for name in names:
+            if name in wanted and part.has_room_for(wanted[name]):
+                part.add(wanted.pop(name))
+    for stream in wanted.values():
+        if not any(part.has_room_for(stream) for part in spread):
+            spread.append(_Part(most))
+        next(part for part in spread if part.has_room_for(stream)).add(stream)
+    return [part.streams for part in spread]
+
+
+class _Part:
+    """The streams of one connection, and how long its URL is."""
+
+    def __init__(self, most: int) -> None:
+        self.streams: list[Stream] = []
+        self._most = most
+        self._path_chars = len(streams_path(())) - 1  # the first has no stroke before it
+
+    def has_room_for(self, stream: Stream) -> bool:
+        room = self._path_chars + _path_chars(stream) <= MAX_PATH_CHARS
+        return len(self.streams) < self._most and room
+
+    def add(self, stream: Stream) -> None:
+        self.streams.append(stream)
+        self._path_chars += _path_chars(stream)
+
+
+def _path_chars(stream: Stream) -> int:
+    """What a further stream adds to a path."""
+    return len(streams_path((stream,))) - len(streams_path(())) + 1
 
 
 def _fit_urls(parts: list[list[Stream]]) -> bool:

@@ -5,14 +5,14 @@ repeat. So rotation, redundancy and reconnects are one mechanism.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from bridge.core import events
 from bridge.core.contiguous import Contiguous
 from bridge.core.events import Event
 from bridge.core.position import Name, Position
-from bridge.core.sequence import Chained, Rising, Timed, Track
+from bridge.core.sequence import NOTHING, Chained, Rising, Timed, Track
 from bridge.core.streams import Stream
 
 # Continuity as the exchange promises it and captures confirm: 17,000 trades without a hole.
@@ -40,6 +40,18 @@ _RULES: dict[type[Event], tuple[type[Track], str, str]] = {
 NOWHERE: Mapping[Name, Position] = {}
 
 
+class _Removed(Track):
+    """Of streams nobody wants any more: nothing is passed on."""
+
+    __slots__ = ()
+
+    def accept(self, event: Event) -> Sequence[Event]:  # noqa: ARG002
+        return NOTHING
+
+
+_REMOVED = _Removed("", "", "")
+
+
 def new_track(event_type: type[Event]) -> Track:
     """A track that has seen nothing yet."""
     rule, first, last = _RULES[event_type]
@@ -63,23 +75,43 @@ def contiguous_id(event_type: type[Event]) -> Callable[[Event], int] | None:
 class Tracks:
     """The track of every stream, made when its first event comes; `positions` say where the
     process before this one has stopped.
+
+    A stream that is taken away ends at once: what is still on its way is dropped. Its tracks are
+    kept: added again it goes on behind what has been published.
     """
 
     def __init__(
         self, streams: Iterable[Stream], positions: Mapping[Name, Position] = NOWHERE
     ) -> None:
-        self._positions = positions
-        self._of_stream: dict[str, dict[str, Track]] = {stream.name: {} for stream in streams}
+        self._positions = dict(positions)
+        self._of_stream: dict[str, dict[str, Track]] = {}
+        self._removed: dict[str, dict[str, Track]] = {}
+        self.change(streams)
+
+    def change(
+        self, streams: Iterable[Stream], positions: Mapping[Name, Position] = NOWHERE
+    ) -> None:
+        """These are the streams from now on; further positions are of message types that are
+        new.
+        """
+        self._positions |= positions
+        names = dict.fromkeys(stream.name for stream in streams)
+        for name in [name for name in self._of_stream if name not in names]:
+            tracks = self._removed[name] = self._of_stream.pop(name)
+            for track in tracks.values():
+                track.removals += 1
+        for name in names:
+            if name not in self._of_stream:
+                self._of_stream[name] = self._removed.pop(name, {})
+                for track in self._of_stream[name].values():
+                    track.interrupt("removed")
 
     def track(self, stream: Stream, event: Event) -> Track:
         """The track an event of a stream belongs to; a stream of the whole market has many."""
-        tracks = self._of_stream[stream.name]
-        track = tracks.get(event.symbol)
-        if track is None:
-            track = tracks[event.symbol] = new_track(type(event))
-            if position := self._positions.get((track.kind, event.symbol)):
-                track.resume(position.last_id, position.time)
-        return track
+        try:
+            return self._of_stream[stream.name][event.symbol]
+        except KeyError:
+            return self._new_track(stream, event)
 
     def repeats(self) -> Counter[str]:
         """Events dropped as repeats, by message type."""
@@ -97,12 +129,21 @@ class Tracks:
         return sum(len(track.open_gaps) for track in self._all() if isinstance(track, Contiguous))
 
     def named(self) -> Iterator[tuple[str, Track]]:
-        """Every track with its symbol."""
+        """Every track of the present streams, with its symbol."""
         return (named for tracks in self._of_stream.values() for named in tracks.items())
 
     def _all(self) -> Iterator[Track]:
-        return (track for _, track in self.named())
+        for tracks in (*self._of_stream.values(), *self._removed.values()):
+            yield from tracks.values()
+
+    def _new_track(self, stream: Stream, event: Event) -> Track:
+        if stream.name not in self._of_stream:
+            return _REMOVED
+        track = self._of_stream[stream.name][event.symbol] = new_track(type(event))
+        if position := self._positions.get((track.kind, event.symbol)):
+            track.resume(position.last_id, position.time)
+        return track
 
     def of(self, stream: Stream) -> Iterable[Track]:
-        """All tracks of one stream."""
-        return self._of_stream[stream.name].values()
+        """All tracks of one stream; none of one that has been taken away."""
+        return self._of_stream.get(stream.name, {}).values()

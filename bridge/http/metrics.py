@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -16,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
 from bridge.http.status import Status, age_s
-from bridge.telemetry import Histogram
+from bridge.telemetry import RELOAD_OUTCOMES, Histogram
 
 PREFIX = "tickbridge_"
 GAP_STATES = ("open", "filled", "lost")
@@ -206,6 +207,13 @@ class BridgeCollector(Collector):
         )
 
     def _process(self) -> Iterator[Metric]:
+        reloads = self._status.reloads.outcomes
+        yield _counter(
+            "settings_reloads",
+            "Settings read again, by what became of them.",
+            _series(reloads, RELOAD_OUTCOMES),
+            "outcome",
+        )
         yield _histogram("event_loop_lag_seconds", "Delay of a timer.", {(): self._status.lag})
         versions = (metadata.version("tickbridge"), platform.python_version())
         yield _gauge("build_info", "What runs; always 1.", {versions: 1}, "version", "python")
@@ -219,7 +227,7 @@ def exposition(status: Status) -> bytes:
     return generate_latest(registry)
 
 
-def _series(counts: Mapping[str, int], known: Iterable[str]) -> Series:
+def _series(counts: Mapping[Any, int], known: Iterable[str]) -> Series:
     return {(label,): counts[label] for label in (*known, *counts)}
 
 

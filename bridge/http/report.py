@@ -57,11 +57,15 @@ class SinkReport(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """The whole of it; `gaps` counts the gap events of each state."""
+    """The whole of it; `gaps` counts the gap events of each state. For `settings_age_s` the streams
+    have been the present ones; the settings in `needs_restart` count from the next start only.
+    """
 
     version: str
     libraries: dict[str, str]
     uptime_s: float
+    settings_age_s: float
+    needs_restart: list[str]
     unready: list[str]
     refused: list[str]
     legs: list[LegReport]

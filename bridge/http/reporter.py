@@ -22,6 +22,8 @@ def report(status: Status) -> Report:
         version=metadata.version("tickbridge"),
         libraries={name: metadata.version(name) for name in _LIBRARIES},
         uptime_s=status.uptime_s(),
+        settings_age_s=status.settings_age_s(),
+        needs_restart=status.reloads.waiting,
         unready=status.unready(),
         refused=list(status.refused),
         legs=[_leg(leg) for leg in status.feed.legs] if status.feed else [],

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from bridge.binance.cover import LABELS
 from bridge.binance.feed import Feed
 from bridge.binance.leg import State
+from bridge.core.arrivals import Arrivals
 from bridge.core.budget import WeightBudget
 from bridge.core.tracks import Tracks
 from bridge.sinks.base import Sink
-from bridge.telemetry import FeedCounts, Histogram
+from bridge.telemetry import FeedCounts, Histogram, Reloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Status:
     feed: Feed | None = None
     tracks: Tracks | None = None
     budget: WeightBudget | None = None
+    reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
     refused: Sequence[str] = ()
     draining: bool = False
@@ -45,6 +47,10 @@ class Status:
     def uptime_s(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._began_s
+
+    def settings_age_s(self) -> float:
+        """For how long the streams have been the present ones."""
+        return time.monotonic() - self.reloads.since_s
 
     def legs(self) -> dict[tuple[str, ...], float]:
         """Number of legs in each state."""
@@ -77,15 +83,17 @@ class Status:
 
     def _figures(self, label: str) -> LegFigures:
         """Behind the other leg is what the other one leads by."""
-        legs = self.feed.legs if self.feed else []
-        own = [leg for leg in legs if leg.label == label]
-        other = [leg.arrivals for leg in legs if leg.label != label]
+        if self.feed is None:
+            return LegFigures(0, 0, 0.0, 0, 0.0)
+        own, other = self.feed.arrivals(label), Arrivals()
+        for each in set(LABELS) - {label}:
+            other.add(self.feed.arrivals(each))
         return LegFigures(
-            events=sum(leg.arrivals.events for leg in own),
-            first=sum(leg.arrivals.events - leg.arrivals.repeats for leg in own),
-            age_s=max((leg.age_s() for leg in own), default=0.0),
-            leads=sum(arrivals.behind for arrivals in other),
-            lead_s=sum(arrivals.behind_us for arrivals in other) / 1e6,
+            events=own.events,
+            first=own.events - own.repeats,
+            age_s=max((leg.age_s() for leg in self.feed.legs if leg.label == label), default=0.0),
+            leads=other.behind,
+            lead_s=other.behind_us / 1e6,
         )
 
     def silence_s(self) -> dict[str, float]:

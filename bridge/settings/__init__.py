@@ -5,8 +5,9 @@ frozen, and shows no secret when printed.
 """
 
 from bridge.settings.binance import Binance
+from bridge.settings.changes import waiting_for_a_restart, with_streams_of
 from bridge.settings.kafka import Kafka
-from bridge.settings.load import load_settings, masked, settings_schema
+from bridge.settings.load import load_settings, masked, settings_file, settings_schema
 from bridge.settings.model import Http, Log, Settings
 from bridge.settings.redis import Redis
 from bridge.settings.repair import Repair
@@ -21,5 +22,8 @@ __all__ = [
     "Settings",
     "load_settings",
     "masked",
+    "settings_file",
     "settings_schema",
+    "waiting_for_a_restart",
+    "with_streams_of",
 ]

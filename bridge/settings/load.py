@@ -43,7 +43,8 @@ def load_settings(
     problems = found.problems
     secrets = secrets_source(variables.get(SECRETS_VARIABLE, ""), problems)
     try:
-        data = _read_file(config, variables.get(CONFIG_VARIABLE))
+        file = settings_file(config, environment=variables)
+        data = {} if file is None else read_yaml(file)
     except SettingsError as error:  # without the file the rest would only look wrong
         raise SettingsError([*problems, *error.problems]) from None
     sources = (
@@ -63,11 +64,14 @@ def load_settings(
     return settings
 
 
-def _read_file(config: Path | None, named: str | None) -> dict[str, Any]:
-    path = config or (Path(named) if named else None)
-    if path is None:
-        return read_yaml(DEFAULT_FILE) if DEFAULT_FILE.exists() else {}
-    return read_yaml(path)
+def settings_file(
+    config: Path | None = None, *, environment: Mapping[str, str] | None = None
+) -> Path | None:
+    """The YAML file that the settings are read from, if there is one."""
+    variables = os.environ if environment is None else environment
+    if config is None and (named := variables.get(CONFIG_VARIABLE)):
+        return Path(named)
+    return config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
 
 
 def masked(settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -79,6 +79,8 @@ class KafkaSink:
         self._record = Router((), options.topic).record
         self._options = options
         self._topics = [*topics, position_topic]
+        self._partitions: dict[str, list[int]] = {}
+        self._producer: AIOKafkaProducer | None = None
         self._positions = Positions(position_topic)
         self._ledger = Ledger(self.counts.failures)
         self._ready = False
@@ -136,6 +138,27 @@ class KafkaSink:
         """Take over where the process before this one has stopped."""
         self._positions.resume(positions)
 
+    async def add_topics(self, topics: Iterable[str]) -> None:
+        """Have further topics, before there are records of them. Connected, they are made now; with
+        Kafka away by the next producer, as at a start.
+
+        Raises SinkUnavailable where Kafka has none of them, and SinkRefused where it denies them:
+        then everything is as it was.
+        """
+        added = [topic for topic in topics if topic not in self._topics]
+        self._topics = [*added, *self._topics]
+        if self._producer is None or not added:
+            return
+        try:
+            self._partitions |= await self._ensure(self._producer, added)
+        except (SinkUnavailable, SinkRefused):
+            self._topics = [topic for topic in self._topics if topic not in added]
+            raise
+        except kafka_client.FAILURES as error:
+            log.info("kafka_topics_wait", topics=added, error=str(error))
+            self._producer = None
+            self.wake()
+
     async def drained(self) -> None:
         """When nothing waits any more; where the streams stand is then written too."""
         while len(self.outbox):
@@ -183,26 +206,41 @@ class KafkaSink:
         producer = await kafka_client.open_producer(self._options, self._ledger)
         delivery = Delivery(producer, self._options, self._ledger, self._changed)
         try:
-            partitions = await kafka_client.ensure_topics(
-                producer, self._options, self._topics, self._topics[-1]
-            )
+            self._partitions = await self._ensure(producer, self._topics)
             check_cancelled()
             await self._take_out_restored()
             await self._take_out_landed()
             self._ledger.number(producer)
             await self._send_again(delivery)
-            self.outbox.assign(lambda route: _partition(route, partitions[route.topic]))
+            while added := [topic for topic in self._topics if topic not in self._partitions]:
+                self._partitions |= await self._ensure(producer, added)
+            self._producer = producer
+            self.outbox.assign(
+                # Of a topic not known yet all waits in one lane, for the next producer.
+                lambda route: _partition(route, self._partitions.get(route.topic, [0]))
+            )
             self._ready = self._was_ready = True
-            log.info("kafka_connected", topics=len(partitions))
+            log.info("kafka_connected", topics=len(self._partitions))
             await self._drain(delivery)
         except kafka_client.FAILURES as error:
             raise kafka_client.failure(error) from error
         finally:
             self._ready = False
+            self._producer = None
             delivery.close()
             self.outbox.release()
             self._positions.outbox.release()
             await kafka_client.discard(producer)
+
+    async def _ensure(self, producer: AIOKafkaProducer, topics: list[str]) -> dict[str, list[int]]:
+        try:
+            return await kafka_client.ensure_topics(
+                producer, self._options, topics, self._topics[-1]
+            )
+        except kafka_client.FAILURES as error:
+            if isinstance(reason := kafka_client.failure(error), SinkRefused):
+                raise reason from error
+            raise
 
     async def _take_out_restored(self) -> None:
         """See what has landed of what the last process may have sent."""
@@ -249,6 +287,8 @@ class KafkaSink:
         while True:
             check_cancelled()
             await pace.rest()
+            if self._producer is None:
+                raise SinkUnavailable("Kafka: no answer about further topics")
             self._changed.clear()
             for lane in self.outbox.idle():
                 self._drop_too_large(lane)

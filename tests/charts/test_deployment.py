@@ -16,6 +16,20 @@ def test_a_change_of_the_settings_changes_the_pod(default: Rendered) -> None:
     assert _checksum(changed) != _checksum(default)
 
 
+def test_settings_that_change_under_way_leave_the_pod_as_it_is(cases: dict[str, Rendered]) -> None:
+    live = {"restartOnChange": False}
+    one, other = render(live), render(live | {"settings": {"binance": {"symbols": ["ETHUSDT"]}}})
+    assert one.settings != other.settings
+    assert one.one("Deployment") == other.one("Deployment")
+    assert "annotations" not in cases["extended"].one("Deployment")["spec"]["template"]["metadata"]
+
+
+def test_the_settings_are_mounted_so_that_their_changes_arrive(default: Rendered) -> None:
+    """A file mounted by `subPath` never changes."""
+    (mount,) = (m for m in default.container["volumeMounts"] if m["name"] == "settings")
+    assert mount == {"name": "settings", "mountPath": "/etc/tickbridge", "readOnly": True}
+
+
 def test_a_change_of_anything_else_leaves_the_checksum(
     default: Rendered, cases: dict[str, Rendered]
 ) -> None:

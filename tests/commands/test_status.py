@@ -22,6 +22,8 @@ def a_report() -> Report:
         version="1.2.3",
         libraries={},
         uptime_s=7300.0,
+        settings_age_s=60.0,
+        needs_restart=["log.level"],
         unready=[],
         refused=[],
         legs=[LegReport("leg-1", "open", 65.0, 2, 1, 12_345, 0)],

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 from bridge.core.events import Event, Gap, Quote
 from bridge.core.joining import MAX_WAIT_US, Joining
-from bridge.core.streams import SPOT
-from bridge.core.tracks import new_track
+from bridge.core.streams import SPOT, stream_of
+from bridge.core.tracks import Tracks, new_track
+
+QUOTES = stream_of("BTCUSDT", "bookTicker")
 
 
 def quote(number: int, received: int = 0) -> Quote:
@@ -97,3 +99,17 @@ def test_behind_an_interruption_nothing_waits() -> None:
     bench.track.interrupt("silent")
     bench.new(7)
     assert bench.passed == [1, 2, "silent", 7]
+
+
+def test_what_waited_when_the_stream_was_taken_away_stays_behind_when_it_comes_again() -> None:
+    """Between it and what then comes something is missing."""
+    tracks = Tracks([QUOTES])
+    bench = Bench()
+    bench.track = tracks.track(QUOTES, quote(1))
+    bench.old(1)
+    bench.new(5)
+    tracks.change([])
+    tracks.change([QUOTES])
+    bench.new(9)
+    bench.finish()
+    assert bench.passed == [1, "removed", 9]

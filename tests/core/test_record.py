@@ -3,13 +3,14 @@ import json
 import msgspec
 import pytest
 
-from bridge.core.events import Event, Invalid, Trade
+from bridge.core.events import Event, Invalid, MiniTicker, Trade
 from bridge.core.record import Router, topic_name
 from bridge.core.streams import parse_stream
 from tests.core.reading import read
 from tests.core.support import (
     FRAMES,
     RECEIVED,
+    TEMPLATE,
     VENUE,
     changed,
     decode_event,
@@ -128,3 +129,24 @@ def test_what_nobody_could_read_has_a_topic_and_an_empty_key() -> None:
 
 def _mini(symbol: str) -> Event:
     return decode_event(changed("miniTicker", s=symbol).replace("btcusdt", symbol.lower()))
+
+
+def test_the_price_comes_from_another_stream_when_the_first_is_taken_away() -> None:
+    """And again from the first when that comes back."""
+    both = [parse_stream("btcusdt@trade"), parse_stream("btcusdt@miniTicker")]
+    changing = Router(both, TEMPLATE)
+    price = MiniTicker(VENUE, "BTCUSDT", 1, 1, "websocket", "1", "1", "1", "1", "1", "1")
+    assert not any(value.is_price for value in changing.record(price).route.latest)
+    changing.change(both[1:])
+    assert any(value.is_price for value in changing.record(price).route.latest)
+    assert changing.record(trade()).route.latest == ()
+    changing.change(both)
+    assert not any(value.is_price for value in changing.record(price).route.latest)
+    assert changing.record(trade()).route.latest != ()
+
+
+def test_the_routes_of_symbols_whose_streams_stay_are_kept() -> None:
+    changing = Router([parse_stream("btcusdt@trade")], TEMPLATE)
+    route = changing.record(trade()).route
+    changing.change([parse_stream("btcusdt@trade"), parse_stream("ethusdt@trade")])
+    assert changing.record(trade()).route is route

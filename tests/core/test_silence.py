@@ -50,7 +50,7 @@ class Connection:
     def replace(self) -> None:
         self.frames = 0
         self.marks = {}
-        self.watch.begin(self.now_s)
+        self.watch.begin(self.now_s, self.watch._streams.copy())
 
 
 @repeatable
@@ -188,3 +188,13 @@ def test_overdue_streams_are_named_until_they_are_heard_again() -> None:
     line.hear(["one"])
     line.go_on(1, "one", "other")
     assert line.watch.overdue(line.now_s + 5) == []
+
+
+def test_a_stream_that_a_new_connection_does_not_have_is_not_missed() -> None:
+    line = Connection()
+    line.go_on(60, "one", "two")
+    line.watch.begin(line.now_s, ["one"])
+    line.frames, line.marks = 0, {}
+    line.go_on(1000, "one")
+    assert line.found == []
+    assert line.watch.overdue(line.now_s) == []

@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.streams import parse_stream, stream_of, streams_path
-from bridge.core.subscription import MAX_PATH_CHARS, connections, is_pattern, subscribe
+from bridge.core.streams import Stream, parse_stream, stream_of, streams_path
+from bridge.core.subscription import (
+    MAX_PATH_CHARS,
+    connections,
+    connections_again,
+    difference,
+    is_pattern,
+    subscribe,
+)
 from tests.core.support import repeatable
 
 LISTED = {
@@ -111,3 +118,56 @@ def test_no_url_is_longer_than_servers_take(count: int, word: str) -> None:
 def test_a_name_too_long_for_any_url_does_not_keep_the_others_waiting() -> None:
     streams = [stream_of("币" * 3000, "trade"), parse_stream("btcusdt@trade")]
     assert connections(streams, 1024) == [[streams[0]], [streams[1]]]
+
+
+streams_of_names = st.sets(st.integers(0, 30), max_size=20).map(
+    lambda numbers: [stream_of(f"S{number}USDT", "trade") for number in sorted(numbers)]
+)
+
+
+@repeatable
+@given(streams_of_names, st.lists(streams_of_names, min_size=1, max_size=6), st.integers(1, 6))
+def test_changed_streams_stay_on_their_connections_and_few_have_to_change(
+    first: list[Stream], changes: list[list[Stream]], most: int
+) -> None:
+    parts = connections(first, most) if first else []
+    for streams in changes:
+        before = [[stream.name for stream in part] for part in parts]
+        wanted = {stream.name for stream in streams}
+        after = connections_again(before, streams, most)
+        placed = [[stream.name for stream in part] for part in after]
+        assert sorted(name for part in placed for name in part) == sorted(wanted)
+        for had, has in zip(before, placed, strict=False):
+            assert [name for name in had if name in wanted] == has[: len(set(had) & wanted)]
+        assert all(len(part) <= most for part in placed)
+        has_room = [number for number, part in enumerate(placed) if len(part) < most]
+        gained = [
+            number for number, part in enumerate(placed) if set(part) - set(_at(before, number))
+        ]
+        assert not has_room or not gained or has_room[0] >= gained[-1]
+        parts = [part for part in after if part]
+
+
+def _at(parts: list[list[str]], number: int) -> list[str]:
+    return parts[number] if number < len(parts) else []
+
+
+def test_streams_go_to_another_connection_where_the_url_would_get_too_long() -> None:
+    streams = [stream_of(f"币安人生{number}USDT", "trade") for number in range(300)]
+    first, *others = connections_again([[]], streams, 1024)
+    assert len(others) == 1
+    assert len(streams_path(first)) <= MAX_PATH_CHARS < len(streams_path([*first, others[0][0]]))
+
+
+def test_what_a_full_connection_has_stays_on_it() -> None:
+    names = [f"币安人生{number}USDT" for number in range(300)]
+    (first, second) = connections_again([[]], [stream_of(name, "trade") for name in names], 1024)
+    before = [[stream.name for stream in part] for part in (first, second)]
+    assert connections_again(before, [*first, *second], 1024) == [first, second]
+
+
+def test_a_change_names_what_came_and_what_went() -> None:
+    before = [stream_of("BTCUSDT", "trade"), stream_of("ETHUSDT", "trade")]
+    after = [stream_of("BNBUSDT", "trade"), stream_of("BTCUSDT", "trade")]
+    assert difference(before, after) == (["bnbusdt@trade"], ["ethusdt@trade"])
+    assert difference(after, after) == ([], [])

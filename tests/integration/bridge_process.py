@@ -30,12 +30,14 @@ class BridgeProcess:
                 self.log.append(json.loads(line))
                 self._changed.notify_all()
 
-    async def logged(self, event: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
-        """The first line of this event; waits for it."""
+    async def logged(
+        self, event: str, timeout_s: float = START_TIMEOUT_S, count: int = 1
+    ) -> dict[str, Any]:
+        """The first line of this event, or the one of this number; waits for it."""
         async with asyncio.timeout(timeout_s), self._changed:
-            while not (found := [line for line in self.log if line["event"] == event]):
+            while len(found := [line for line in self.log if line["event"] == event]) < count:
                 await self._changed.wait()
-        return found[0]
+        return found[count - 1]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal; returns the exit code."""

@@ -168,6 +168,13 @@ async def fill_redis(world: World) -> None:
     world.redis.is_full = False
 
 
+async def leave_some_streams_out(world: World) -> None:
+    """The settings name them again later: what was missed is fetched, or announced."""
+    world.file.leave_some_out()
+    await _a_while(world)
+    world.file.name_all()
+
+
 async def kill_the_bridge(world: World) -> None:
     async with world.restarting:
         world.kill()
@@ -219,6 +226,7 @@ FAULTS: tuple[Fault, ...] = (
     lose_calls_of_redis,
     take_redis_away,
     fill_redis,
+    *(leave_some_streams_out,) * 3,
     *(kill_the_bridge,) * 3,
     kill_the_bridge_behind_a_gap,
     restart_the_bridge,

@@ -55,9 +55,12 @@ async def _play(
 ) -> None:
     world = World(random, draw_settings(random), journal)
     with edges(world):
+        if random.random() < 0.2:
+            world.file.leave_some_out()
         world.start()
         ticking = asyncio.create_task(_tick(world))
         await asyncio.gather(*(_strike(world, *fault) for fault in faults.draw(random)))
+        world.file.name_all()
         await asyncio.sleep(HEALING_S)
         ticking.cancel()
         world.exchange.tick_all()

@@ -37,6 +37,7 @@ from tests.simulation.loop import within
 from tests.simulation.market import Market
 from tests.simulation.redis_server import RedisServer
 from tests.simulation.rest import Rest
+from tests.simulation.settings_file import SettingsFile
 from tests.simulation.witness import Witness
 
 # Longer than any wait of the bridge in the settings of a schedule.
@@ -48,9 +49,9 @@ PATIENCE_SLACK_S = 1.0
 class Life(process.Process):
     """A process, the service in it, and what a witness in it has seen."""
 
-    def __init__(self, number: int, settings: Settings, witness: Witness) -> None:
+    def __init__(self, number: int, file: SettingsFile, witness: Witness) -> None:
         super().__init__(number)
-        self.service = Service(settings)
+        self.service = Service(file.load(), file)
         self.is_killed = False
         self.witness = witness
         self.service.sinks = (*self.service.sinks, witness)
@@ -66,6 +67,7 @@ class World:
     def __init__(self, random: Random, settings: Settings, journal: Journal) -> None:
         self.random = random
         self.settings = settings
+        self.file = SettingsFile(random, settings)
         self.journal = journal
         symbols, payloads = settings.binance.symbols, settings.binance.streams
         self.market = Market(random, symbols, payloads)
@@ -90,7 +92,7 @@ class World:
 
     def start(self) -> None:
         witness = Witness(self.problems)
-        self.lives.append(Life(len(self.lives), self.settings, witness))
+        self.lives.append(Life(len(self.lives), self.file, witness))
 
     def kill(self) -> None:
         """From here on the process does nothing any more: what it had sent may still arrive."""
@@ -135,6 +137,8 @@ class World:
         if sink._latest or self.redis.calls:
             return
         for symbol, newest in life.witness.newest_trades.items():
+            if symbol in self.file.left_out:
+                continue  # a hole of a removed stream may be filled, and sets no values
             shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id", -1)
             if shown < newest:
                 self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")

@@ -1,0 +1,176 @@
+"""Streams come and go while a feed runs: the others miss nothing, and nothing is announced."""
+
+import pytest
+
+from bridge.binance.leg import LOOK_S, State
+from bridge.core.rotation import OVERLAP_S
+from bridge.core.silence import STREAM_FLOOR_S
+from bridge.core.streams import parse_stream
+from tests.binance.fakes import NAME, Answer, Bridge, FakeExchange, Script, bridge, market
+from tests.journal import Journal
+
+pytestmark = pytest.mark.timeout(30)
+
+QUOTES, OTHERS, MORE = "btcusdt@bookTicker", "ethusdt@trade", "bnbusdt@trade"
+
+
+async def change(running: Bridge, *names: str) -> None:
+    streams = [parse_stream(name) for name in names]
+    running.pipeline.change(streams, {})
+    await running.feed.change(streams)
+
+
+def ids_of(running: Bridge, symbol: str) -> list[int]:
+    return [
+        getattr(event, "trade_id")  # noqa: B009 - not every event has one
+        for event in running.sink.events
+        if event.symbol == symbol and hasattr(event, "trade_id")
+    ]
+
+
+def assert_whole(running: Bridge, symbol: str = "BTCUSDT") -> None:
+    """Every trade once and in order, and nothing announced."""
+    ids = ids_of(running, symbol)
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+    assert running.sink.gaps() == []
+
+
+async def test_a_stream_is_added_by_a_new_connection_before_the_old_one_is_closed() -> None:
+    exchange = FakeExchange([market(NAME, QUOTES)], [market(NAME, QUOTES, OTHERS)])
+    async with exchange.serving(), bridge(exchange, NAME, QUOTES) as running:
+        await running.sink.until_id(10)
+        await change(running, NAME, QUOTES, OTHERS)
+        await running.sink.until_id(20)
+        assert exchange.paths[1].startswith(f"/stream?streams={NAME}/{QUOTES}/{OTHERS}")
+        assert running.pipeline.counts.reconnects == {"changed": 1}
+        assert exchange.opened_at[1] < exchange.closed_at[0] <= exchange.opened_at[1] + 2 * LOOK_S
+        assert_whole(running)
+        assert_whole(running, "ETHUSDT")
+        assert running.feed.ready
+
+
+async def test_a_stream_that_goes_is_waited_for_no_longer() -> None:
+    exchange = FakeExchange([market(NAME, OTHERS)], [market(NAME)])
+    async with exchange.serving(), bridge(exchange, NAME, OTHERS) as running:
+        await running.sink.until_id(10)
+        await change(running, NAME)
+        last = ids_of(running, "ETHUSDT")[-1]
+        await running.sink.until_id(20 + int(STREAM_FLOOR_S))
+        assert ids_of(running, "ETHUSDT")[-1] == last
+        assert exchange.closed_at[0] - exchange.opened_at[1] <= 2 * LOOK_S + 1
+        assert_whole(running)
+        assert running.feed.silent() == []
+        assert list(running.feed.last_received()) == [NAME]
+        assert running.pipeline.counts.reconnects == {"changed": 1}
+
+
+async def test_the_same_streams_in_another_order_change_nothing() -> None:
+    exchange = FakeExchange([market(NAME, OTHERS)])
+    async with exchange.serving(), bridge(exchange, NAME, OTHERS) as running:
+        await running.sink.until_id(10)
+        await change(running, OTHERS, NAME)
+        await running.sink.until_id(20)
+        assert len(exchange.paths) == 1
+
+
+async def test_only_connections_whose_streams_change_are_replaced() -> None:
+    names = (NAME, OTHERS, QUOTES)
+    exchange = FakeExchange([market(*names, MORE)])
+    async with exchange.serving(), bridge(exchange, *names, streams_per_connection=2) as running:
+        await running.sink.until_id(10)
+        changed = next(leg for leg in running.feed.legs if len(leg.streams) == 1)
+        await change(running, *names, MORE)
+        await running.sink.until_id(20)
+        assert len(exchange.paths) == 3
+        assert [stream.name for stream in changed.streams][1:] == [MORE]
+        assert_whole(running)
+
+
+async def test_a_connection_is_added_where_the_others_are_full_and_ends_with_its_streams() -> None:
+    exchange = FakeExchange([market(NAME)], [market(OTHERS)])
+    async with exchange.serving(), bridge(exchange, streams_per_connection=1) as running:
+        await running.sink.until_id(10)
+        await change(running, NAME, OTHERS)
+        while not ids_of(running, "ETHUSDT"):
+            await running.sink.until(len(running.sink.events) + 1)
+        assert [leg.name for leg in running.feed.legs] == ["leg-1", "leg-2"]
+        events = running.feed.arrivals("a").events
+        await change(running, NAME)
+        assert [leg.name for leg in running.feed.legs] == ["leg-1"]
+        assert running.states() == [State.OPEN]
+        assert running.feed.arrivals("a").events >= events
+        await running.sink.until_id(30)
+        assert 1 in exchange.closed_at
+        assert len(exchange.paths) == 2
+        assert_whole(running)
+
+
+async def test_the_last_symbol_may_be_replaced_by_another() -> None:
+    exchange = FakeExchange([market(NAME)], [market(OTHERS)])
+    async with exchange.serving(), bridge(exchange) as running:
+        await running.sink.until_id(10)
+        await change(running, OTHERS)
+        while len(ids_of(running, "ETHUSDT")) < 10:
+            await running.sink.until(len(running.sink.events) + 1)
+        assert exchange.opened_at[1] < exchange.closed_at[0]
+        assert_whole(running, "ETHUSDT")
+
+
+async def test_two_legs_change_without_a_moment_in_which_neither_has_a_stream() -> None:
+    names = (NAME, QUOTES)
+    exchange = FakeExchange([market(*names)], [market(*names)], [market(*names, OTHERS)])
+    async with exchange.serving(), bridge(exchange, *names, legs=2) as running:
+        await running.sink.until_id(20)
+        await change(running, *names, OTHERS)
+        await running.sink.until_id(40)
+        assert len(exchange.paths) == 4
+        assert all(
+            closed_s > min(exchange.opened_at[2], exchange.opened_at[3])
+            for closed_s in exchange.closed_at.values()
+        )
+        assert running.pipeline.counts.reconnects == {"changed": 2}
+        assert_whole(running)
+        assert_whole(running, "ETHUSDT")
+
+
+async def test_a_connection_that_cannot_be_had_leaves_the_others_as_they_are(
+    journal: Journal,
+) -> None:
+    failures: list[Script] = [Answer(503), Answer(400)]
+    exchange = FakeExchange([market(NAME)], *failures, [market(NAME, OTHERS)])
+    async with exchange.serving(), bridge(exchange) as running:
+        await running.sink.until_id(10)
+        await change(running, NAME, OTHERS)
+        await journal.until("leg_down", 2)
+        assert running.states() == [State.OPEN]
+        while not ids_of(running, "ETHUSDT"):
+            await running.sink.until(len(running.sink.events) + 1)
+        assert_whole(running)
+
+
+async def test_a_further_connection_that_is_refused_ends_nothing(journal: Journal) -> None:
+    exchange = FakeExchange([market(NAME)], Answer(451), [market(OTHERS)])
+    async with exchange.serving(), bridge(exchange, streams_per_connection=1) as running:
+        await running.sink.until_id(10)
+        await change(running, NAME, OTHERS)
+        await journal.until("leg_down")
+        assert running.states() == [State.OPEN, State.REFUSED]
+        while not ids_of(running, "ETHUSDT"):
+            await running.sink.until(len(running.sink.events) + 1)
+        assert_whole(running)
+
+
+async def test_quotes_added_again_before_the_old_connection_is_closed_are_in_order() -> None:
+    exchange = FakeExchange([market(NAME, QUOTES)])
+    async with exchange.serving(), bridge(exchange, NAME, QUOTES) as running:
+        await running.sink.until_id(10)
+        await change(running, NAME)
+        await running.sink.until_id(12)
+        await change(running, NAME, QUOTES)
+        await running.sink.until_id(12 + int(OVERLAP_S) + 10)
+        quotes = [getattr(e, "update_id") for e in running.sink.events if hasattr(e, "update_id")]  # noqa: B009
+        assert quotes == sorted(set(quotes))
+        assert quotes[-1] >= 12 + int(OVERLAP_S)
+        assert running.sink.gaps() == [("quote", "removed")]
+        ids = ids_of(running, "BTCUSDT")
+        assert ids == list(range(ids[0], ids[0] + len(ids)))

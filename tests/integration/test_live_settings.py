@@ -1,0 +1,92 @@
+"""Symbols and streams change under load, in a mounted ConfigMap and on SIGHUP."""
+
+import json
+import signal
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.simulator import Market, SimulatedExchange
+from tests.brokers import Kafka, RedisAddress, read_topic
+from tests.config_map import mount, put
+from tests.integration.bridge_process import BridgeProcess, running_bridge
+from tests.integration.played import arrived, assert_audit, of_symbol, played_ids
+from tests.integration.settings import bridge_settings
+
+BTC, ETH, BNB = SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+MARKET_BEGIN_MS = 1_760_000_000_000
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Mounted:
+    """A bridge whose settings are in a ConfigMap."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], bridge: BridgeProcess) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._bridge = bridge
+        self._versions = count(2)
+        self._changes: Counter[str] = Counter()
+
+    async def change(self, event: str = "settings_read", **binance: Any) -> dict[str, Any]:
+        """Change the ConfigMap; returns the line of the log that says what became of it."""
+        self._settings["binance"] |= binance
+        put(self._folder, f"..{next(self._versions)}", json.dumps(self._settings))
+        return await self.said(event)
+
+    async def said(self, event: str) -> dict[str, Any]:
+        self._changes[event] += 1
+        return await self._bridge.logged(event, count=self._changes[event])
+
+
+async def test_symbols_come_and_go_under_load_and_the_others_never_notice(
+    kafka: Kafka, redis: RedisAddress, unique: str, tmp_path: Path
+) -> None:
+    market = Market(SYMBOLS, seed=7, begin_ms=MARKET_BEGIN_MS, trades_per_second=100)
+    topics = {kind: f"{unique}.binance.spot.{kind}" for kind in ("trade", "agg_trade", "gap")}
+    async with SimulatedExchange(market, speed=5) as exchange:
+        servers = (kafka.bootstrap_servers, redis.url)
+        settings = bridge_settings(exchange, *servers, unique, symbols=[BTC, ETH])
+        settings["binance"]["streams"] = ["trade", "bookTicker"]
+        mount(tmp_path)
+        async with running_bridge(tmp_path, settings) as bridge:
+            mounted = Mounted(tmp_path, settings, bridge)
+            await read_topic(kafka.bootstrap_servers, topics["trade"], expected=1000)
+
+            change = await mounted.change(symbols=[BTC, BNB])
+            assert change["removed"] == ["ethusdt@trade", "ethusdt@bookTicker"]
+            await arrived_now(exchange, kafka, unique, ("trade", BTC), ("trade", BNB))
+
+            await mounted.change("settings_invalid", symbols=["BTC/USDT"])
+            await mounted.change(symbols=SYMBOLS, streams=["trade", "bookTicker", "aggTrade"])
+            every = [(kind, symbol) for kind in ("trade", "agg_trade") for symbol in SYMBOLS]
+            await arrived_now(exchange, kafka, unique, *every)
+
+            bridge.process.send_signal(signal.SIGHUP)
+            assert (await mounted.said("settings_read"))["streams_added"] == 0
+            await arrived_now(exchange, kafka, unique, *every)
+            assert await bridge.stop() == 0
+        for kind in ("trade", "agg_trade"):
+            records = await read_topic(kafka.bootstrap_servers, topics[kind])
+            for symbol in SYMBOLS:
+                ids = [event[f"{kind}_id"] for event in of_symbol(records, symbol)]
+                assert ids == list(range(ids[0], ids[0] + len(ids)))
+        gaps = await read_topic(kafka.bootstrap_servers, topics["gap"])
+        assert [(gap["kind"], gap["cause"]) for gap in of_symbol(gaps, ETH)] == [
+            ("quote", "removed")
+        ]
+        assert len(gaps) == 1
+        await assert_audit(kafka.bootstrap_servers, unique)
+
+
+async def arrived_now(
+    exchange: SimulatedExchange, kafka: Kafka, unique: str, *streams: tuple[str, str]
+) -> None:
+    """Return when all that has been played by now of these streams is in the topics."""
+    played = played_ids(exchange, {symbol for _, symbol in streams})
+    played = {stream: ids for stream, ids in played.items() if stream in streams}
+    await arrived(kafka.bootstrap_servers, unique, played)

@@ -1,0 +1,58 @@
+"""The settings file in memory: it changes, and whoever runs is told."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+
+from bridge.settings import Settings
+
+READ_S = 0.01
+
+
+class SettingsFile:
+    """`whole` names all symbols and streams, `settings` may name fewer; `left_out` are the symbols
+    whose trades have been missing some time.
+    """
+
+    def __init__(self, random: Random, whole: Settings) -> None:
+        self.settings = self._whole = whole
+        self._random = random
+        self._loaded = whole
+        self._notices: list[Callable[[], None]] = []
+        self.left_out: set[str] = set()
+
+    def load(self) -> Settings:
+        self._loaded = self.settings
+        return self.settings
+
+    async def read(self) -> Settings:
+        await asyncio.sleep(READ_S)
+        return self.settings
+
+    @contextmanager
+    def noticed(self, notice: Callable[[], None]) -> Iterator[None]:
+        self._notices.append(notice)
+        if self.settings is not self._loaded:
+            notice()
+        try:
+            yield
+        finally:
+            self._notices.remove(notice)
+
+    def leave_some_out(self) -> None:
+        """A symbol, or a stream of all symbols."""
+        key = self._random.choice(("symbols", "streams"))
+        names = list(getattr(self._whole.binance, key))
+        name = self._random.choice(names)
+        names.remove(name)
+        self.left_out.update({"trade": self._whole.binance.symbols}.get(name, [name]))
+        self._write(self._whole.binance.model_copy(update={key: names}))
+
+    def name_all(self) -> None:
+        self._write(self._whole.binance)
+
+    def _write(self, binance: object) -> None:
+        self.settings = self._whole.model_copy(update={"binance": binance})
+        for notice in self._notices:
+            notice()
