@@ -92,7 +92,10 @@ class SettingsFile:
 
 
 def _watch(folder: Path) -> INotify:
-    inotify = INotify()
+    try:
+        inotify = INotify()
+    except AttributeError as error:  # a system that is no Linux
+        raise OSError("this system has no inotify") from error
     try:
         inotify.add_watch(folder, _WHOLE)
     except OSError:

@@ -123,11 +123,19 @@ async def test_sighup_before_and_after_the_bridge_runs_ends_nothing(tmp_path: Pa
     os.kill(os.getpid(), signal.SIGHUP)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (AttributeError("inotify_init1"), "this system has no inotify"),
+    ],
+    ids=["full", "no Linux"],
+)
 async def test_a_folder_that_cannot_be_watched_is_said_and_sighup_remains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
+        raise error
 
     monkeypatch.setattr(settings_file, "INotify", refuse)
     path = tmp_path / "tickbridge.yaml"
@@ -137,7 +145,7 @@ async def test_a_folder_that_cannot_be_watched_is_said_and_sighup_remains(
             assert file.load().binance.symbols == ["BTCUSDT"]
             (entry,) = journal.named("settings_not_watched")
             assert entry["file"] == str(path)
-            assert "Too many open files" in entry["error"]
+            assert said in entry["error"]
             assert "SIGHUP" in entry["remedy"]
             os.kill(os.getpid(), signal.SIGHUP)
             await noticed.next()
