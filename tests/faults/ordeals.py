@@ -24,7 +24,8 @@ DISK_FULL_TIMEOUT_S = 90.0
 LIVES_S = (0.3, 9.0)
 FIRST_LIFE_S = kafka_positions.INTERVAL_S + 1.0
 
-# Too little for the batches of the full load, and of a fifth of it, but enough for every record.
+# Too little for the batches of the full load, and of a fifth of it, not compressed; but enough for
+# every record.
 _TOO_LITTLE_BYTES = {True: "4000", False: "800"}
 
 

@@ -224,6 +224,7 @@ SCENARIOS = (
         full=Size(3, times=6),
         short=Size(2, times=2),
         ordeal=ordeals.refuse_batches,
+        settings={"kafka": {"compression": "none"}},
         expected=frozenset({"kafka_unavailable"}),
         shows="kafka_identity_given_up",
     ),
