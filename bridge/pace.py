@@ -13,7 +13,7 @@ LEAST_S = 0.001
 
 class Pace:
     """Of one sink: a rest of `per_record_s` for each record of the last batch, at most `most_s`,
-    counted from when that was sent.
+    counted from when that was sent. For batches that took all there was: behind others more waits.
     """
 
     def __init__(self, per_record_s: float, most_s: float) -> None:

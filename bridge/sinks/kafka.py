@@ -293,11 +293,11 @@ class KafkaSink:
             for lane in self.outbox.idle():
                 self._drop_too_large(lane)
             self._announce()
-            sent = 0
+            sent, left = 0, False
             for lane in self.outbox.sendable():
-                await delivery.send(lane, self._published)
+                left |= not await delivery.send(lane, self._published)
                 sent += lane.in_flight
-            if sent:
+            if sent and not left:
                 pace.sent(sent)
             for lane in self._positions.outbox.idle():
                 await delivery.send(lane, self._positions_written)

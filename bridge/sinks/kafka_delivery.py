@@ -42,9 +42,9 @@ class Delivery:
         """What is still under way no longer counts: the next producer sends it again."""
         self._closed = True
 
-    async def send(self, lane: Lane, published: Published) -> None:
+    async def send(self, lane: Lane, published: Published) -> bool:
         """Start a batch of a lane's oldest records: of the unsure ones exactly those, for a broker
-        knows a batch again by its number and its count.
+        knows a batch again by its number and its count. Returns whether it took all there were.
 
         `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
         """
@@ -63,12 +63,14 @@ class Delivery:
             if count == lane.unsure:
                 break
         lane.in_flight = count
+        took_all = count == len(lane.records)
         async with asyncio.timeout(self._options.request_timeout_ms / 1000):
             future = await self._producer.send_batch(batch, lane.topic, partition=lane.partition)
         if not self._in_flight:
             self._rearm()
         self._in_flight += 1
         future.add_done_callback(lambda done: self._finish(lane, done, published))
+        return took_all
 
     async def wait(self) -> None:
         """Until something changes. Raises what a batch failed of, or that nothing was

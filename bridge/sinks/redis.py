@@ -153,7 +153,8 @@ class RedisSink:
     async def _flush(self, client: Redis) -> None:
         """Send a piece of the queue and the latest values; what fails goes back to its place."""
         latest = self._take()
-        self._pace.sent(len(self._sending))
+        if not self._messages:
+            self._pace.sent(len(self._sending))
         started = time.perf_counter()
         try:
             keys, arguments = _script_call(self._prices_key, self._sending, latest)
