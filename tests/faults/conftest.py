@@ -1,6 +1,5 @@
 """The form and the seed of a run, the brokers all scenarios share, and the table at the end."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.faults.form import Form
 from tests.faults.result import Result
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Ground
+from tests.tools import program
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 TOXIPROXY = "toxiproxy-server"
@@ -39,12 +39,9 @@ def results(pytestconfig: pytest.Config, form: Form) -> list[Result]:  # noqa: A
 
 @pytest.fixture(scope="session")
 def ground(brokers: Choice, form: Form) -> Iterator[Ground]:
-    program = shutil.which(TOXIPROXY)
     if brokers.kind == "embedded":
         pytest.skip(f"needs brokers that can be broken; {brokers}")
-    if program is None:
-        pytest.skip(f"needs {TOXIPROXY} on PATH: https://github.com/Shopify/toxiproxy/releases")
-    with ProxiedKafka(program) as kafka, RedisServer() as redis:
+    with ProxiedKafka(program(TOXIPROXY)) as kafka, RedisServer() as redis:
         yield Ground(form, kafka, redis)
 
 
