@@ -11,7 +11,7 @@ import structlog
 
 from bridge.core.arrivals import Arrivals
 from bridge.core.contiguous import Contiguous
-from bridge.core.decode import MAX_FRAME_BYTES, UNREADABLE, Decoder, Line, invalid_event
+from bridge.core.decode import MAX_FRAME_BYTES, UNREADABLE, Decoder, Line, invalid_event, unknown
 from bridge.core.events import Event, Gap, Invalid
 from bridge.core.joining import Joining
 from bridge.core.position import Name, Position
@@ -85,9 +85,9 @@ class Pipeline:
                 events.append(event)
                 continue
             self._sequence(line.stream, (event,), arrivals, joining)
-            track = self._tracks.track(line.stream, event)
-            line.follows = track.follows
-            line.route = self._router.route(event)
+            if line.follows is unknown:
+                line.follows = self._tracks.track(line.stream, event).follows
+                line.route = self._router.route(event)
         counts.frames += len(frames)
         arrivals.events += len(frames) - unusual
         if event is not None and event.timestamp is not None:

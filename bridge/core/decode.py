@@ -42,17 +42,16 @@ class Line:
     """
 
     __slots__ = (
-        *("envelope", "name", "normalize", "payload", "stream", "symbol"),
+        *("envelope", "normalize", "payload", "stream", "symbol"),
         *("follows", "received", "route"),
     )
 
     def __init__(self, stream: Stream) -> None:
         struct, self.normalize = PAYLOADS[stream.payload]
         self.stream = stream
-        self.name = stream.name
         self.symbol = stream.symbol
         self.received = 0
-        self.follows: Callable[[Any], bool] = _unknown
+        self.follows: Callable[[Any], bool] = unknown
         self.route: Route
         self.payload = msgspec.json.Decoder(struct).decode
         self.envelope = msgspec.defstruct(
@@ -66,8 +65,8 @@ class Line:
         )
 
 
-def _unknown(_event: Event) -> bool:
-    """Nothing has come yet that something could follow."""
+def unknown(_event: Event) -> bool:
+    """In place of what asks whether an event follows, until that has been looked up."""
     return False
 
 
@@ -96,7 +95,7 @@ class Decoder:
         """Look up again where each stream goes: the streams have changed so many times."""
         self.changes = changes
         for line in self._lines.values():
-            line.follows = _unknown
+            line.follows = unknown
 
     def last_received(self) -> dict[str, int]:
         """Of each stream that has sent anything, when its last frame arrived, in microseconds."""
@@ -142,7 +141,7 @@ def _events(line: Line, data: msgspec.Raw, received: int) -> Sequence[Event]:
         return [_member(line, member, received) for member in _decode_list(data)]
     event = line.normalize(line.payload(data), line.stream, received)
     if event.symbol != line.symbol:
-        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {line.name}")
+        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {line.stream.name}")
     return (event,)
 
 

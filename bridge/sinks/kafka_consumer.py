@@ -13,9 +13,7 @@ from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
 from bridge import settings
 from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.sinks.kafka_client import FAILURES, client_options, failure
-
-STOP_TIMEOUT_S = 3.0
+from bridge.sinks.kafka_client import FAILURES, STOP_TIMEOUT_S, client_options, failure
 
 
 class Reader(ABC):
