@@ -40,7 +40,7 @@ faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes mi
 simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
-bench: $(VENV)/.dev  ## the benchmarks, half an hour, into docs/performance.md; QUICK=1: that they work
+bench: $(VENV)/.dev  ## the benchmarks, forty minutes, into docs/performance.md; QUICK=1: that they work
 	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/performance.md)
 
 install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it

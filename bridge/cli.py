@@ -25,6 +25,7 @@ from bridge.commands import (
     simulate,
     status,
     tail,
+    verify,
 )
 from bridge.commands.options import examples
 from bridge.errors import TickbridgeError
@@ -58,7 +59,7 @@ app = typer.Typer(
 )
 for register in (
     *(run, demo, status, price, tail, audit),
-    *(record, simulate, bench, config, schemas),
+    *(verify, record, simulate, bench, config, schemas),
 ):
     register.add_to(app)
 

@@ -20,6 +20,7 @@ from bridge.repair import Repairer
 from bridge.settings import Settings
 from bridge.sinks.base import Sink
 from bridge.sinks.kafka import KafkaSink
+from bridge.sinks.kafka_open_gaps import read_open_gaps
 from bridge.sinks.kafka_start import read_start
 
 # What the bridge itself has to say, whatever is subscribed to.
@@ -57,15 +58,24 @@ class Feeding:
         async with Rest(options, gate, repair.weight_share) as self._rest:
             found = await find_streams(options, self._rest)
             positions = await self._positions(self._kinds)
+            if positions and not self._kafka.kept:
+                await self._reopen_gaps(found, positions)
             self._kafka.resume(positions.values())
             positions = furthest((*positions.values(), *self._kept.values()))
             tracks = Tracks(found.streams, positions)
             router = Router(found.streams, self._settings.kafka.topic)
             self._pipeline = pipeline = Pipeline(SPOT, router, tracks, self._sinks)
-            repairer = Repairer(repair, self._rest, pipeline.publish)
+            kafka = self._kafka
+            repairer = Repairer(repair, self._rest, pipeline.publish, given_up=kafka.given_up)
             pipeline.on_hole = repairer.notice
-            late = Repairer(repair, self._rest, self._kafka.publish, self._kafka.has_room)
-            self._kafka.watch_losses(late.notice)
+            late = Repairer(
+                repair,
+                self._rest,
+                kafka.publish,
+                given_up=kafka.given_up,
+                has_room=kafka.has_room,
+            )
+            kafka.watch_losses(late.notice)
             self._feed = Feed(options, found.streams, pipeline, gate)
             self._status.feed, self._status.tracks = self._feed, tracks
             self._status.counts, self._status.budget = pipeline.counts, self._rest.budget
@@ -117,6 +127,20 @@ class Feeding:
             return {}
         log.info("start_known", streams=len(positions))
         return positions
+
+    async def _reopen_gaps(self, found: Subscription, positions: Mapping[Name, Position]) -> None:
+        """Go on with what the process before this one was still asking for when it ended. Not where
+        something waits on disk: that may be what is missing.
+        """
+        ours = [(stream.message_type, stream.symbol or "") for stream in found.streams]
+        try:
+            gaps = await read_open_gaps(self._settings.kafka, SPOT, positions, ours)
+        except (SinkUnavailable, SinkRefused) as error:
+            log.warning("open_gaps_unknown", error=str(error), consequence="they stay open")
+            return
+        if gaps:
+            log.info("gaps_reopened", gaps=len(gaps))
+            self._kafka.reopen(gaps)
 
     async def _positions_of_new(self, kinds: Sequence[str]) -> dict[Name, Position]:
         """Where streams have stopped that are of message types new to this process. Of the others

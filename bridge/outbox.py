@@ -109,7 +109,11 @@ class Outbox:
         lane_of, size = self._lane_of, 0
         for record in records:
             route = record.route
-            (lane_of.get(route) or self._lane_for(route)).records.append(record)
+            try:
+                lane = lane_of[route]
+            except KeyError:
+                lane = self._lane_for(route)
+            lane.records.append(record)
             size += len(record.value)
         self.bytes += size + len(records) * RECORD_OVERHEAD_BYTES
         if self.bytes > self.max_bytes:

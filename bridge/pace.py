@@ -8,26 +8,28 @@ Redis on it, 41,000 messages a second were the most, and 70,000 with this.
 import asyncio
 
 # uvloop counts milliseconds: a shorter rest would be none, or twice as long.
-LEAST_S = 0.001
+TIMER_S = 0.001
 
 
 class Pace:
-    """Of one sink: a rest of `per_record_s` for each record of the last batch, at most `most_s`,
-    counted from when that was sent. For batches that took all there was: behind others more waits.
+    """Of one sink: a rest of `per_record_s` for each record of the last batch, from `least_s` to
+    `most_s`, counted from when that was sent. For batches that took all there was: behind others
+    more waits.
     """
 
-    def __init__(self, per_record_s: float, most_s: float) -> None:
+    def __init__(self, least_s: float, per_record_s: float, most_s: float) -> None:
+        self._least_s = least_s
         self._per_record_s = per_record_s
         self._most_s = most_s
         self._next_s = 0.0
 
     def sent(self, records: int) -> None:
         """A batch of so many records goes out now."""
-        rest_s = min(records * self._per_record_s, self._most_s)
+        rest_s = min(max(self._least_s, records * self._per_record_s), self._most_s)
         self._next_s = asyncio.get_running_loop().time() + rest_s
 
     async def rest(self) -> None:
         """Return when the next one may go."""
         rest_s = self._next_s - asyncio.get_running_loop().time()
-        if rest_s >= LEAST_S:
+        if rest_s >= TIMER_S:
             await asyncio.sleep(rest_s)

@@ -15,7 +15,7 @@ from bridge.core.decode import MAX_FRAME_BYTES, UNREADABLE, Decoder, Line, inval
 from bridge.core.events import Event, Gap, Invalid
 from bridge.core.joining import Joining
 from bridge.core.position import Name, Position
-from bridge.core.record import Record, Router, record_of
+from bridge.core.record import MAX_AHEAD_US, NO_IDENTITY, Record, Route, Router, encode
 from bridge.core.sequence import Track
 from bridge.core.streams import Stream
 from bridge.core.tracks import Tracks
@@ -43,9 +43,9 @@ class Pipeline:
         # How often the streams have changed.
         self._changes = 0
         self._sinks = tuple(sinks)
-        # Published in this read, and not yet with the sinks.
+        # Published in this read, and not yet with the sinks; of each route the last event.
         self._records: list[Record] = []
-        self._events: list[Event] = []
+        self._latest: dict[Route, Event] = {}
 
     def pump(  # noqa: PLR0913 (one connection's)
         self,
@@ -64,7 +64,8 @@ class Pipeline:
         if decoder.changes != self._changes:
             decoder.forget(self._changes)
         counts, read, unusual = self.counts, decoder.read, 0
-        records, events, received_by_type = self._records, self._events, counts.received
+        received_ms, ahead = received // 1000, received + MAX_AHEAD_US
+        records, latest, received_by_type = self._records, self._latest, counts.received
         event: Event | None = None
         for frame in frames:
             try:
@@ -78,16 +79,20 @@ class Pipeline:
                 self._pump_unusual(decoder, frame, received, control, arrivals, joining)
                 continue
             line.received = received
-            if joining is None and line.follows(event):
+            first, time = line.first_of(event), event.timestamp
+            if joining is None and line.follows(first, time, received):
+                # As `record_of`, less what is known of the read and of the line.
                 route = line.route
+                time_ms = received_ms if time is None or time > ahead else time // 1000
+                identity = first if line.is_contiguous else NO_IDENTITY
+                records.append(Record(route, time_ms, received, encode(event), identity))
                 received_by_type[route.message_type] += 1
-                records.append(record_of(route, event))
-                events.append(event)
+                latest[route] = event
                 continue
             self._sequence(line.stream, (event,), arrivals, joining)
             if line.follows is unknown:
-                line.follows = self._tracks.track(line.stream, event).follows
-                line.route = self._router.route(event)
+                track = self._tracks.track(line.stream, event)
+                line.look_up(track, self._router.route(event))
         counts.frames += len(frames)
         arrivals.events += len(frames) - unusual
         if event is not None and event.timestamp is not None:
@@ -201,15 +206,15 @@ class Pipeline:
         record = self._router.record(event)
         self.counts.received[record.route.message_type] += 1
         self._records.append(record)
-        self._events.append(event)
+        self._latest[record.route] = event
 
     def _flush(self) -> None:
         """Give all sinks what has been published, a read at once."""
         records, self._records = self._records, []
-        events, self._events = self._events, []
+        latest, self._latest = self._latest, {}
         if records:
             for sink in self._sinks:
-                sink.push(records, events)
+                sink.push(records, latest)
 
 
 def _said(gap: Gap) -> dict[str, object]:

@@ -7,13 +7,13 @@ ask faster.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 import structlog
 
 from bridge import settings
-from bridge.core.contiguous import Contiguous
+from bridge.core.contiguous import Contiguous, closings
 from bridge.core.events import Event, Gap
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import Backoff, forever
@@ -33,6 +33,9 @@ LATE_MAX_DELAY_S = 30.0
 log = structlog.get_logger(__name__)
 
 Publish = Callable[[Sequence[Event]], None]
+# Which ids of a stream (message type, symbol), of those published just now, were given up: returns
+# when all others are where they belong.
+GivenUp = Callable[[str, str, Sequence[int]], Awaitable[Collection[int]]]
 
 
 class History(Protocol):
@@ -54,9 +57,16 @@ async def _always() -> None:
     pass
 
 
+async def _none(_kind: str, _symbol: str, _ids: Sequence[int]) -> Collection[int]:
+    return ()
+
+
 class Repairer:
-    """Repairs streams as they are noticed, until it is cancelled. What was given up is asked for
-    when `has_room` has returned.
+    """Repairs streams as they are noticed, until it is cancelled.
+
+    What was given up is asked for when `has_room` has returned. Its gap is called filled when
+    `given_up` says that the durable record has what was brought: a process killed in between would
+    have promised what nobody brings any more.
     """
 
     def __init__(
@@ -64,9 +74,12 @@ class Repairer:
         options: settings.Repair,
         history: History,
         publish: Publish,
+        *,
+        given_up: GivenUp = _none,
         has_room: Callable[[], Awaitable[None]] = _always,
     ) -> None:
         self._has_room = has_room
+        self._given_up = given_up
         self._options = options
         self._history = history
         self._publish = publish
@@ -147,8 +160,24 @@ class Repairer:
                     await self._fetch_gap(symbol, track, gap, found)
             except (TimeoutError, FeedRefused) as error:
                 log.warning("gap_lost", symbol=symbol, kind=track.kind, error=str(error) or "late")
-            if gap in track.open_gaps:  # else the ids have started again meanwhile
-                self._publish(track.close_gap(gap, found.values()))
+            await self._close_gap(symbol, track, gap, found)
+
+    async def _close_gap(
+        self, symbol: str, track: Contiguous, gap: Gap, found: dict[int, Event]
+    ) -> None:
+        """Bring what was found, and then say what became of the gap.
+
+        What the record has given up again, it announces and has brought by itself.
+        """
+        if gap not in track.open_gaps:
+            return  # the ids have started again meanwhile
+        brought = sorted(found)
+        lost = [part for part in track.close_gap(gap, brought) if part.state == "lost"]
+        self._publish([found[identity] for identity in brought])
+        given_up = await self._given_up(track.kind, symbol, brought)
+        there = (identity for identity in brought if identity not in given_up)
+        filled = [part for part in closings(gap, there) if part.state == "filled"]
+        self._publish([*sorted([*lost, *filled], key=_first_id)])
 
     async def _fetch_gap(
         self, symbol: str, track: Contiguous, gap: Gap, found: dict[int, Event]
@@ -171,6 +200,10 @@ class Repairer:
     def _give_up(self, symbol: str, track: Contiguous, cause: str) -> None:
         log.info("repair_given_up", symbol=symbol, kind=track.kind, cause=cause)
         self._publish(track.give_up(cause))
+
+
+def _first_id(gap: Gap) -> int:
+    return gap.first_id or 0
 
 
 def _first_missing(gap: Gap, found: dict[int, Event]) -> int:

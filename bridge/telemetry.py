@@ -17,6 +17,9 @@ LATENCY_BOUNDS_S = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
+# Fine enough to show: from 10 us to 100 s in steps of 5 %, so that a quantile read from them is at
+# most so much too high.
+FINE_BOUNDS_S = tuple(1e-5 * 1.05**step for step in range(331))
 
 # What became of settings that were read again.
 ReloadOutcome = Literal[

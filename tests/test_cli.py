@@ -29,6 +29,7 @@ OF_THE_CONTRACT = {
     "status",
     "price",
     "tail",
+    "verify",
     "simulate",
     "audit",
     "bench",

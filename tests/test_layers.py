@@ -24,6 +24,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "telemetry": frozenset(),
     "retry": frozenset(),
     "pace": frozenset(),
+    "words": frozenset(),
+    "tables": frozenset(),
     "loop_lag": frozenset({"telemetry"}),
     "logs": frozenset({"settings"}),
     # The pure middle.
@@ -44,9 +46,12 @@ ARROWS: dict[str, frozenset[str]] = {
     "http": frozenset({"binance", "core", "errors", "settings", "sinks.base", "telemetry"}),
     "client": frozenset({"core", "errors", "settings"})
     | {"sinks.kafka_client", "sinks.kafka_consumer", "sinks.redis_client"},
-    "audit": frozenset({"core", "errors", "settings", "sinks.kafka_reading"}),
+    "audit": frozenset({"core", "errors", "settings", "sinks.kafka_reading", "tables"}),
     "simulator": frozenset({"errors"}),
     "embedded": frozenset({"errors"}),
+    "verify": BASICS
+    | {"audit", "binance", "pipeline", "repair", "simulator", "sinks.base", "sinks.memory"}
+    | {"tables", "words"},
     "settings_file": frozenset({"settings"}),
     "reload": frozenset({"core", "errors", "settings", "telemetry"}),
     # What puts the parts together.

@@ -8,11 +8,11 @@ from bridge.pace import Pace
 from tests.virtual_time import VirtualTimeLoop
 
 
-def rested_s(records: int, *, answered_after_s: float = 0.0) -> float:
+def rested_s(records: int, *, answered_after_s: float = 0.0, least_s: float = 0.001) -> float:
     """How long after a batch the next one goes, when its answer takes so long."""
 
     async def next_after() -> float:
-        loop, pace = asyncio.get_running_loop(), Pace(0.0001, 0.005)
+        loop, pace = asyncio.get_running_loop(), Pace(least_s, 0.0001, 0.005)
         began = loop.time()
         pace.sent(records)
         await asyncio.sleep(answered_after_s)
@@ -25,15 +25,19 @@ def rested_s(records: int, *, answered_after_s: float = 0.0) -> float:
 
 def test_the_first_batch_goes_at_once() -> None:
     async def first() -> float:
-        await Pace(1.0, 1.0).rest()
+        await Pace(1.0, 1.0, 1.0).rest()
         return asyncio.get_running_loop().time()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(first()) == 0
 
 
-def test_a_small_batch_is_followed_at_once() -> None:
-    assert rested_s(5) == 0
+def test_a_small_batch_is_followed_after_the_least_rest() -> None:
+    assert rested_s(5) == pytest.approx(0.001)
+
+
+def test_without_a_least_rest_a_small_batch_is_followed_at_once() -> None:
+    assert rested_s(5, least_s=0.0) == 0
 
 
 def test_the_fuller_a_batch_was_the_later_the_next_one_goes() -> None:

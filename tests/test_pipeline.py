@@ -7,11 +7,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from bridge.core.arrivals import Arrivals
 from bridge.core.decode import MAX_FRAME_BYTES, Decoder
-from bridge.core.events import Invalid
-from bridge.core.record import Router
+from bridge.core.events import AnyEvent, Invalid
+from bridge.core.record import MAX_AHEAD_US, Router
 from bridge.core.streams import SPOT, Stream, parse_stream
 from bridge.core.tracks import Tracks
 from bridge.core.wire import Reply, ServerShutdown
@@ -22,6 +23,7 @@ from tests.binance.fakes import NAME, Recorder, quote, trade
 from tests.core.support import repeatable
 
 NOW = 1_790_000_000_000_000
+AHEAD_MS = MAX_AHEAD_US // 1000
 QUOTES = "btcusdt@bookTicker"
 STREAMS = [parse_stream(NAME), parse_stream(QUOTES), parse_stream("!miniTicker@arr")]
 
@@ -187,6 +189,37 @@ def test_what_sets_a_latest_value_goes_by_the_streams_as_they_are_now() -> None:
     bench.pipeline.change([*STREAMS, parse_stream("btcusdt@aggTrade")], {})
     bench.pump(quote(3, QUOTES))
     assert bench.sinks[0].records[-1].route is not quotes
+
+
+def test_what_is_still_on_its_way_of_a_stream_taken_away_is_dropped() -> None:
+    """However much of it: the short way asks it for an id as any other."""
+    bench = Bench()
+    bench.pump(trade(1))
+    bench.pipeline.change([parse_stream(QUOTES)], {})
+    bench.pump(trade(2), trade(3), quote(1, QUOTES), quote(2, QUOTES), trade(4))
+    assert bench.pipeline.counts.received == {"trade": 1, "quote": 2}
+    bench.check()
+
+
+@repeatable
+@given(st.lists(st.integers(-3 * AHEAD_MS, 3 * AHEAD_MS), min_size=1), st.sampled_from([1, 1000]))
+def test_the_short_way_makes_the_records_that_the_careful_one_makes(
+    leads_ms: list[int], unit_us: int
+) -> None:
+    """Trades that follow each other, with times before and far behind their arrival, and quotes."""
+    bench, router = Bench(), Router(STREAMS, "{venue}.{message_type}")
+    for number, lead_ms in enumerate(leads_ms):
+        time = (NOW + lead_ms * 1000) // unit_us
+        bench.pump(
+            trade(number).replace(f'"T":{NOW // 1000}', f'"T":{time}'), quote(number, QUOTES)
+        )
+    records = bench.sinks[0].records
+    assert len(records) == 2 * len(leads_ms)
+    for record in records:
+        event = msgspec.json.decode(record.value, type=AnyEvent)
+        careful = router.record(event)
+        assert record.route.name == careful.route.name
+        assert astuple(record)[1:] == astuple(careful)[1:]
 
 
 def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:

@@ -44,7 +44,22 @@ class Bench:
     def __init__(self, exchange: Exchange, **options: float) -> None:
         self.published: list[Event] = []
         self.track = new_track(Trade)
-        self.repairer = Repairer(Repair.model_validate(options), exchange, self.published.extend)
+        # When the durable record has what it has not given up.
+        self.has_all = asyncio.Event()
+        self.has_all.set()
+        self.given_up: set[int] = set()
+        self.repairer = Repairer(
+            Repair.model_validate(options),
+            exchange,
+            self.published.extend,
+            given_up=self._given_up,
+        )
+
+    async def _given_up(self, kind: str, symbol: str, ids: Sequence[int]) -> set[int]:
+        assert (kind, symbol) == ("trade", "BTCUSDT")
+        assert set(ids) <= set(self.ids())
+        await self.has_all.wait()
+        return self.given_up.intersection(ids)
 
     def arrive(self, *ids: int) -> None:
         assert isinstance(self.track, Contiguous)
@@ -252,6 +267,44 @@ def test_a_hole_that_is_too_large_holds_nothing_and_is_fetched_afterwards() -> N
     repaired(bench, script, for_s=2)
     assert bench.gaps() == [(2, 29, "too_many_ids", "open"), (2, 29, "too_many_ids", "filled")]
     assert bench.ids() == [1, 30, *range(2, 30)]
+
+
+def test_a_gap_is_called_filled_when_the_record_has_what_was_brought() -> None:
+    """Killed in between, nobody would bring it any more."""
+    bench = Bench(Exchange(last=100), max_ids=20)
+
+    async def script() -> None:
+        bench.has_all.clear()
+        bench.arrive(1, 30)
+        await asyncio.sleep(2)
+        assert bench.ids() == [1, 30, *range(2, 30)]
+        assert [state for *_, state in bench.gaps()] == ["open"]
+        bench.arrive(31, 33)
+        await asyncio.sleep(2)
+        assert bench.ids()[-3:] == [31, 32, 33]
+        bench.has_all.set()
+
+    repaired(bench, script)
+    assert [state for *_, state in bench.gaps()] == ["open", "filled"]
+
+
+def test_what_the_record_has_given_up_again_is_not_called_filled() -> None:
+    bench = Bench(Exchange(last=100, lacking=[20]), max_ids=20)
+
+    async def script() -> None:
+        bench.given_up = {5, 6}
+        bench.arrive(1, 30)
+
+    repaired(bench, script, for_s=LATE_PATIENCE_S + 60)
+    assert bench.ids() == [1, 30, *range(2, 20), *range(21, 30)]
+    states = [(first, last, state) for first, last, _, state in bench.gaps()]
+    assert states == [
+        (2, 29, "open"),
+        (2, 4, "filled"),
+        (7, 19, "filled"),
+        (20, 20, "lost"),
+        (21, 29, "filled"),
+    ]
 
 
 def test_a_refusal_is_no_reason_to_hold_the_stream() -> None:

@@ -1,21 +1,17 @@
 """A report for people: a table, the findings, the verdict."""
 
-from rich.console import Console
 from rich.table import Table
 
 from bridge.audit.report import Report, StreamReport
+from bridge.tables import report_console
 
 MAX_ROWS = 30
 MAX_FINDINGS = 100
-# Where nobody sets a width, a pipe or a file, the table keeps its numbers whole.
-WIDTH_OF_A_FILE = 160
 
 
 def print_report(report: Report) -> None:
     """Print the table, a line for each finding, and the verdict."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDTH_OF_A_FILE
+    console = report_console(markup=False)
     if report.symbols:
         console.print(_table(report))
     for line in (*_findings(report), *_summary(report)):

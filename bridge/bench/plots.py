@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.bench.errors import BenchRefused
 from bridge.bench.results import Curve
 from bridge.bench.statistics import Point
 
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 MAX_POINTS = 240
 # Where the axis of milliseconds begins: no listener hears anything sooner.
 LEAST_MS = 0.1
+# So many rates of six digits stand side by side.
+X_LABELS = 6
 
 
 class Plot(NamedTuple):
@@ -38,15 +39,6 @@ PLOTS: dict[str, Plot] = {
     "burst": Plot("Ten times the rate in the middle", "s", "ms", True),  # noqa: FBT003
     "memory": Plot("Resident memory", "s", "MiB"),
 }
-
-
-def check_library() -> None:
-    """Raise BenchRefused where the plots cannot be drawn: before anything is measured."""
-    try:
-        import matplotlib as mpl  # noqa: F401
-    except ImportError as error:
-        remedy = "pip install 'tickbridge[bench]'"
-        raise BenchRefused("the plots need matplotlib, which is not installed", remedy) from error
 
 
 def draw(curves: Sequence[Curve], folder: Path) -> list[Path]:
@@ -91,6 +83,7 @@ def _dress(axes: "Axes", plot: Plot) -> None:
     axes.set_ylim(bottom=LEAST_MS if plot.is_logarithmic else 0)
     if not plot.x_is_logarithmic:
         axes.set_xlim(left=0)
+        axes.locator_params(axis="x", nbins=X_LABELS)
     for axis in (axes.xaxis, axes.yaxis):
         _label(axis)
     axes.grid(visible=True, color="0.9", lw=0.6)

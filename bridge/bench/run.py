@@ -20,6 +20,8 @@ from bridge.bench.scenario import Bench, Outcome, Scenario
 from bridge.bench.scenarios import SCENARIOS
 
 Say = Callable[[str], None]
+# What draws the plots, and what listens to Kafka.
+LIBRARIES = ("matplotlib", "confluent_kafka")
 
 
 class Options(NamedTuple):
@@ -37,6 +39,14 @@ def check_scenarios(names: Sequence[str]) -> None:
     for name in names:
         if name not in SCENARIOS:
             raise BenchRefused(f"{name!r} is no scenario", f"say {', '.join(SCENARIOS)}")
+
+
+def check_libraries() -> None:
+    """Raise BenchRefused where the extra is not installed: before anything is measured."""
+    for name in LIBRARIES:
+        if find_spec(name) is None:
+            remedy = "pip install 'tickbridge[bench]'"
+            raise BenchRefused(f"the benchmark needs {name}, which is not installed", remedy)
 
 
 async def measure(options: Options, say: Say) -> Results:
@@ -98,20 +108,32 @@ def _missing(name: str, scenario: Scenario) -> str | None:
 
 
 def _add(found: Results, outcomes: Sequence[Outcome]) -> None:
-    """The runs of one scenario: each figure with all its values, the curves of the last run."""
+    """The runs of one scenario: each figure with all its values, and the curves of one run."""
     keys = dict.fromkeys(key for outcome in outcomes for key in outcome.figures)
-    for key in keys:
-        runs = [outcome.figures[key] for outcome in outcomes if key in outcome.figures]
-        found.figures.append(Figure(key, runs))
-    found.curves += outcomes[-1].curves if outcomes else []
+    figures = [
+        Figure(key, [outcome.figures[key] for outcome in outcomes if key in outcome.figures])
+        for key in keys
+    ]
+    found.figures += figures
+    if outcomes:
+        found.curves += min(outcomes, key=lambda outcome: _distance(outcome, figures)).curves
     found.notes += dict.fromkeys(note for outcome in outcomes for note in outcome.notes)
+
+
+def _distance(outcome: Outcome, figures: Sequence[Figure]) -> float:
+    """How far a run lies from the medians: what is drawn is to be the run that is nearest to the
+    table. A figure it does not have counts as far off as one of twice the median.
+    """
+    medians = {figure.key: figure.median for figure in figures if figure.median}
+    shares = (outcome.figures.get(key, 2 * median) / median for key, median in medians.items())
+    return sum(abs(share - 1) for share in shares)
 
 
 def _workload(captures: Sequence[Path]) -> str:
     if not captures:
-        return "invented trade and bookTicker frames of 3 symbols, evenly spaced"
+        return "invented trade and bookTicker frames of 3 symbols, a millisecond's worth at a time"
     names = ", ".join(path.name for path in captures)
-    return f"trade and bookTicker frames of {names}, evenly spaced, in a loop"
+    return f"trade and bookTicker frames of {names}, a millisecond's worth at a time, in a loop"
 
 
 def write(found: Results, folder: Path, before: Results | None) -> str:

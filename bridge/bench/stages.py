@@ -6,7 +6,7 @@ several rounds the least is taken, for all that can befall one makes it longer.
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from bridge.core import wire
 from bridge.core.arrivals import Arrivals
 from bridge.core.decode import Decoder
 from bridge.core.events import Event
-from bridge.core.record import Record, Router
+from bridge.core.record import Record, Route, Router
 from bridge.core.streams import SPOT, Stream, parse_stream
 from bridge.core.tracks import Tracks
 from bridge.outbox import Outbox
@@ -57,7 +57,7 @@ class OutboxSink(MemorySink):
         self.outbox = Outbox(_BOUNDLESS, SinkCounts())
         self._reads = 0
 
-    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:  # noqa: ARG002
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:  # noqa: ARG002
         if self._reads % HELD_READS == 0:
             self.outbox = Outbox(_BOUNDLESS, SinkCounts())
         self._reads += 1

@@ -53,8 +53,11 @@ async def queue_to_redis(brokers: Brokers, material: Material, rounds: int) -> t
 
 
 async def _through(sink: Sink, records: Sequence[Record], material: Material, rounds: int) -> float:
+    events = zip(records, material.events, strict=True)
+    latest = {record.route: event for record, event in events}
+
     async def push_all() -> None:
-        sink.push(records, material.events)
+        sink.push(records, latest)
         async with asyncio.timeout(TIMEOUT_S):
             await sink.drained()
 

@@ -1,7 +1,7 @@
-"""What is offered: real frames from captures, or invented ones, evenly spaced at a given rate.
+"""What is offered: real frames from captures, or invented ones, evenly spread at a given rate.
 
-Evenly, so that the load is a number. What a capture's own bursts do is seen by `burst`, with a
-burst of a known height.
+Evenly, so that the load is a number; what is due is sent each millisecond. What a capture's own
+bursts do is seen by `burst`, with a burst of a known height.
 """
 
 from bisect import bisect_right

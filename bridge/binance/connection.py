@@ -42,6 +42,11 @@ class Connection(Protocol):
         ...
 
     @property
+    def has_close_frame(self) -> bool:
+        """Whether the exchange has closed it, or agreed to: what it had sent before has come."""
+        ...
+
+    @property
     def ending(self) -> str:
         """How it ended, for people."""
         ...

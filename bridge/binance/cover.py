@@ -98,11 +98,23 @@ class Cover:
         return {stream.name for stream in self.streams}
 
     def _only_of(self, session: Session) -> list[Stream]:
-        """The streams that no other connection has."""
-        others = set().union(*(other.streams for other in self._sessions))
+        """The streams of which it may have had something that no other connection has brought, or
+        will.
+        """
+        others = set().union(*(_sure(other, session) for other in self._sessions))
         return [stream for name, stream in session.streams.items() if name not in others]
 
     def _lead(self, cause: ReconnectCause) -> None:
         """One of the connections waits for none of the others."""
         if self._sessions and all(session.joining for session in self._sessions):
             self._sessions[0].joined(cause)
+
+
+def _sure(session: Session, lost: Session) -> Iterable[str]:
+    """The streams of a connection that make up for those of one that is gone.
+
+    One that broke off may have held something back since before the other was open. What the other
+    has brought since is held against that (`Joining`); where it has brought nothing, nobody knows.
+    """
+    has_joined = session.joining is None or lost.is_whole
+    return session.streams if has_joined else session.decoder.last_received()

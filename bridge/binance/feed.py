@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import structlog
 
 from bridge import settings
 from bridge.binance.cover import LABELS, Cover, Place
 from bridge.binance.gate import Gate
-from bridge.binance.leg import Leg, State
+from bridge.binance.leg import Leg, State, later
 from bridge.binance.rest import Rest
 from bridge.binance.session import Pump
 from bridge.core.arrivals import Arrivals
@@ -97,11 +98,7 @@ class Feed:
 
     def last_received(self) -> dict[str, int]:
         """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
-        latest: dict[str, int] = {}
-        for leg in self.legs:
-            for name, received in leg.last_received().items():
-                latest[name] = max(received, latest.get(name, 0))
-        return latest
+        return reduce(later, (leg.last_received() for leg in self.legs), {})
 
     def silent(self) -> list[str]:
         """The streams that have never sent anything."""

@@ -25,8 +25,9 @@ from bridge.retry import Backoff, forever
 # A leg that has worked and is then refused (a firewall's mood, a region's block) tries again this
 # rarely; the other legs go on.
 REFUSED_RETRY_S = 300.0
-# The old connection and the new one.
-MAX_SESSIONS = 2
+# The new connection, and two that it replaces: of streams that have changed twice in a moment each
+# old one may bring what the other does not.
+MAX_SESSIONS = 3
 # The leg's one timer: what is silent, too old or no longer needed is found within so long.
 LOOK_S = 2.0
 _REPLACED = frozenset[ReconnectCause](("server_shutdown", "rotation", "silent", "changed"))
@@ -103,10 +104,9 @@ class Leg:
         """Of each of its streams that has ever been heard, when last, in microseconds since the
         epoch.
         """
-        latest = dict(self._past)
+        latest = self._past
         for session in self.sessions:
-            for name, received in session.decoder.last_received().items():
-                latest[name] = max(received, latest.get(name, 0))
+            latest = later(latest, session.decoder.last_received())
         return {s.name: latest[s.name] for s in self.streams if s.name in latest}
 
     def silent(self) -> list[str]:
@@ -162,8 +162,7 @@ class Leg:
     async def _stay(self, session: Session) -> ReconnectCause:
         """Until the connection is over or should be replaced; says why."""
         while len(self.sessions) > MAX_SESSIONS:
-            # The oldest, or one that was opened between two changes of the streams.
-            await self._close(min(self.sessions, key=lambda one: len(self._wanted(one.streams))))
+            await self._close(min(self.sessions[:-1], key=self._brought_alone))
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -187,6 +186,11 @@ class Leg:
             wanted = self._wanted(old.decoder.last_received())
             if may_close(wanted, heard, session.age_s()):
                 await self._close(old)
+
+    def _brought_alone(self, session: Session) -> int:
+        """How many of the streams have come over this connection and over no other."""
+        others = (one.decoder.last_received() for one in self.sessions if one is not session)
+        return len(self._wanted(session.decoder.last_received()) - set().union(*others))
 
     def _wanted(self, names: Iterable[str]) -> set[str]:
         """Of these streams those that are still to be brought."""
@@ -231,3 +235,11 @@ class Leg:
             self._log.info("leg_replacing", cause=error.cause, retry_in_s=round(delay_s, 2))
         else:
             self._log.warning("leg_down", error=str(error), retry_in_s=round(delay_s, 2))
+
+
+def later(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    """Of each stream the later of two times; those of one alone as they are."""
+    if not one or not other:
+        return one or other
+    both = one.keys() & other.keys()
+    return one | other | {name: max(one[name], other[name]) for name in both}

@@ -21,9 +21,10 @@ from bridge.binance.connection import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, Collector
 from bridge.binance.failures import from_exception, from_proxy, from_status
 from bridge.errors import FeedRefused, FeedUnavailable
 
-# It reads again and again while there is anything to read. After so many frames at once the sinks
-# get their turn first; without that Redis fell to 12 flushes a second, and dropped the rest.
-BUSY_FRAMES = 200
+# A read may hold thousands of frames: the library doubles its buffer whenever one fills it. After
+# this many the sinks have their turn; without that Redis had 12 flushes a second under full load,
+# and dropped most of what came.
+TURN_FRAMES = 200
 # What the library warns of, we log ourselves.
 logging.getLogger("picows").setLevel(logging.CRITICAL)
 
@@ -42,6 +43,11 @@ class FastConnection(WSListener):
         """Whether our ping was not answered."""
         # The library's own words.
         return any(reason.startswith("peer has not replied to ping") for _, _, reason in self._said)
+
+    @property
+    def has_close_frame(self) -> bool:
+        """Whether the exchange has closed it, or agreed to."""
+        return any(who == "received" for who, _, _ in self._said)
 
     @property
     def ending(self) -> str:
@@ -80,7 +86,7 @@ class FastConnection(WSListener):
         """Whether it answers our ping; such a frame goes nowhere else, and may be a read's last."""
         is_pong = frame.msg_type is WSMsgType.PONG
         if is_pong and frame.last_in_buffer:
-            self._collector.hand_over()
+            self._hand_over()
         return is_pong
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
@@ -88,16 +94,23 @@ class FastConnection(WSListener):
         self._receiver.lost()
 
     def _hand_over(self) -> None:
-        is_busy = len(self._collector.texts) >= BUSY_FRAMES
-        self._collector.hand_over()
-        if is_busy:
-            self._transport.underlying_transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._resume)
+        """Hand over a turn's worth; what is left waits for the next turn, and nothing is read."""
+        transport, collector = self._transport.underlying_transport, self._collector
+        if len(collector.texts) < TURN_FRAMES or transport.is_closing():
+            collector.hand_over()
+            return
+        left = collector.texts[TURN_FRAMES:]
+        del collector.texts[TURN_FRAMES:]
+        collector.hand_over()
+        collector.texts = left
+        transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._next_turn)
 
-    def _resume(self) -> None:
+    def _next_turn(self) -> None:
         transport = self._transport.underlying_transport
         if not transport.is_closing():
             transport.resume_reading()
+        self._hand_over()
 
     def _take_unusual(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
         payload = frame.get_payload_as_bytes()

@@ -38,6 +38,11 @@ class LegConnection(ClientConnection):
         return closed is not None and closed.reason == "keepalive ping timeout"
 
     @property
+    def has_close_frame(self) -> bool:
+        """Whether the exchange has closed it, or agreed to."""
+        return self.protocol.close_rcvd is not None
+
+    @property
     def ending(self) -> str:
         """How it ended, for people."""
         return str(self.protocol.close_exc)

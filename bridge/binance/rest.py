@@ -25,6 +25,7 @@ from bridge.errors import FeedRefused, FeedUnavailable, InvalidFrame
 # The exchange's documents, "Rate limits" and the weight of each endpoint; until it says otherwise.
 WEIGHT_PER_MINUTE = 6000
 _EXCHANGE_INFO_WEIGHT = 20
+_TIME_WEIGHT = 1
 _TRADES_WEIGHT = 25
 _AGG_TRADES_WEIGHT = 4
 _PAGE_ROWS = "1000"
@@ -35,6 +36,10 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, InvalidFrame)
 class _Symbol(msgspec.Struct):
     symbol: str
     status: str
+
+
+class _Time(msgspec.Struct, rename="camel"):
+    server_time: int
 
 
 class _RateLimit(msgspec.Struct, rename="camel"):
@@ -58,6 +63,7 @@ class _ExchangeInfo(msgspec.Struct, rename="camel"):
 
 
 _decode_exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
+_decode_time = msgspec.json.Decoder(_Time).decode
 
 
 class Rest:
@@ -105,6 +111,15 @@ class Rest:
             if rate_limit.is_weight_per_minute:
                 self.budget.allowed = rate_limit.limit
         return {symbol.symbol: symbol.status for symbol in info.symbols}
+
+    async def time_ms(self) -> int:
+        """The exchange's clock, in milliseconds since the epoch."""
+        path = "/api/v3/time"
+        body = await self._get(path, _TIME_WEIGHT)
+        try:
+            return _decode_time(body).server_time
+        except _UNREADABLE as error:
+            raise self._unreadable(path, error) from error
 
     async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
         """Trades or agg_trades from an id on, rising, at most a thousand.

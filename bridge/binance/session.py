@@ -85,6 +85,11 @@ class Session:
         return "keepalive" if missed_pong else "closed"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether everything has come that was sent over it: it ended, and not by breaking off."""
+        return self._connection is not None and self._connection.has_close_frame
+
+    @property
     def ending(self) -> str:
         """How it ended, for people."""
         if not self.is_lost:

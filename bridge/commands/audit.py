@@ -1,16 +1,14 @@
 """`tickbridge audit`."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.commands.options import Config, examples, reader_settings, run_async
+from bridge.commands.options import Config, examples, print_json, reader_settings, run_async
 
 if TYPE_CHECKING:
-    from bridge.audit.report import Report
     from bridge.audit.run import OnProgress
 
 
@@ -81,7 +79,7 @@ def audit(
                 settings.kafka, kind, symbols=upper_symbols(symbol), on_progress=on_progress
             )
         )
-    (_print_json if as_json else print_report)(report)
+    (print_json if as_json else print_report)(report)
     if report.findings:
         raise typer.Exit(1)
 
@@ -114,9 +112,3 @@ def _progress(kind: str) -> "Iterator[OnProgress]":
             )
 
         yield update
-
-
-def _print_json(report: "Report") -> None:
-    import msgspec
-
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")

@@ -95,20 +95,20 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
 ) -> None:
     """Measure this machine: throughput, latency, bursts, memory, growth, start, and each stage.
 
-    Starts a generator, bridges, listeners and brokers as processes of their own. Takes about half
-    an hour, and wants the machine for itself.
+    Starts a generator, bridges, listeners and brokers as processes of their own. Takes about forty
+    minutes, and wants the machine for itself.
 
     Exits with 1 if a run has failed; whether a target is met is no matter.
     """
     from bridge import logs, settings
-    from bridge.bench import plots, run
+    from bridge.bench import run
     from bridge.bench.forms import LONG, QUICK, USUAL
     from bridge.bench.report import around_marks
     from bridge.bench.results import read
 
     if quick and long:
         raise typer.BadParameter("--quick and --long contradict each other; say one of them")
-    plots.check_library()
+    run.check_libraries()
     logs.configure(settings.Log(level="error"))  # the sinks' own, while their stages are measured
     before = read(compare) if compare else None
     if docs:

@@ -1,5 +1,6 @@
 """What several commands take, and how they are run."""
 
+import sys
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -37,6 +38,15 @@ Captures = Annotated[
     ),
 ]
 
+Symbols = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", show_default=False, help="Instead of binance.symbols."),
+]
+Streams = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", show_default=False, help="Instead of binance.streams."),
+]
+
 
 def examples(*lines: str) -> str:
     """The examples at the end of a command's help, one a line."""
@@ -48,12 +58,19 @@ def comma_separated(text: str | None) -> list[str]:
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
-def duration(seconds: float) -> str:
-    """A time in the largest unit it fills: `0.4 s`, `3 h`."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.1f} s"
+def subscription(symbols: str | None, streams: str | None) -> dict[str, object]:
+    """What goes before the settings' section `binance`."""
+    chosen: dict[str, object] = {}
+    if symbols:
+        chosen |= {"symbols": comma_separated(symbols), "extra_streams": []}
+    return chosen | ({"streams": comma_separated(streams)} if streams else {})
+
+
+def print_json(report: object) -> None:
+    """Write a report as one JSON object."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
 
 def reader_settings(config: Path | None, **sections: Mapping[str, object]) -> "Settings":

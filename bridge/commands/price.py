@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.options import Config, duration, examples, reader_settings, run_async
+from bridge.commands.options import Config, examples, reader_settings, run_async
+from bridge.words import duration
 
 if TYPE_CHECKING:
     from bridge.client import LatestPrice, LatestPrices

@@ -9,10 +9,12 @@ import typer
 
 from bridge.commands.options import (
     Config,
-    comma_separated,
+    Streams,
+    Symbols,
     examples,
     run_async,
     stopped_by_signal,
+    subscription,
 )
 from bridge.errors import TickbridgeError
 
@@ -53,14 +55,8 @@ def record(
         float | None,
         typer.Option(min=0.1, show_default=False, help="End after so long; else at Ctrl-C."),
     ] = None,
-    symbols: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", show_default=False, help="Instead of binance.symbols."),
-    ] = None,
-    streams: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", show_default=False, help="Instead of binance.streams."),
-    ] = None,
+    symbols: Symbols = None,
+    streams: Streams = None,
     config: Config = None,
 ) -> None:
     """Record raw frames with their receive times, in the format `simulate --capture` plays.
@@ -72,19 +68,13 @@ def record(
 
     if out.is_file():
         raise typer.BadParameter(f"{out} is there already; name a new file", param_hint="--out")
-    settings = load_settings(config, overrides={"binance": _overrides(symbols, streams)})
+    # One leg: the file has every frame that comes, and a second leg's would be in it twice.
+    chosen = {"legs": 1} | subscription(symbols, streams)
+    settings = load_settings(config, overrides={"binance": chosen})
     logs.configure(settings.log)
     received = run_async(_record(settings.binance, out, seconds))
     if not received:
         raise typer.Exit(1)
-
-
-def _overrides(symbols: str | None, streams: str | None) -> dict[str, object]:
-    """One leg: the file has every frame that comes, and a second leg's would be in it twice."""
-    chosen: dict[str, object] = {"legs": 1}
-    if symbols:
-        chosen |= {"symbols": comma_separated(symbols), "extra_streams": []}
-    return chosen | ({"streams": comma_separated(streams)} if streams else {})
 
 
 async def _record(options: "Binance", out: Path, seconds: float | None) -> int:

@@ -73,8 +73,13 @@ def simulate(  # noqa: PLR0913 - each is a setting of its own
     ] = 5.0,
     seed: Annotated[int, typer.Option(help="The same seed invents the same market.")] = 0,
     wait_streams: Annotated[
-        int, typer.Option(min=1, help="Begin when so many streams are subscribed.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            show_default="1 for recordings, 0 for an invented market",
+            help="Begin when so many streams are subscribed; 0: at once.",
+        ),
+    ] = None,
 ) -> None:
     """Be the exchange: Binance's WebSocket and REST on one port, until Ctrl-C.
 
@@ -82,6 +87,9 @@ def simulate(  # noqa: PLR0913 - each is a setting of its own
     """
     from bridge.simulator import SimulatedExchange
 
+    if wait_streams is None:
+        # An invented market has the time of day: if it waited, it would be late by that for good.
+        wait_streams = 1 if capture else 0
     if capture:
         source, streams = _replay(capture, loop=loop)
     else:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.commands.options import Config, duration, examples, reader_settings, run_async
+from bridge.commands.options import Config, examples, reader_settings, run_async
+from bridge.words import duration
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,8 +4,17 @@ An event costs nothing here; a repeat costs a look-up and a comparison. Behind i
 samples: when a repeat of the sampled event comes, the next sample is the newest event.
 """
 
+from typing import NamedTuple
+
 from bridge.core.events import Event
 from bridge.core.sequence import Track
+
+
+class _Sample(NamedTuple):
+    """An event by its id or time, and when it arrived, unless it was fetched."""
+
+    mark: int
+    received: int | None
 
 
 class Arrivals:
@@ -23,7 +32,7 @@ class Arrivals:
         self.behind = 0
         self.behind_us = 0
         self.compares = False
-        self._samples: dict[Track, Event] = {}
+        self._samples: dict[Track, _Sample] = {}
 
     def add(self, other: "Arrivals") -> None:
         """Take over the counts of a leg that has ended."""
@@ -35,19 +44,19 @@ class Arrivals:
     def repeated(self, track: Track, event: Event) -> None:
         """The track has dropped this event as a repeat."""
         self.repeats += 1
-        newest = track.last
-        if not self.compares or newest is None:
+        if not self.compares or track.last_mark is None:
             return
+        newest = _Sample(track.last_mark, track.last_received)
         first = self._samples.setdefault(track, newest)
-        identity = track.first_of(event)
-        if identity < track.first_of(first):
+        mark = track.last_of(event)
+        if mark < first.mark:
             return
-        if identity > track.first_of(first):  # this leg has lost the sample
+        if mark > first.mark:  # this leg has lost the sample
             first = newest
-        if identity == track.first_of(first) and first.source == event.source:
+        if mark == first.mark and first.received is not None:
             self.behind += 1
             self.behind_us += event.received - first.received
-        if identity == track.first_of(newest):
+        if mark == newest.mark:
             del self._samples[track]
         else:
             self._samples[track] = newest

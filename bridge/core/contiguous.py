@@ -42,7 +42,7 @@ class Contiguous(Track):
         return self.expected, self._first_held - 1
 
     @property
-    def last_id(self) -> int | None:
+    def last_mark(self) -> int | None:
         """The id of the last event passed on, by this process or the one before."""
         return None if self.expected is None else self.expected - 1
 
@@ -58,24 +58,25 @@ class Contiguous(Track):
 
     def resume(self, last_id: int, time: int) -> None:
         """Go on behind an event that was published before this process began."""
-        self._before = time
+        self._timestamp = time
         self._next = self.expected = last_id + 1
 
     def interrupt(self, cause: str) -> None:
         """Nothing to note: what is missing shows by its ids."""
 
-    def follows(self, event: Event) -> bool:
-        identity = self.first_of(event)
-        if identity == self._next:
-            self._next = self.expected = identity + 1
-            self.last = event
+    def follows(self, first: int, timestamp: int | None, received: int) -> bool:
+        if first == self._next:
+            self._next = self.expected = first + 1
+            self._timestamp = timestamp
+            self.last_received = received
             return True
         return False
 
     def accept(self, event: Event) -> Sequence[Event]:
-        if self.follows(event):
-            return (event,)
-        return self._accept_unusual(event, self.first_of(event))
+        identity = self.first_of(event)
+        if identity == self._next:
+            return self._pass(event)
+        return self._accept_unusual(event, identity)
 
     def fill(self, missing: Iterable[Event]) -> list[Event]:
         """Take events that were fetched, rising; returns what may be passed on now, in order."""
@@ -104,16 +105,15 @@ class Contiguous(Track):
         self._open += gaps
         forgotten: list[Event] = []
         while len(self._open) > MAX_OPEN_GAPS:
-            forgotten += self.close_gap(self._open[0], ())
+            forgotten += self.close_gap(self._open[0])
         return [*gaps, *forgotten]
 
-    def close_gap(self, gap: Gap, found: Iterable[Event]) -> list[Event]:
-        """Close an open gap: what could be had of it, then what became of each part."""
+    def close_gap(self, gap: Gap, brought: Iterable[int] = ()) -> list[Gap]:
+        """Close an open gap of which these ids have been brought, rising; returns what became of
+        each part.
+        """
         self._open.remove(gap)
-        first, last = gap.first_id or 0, gap.last_id or 0
-        inside = {self.first_of(event): event for event in found}
-        inside = {i: inside[i] for i in sorted(inside) if first <= i <= last}
-        return [*inside.values(), *_closings(gap, first, last, list(inside))]
+        return [*closings(gap, brought)]
 
     def _accept_unusual(self, event: Event, identity: int) -> Sequence[Event]:
         if self.expected is None or (before := self.last_time) is None:
@@ -130,7 +130,7 @@ class Contiguous(Track):
 
     def _pass(self, event: Event) -> Sequence[Event]:
         self._next = self.expected = self.last_of(event) + 1
-        self.last = event
+        self.note(event)
         return (event,)
 
     def _hold(self, event: Event, identity: int) -> None:
@@ -145,7 +145,7 @@ class Contiguous(Track):
             passed.append(event)
             self.expected += 1
         if passed:
-            self.last = passed[-1]
+            self.note(passed[-1])
             self._first_held = min(self._held, default=0)
         if not self._held and self.expected is not None:
             self._next = self.expected
@@ -157,7 +157,7 @@ class Contiguous(Track):
         while self.hole:
             passed += self.give_up("restarted")
         for gap in self.open_gaps:
-            passed += self.close_gap(gap, ())
+            passed += self.close_gap(gap)
         return [*passed, self.gap(None, event, "restarted", "lost"), *self._pass(event)]
 
 
@@ -166,10 +166,12 @@ def _pieces(first: int, last: int, max_ids: int) -> Iterator[Ids]:
         yield begin, min(begin + max_ids - 1, last)
 
 
-def _closings(gap: Gap, first: int, last: int, found: list[int]) -> Iterator[Gap]:
-    """Gap events that tell of each part of a gap whether it was filled or is lost."""
-    expected = first
-    for begin, end in (*_runs(found), (last + 1, last + 1)):
+def closings(gap: Gap, brought: Iterable[int]) -> Iterator[Gap]:
+    """Gap events that tell of each part of a gap whether it was filled or is lost, by the ids that
+    have been brought, rising.
+    """
+    expected, last = gap.first_id or 0, gap.last_id or 0
+    for begin, end in (*_runs(brought), (last + 1, last + 1)):
         if expected < begin:
             yield replace(gap, first_id=expected, last_id=begin - 1, state="lost")
         if begin <= last:
@@ -177,7 +179,7 @@ def _closings(gap: Gap, first: int, last: int, found: list[int]) -> Iterator[Gap
         expected = end + 1
 
 
-def _runs(ids: list[int]) -> Iterator[Ids]:
+def _runs(ids: Iterable[int]) -> Iterator[Ids]:
     """First and last of each run of ids without a hole."""
     for _, run in groupby(enumerate(ids), key=lambda place: place[1] - place[0]):
         members = [identity for _, identity in run]

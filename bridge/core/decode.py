@@ -14,6 +14,7 @@ from bridge.core import wire
 from bridge.core.events import Event, Invalid
 from bridge.core.normalize import LIVE, PAYLOADS
 from bridge.core.record import Route
+from bridge.core.sequence import Track
 from bridge.core.streams import Stream
 from bridge.errors import InvalidFrame, InvalidReason
 
@@ -23,9 +24,13 @@ MAX_PAYLOAD_BYTES = 2**16
 # The events of one frame of a stream, or what the exchange says about the connection.
 Decoded = tuple[Stream, Sequence[Event]] | wire.Reply | wire.ServerShutdown
 
+# Whether an event follows, by its first id, its time and its arrival: `Track.follows`.
+Follows = Callable[[int, int | None, int], bool]
+
 _decode_envelope = msgspec.json.Decoder(wire.Envelope).decode
 _decode_reply = msgspec.json.Decoder(wire.Reply).decode
 _decode_shutdown = msgspec.json.Decoder(wire.ServerShutdown).decode
+_payload_decoders = {struct: msgspec.json.Decoder(struct).decode for struct, _ in PAYLOADS.values()}
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # What msgspec raises on bytes it cannot read: text that is no UTF-8 and nesting past the
 # interpreter's limit have errors of their own.
@@ -37,13 +42,14 @@ class Line:
 
     `envelope` is the type of a whole frame, `payload` reads what is in it; `normalize` makes an
     event of that, and `symbol` is what it must carry. `received` is when its last frame arrived, in
-    microseconds. Where it has one symbol, the pipeline keeps here what asks whether an event
-    `follows` the last one, and the route of its events: to look them up is a tenth of all its work.
+    microseconds. Where it has one symbol, the pipeline keeps here what it would else look up for
+    each event, a tenth of all its work: by which id and by what it is asked whether an event
+    `follows` the last one, and the route of its events.
     """
 
     __slots__ = (
         *("envelope", "normalize", "payload", "stream", "symbol"),
-        *("follows", "received", "route"),
+        *("first_of", "follows", "is_contiguous", "received", "route"),
     )
 
     def __init__(self, stream: Stream) -> None:
@@ -51,9 +57,11 @@ class Line:
         self.stream = stream
         self.symbol = stream.symbol
         self.received = 0
-        self.follows: Callable[[Any], bool] = unknown
+        self.follows: Follows = unknown
+        self.first_of: Callable[[Any], int] = _no_id
+        self.is_contiguous = False
         self.route: Route
-        self.payload = msgspec.json.Decoder(struct).decode
+        self.payload = _payload_decoders[struct]
         self.envelope = msgspec.defstruct(
             "Envelope",
             [("data", struct)],
@@ -64,10 +72,19 @@ class Line:
             gc=False,
         )
 
+    def look_up(self, track: Track, route: Route) -> None:
+        """Keep what its events need, once the first has come."""
+        self.first_of, self.follows = track.first_of, track.follows
+        self.route, self.is_contiguous = route, route.id_of is not None
 
-def unknown(_event: Event) -> bool:
+
+def unknown(_first: int, _timestamp: int | None, _received: int) -> bool:
     """In place of what asks whether an event follows, until that has been looked up."""
     return False
+
+
+def _no_id(_event: Event) -> int:
+    return 0
 
 
 def _read_nothing(_frame: bytes) -> NoReturn:

@@ -59,9 +59,9 @@ def _has_caught_up(track: Track, begin: Event) -> bool:
     """Whether the other connection has brought what the new one began with; or nothing ever, or
     what it has not brought is announced anyway.
     """
-    if isinstance(track, Contiguous) or track.last is None or track.is_interrupted:
+    if isinstance(track, Contiguous) or track.last_mark is None or track.is_interrupted:
         return True
-    return track.last_of(track.last) >= track.first_of(begin)
+    return track.last_mark >= track.first_of(begin)
 
 
 def _is_too_much(waiting: list[Event]) -> bool:

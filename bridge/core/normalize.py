@@ -22,9 +22,11 @@ _FIRST_MICROSECOND_TIME = 10**14
 # One number after another, a space behind each. Possessive: nothing is ever tried twice.
 _UNSIGNED = re.compile(r"(?:[0-9]++(?:\.[0-9]++)? )*+").fullmatch
 _SIGNED = re.compile(r"(?:-?[0-9]++(?:\.[0-9]++)? )*+").fullmatch
-# The usual form of two and of four, as trades and quotes have them: a third of the cost.
-_are_two = re.compile(" ".join([r"[0-9]++\.[0-9]++"] * 2)).fullmatch
-_are_four = re.compile(" ".join([r"[0-9]++\.[0-9]++"] * 4)).fullmatch
+# The usual form of two and of four, as trades and quotes have them: a third of the cost. What is
+# matched is what it is not: that makes no match object of what it is, a seventh of the rest.
+_NUMBER = r"[0-9]++\.[0-9]++"
+_are_not_two = re.compile(rf"(?!{' '.join([_NUMBER] * 2)}\Z)").match
+_are_not_four = re.compile(rf"(?!{' '.join([_NUMBER] * 4)}\Z)").match
 LIVE: Source = "websocket"
 
 
@@ -49,7 +51,7 @@ def _side(data: wire.Trade | wire.AggTrade | wire.BlockTrade) -> Side:
 
 def _trade(data: wire.Trade, stream: Stream, received: int) -> Event:
     price, volume, time = data.p, data.q, data.T
-    if not _are_two(f"{price} {volume}"):
+    if _are_not_two(f"{price} {volume}"):
         check_numbers(price, volume)
     return events.Trade(
         stream.venue,
@@ -65,14 +67,15 @@ def _trade(data: wire.Trade, stream: Stream, received: int) -> Event:
 
 
 def _agg_trade(data: wire.AggTrade, stream: Stream, received: int) -> Event:
-    check_numbers(data.p, data.q)
+    if _are_not_two(f"{data.p} {data.q}"):
+        check_numbers(data.p, data.q)
     head = (stream.venue, data.s, microseconds(data.T), received, LIVE)
     return events.AggTrade(*head, data.a, data.f, data.l, data.p, data.q, _side(data))
 
 
 def _quote(data: wire.BookTicker, stream: Stream, received: int) -> Event:
     bid, bid_volume, ask, ask_volume = data.b, data.B, data.a, data.A
-    if not _are_four(f"{bid} {bid_volume} {ask} {ask_volume}"):
+    if _are_not_four(f"{bid} {bid_volume} {ask} {ask_volume}"):
         check_numbers(bid, bid_volume, ask, ask_volume)
     return events.Quote(
         stream.venue, data.s, None, received, LIVE, data.u, bid, bid_volume, ask, ask_volume

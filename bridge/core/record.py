@@ -15,10 +15,10 @@ from bridge.core.tracks import contiguous_id
 
 # Kafka 4 refuses records more than an hour ahead of its clock, and with one record its whole batch
 # (`message.timestamp.after.max.ms`): a time this far ahead of ours is the exchange's mistake.
-_MAX_AHEAD_US = 60_000_000
+MAX_AHEAD_US = 60_000_000
 # The identity of records whose ids are not contiguous.
 NO_IDENTITY = -1
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 # What a symbol's records of one topic have in common: the topic, and their key.
 Key = tuple[str, bytes]
@@ -108,10 +108,10 @@ class Router:
 def record_of(route: Route, event: Event) -> Record:
     """The record of an event whose route is known."""
     time, received, id_of = event.timestamp, event.received, route.id_of
-    if time is None or time > received + _MAX_AHEAD_US:
+    if time is None or time > received + MAX_AHEAD_US:
         time = received
     identity = NO_IDENTITY if id_of is None else id_of(event)
-    return Record(route, time // 1000, received, _encode(event), identity)
+    return Record(route, time // 1000, received, encode(event), identity)
 
 
 def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:

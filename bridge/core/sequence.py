@@ -10,6 +10,7 @@ No clock is known here: the events' own times are all the time there is.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -31,24 +32,30 @@ GapState = Literal["open", "filled", "lost"]
 class Track:
     """One stream of one symbol: what has been passed on, and what may come next. `removals` counts
     how often nobody has wanted it any more.
+
+    Of the last event only figures are kept, `last_received` where it came live: with a thousand
+    symbols, events that stay until the next one of their stream fill every cache.
     """
 
-    __slots__ = ("_before", "_cause", "first_of", "kind", "last", "last_of", "removals", "repeats")
+    __slots__ = (
+        *("_cause", "_timestamp", "first_of", "kind"),
+        *("last_of", "last_received", "removals", "repeats"),
+    )
 
     def __init__(self, kind: str, first: str, last: str) -> None:
         self.kind = kind
-        self.first_of: Callable[[Any], int] = attrgetter(first)
-        self.last_of: Callable[[Any], int] = attrgetter(last)
+        self.first_of = _getter(first)
+        self.last_of = _getter(last)
         self.repeats = 0
         self.removals = 0
-        self.last: Event | None = None
+        self.last_received: int | None = None
+        self._timestamp: int | None = None
         self._cause = ""
-        self._before: int | None = None
 
     @property
     def last_time(self) -> int | None:
         """When the last event was that has been passed on, by this process or the one before."""
-        return self._before if self.last is None else time_of(self.last)
+        return self.last_received if self._timestamp is None else self._timestamp
 
     @property
     def is_interrupted(self) -> bool:
@@ -56,22 +63,26 @@ class Track:
         return bool(self._cause)
 
     @property
+    def last_mark(self) -> int | None:
+        """What orders the last event passed on, its id or its time; None before the first."""
+        return None
+
+    @property
     def last_id(self) -> int | None:
         """The id of the last event passed on; None before the first, and where ids say nothing."""
-        return None if self.last is None else self.last_of(self.last)
+        return self.last_mark
 
     def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
         """Go on behind what was published before this process began: `time` is the last event's.
 
         What came while no process ran is missing, and cannot be known.
         """
-        self._before = time
+        self._timestamp = time
         self._cause = "restart"
 
-    def follows(self, event: Event) -> bool:  # noqa: ARG002 - where a rule knows a short way
-        """Whether an event is just what comes next; it counts as passed on then.
-
-        `accept` says the same of any event, by a tuple more.
+    def follows(self, first: int, timestamp: int | None, received: int) -> bool:  # noqa: ARG002
+        """Whether a live event is just what comes next, by its first id; it counts as passed on
+        then. The short way, for rules that know one: `accept` says the same of any event.
         """
         return False
 
@@ -81,8 +92,13 @@ class Track:
 
     def interrupt(self, cause: str) -> None:
         """Events may be missing from here on: the next one is preceded by a gap event."""
-        if self.last is not None:
+        if self.last_mark is not None:
             self._cause = cause
+
+    def note(self, event: Event) -> None:
+        """Keep of an event that is passed on what the next one needs."""
+        self._timestamp = event.timestamp
+        self.last_received = None if event.source == "rest" else event.received
 
     def repeated(self) -> Sequence[Event]:
         self.repeats += 1
@@ -105,27 +121,31 @@ class Rising(Track):
         self._highest = -1
         self._lower = 0
 
-    def follows(self, event: Event) -> bool:
-        identity = self.first_of(event)
-        if identity > self._highest and not self._cause:
-            self._highest = identity
-            self.last = event
+    @property
+    def last_mark(self) -> int | None:
+        """The greatest id."""
+        return None if self._highest < 0 else self._highest
+
+    def follows(self, first: int, timestamp: int | None, received: int) -> bool:
+        if first > self._highest and not self._cause:
+            self._highest = first
+            self._timestamp = timestamp
+            self.last_received = received
             self._lower = 0
             return True
         return False
 
     def accept(self, event: Event) -> Sequence[Event]:
-        if self.follows(event):
-            return (event,)
         identity = self.first_of(event)
         if identity <= self._highest:
             self._lower += 1
             if self._lower < _RESTART_EVENTS:
                 return self.repeated()
             self._cause = "restarted"
-        gap = self.gap(None, event, self._cause, "lost")
-        self._highest, self._lower, self.last, self._cause = identity, 0, event, ""
-        return (gap, event)
+        gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
+        self._highest, self._lower, self._cause = identity, 0, ""
+        self.note(event)
+        return (*gap, event)
 
 
 class Timed(Track):
@@ -138,19 +158,24 @@ class Timed(Track):
         self._same_time: list[Event] = []
 
     @property
+    def last_mark(self) -> int | None:
+        """The last time."""
+        return self.first_of(self._same_time[-1]) if self._same_time else None
+
+    @property
     def last_id(self) -> None:
         """Its events have no ids."""
 
     def accept(self, event: Event) -> Sequence[Event]:
-        if self.last is not None:
-            previous, now = self.first_of(self.last), self.first_of(event)
+        if (previous := self.last_mark) is not None:
+            now = self.first_of(event)
             if now < previous or (now == previous and self._is_repeat(event)):
                 return self.repeated()
             if now > previous:
                 self._same_time.clear()
         gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
         self._cause = ""
-        self.last = event
+        self.note(event)
         self._same_time.append(event)
         return (*gap, event)
 
@@ -168,6 +193,11 @@ class Chained(Track):
         super().__init__(kind, first, last)
         self._expected: int | None = None
 
+    @property
+    def last_mark(self) -> int | None:
+        """The id at which the last event ended."""
+        return None if self._expected is None else self._expected - 1
+
     def accept(self, event: Event) -> Sequence[Event]:
         first, last = self.first_of(event), self.last_of(event)
         expected, before = self._expected, self.last_time
@@ -182,7 +212,8 @@ class Chained(Track):
             passed = (self.gap(None, event, "restarted", "lost"), event)
         else:
             return self.repeated()
-        self._expected, self.last, self._cause = last + 1, event, ""
+        self._expected, self._cause = last + 1, ""
+        self.note(event)
         return passed
 
     def _with_gap(self, event: Event, first: int, expected: int) -> tuple[Event, ...]:
@@ -190,6 +221,12 @@ class Chained(Track):
         if first < expected:
             return (event,)
         return (self.gap((expected, first - 1), event, self._cause or "hole", "lost"), event)
+
+
+@cache
+def _getter(name: str) -> Callable[[Any], int]:
+    """What reads a field; one for all tracks."""
+    return attrgetter(name)
 
 
 def is_restart(time: int, last: int) -> bool:

@@ -109,7 +109,9 @@ class Watch:
         return [
             name
             for name, rhythm in self._streams.items()
-            if now_s - rhythm.since_s > rhythm.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
+            # No limit is below the floor: mostly none has to be worked out.
+            if (silent_s := now_s - rhythm.since_s) > STREAM_FLOOR_S
+            and silent_s > rhythm.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
         ]
 
     def _note(self, now_s: float, marks: Mapping[str, int]) -> None:

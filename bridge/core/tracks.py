@@ -7,6 +7,7 @@ repeat. So rotation, redundancy and reconnects are one mechanism.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 from bridge.core import events
 from bridge.core.contiguous import Contiguous
@@ -40,6 +41,16 @@ _RULES: dict[type[Event], tuple[type[Track], str, str]] = {
 NOWHERE: Mapping[Name, Position] = {}
 
 
+class TrackFigures(NamedTuple):
+    """Events dropped as repeats by message type, events that wait behind a hole, and gaps that
+    were announced and may yet be filled.
+    """
+
+    repeats: Counter[str]
+    held: int
+    open_gaps: int
+
+
 class _Removed(Track):
     """Of streams nobody wants any more: nothing is passed on."""
 
@@ -49,7 +60,7 @@ class _Removed(Track):
         return NOTHING
 
 
-_REMOVED = _Removed("", "", "")
+_REMOVED = _Removed("", "received", "received")  # what every event has
 
 
 def new_track(event_type: type[Event]) -> Track:
@@ -113,20 +124,16 @@ class Tracks:
         except KeyError:
             return self._new_track(stream, event)
 
-    def repeats(self) -> Counter[str]:
-        """Events dropped as repeats, by message type."""
+    def figures(self) -> TrackFigures:
+        """What all of them have dropped, hold and miss."""
         repeats: Counter[str] = Counter()
+        held = open_gaps = 0
         for track in self._all():
             repeats[track.kind] += track.repeats
-        return repeats
-
-    def held(self) -> int:
-        """Events that wait behind a hole."""
-        return sum(track.held for track in self._all() if isinstance(track, Contiguous))
-
-    def open_gaps(self) -> int:
-        """Gaps that were announced and may yet be filled."""
-        return sum(len(track.open_gaps) for track in self._all() if isinstance(track, Contiguous))
+            if isinstance(track, Contiguous):
+                held += track.held
+                open_gaps += len(track.open_gaps)
+        return TrackFigures(repeats, held, open_gaps)
 
     def named(self) -> Iterator[tuple[str, Track]]:
         """Every track of the present streams, with its symbol."""

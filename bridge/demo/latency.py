@@ -3,10 +3,8 @@
 from collections import deque
 from typing import NamedTuple
 
-from bridge.telemetry import Histogram
+from bridge.telemetry import FINE_BOUNDS_S, Histogram
 
-# From 10 us to 100 s in steps of 5 %: a quantile read from it is at most so much too high.
-FINE_BOUNDS_S = tuple(1e-5 * 1.05**step for step in range(331))
 RECENT_S = 5.0
 
 

@@ -7,7 +7,8 @@ from typing import Self
 from rich.console import Console
 
 from bridge.demo.figures import Figures, Row
-from bridge.demo.words import TITLES, decimals, latency
+from bridge.demo.words import TITLES, decimals
+from bridge.words import latency
 
 
 class Lines:

@@ -7,8 +7,7 @@ from collections import Counter, deque
 import msgspec
 
 from bridge.client import RedisReader
-from bridge.demo.latency import FINE_BOUNDS_S
-from bridge.telemetry import Histogram
+from bridge.telemetry import FINE_BOUNDS_S, Histogram
 
 # How long after the bridge has ended its last messages may still be on their way.
 CATCH_UP_TIMEOUT_S = 1.0

@@ -22,8 +22,8 @@ from bridge.demo.words import (
     MIN_DECIMALS,
     clock,
     decimals,
-    latency,
 )
+from bridge.words import latency
 
 _UP, _DOWN = "green", "red"
 MAX_WIDTH = 100  # the eye loses the line in wider tables

@@ -71,7 +71,8 @@ async def _open_market(
     if live is not None:
         yield Exchange(loaded, live, f"live Binance: {urlsplit(live.websocket_url).netloc}")
         return
-    async with SimulatedExchange(_invented(loaded.binance)) as exchange:
+    market = _invented(loaded.binance)
+    async with SimulatedExchange(market, start_after_streams=0) as exchange:
         title = "the simulator, for Binance cannot be reached"
         yield Exchange(loaded, _hosted(loaded.binance, exchange), title, reasons)
 

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from bridge.demo.figures import Account
 from bridge.demo.latency import Quantiles
-from bridge.demo.words import ACCOUNT_COLUMNS, ENDS, TITLES, latency, right_aligned
+from bridge.demo.words import ACCOUNT_COLUMNS, ENDS, TITLES
 from bridge.errors import TickbridgeError
+from bridge.tables import right_aligned
+from bridge.words import latency
 
 
 class DemoFailed(TickbridgeError):

@@ -1,11 +1,11 @@
 """The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
 
+import asyncio
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
-from bridge.http.status import Status, age_s
+from bridge.http.status import Status, age_s, version
 from bridge.telemetry import RELOAD_OUTCOMES, Histogram
 
 PREFIX = "tickbridge_"
@@ -40,6 +40,7 @@ class BridgeCollector(Collector):
 
     def _feed(self) -> Iterator[Metric]:
         status, counts = self._status, self._status.counts
+        tracks, heard = status.track_figures(), status.last_received()
         yield _counter("frames", "Frames received.", {(): counts.frames})
         yield _counter(
             "received",
@@ -62,7 +63,7 @@ class BridgeCollector(Collector):
         yield _counter(
             "repeated",
             "Events dropped because they had come before.",
-            _series(status.repeats(), status.message_types),
+            _series(tracks.repeats, status.message_types),
             "message_type",
         )
         yield _counter(
@@ -72,10 +73,8 @@ class BridgeCollector(Collector):
             "message_type",
         )
         yield _counter("gaps", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
-        yield _gauge("held", "Events that wait behind a hole.", {(): status.held()})
-        yield _gauge(
-            "gaps_open", "Gaps announced that may yet be filled.", {(): status.open_gaps()}
-        )
+        yield _gauge("held", "Events that wait behind a hole.", {(): tracks.held})
+        yield _gauge("gaps_open", "Gaps announced that may yet be filled.", {(): tracks.open_gaps})
         yield _gauge(
             "rest_weight_used",
             "The exchange's request weight used in this minute.",
@@ -95,11 +94,11 @@ class BridgeCollector(Collector):
         yield _gauge(
             "streams_silent",
             "Streams that have never sent anything.",
-            {(): len(status.silent_streams())},
+            {(): status.streams() - len(heard)},
         )
-        yield from self._legs()
+        yield from self._legs(heard)
 
-    def _legs(self) -> Iterator[Metric]:
+    def _legs(self, heard: Mapping[str, int]) -> Iterator[Metric]:
         """By label: two legs with the same streams are `a` and `b`, all others `a`."""
         status = self._status
         figures = status.leg_figures()
@@ -130,7 +129,7 @@ class BridgeCollector(Collector):
         yield _gauge(
             "stream_silence_seconds",
             "Longest silence of any stream, of those that have ever sent something.",
-            {(kind,): seconds for kind, seconds in status.silence_s().items()},
+            {(kind,): seconds for kind, seconds in status.silence_s(heard).items()},
             "message_type",
         )
         yield _gauge(
@@ -215,16 +214,32 @@ class BridgeCollector(Collector):
             "outcome",
         )
         yield _histogram("event_loop_lag_seconds", "Delay of a timer.", {(): self._status.lag})
-        versions = (metadata.version("tickbridge"), platform.python_version())
+        versions = (version("tickbridge"), platform.python_version())
         yield _gauge("build_info", "What runs; always 1.", {versions: 1}, "version", "python")
 
 
-def exposition(status: Status) -> bytes:
-    """The metrics in Prometheus' text format."""
-    registry = CollectorRegistry()
-    registry.register(BridgeCollector(status))
-    ProcessCollector(registry=registry)
-    return generate_latest(registry)
+class _Family(Collector):
+    """One family, to be written down alone."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+async def exposition(status: Status) -> bytes:
+    """The metrics in Prometheus' text format, all of one moment.
+
+    To write them down takes a millisecond, and every event in between would wait: after each
+    family the event loop has a turn.
+    """
+    families = [*BridgeCollector(status).collect(), *ProcessCollector(registry=None).collect()]
+    texts = []
+    for family in families:
+        texts.append(generate_latest(_Family(family)))
+        await asyncio.sleep(0)
+    return b"".join(texts)
 
 
 def _series(counts: Mapping[Any, int], known: Iterable[str]) -> Series:

@@ -3,13 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 
 from bridge.binance.leg import Leg
 from bridge.core.contiguous import Contiguous
 from bridge.core.sequence import Track
 from bridge.http.report import LegReport, PositionReport, Report, SinkReport, StreamReport
-from bridge.http.status import Status, age_s
+from bridge.http.status import Status, age_s, version
 from bridge.sinks.base import Sink
 from bridge.telemetry import accounts
 
@@ -19,8 +18,8 @@ _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
 def report(status: Status) -> Report:
     """A bridge as it is now."""
     return Report(
-        version=metadata.version("tickbridge"),
-        libraries={name: metadata.version(name) for name in _LIBRARIES},
+        version=version("tickbridge"),
+        libraries={name: version(name) for name in _LIBRARIES},
         uptime_s=status.uptime_s(),
         settings_age_s=status.settings_age_s(),
         needs_restart=status.reloads.waiting,
@@ -47,7 +46,7 @@ def _leg(leg: Leg) -> LegReport:
 
 
 def _streams(status: Status) -> Iterator[StreamReport]:
-    heard = status.feed.last_received() if status.feed else {}
+    heard = status.last_received()
     overdue = set(status.overdue_streams())
     now = time.time_ns() // 1000
     for legs in status.feed.parts if status.feed else ():

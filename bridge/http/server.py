@@ -92,7 +92,8 @@ async def _ready(status: Status, _request: web.Request) -> web.Response:
 
 
 async def _metrics(status: Status, _request: web.Request) -> web.Response:
-    return web.Response(body=exposition(status), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    body = await exposition(status)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _status(status: Status, _request: web.Request) -> web.Response:

@@ -38,7 +38,6 @@ from bridge.simulator.http_faults import (
     SlowHandshake,
 )
 from bridge.simulator.incidents import Incident
-from bridge.simulator.launch import SimulatorSettings, simulated_exchange
 from bridge.simulator.market import Market
 from bridge.simulator.replay import Replay
 from bridge.simulator.source import Message, Source
@@ -70,7 +69,6 @@ __all__ = [
     "RestLacks",
     "SimulatedExchange",
     "SimulatorError",
-    "SimulatorSettings",
     "Skip",
     "SlowAnswer",
     "SlowHandshake",
@@ -78,5 +76,4 @@ __all__ = [
     "StallLeg",
     "StallStream",
     "read_capture",
-    "simulated_exchange",
 ]

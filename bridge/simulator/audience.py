@@ -12,7 +12,7 @@ class Audience:
     """The subscribers and what they want between them.
 
     `present` is set while anybody has a stream; `gathered` once `start_after_streams` different
-    ones have been asked for.
+    ones have been asked for, from the beginning if that is 0.
     """
 
     def __init__(self, source: Source, start_after_streams: int) -> None:
@@ -22,6 +22,8 @@ class Audience:
         self._start_after_streams = start_after_streams
         self._subscribers: set[Subscriber] = set()
         self._wanted: frozenset[str] = frozenset()
+        if start_after_streams == 0:
+            self.gathered.set()
 
     def join(self, subscriber: Subscriber) -> None:
         self._subscribers.add(subscriber)

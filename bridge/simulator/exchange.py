@@ -44,9 +44,9 @@ class SimulatedExchange:
             await exchange.finished.wait()
 
     `speed`: a multiple of real time, None or inf for flat out. `start_after_streams`: play begins
-    when that many different streams are subscribed. `port` 0 takes a free one. `faults`: what it
-    does wrong; `happened` then tells what it did, and `history` counts. Raises OSError when the
-    port is taken, SimulatorError for settings it cannot follow.
+    when that many different streams are subscribed; 0 at once. `port` 0 takes a free one.
+    `faults`: what it does wrong; `happened` then tells what it did, and `history` counts. Raises
+    OSError when the port is taken, SimulatorError for settings it cannot follow.
     """
 
     def __init__(  # noqa: PLR0913 (each is a setting of its own)

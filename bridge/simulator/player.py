@@ -8,6 +8,9 @@ from bridge.simulator.history import History
 from bridge.simulator.source import Source
 
 BATCH_MESSAGES = 512
+# uvloop counts milliseconds: a shorter sleep would be none, and the player would spin until the
+# next one, on the core of those it plays to.
+TICK_S = 0.001
 
 
 class Player:
@@ -55,7 +58,7 @@ class Player:
         clock = asyncio.get_running_loop().time
         begun = clock()
         while (due_us := self._source.due_us()) is not None:
-            await asyncio.sleep(max(0.0, begun + due_us / 1e6 / speed - clock()))
+            await asyncio.sleep(max(TICK_S, begun + due_us / 1e6 / speed - clock()))
             self._play_batch(int((clock() - begun) * speed * 1e6))
             self._audience.leave_the_slow_behind()
             if self._source.played_once and self._source.due_us() is not None:

@@ -1,11 +1,11 @@
 """What the pipeline and the service know of a sink."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from bridge.core.events import Event
-from bridge.core.record import Record
+from bridge.core.record import Record, Route
 from bridge.telemetry import SinkCounts
 
 
@@ -23,9 +23,9 @@ class Sink(Protocol):
         """Connected, and the last thing tried has worked."""
         ...
 
-    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Take what one read has brought: records, and the event of each. Where there is no room,
-        the sink's policy says what goes.
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        """Take what one read has brought: records, and of each route the last event. Where there is
+        no room, the sink's policy says what goes.
         """
         ...
 

@@ -10,7 +10,7 @@ what the brokers have already, they drop.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import structlog
@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from bridge import settings
 from bridge.core.contiguous import MAX_GAP_IDS
 from bridge.core.events import Event
+from bridge.core.open_gaps import OpenGaps
 from bridge.core.position import Position
 from bridge.core.record import Record, Route, Router, announcement
 from bridge.core.streams import SPOT
@@ -28,6 +29,7 @@ from bridge.outbox import Lane, Outbox
 from bridge.pace import Pace
 from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks import kafka_client, kafka_positions, kafka_restored
+from bridge.sinks.kafka_awaited import Awaited
 from bridge.sinks.kafka_delivery import Delivery
 from bridge.sinks.kafka_ledger import FOREIGN_RECORDS, Ledger
 from bridge.sinks.kafka_losses import TOO_LARGE, Announcer, Notice, too_large_event
@@ -39,8 +41,9 @@ from bridge.spill import Spill
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
-# At 5,000 events a second a batch has some ten, and is followed as soon as it is acknowledged.
-REST_PER_RECORD_S, MAX_REST_S = 100e-6, 0.005
+# At 5,000 events a second the least rest takes the broker from 47 % of a core to 33, us from 63 to
+# 53, the median at a consumer from 1.6 to 3.0 ms and the 99th percentile from 15 to 10.
+LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.003, 100e-6, 0.005
 # Of the outbox's bound: trades that were given up are brought back only while it is emptier, each
 # time no more than this at a kilobyte each.
 ROOM_SHARE = 0.25
@@ -69,6 +72,7 @@ class KafkaSink:
         spill: Spill | None = None,
     ) -> None:
         self.counts = SinkCounts()
+        self._awaited = Awaited()
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
         self.outbox = Outbox(options.outbox_max_bytes, self.counts)
@@ -91,7 +95,7 @@ class KafkaSink:
     def ready(self) -> bool:
         return self._ready
 
-    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:  # noqa: ARG002
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:  # noqa: ARG002
         self.outbox.extend(records)
         self.wake()
 
@@ -107,9 +111,28 @@ class KafkaSink:
             self._emptied.clear()
             await self._emptied.wait()
 
+    async def given_up(self, kind: str, symbol: str, ids: Sequence[int]) -> set[int]:
+        """Which of these ids of a contiguous stream, pushed just now, were given up: returns when
+        all others are acknowledged. What is given up is announced by then.
+        """
+        wait = self._awaited.begin((kind, symbol), ids)
+        try:
+            while wait.left:
+                self._emptied.clear()
+                await self._emptied.wait()
+        finally:
+            self._awaited.end(wait)
+        return wait.given_up
+
     def watch_losses(self, notice: Notice) -> None:
         """Have trades that were given up here seen to: what is brought goes to `publish`."""
         self._announcer.watch(notice)
+
+    def reopen(self, gaps: OpenGaps) -> None:
+        """Say what has been brought of the gaps that the process before this one has left open, and
+        have the rest seen to, as `watch_losses` has it.
+        """
+        self.publish([*gaps.filled(), *self._announcer.reopen(gaps.left())])
 
     def close(self) -> None:
         """At the end, save what waits; blocks. Whether that was possible, `kept` says."""
@@ -283,7 +306,7 @@ class KafkaSink:
 
     async def _drain(self, delivery: Delivery) -> None:
         """Send whatever is idle, wait for a push or an acknowledgement, and again."""
-        pace = Pace(REST_PER_RECORD_S, MAX_REST_S)
+        pace = Pace(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
         while True:
             check_cancelled()
             await pace.rest()
@@ -327,6 +350,8 @@ class KafkaSink:
             losses = self.outbox.losses.take()
             for event in self._announcer.announce(losses, time.time_ns() // 1000):
                 self._push_own(announcement(self._record(event)))
+            self._awaited.lost(losses)
+            self._emptied.set()
 
     def _push_own(self, record: Record) -> None:
         self.counts.restored[record.route.message_type] += 1
@@ -337,6 +362,8 @@ class KafkaSink:
         now = time.time_ns() // 1000
         published = self.outbox.acknowledge(lane)
         self._positions.published(lane, published, offsets)
+        if self._awaited:
+            self._awaited.published(published)
         # Records of one read share their arrival.
         for received, count in Counter(map(_received, published)).items():
             self.counts.latency.observe((now - received) / 1e6, count)

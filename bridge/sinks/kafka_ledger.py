@@ -18,7 +18,8 @@ from aiokafka.structs import RecordMetadata
 MAX_SEQUENCE = 2**31 - 1
 # A batch that does not lie behind the one before it: somebody else has written in between.
 FOREIGN_RECORDS = "foreign_records"
-# aiokafka tries again by itself what may be, and for an idempotent producer without end.
+# aiokafka tries again by itself what may be, and for an idempotent producer without end: a failure
+# of that kind is its own, of a batch that grew old while its partition had no leader.
 _REFUSALS = (kafka_errors.BrokerResponseError, kafka_errors.ProducerFenced)
 
 log = structlog.get_logger(__name__)
@@ -100,7 +101,7 @@ class Ledger:
         """Begin anew where the brokers have answered that they do not want this producer's batch:
         under the same number they never will.
         """
-        if isinstance(error, _REFUSALS):
+        if isinstance(error, _REFUSALS) and not error.retriable:
             log.warning("kafka_identity_given_up", error=str(error))
             self.identity = None
             self.is_continued = False

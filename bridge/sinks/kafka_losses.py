@@ -37,6 +37,17 @@ class Announcer:
             if track.open_gaps:
                 notice(symbol, track)
 
+    def reopen(self, gaps: Iterable[Gap]) -> list[Event]:
+        """Have what was left open by another process seen to; returns the end of what is too much
+        for that.
+        """
+        said: list[Event] = []
+        for gap in gaps:
+            track = self._tracks.setdefault((gap.kind, gap.symbol), contiguous_track(gap.kind))
+            said += track.announce(gap, self._max_ids)
+            self._notice(gap.symbol, track)
+        return [event for event in said if isinstance(event, Gap) and event.state != "open"]
+
     def announce(self, losses: Iterable[Loss], now: int) -> list[Event]:
         """The gap events of losses; `now` in microseconds."""
         return [event for loss in losses for event in self._events(loss, now)]

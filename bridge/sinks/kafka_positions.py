@@ -1,6 +1,8 @@
 """Positions on their way to their compacted topic: for each stream where its last record lies."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -17,15 +19,33 @@ MAX_BYTES = 256 * 2**20
 NO_STREAMS = frozenset({"gap", "invalid"})
 
 
+class _Place:
+    """Where a stream's last record lies: a position that costs little to change."""
+
+    __slots__ = ("last_id", "message_type", "offset", "partition", "symbol", "time_ms")
+
+    def __init__(self, message_type: str, symbol: str) -> None:
+        self.message_type = message_type
+        self.symbol = symbol
+        self.last_id = NO_IDENTITY
+        self.time_ms = self.partition = self.offset = 0
+
+    def position(self) -> Position:
+        place = (self.time_ms * 1000, self.partition, self.offset)
+        return Position(self.message_type, self.symbol, self.last_id, *place)
+
+
 class Positions:
     """The positions, and an outbox for those that have changed."""
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
         self._topic = topic
-        self._of: dict[Name, Position] = {}
+        # By message type and symbol, not by route: what comes back from disk has its own.
+        self._places: defaultdict[str, dict[str, _Place]] = defaultdict(dict)
+        # Each once, in their order: a schedule of the simulation is to be the same each time.
+        self._changed: dict[_Place, None] = {}
         self._routes: dict[Name, Route] = {}
-        self._changed: set[Name] = set()
 
     @property
     def are_behind(self) -> bool:
@@ -36,35 +56,25 @@ class Positions:
         """Write what a start has found before anything else: a record that was known by the tail
         alone would lie before the positions of others, where nobody looks.
         """
-        for position in sorted(found, key=lambda position: position.offset):
-            self.outbox.push(self._record(position))
+        self._push(found)
 
     def published(self, lane: Lane, records: Sequence[Record], offsets: Sequence[int]) -> None:
         """Note records that have been published, and where they lie."""
         if lane.message_type in NO_STREAMS:
             return
-        placed: Iterable[tuple[Record, int]] = zip(records, offsets, strict=True)
-        if records[0].identity == NO_IDENTITY:
-            # Nothing comes late: the last one of each route is enough.
-            placed = {record.route: (record, offset) for record, offset in placed}.values()
-        for record, offset in placed:
-            self._note(lane, record, offset)
-
-    def _note(self, lane: Lane, record: Record, offset: int) -> None:
-        # By name: what comes back from disk has a route of its own.
-        name = (lane.message_type, record.route.symbol)
-        position = self._of.get(name)
-        if position is None:
-            position = self._of[name] = _position(record, lane.partition)
-        elif record.identity < position.last_id and not is_further(
-            record.identity, record.timestamp_ms * 1000, position
-        ):
-            return  # brought late, into a gap
-        position.last_id = record.identity
-        position.time = record.timestamp_ms * 1000
-        position.partition = lane.partition
-        position.offset = offset
-        self._changed.add(name)
+        places, changed, partition = self._places[lane.message_type], self._changed, lane.partition
+        for record, offset in zip(records, offsets, strict=True):
+            symbol, identity = record.route.symbol, record.identity
+            place = places.get(symbol)
+            if place is None:
+                place = places[symbol] = _Place(lane.message_type, symbol)
+            elif identity < place.last_id and not _is_further(record, place):
+                continue  # brought late, into a gap
+            place.last_id = identity
+            place.time_ms = record.timestamp_ms
+            place.partition = partition
+            place.offset = offset
+            changed[place] = None
 
     def flush(self) -> None:
         """Put what has changed into the outbox, by offset: where a position was written, those
@@ -72,9 +82,12 @@ class Positions:
         """
         if len(self.outbox):
             return
-        changed, self._changed = self._changed, set()
-        for name in sorted(changed, key=lambda name: self._of[name].offset):
-            self.outbox.push(self._record(self._of[name]))
+        changed, self._changed = self._changed, {}
+        self._push(place.position() for place in changed)
+
+    def _push(self, positions: Iterable[Position]) -> None:
+        for position in sorted(positions, key=attrgetter("offset")):
+            self.outbox.push(self._record(position))
 
     def _record(self, position: Position) -> Record:
         own = self._routes.get(position.name)
@@ -84,6 +97,5 @@ class Positions:
         return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
 
 
-def _position(record: Record, partition: int) -> Position:
-    route = record.route
-    return Position(route.message_type, route.symbol, record.identity, 0, partition, 0)
+def _is_further(record: Record, place: _Place) -> bool:
+    return is_further(record.identity, record.timestamp_ms * 1000, place.position())

@@ -117,11 +117,11 @@ async def _read_tails(
             bounds = await reader.bounds(topics[kind])
             tails = [tail_of(part, known[kind].get(part.partition)) for part in bounds]
             async for partition, records in reader.read(topics[kind], tails):
-                rows = [_position(kind, partition, record) for record in records]
+                rows = [position_of(kind, partition, record) for record in records]
                 positions = furthest([*positions.values(), *(row for row in rows if row)])
             known[kind] = {part.partition: part.end_offset for part in bounds}
-            # Of other streams only that there was something: one record more changes nothing.
-            if kind not in _ID_FIELDS or not bounds or (settled and not any(map(len, tails))):
+            # Also where ids prove nothing: what is late may be the first of its stream.
+            if not bounds or (settled and not any(map(len, tails))):
                 moving.remove(kind)
         if not moving:
             return positions
@@ -157,7 +157,9 @@ def _written(record: "ConsumerRecord[bytes, bytes]") -> Position | None:
         return None
 
 
-def _position(kind: str, partition: int, record: "ConsumerRecord[bytes, bytes]") -> Position | None:
+def position_of(
+    kind: str, partition: int, record: "ConsumerRecord[bytes, bytes]"
+) -> Position | None:
     """What a record of a contiguous stream says; None where it is not one of ours."""
     try:
         row = msgspec.json.decode(record.value or b"", type=_Row)

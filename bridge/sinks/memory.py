@@ -1,30 +1,23 @@
 """A sink that keeps what it is given: the fake beside the real ones."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bridge.core.events import Event
-from bridge.core.record import Record
+import msgspec
+
+from bridge.core.events import AnyEvent, Event
+from bridge.core.record import Record, Route
 from bridge.telemetry import SinkCounts
 
+_decode = msgspec.json.Decoder(AnyEvent).decode
 
-class MemorySink:
-    """Publishes into a list."""
 
-    name = "memory"
+class Unbuffered:
+    """What every sink has to say that takes all at once: nothing waits, goes or fails."""
+
     drop_causes: tuple[str, ...] = ()
     failure_kinds: tuple[str, ...] = ()
     ready = True
-
-    def __init__(self) -> None:
-        self.counts = SinkCounts()
-        self.records: list[Record] = []
-        self.events: list[Event] = []
-
-    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        self.records += records
-        self.events += events
-        self.counts.published.update(record.route.message_type for record in records)
 
     def pending(self) -> Counter[str]:
         return Counter()
@@ -40,3 +33,24 @@ class MemorySink:
 
     async def drained(self) -> None:
         pass
+
+
+class MemorySink(Unbuffered):
+    """Publishes into a list."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.counts = SinkCounts()
+        self.records: list[Record] = []
+        self._events: list[Event] = []
+
+    @property
+    def events(self) -> list[Event]:
+        """What the records say."""
+        self._events += [_decode(record.value) for record in self.records[len(self._events) :]]
+        return self._events
+
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:  # noqa: ARG002
+        self.records += records
+        self.counts.published.update(record.route.message_type for record in records)

@@ -19,19 +19,19 @@ class Named(MemorySink):
         self.name = name
 
 
-def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
+async def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
     kafka, redis = Named("kafka"), Named("redis")
     status = Status(["quote"], [kafka, redis])
     event = Quote(SPOT, "BTCUSDT", None, 1, "websocket", 1, "1", "1", "2", "1")
     record = Router([parse_stream("btcusdt@bookTicker")], "{message_type}").record(event)
     for sink, count in ((kafka, 3), (redis, 2)):
-        sink.push([record] * count, [event] * count)
+        sink.push([record] * count, {record.route: event})
     status.counts.received["quote"] = 3
     status.counts.reconnects["closed"] = 1
     redis.counts.dropped["quote", "full"] = 1
     kafka.counts.latency.observe(0.25, 4)
 
-    sample = read_metrics(exposition(status).decode(), 7)
+    sample = read_metrics((await exposition(status)).decode(), 7)
 
     assert (sample.at_us, sample.received, sample.published) == (7, 3, 2)
     assert (sample.kafka_published, sample.redis_published, sample.dropped) == (3, 2, 1)

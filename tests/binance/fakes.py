@@ -22,7 +22,7 @@ from bridge.binance.feed import Feed
 from bridge.binance.gate import Gate
 from bridge.binance.leg import State
 from bridge.core.events import Event, Gap
-from bridge.core.record import Record, Router
+from bridge.core.record import Record, Route, Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.core.tracks import Tracks
 from bridge.pipeline import Pipeline
@@ -225,13 +225,13 @@ class Recorder(MemorySink):
         self.reads = 0
         self._pushed = asyncio.Event()
 
-    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        super().push(records, events)
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        super().push(records, latest)
         self.reads += 1
         self._pushed.set()
 
     async def until(self, count: int) -> None:
-        while len(self.events) < count:
+        while len(self.records) < count:
             self._pushed.clear()
             await self._pushed.wait()
 

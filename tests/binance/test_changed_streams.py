@@ -174,3 +174,23 @@ async def test_quotes_added_again_before_the_old_connection_is_closed_are_in_ord
         assert running.sink.gaps() == [("quote", "removed")]
         ids = ids_of(running, "BTCUSDT")
         assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+async def test_streams_that_change_twice_in_a_moment_stay_on_each_connection_that_brings_them() -> (
+    None
+):
+    first, second = (NAME, QUOTES), (NAME, OTHERS)
+    every = (NAME, QUOTES, OTHERS)
+    exchange = FakeExchange([market(*first)], [market(*second)], [market(*every)])
+    async with exchange.serving(), bridge(exchange, *first) as running:
+        await running.sink.until_id(10)
+        await change(running, *second)
+        while not ids_of(running, "ETHUSDT"):
+            await running.sink.until(len(running.sink.events) + 1)
+        await change(running, *every)
+        await running.sink.until_id(20 + int(OVERLAP_S))
+        assert exchange.closed_at.keys() == {0, 1}
+        assert exchange.opened_at[2] < min(exchange.closed_at.values())
+        assert running.sink.gaps() == [("quote", "removed")]
+        ids = ids_of(running, "ETHUSDT")
+        assert ids == list(range(ids[0], ids[0] + len(ids)))

@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 
 from bridge.binance.gate import CONNECTIONS_PER_WINDOW, WINDOW_S
-from bridge.binance.leg import REFUSED_RETRY_S, State
+from bridge.binance.leg import REFUSED_RETRY_S, State, later
 from bridge.binance.over_websockets import PIECE_BYTES
 from bridge.core.decode import MAX_FRAME_BYTES
 from bridge.core.events import Invalid
@@ -28,6 +28,7 @@ from tests.binance.fakes import (
     Answer,
     FakeExchange,
     NoAnswer,
+    Recorder,
     Script,
     Step,
     bridge,
@@ -453,3 +454,27 @@ def test_a_flood_arrives_whole_on_the_loop_of_production_too() -> None:
             return running.sink.ids()
 
     assert uvloop.run(receive()) == list(range(count))
+
+
+def test_everyone_has_a_turn_within_a_thousand_frames_of_a_flood() -> None:
+    count = 20 * PIECE_BYTES // len(trade(1))
+
+    async def watch(sink: Recorder, seen: list[int]) -> None:
+        while seen[-1] < count:
+            await asyncio.sleep(0)
+            seen.append(len(sink.records))
+
+    async def receive() -> list[int]:
+        exchange = FakeExchange([send_in_one_read(*map(trade, range(count))), close()], [])
+        seen = [0]
+        async with exchange.serving(), bridge(exchange, compression="none") as running:
+            await watch(running.sink, seen)
+        return [later - earlier for earlier, later in pairwise(seen)]
+
+    assert max(uvloop.run(receive())) <= 1_000
+
+
+def test_of_two_connections_the_later_of_what_each_has_heard_counts() -> None:
+    one, other = {"a": 1, "b": 5}, {"b": 3, "c": 4}
+    assert later(one, other) == later(other, one) == {"a": 1, "b": 5, "c": 4}
+    assert later(one, {}) == later({}, one) == one

@@ -15,7 +15,9 @@ from tests.binance.fakes import (
     FakeExchange,
     Recorder,
     Script,
+    Step,
     bridge,
+    close,
     close_after,
     drop,
     market,
@@ -117,6 +119,24 @@ async def test_an_announced_shutdown_that_comes_at_once_interrupts_nothing_eithe
     async with exchange.serving(), bridge(exchange, *BOTH) as running:
         await running.sink.until_id(40)
         assert_whole(running.sink)
+
+
+@pytest.mark.parametrize(
+    ("end", "gaps"), [(close(), []), (drop, [("quote", "server_shutdown")])], ids=["closed", "cut"]
+)
+async def test_a_connection_that_breaks_off_before_the_new_one_has_brought_a_stream_is_announced(
+    end: Step, gaps: list[tuple[str, str]]
+) -> None:
+    """It may have held back quotes since before the new one was open; one closed in order has not.
+
+    Trades need no announcement: their ids show a loss.
+    """
+    old = [market(*BOTH, seconds=5), send(SHUTDOWN), market(NAME, seconds=5), end]
+    exchange = FakeExchange(old, [market(NAME, seconds=10), market(*BOTH)])
+    async with exchange.serving(), bridge(exchange, *BOTH) as running:
+        await running.sink.until_id(30)
+        assert exchange.opened_at[1] < exchange.closed_at[0] < exchange.opened_at[1] + 10
+        assert running.sink.gaps() == gaps
 
 
 async def test_a_silent_connection_is_replaced_and_the_silence_announced(journal: Journal) -> None:

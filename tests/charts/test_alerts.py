@@ -1,5 +1,6 @@
 """Alerts and dashboard ask for what is exposed, and every alert has its runbook."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -40,7 +41,7 @@ def exposed() -> Exposed:
     settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
     sinks = (KafkaSink(settings.kafka, [], "position"), RedisSink(settings.redis, SPOT))
     found: dict[str, dict[str, set[str]]] = {}
-    text = exposition(Status(["trade", "gap", "invalid"], sinks)).decode()
+    text = asyncio.run(exposition(Status(["trade", "gap", "invalid"], sinks))).decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})

@@ -9,6 +9,7 @@ from bridge.bench import brokers, scenarios
 from bridge.bench.errors import BenchFailed
 from bridge.bench.forms import QUICK
 from bridge.bench.report import report
+from bridge.bench.results import Curve
 from bridge.bench.run import Options, measure
 from bridge.bench.scenario import Bench, Outcome, Scenario
 from bridge.bench.scenarios import SCENARIOS
@@ -68,10 +69,11 @@ def test_a_docker_that_fails_is_quoted(
     assert "docker run: Cannot connect to the Docker daemon; start a Docker" in result.stderr
 
 
-def test_without_matplotlib_it_names_the_extra(
-    tickbridge: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("library", ["matplotlib", "confluent_kafka"])
+def test_without_a_library_it_names_the_extra(
+    library: str, tickbridge: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, library, None)
     result = tickbridge("bench", "--quick")
     assert (result.exit_code, "tickbridge[bench]" in result.stderr) == (2, True)
 
@@ -118,6 +120,23 @@ async def test_a_run_that_fails_costs_only_itself(monkeypatch: pytest.MonkeyPatc
     assert [figure.runs for figure in found.figures] == [[1.0, 3.0]]
     assert found.failures == ["start, run 2: the process `bridge run` has ended with 1"]
     assert "- failed: start, run 2: the process `bridge run` has ended with 1" in report(found)
+
+
+async def test_what_is_drawn_is_the_run_that_is_nearest_to_the_medians(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not one that lacks a figure, and not one that is alone with its luck."""
+    runs = iter([{"a": 100.0}, {"a": 99.0, "b": 10.0}, {"a": 150.0, "b": 7.0}])
+
+    async def measured(_: Bench) -> Outcome:
+        figures = next(runs)
+        return Outcome(figures, [Curve("memory", "calm", [(0.0, figures["a"])])])
+
+    monkeypatch.setitem(scenarios.SCENARIOS, "start", Scenario("first tick", measured))
+    monkeypatch.setattr("bridge.bench.run.open_brokers", _NoBrokers)
+    form = QUICK._replace(runs=3)
+    found = await measure(Options(form, ["start"], [], None, None), lambda _line: None)
+    assert [curve.points for curve in found.curves] == [[(0.0, 99.0)]]
 
 
 class _NoBrokers:

@@ -1,8 +1,10 @@
 """`simulate`: what it prints is a settings file, and it ends when told to."""
 
+import json
 import signal
 import socket
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -26,6 +28,14 @@ def test_the_settings_it_prints_are_good(tickbridge: Run, simulator: Path) -> No
     result = tickbridge("config", "check", "-c", str(simulator))
     assert result.exit_code == 0
     assert "1 symbol x 3 streams from ws://127.0.0.1:" in result.stdout
+
+
+def test_an_invented_market_goes_on_while_nobody_listens(simulator: Path) -> None:
+    url = yaml.safe_load(simulator.read_text())["binance"]["rest_url"]
+    rows: list[dict[str, int]] = []
+    while not rows:
+        with urlopen(f"{url}/api/v3/historicalTrades?symbol=BTCUSDT") as answer:  # noqa: S310
+            rows = json.load(answer)
 
 
 def test_a_recording_gives_its_own_symbols_and_streams(capture: str) -> None:

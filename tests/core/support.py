@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from bridge.core.decode import UNREADABLE, Decoded, Decoder
 from bridge.core.events import Event
+from bridge.core.latest import LatestValue
 from bridge.core.record import Record, Router
 from bridge.core.streams import SPOT, parse_stream
 from bridge.errors import InvalidFrame
@@ -147,6 +148,24 @@ def changed(kind: str, **fields: Any) -> str:
     envelope["data"] |= fields
     envelope["data"] = {key: value for key, value in envelope["data"].items() if value is not None}
     return json.dumps(envelope)
+
+
+def latest_fields(value: LatestValue, event: Event) -> Fields:
+    """What an event sets, by name; the first name guards."""
+    names, contents = value.group.names, value.group.contents(event)
+    assert names.endswith("\n")
+    assert contents.endswith("\n")
+    return dict(zip(names.split("\n")[:-1], contents.split("\n")[:-1], strict=True))
+
+
+def guard(value: LatestValue) -> str:
+    """The name of the field that must rise."""
+    return value.group.names.split("\n")[0]
+
+
+def is_price(value: LatestValue) -> bool:
+    """Whether it goes into the hash of all prices."""
+    return value.group.names.split("\n")[1] == "price"
 
 
 def market_wide(name: str, members: Iterable[Any]) -> str:

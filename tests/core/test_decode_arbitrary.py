@@ -21,6 +21,7 @@ from tests.core.support import (
     VENUE,
     decode_both_ways,
     events,
+    latest_fields,
     market_wide,
     payload,
     repeatable,
@@ -77,7 +78,7 @@ def check_record(event: Event, router: Router) -> None:
     assert 0 <= record.timestamp_ms < 2**63
     assert record.route.key.decode() == event.symbol
     for value in record.route.latest:
-        assert all(isinstance(field, str | int) for field in value.fields(event).values())
+        assert latest_fields(value, event)
 
 
 @st.composite

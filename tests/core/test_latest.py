@@ -4,7 +4,7 @@ import pytest
 
 from bridge.core.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade, WindowTicker
 from bridge.core.latest import LatestValue, latest_key, latest_values, prices_key
-from tests.core.support import FRAMES, VENUE, changed, decode_event
+from tests.core.support import FRAMES, VENUE, changed, decode_event, guard, is_price, latest_fields
 
 PAYLOAD_OF: dict[str, type[Event]] = {
     "trade": Trade,
@@ -32,7 +32,7 @@ def setters(payloads: tuple[str, ...]) -> dict[str, list[str]]:
     for payload, event_type in PAYLOAD_OF.items():
         if payload in payloads:
             for value in latest_values(VENUE, "BTCUSDT", event_type, set(payloads)):
-                group = "price" if value.is_price else value.guard.partition("_")[0]
+                group = "price" if is_price(value) else guard(value).partition("_")[0]
                 found[group].append(payload)
     return found
 
@@ -74,9 +74,8 @@ def test_an_event_sets_the_fields_of_the_contract(
 ) -> None:
     event = decode_event(FRAMES[kind])
     groups = values(kind)
-    assert [value.guard for value in groups] == guards
-    assert all(value.guard in value.fields(event) for value in groups)
-    assert {name for value in groups for name in value.fields(event)} == fields
+    assert [guard(value) for value in groups] == guards
+    assert {name for value in groups for name in latest_fields(value, event)} == fields
 
 
 @pytest.mark.parametrize(
@@ -92,9 +91,8 @@ def test_an_event_sets_the_fields_of_the_contract(
 def test_the_guard_of_a_later_event_is_greater(kind: str, later: dict[str, int]) -> None:
     before, after = decode_event(FRAMES[kind]), decode_event(changed(kind, **later))
     for value in values(kind):
-        guards = [value.fields(event)[value.guard] for event in (before, after)]
-        assert all(isinstance(guard, int) for guard in guards)
-        assert int(guards[0]) < int(guards[1])
+        guards = [int(latest_fields(value, event)[guard(value)]) for event in (before, after)]
+        assert guards[0] < guards[1]
 
 
 @pytest.mark.parametrize("window", ["1h", "4h", "1d"])
@@ -114,16 +112,16 @@ def test_other_events_set_nothing(kind: str) -> None:
 
 def test_a_trade_says_when_its_price_was_true() -> None:
     (value,) = values("trade")
-    assert value.fields(decode_event(FRAMES["trade"])) == {
+    assert latest_fields(value, decode_event(FRAMES["trade"])) == {
         "price": "84922.04000000",
-        "price_time": 1_790_960_630_913_000,
-        "trade_id": 6_732_650_448,
+        "price_time": "1790960630913000",
+        "trade_id": "6732650448",
     }
 
 
 def test_an_aggregate_is_as_new_as_its_last_trade() -> None:
     (value,) = values("aggTrade")
-    assert value.fields(decode_event(FRAMES["aggTrade"]))["trade_id"] == 6_733_597_948
+    assert latest_fields(value, decode_event(FRAMES["aggTrade"]))["trade_id"] == "6733597948"
 
 
 def test_of_two_trades_the_greater_id_is_the_newer() -> None:
@@ -136,11 +134,11 @@ def test_of_two_trades_the_greater_id_is_the_newer() -> None:
 def test_a_quote_without_a_time_was_true_when_it_arrived() -> None:
     event = decode_event(FRAMES["bookTicker"])
     (value,) = values("bookTicker")
-    assert value.fields(event)["quote_time"] == event.received
+    assert latest_fields(value, event)["quote_time"] == str(event.received)
 
 
 def test_only_the_price_goes_into_the_hash_of_all_prices() -> None:
-    assert [value.is_price for value in values("ticker")] == [True, False, False]
+    assert [is_price(value) for value in values("ticker")] == [True, False, False]
 
 
 def test_keys_are_those_of_the_contract() -> None:

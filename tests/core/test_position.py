@@ -69,7 +69,7 @@ def test_the_first_trade_behind_a_position_shows_the_hole() -> None:
     tracks = tracks_at(position(7))
     track = tracks.track(parse_stream("btcusdt@trade"), trade(11))
     assert ids(accept_all(track, [trade(11)])) == []
-    assert tracks.held() == 1
+    assert tracks.figures().held == 1
 
 
 def test_the_trade_behind_a_position_passes_and_older_ones_are_repeats() -> None:

@@ -14,6 +14,8 @@ from tests.core.support import (
     VENUE,
     changed,
     decode_event,
+    guard,
+    is_price,
     market_wide,
     payload,
     published,
@@ -107,7 +109,7 @@ def test_latest_values_know_which_streams_a_symbol_has() -> None:
         decode_event(changed("miniTicker", s=symbol).replace("btcusdt", symbol.lower()))
         for symbol in ("BTCUSDT", "ETHUSDT")
     ]
-    prices = [any(v.is_price for v in shared.record(event).route.latest) for event in minis]
+    prices = [any(is_price(v) for v in shared.record(event).route.latest) for event in minis]
     assert prices == [False, True]
 
 
@@ -116,8 +118,8 @@ def test_a_market_wide_stream_counts_for_every_symbol() -> None:
     frame = market_wide("!miniTicker@arr", [payload("miniTicker", s=s) for s in ("BTCUSDT", "X")])
     published(frame, shared.record)
     routes = {symbol: shared.record(_mini(symbol)).route.latest for symbol in ("BTCUSDT", "X")}
-    assert [value.guard for value in routes["BTCUSDT"]] == ["day_time"]
-    assert [value.guard for value in routes["X"]] == ["price_time", "day_time"]
+    assert [guard(value) for value in routes["BTCUSDT"]] == ["day_time"]
+    assert [guard(value) for value in routes["X"]] == ["price_time", "day_time"]
 
 
 def test_what_nobody_could_read_has_a_topic_and_an_empty_key() -> None:
@@ -136,12 +138,12 @@ def test_the_price_comes_from_another_stream_when_the_first_is_taken_away() -> N
     both = [parse_stream("btcusdt@trade"), parse_stream("btcusdt@miniTicker")]
     changing = Router(both, TEMPLATE)
     price = MiniTicker(VENUE, "BTCUSDT", 1, 1, "websocket", "1", "1", "1", "1", "1", "1")
-    assert not any(value.is_price for value in changing.record(price).route.latest)
+    assert not any(is_price(value) for value in changing.record(price).route.latest)
     changing.change(both[1:])
-    assert any(value.is_price for value in changing.record(price).route.latest)
+    assert any(is_price(value) for value in changing.record(price).route.latest)
     assert changing.record(trade()).route.latest == ()
     changing.change(both)
-    assert not any(value.is_price for value in changing.record(price).route.latest)
+    assert not any(is_price(value) for value in changing.record(price).route.latest)
     assert changing.record(trade()).route.latest != ()
 
 

@@ -37,14 +37,14 @@ def test_trades_that_were_missed_in_between_show_as_a_hole() -> None:
     tracks.change([TRADES])
     assert passed(tracks, TRADES, trade(1)) == []
     assert passed(tracks, TRADES, trade(4)) == []
-    assert tracks.held() == 1
+    assert tracks.figures().held == 1
 
 
 def test_a_hole_outlives_the_stream_and_is_still_counted() -> None:
     tracks = Tracks([TRADES])
     passed(tracks, TRADES, trade(1), trade(3), trade(3))
     tracks.change([OTHERS])
-    assert (tracks.held(), tracks.repeats()) == (1, {"trade": 1})
+    assert tracks.figures() == ({"trade": 1}, 1, 0)
     assert list(tracks.named()) == []
 
 

@@ -171,7 +171,8 @@ SCENARIOS = (
         plan=_everything,
         ordeal=ordeals.let_flow,
         shows="leg_down",
-        expected=_GAP,
+        # One request in ten is refused, and the one at the start may be among them.
+        expected=_GAP | {"symbols_unchecked"},
         interrupts=True,
     ),
     Scenario(

@@ -90,6 +90,7 @@ class Broker:
         self.loses = self.mutes = self.refuses = 0.0
         self._known: defaultdict[TopicPartition, dict[int, _Known]] = defaultdict(dict)
         self._producers = 0
+        self._awaited: dict[bytes, asyncio.Event] = {}
 
     def create(self, topic: str, partitions: int) -> None:
         for number in range(partitions):
@@ -135,6 +136,10 @@ class Broker:
         """What is known of all producers."""
         self._known.clear()
 
+    async def written(self, words: bytes) -> None:
+        """Return when a record with these words is written, and before anybody hears of it."""
+        await self._awaited.setdefault(words, asyncio.Event()).wait()
+
     def produce(self, number: int, batches: list[Batch], answered: Answered) -> None:
         """Send a request on its way; `answered` gets the results, or None if the connection broke.
         It may never be called.
@@ -174,6 +179,8 @@ class Broker:
             return OUT_OF_ORDER()
         offset = len(log)
         log.extend(batch.records)
+        for words in [w for w in self._awaited if any(w in r.value for r in batch.records)]:
+            self._awaited.pop(words).set()
         known.next_sequence = batch.sequence + len(batch.records)
         known.offsets.append((batch.sequence, len(batch.records), offset))
         return offset

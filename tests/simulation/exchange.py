@@ -24,11 +24,10 @@ class Connection:
     def __init__(self, exchange: "Exchange", path: str, receiver: Receiver) -> None:
         self.process = process.current.get()
         # As far as the bridge looks into the library's connection.
-        self.has_missed_pong = False
+        self.has_missed_pong = self.has_close_frame = False
         self.ending = "cut"
         self.is_open = True
         self.stalled: list[list[bytes]] | None = None
-        self.held_back: list[Tick] = []
         self.mute: set[str] = set()
         self.streams = set(unquote(path).partition("=")[2].partition("&")[0].split("/"))
         self._exchange = exchange
@@ -52,7 +51,6 @@ class Connection:
     def flow(self) -> None:
         """A stall is over: what was held back comes at once."""
         held, self.stalled = self.stalled or [], None
-        self.held_back.clear()
         for frames in held:
             self.send(frames)
 
@@ -70,6 +68,7 @@ class Connection:
         """The bridge closes it: what was on its way still comes, unless it is stalled."""
         if self.process.is_alive and self.stalled is None:
             await asyncio.sleep(self._latency_s * 2)
+            self.has_close_frame = self.stalled is None
         self.cut()
 
     def _deliver(self) -> None:
@@ -98,7 +97,6 @@ class Exchange:
         await process.pause(own, self.random.uniform(0.01, 0.2))
         if self.random.random() < self.refuses:
             raise FeedUnavailable("refused")
-        self._overtake()
         connection = Connection(self, path, receiver)
         self.connections.append(connection)
         await process.pause(own, self.random.uniform(0.001, 0.03))
@@ -116,25 +114,12 @@ class Exchange:
         for connection in list(self.connections):
             spoilt = self._spoilt(connection, ticks)
             connection.send([tick.frame for tick in spoilt])
-            if connection.stalled is not None:
-                connection.held_back += [tick for tick in spoilt if tick.kind == "quote"]
 
     def forget(self, dead: process.Process) -> None:
         """The connections of a killed process."""
         for connection in list(self.connections):
             if connection.process is dead:
                 connection.cut()
-
-    def _overtake(self) -> None:
-        """A new connection may bring quotes before the older ones that another one holds back, or
-        that are on their way there: those come too late then, as if they had been repeats.
-        """
-        since_ms = now_us() // 1000 - round(MAX_LATENCY_S * 1000)
-        for connection in self.connections:
-            self._unnoticed(connection.held_back)
-        for (kind, _), history in self.market.history.items():
-            if kind not in CONTIGUOUS:
-                self._unnoticed(tick for tick in history[-50:] if tick.time_ms >= since_ms)
 
     def _unnoticed(self, ticks: Iterable[Tick]) -> None:
         self.unnoticed.update((tick.symbol, tick.identity) for tick in ticks)

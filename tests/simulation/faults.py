@@ -13,6 +13,8 @@ Fault = Callable[[World], Awaitable[None]]
 
 DURATION_S = 15.0
 MAX_FAULTS = 8
+# Streams that come and go: each takes some away, and brings them back.
+MAX_CHANGES = 2
 # Longer than a stream is held for them: other holes come while they are still asked for.
 LACKING_S = 25.0
 
@@ -21,6 +23,11 @@ def draw(random: Random) -> list[tuple[float, Fault]]:
     """Some faults, and when each begins in seconds."""
     count = random.randint(0, MAX_FAULTS)
     return [(random.uniform(0, DURATION_S), random.choice(FAULTS)) for _ in range(count)]
+
+
+def draw_changes(random: Random) -> list[tuple[float, Fault]]:
+    """Nothing goes wrong, and the settings change a few times, perhaps in a moment."""
+    return [(random.uniform(0, DURATION_S), leave_some_streams_out) for _ in range(MAX_CHANGES)]
 
 
 async def cut(world: World) -> None:
@@ -190,6 +197,19 @@ async def kill_the_bridge_behind_a_gap(world: World) -> None:
         await kill_the_bridge(world)
 
 
+async def kill_the_bridge_when_a_gap_is_filled(world: World) -> None:
+    """What was brought for it is there by then, or the gap is not called filled."""
+    if await within(40, world.broker.written(b'"state":"filled"')):
+        await kill_the_bridge(world)
+
+
+async def break_something_when_a_record_is_written(world: World) -> None:
+    """At a moment that chance would hardly find: before anybody hears of the record."""
+    words, fault = world.random.choice(MOMENTS), world.random.choice(AT_A_MOMENT)
+    if await within(20, world.broker.written(words)):
+        await fault(world)
+
+
 async def restart_the_bridge(world: World) -> None:
     async with world.restarting:
         await world.stop()
@@ -205,6 +225,25 @@ async def _a_while(world: World, most_s: float = 8.0) -> None:
     await asyncio.sleep(world.random.uniform(0.1, most_s))
 
 
+# Records whose writing something else depends on: gap events, what was fetched, positions.
+MOMENTS = (
+    b'"state":"open"',
+    b'"state":"filled"',
+    b'"state":"lost"',
+    b'"source":"rest"',
+    b'"last_id":1',
+)
+AT_A_MOMENT: tuple[Fault, ...] = (
+    cut,
+    lose_answers_of_kafka,
+    refuse_batches,
+    freeze_a_broker,
+    kill_a_broker,
+    leave_some_streams_out,
+    kill_the_bridge,
+    kill_the_bridge,
+    restart_the_bridge,
+)
 FAULTS: tuple[Fault, ...] = (
     cut,
     stall,
@@ -229,5 +268,7 @@ FAULTS: tuple[Fault, ...] = (
     *(leave_some_streams_out,) * 3,
     *(kill_the_bridge,) * 3,
     kill_the_bridge_behind_a_gap,
+    kill_the_bridge_when_a_gap_is_filled,
+    *(break_something_when_a_record_is_written,) * 3,
     restart_the_bridge,
 )

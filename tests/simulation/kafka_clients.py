@@ -63,6 +63,18 @@ class Consumer(Client):
         await self.ask()
         return {place: len(self.broker.logs[place]) for place in places}
 
+    async def offsets_for_times(
+        self, times: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, Any]:
+        await self.ask()
+        return {place: self._first_since(place, time_ms) for place, time_ms in times.items()}
+
+    def _first_since(self, place: TopicPartition, time_ms: int) -> Any:
+        for offset, stored in enumerate(self.broker.logs[place]):
+            if stored.timestamp_ms >= time_ms:
+                return SimpleNamespace(offset=offset)
+        return None
+
     def assign(self, places: Iterable[TopicPartition]) -> None:
         self._positions = dict.fromkeys(places, 0)
         self._paused.clear()

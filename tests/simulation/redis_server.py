@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -25,7 +26,7 @@ class RedisServer:
         self.is_full = self.is_away = False
         self.calls = 0
         self.published: list[tuple[str, bytes]] = []
-        self.hashes: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def connect(self, options: settings.Redis) -> "Client":
         """In the place of `bridge.sinks.redis.connect`."""
@@ -34,23 +35,23 @@ class RedisServer:
     def run(self, keys: list[str], arguments: list[Any]) -> Reply:
         """The script, in the same order."""
         count = int(arguments[0])
-        at = 1 + 2 * count
         done = stale = 0
         failure = b""
-        for key in keys[1:]:
-            symbol, guard, is_price, size = arguments[at : at + 4]
-            words = arguments[at + 4 : at + 4 + 2 * size]
-            fields = dict(zip(words[::2], words[1::2], strict=True))
-            at += 4 + 2 * size
-            if int(self.hashes[key].get(guard, -1)) >= fields[guard]:
-                stale += 1
-            elif self.is_full:
-                failure = b"OOM (%s)" % key.encode()
-            else:
-                if is_price:
-                    self.hashes[keys[0]][symbol] = fields["price"]
-                self.hashes[key] |= fields
-                done += 1
+        hashes = iter(keys[1:])
+        groups = arguments[1 + 2 * count :]
+        for names, values, text in zip(groups[::3], groups[1::3], groups[2::3], strict=True):
+            fields, contents = names.split("\n")[:-1], iter(text.splitlines())
+            for key in islice(hashes, values):
+                group = dict(zip(fields, islice(contents, len(fields)), strict=True))
+                if int(self.hashes[key].get(fields[0], -1)) >= int(group[fields[0]]):
+                    stale += 1
+                elif self.is_full:
+                    failure = b"OOM (%s)" % key.encode()
+                else:
+                    if fields[1] == "price":
+                        self.hashes[keys[0]][key.partition(":")[2]] = group["price"]
+                    self.hashes[key] |= group
+                    done += 1
         messages = arguments[1 : 1 + 2 * count]
         self.published += zip(messages[::2], messages[1::2], strict=True)
         return done, stale, failure

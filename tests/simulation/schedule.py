@@ -19,6 +19,9 @@ HEALING_S = 50.0
 # Until what was sent last has arrived everywhere.
 QUIET_S = 10.0
 
+# Faults, and when each begins in seconds.
+Draw = Callable[[Random], list[tuple[float, faults.Fault]]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -31,12 +34,12 @@ class Broken(AssertionError):
         self.journal = journal
 
 
-def play(seed: int) -> Journal:
+def play(seed: int, draw: Draw = faults.draw) -> Journal:
     """Play one schedule. Raises Broken."""
     random = Random(seed)
     with journal_kept() as journal:
         structlog.configure(processors=[_place, journal])
-        loop.run(seed, partial(_play, seed, random, journal))
+        loop.run(seed, partial(_play, seed, random, journal, draw))
     return journal
 
 
@@ -51,7 +54,7 @@ def _place(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Mutab
 
 
 async def _play(
-    seed: int, random: Random, journal: Journal, running_in: loop.SimulationLoop
+    seed: int, random: Random, journal: Journal, draw: Draw, running_in: loop.SimulationLoop
 ) -> None:
     world = World(random, draw_settings(random), journal)
     with edges(world):
@@ -59,7 +62,7 @@ async def _play(
             world.file.leave_some_out()
         world.start()
         ticking = asyncio.create_task(_tick(world))
-        await asyncio.gather(*(_strike(world, *fault) for fault in faults.draw(random)))
+        await asyncio.gather(*(_strike(world, *fault) for fault in draw(random)))
         world.file.name_all()
         await asyncio.sleep(HEALING_S)
         ticking.cancel()

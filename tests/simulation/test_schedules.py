@@ -1,7 +1,10 @@
 """The whole bridge on virtual time, in a world that a seed breaks: `make simulate` plays more."""
 
+from collections import Counter
+
 import pytest
 
+from tests.simulation.faults import draw_changes
 from tests.simulation.schedule import Broken, play
 
 SCHEDULES = 50
@@ -16,6 +19,16 @@ def test_every_promise_is_kept_whatever_goes_wrong(first: int) -> None:
 def test_a_seed_is_the_same_schedule_each_time() -> None:
     for seed in range(10):
         assert play(seed).entries == play(seed).entries
+
+
+def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
+    """A gap event for each time a stream was gone, and no other; trades are fetched."""
+    for seed in range(150):
+        journal = play(seed, draw_changes)
+        gone = Counter(name for read in journal.named("settings_read") for name in read["removed"])
+        gaps = [gap for gap in journal.named("gap") if gap["cause"] != "silent"]
+        told = Counter(f"{gap['symbol'].lower()}@bookTicker" for gap in gaps)
+        assert told <= gone, f"seed {seed}"
 
 
 def _played(seed: int) -> str:

@@ -120,6 +120,23 @@ def _gaps(world: World) -> Iterator[str]:
     for name, missing in world.life.witness.missing.items():
         if missing:
             yield f"{name} {sorted(missing)} not brought, though REST has them"
+    yield from _left_open(world)
+
+
+def _left_open(world: World) -> Iterator[str]:
+    """Also what processes have left open that were killed, unless the last one knows of nothing."""
+    last = len(world.lives) - 1
+    unknown = world.journal.named("open_gaps_unknown")
+    if last in world.unknown_starts or last in {entry["life"] for entry in unknown}:
+        return
+    states: defaultdict[Name, dict[int, str]] = defaultdict(dict)
+    for gap in _events(world, "gap"):
+        if gap["first_id"] is not None:
+            ids = range(gap["first_id"], gap["last_id"] + 1)
+            states[gap["kind"], gap["symbol"]].update(dict.fromkeys(ids, gap["state"]))
+    for name, of_stream in states.items():
+        if missing := [identity for identity, state in of_stream.items() if state == "open"]:
+            yield f"{name} {missing} left open"
 
 
 def _positions(world: World) -> Iterator[str]:
@@ -149,5 +166,5 @@ def _redis(world: World) -> Iterator[str]:
         values = world.redis.hashes[latest_key(SPOT, symbol)]
         for kind, field in (("trade", "trade_id"), ("quote", "quote_id")):
             last = world.market.last_id(kind, symbol)
-            if values.get(field) != last:
+            if values.get(field) != str(last):
                 yield f"Redis: {field} of {symbol} is {values.get(field)} instead of {last}"

@@ -1,10 +1,10 @@
 """A third sink, which sees what leaves the pipeline, in its order, and knows the rules."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bridge.core.events import Event, Gap, Quote
-from bridge.core.record import Record
+from bridge.core.record import Record, Route
 from bridge.sinks.memory import MemorySink
 from tests.simulation.market import CONTIGUOUS
 
@@ -25,9 +25,9 @@ class Witness(MemorySink):
         self.missing: defaultdict[Name, set[int]] = defaultdict(set)
         self._quotes: dict[str, int] = {}
 
-    def push(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        super().push(records, events)
-        for record, event in zip(records, events, strict=True):
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        super().push(records, latest)
+        for record, event in zip(records, self.events[-len(records) :], strict=True):
             self._look_at(record, event)
 
     def _look_at(self, record: Record, event: Event) -> None:

@@ -121,9 +121,9 @@ class World:
             self._see_end(life)
 
     def check_accounts(self) -> None:
-        """Received = published + dropped + pending."""
-        received = self.life.service.status.counts.received
+        """Received + restored = published + dropped + pending."""
         for sink in self.life.service.sinks:
+            received = Counter(self.life.service.status.counts.received) + sink.counts.restored
             accounted = Counter(sink.counts.published)
             for (kind, _), count in sink.counts.dropped.items():
                 accounted[kind] += count
@@ -139,8 +139,8 @@ class World:
         for symbol, newest in life.witness.newest_trades.items():
             if symbol in self.file.left_out:
                 continue  # a hole of a removed stream may be filled, and sets no values
-            shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id", -1)
-            if shown < newest:
+            shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id", "-1")
+            if int(shown) < newest:
                 self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")
 
     def check_patience(self) -> None:

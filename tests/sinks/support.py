@@ -30,12 +30,12 @@ def agg_trade(venue: str, last_id: int) -> AggTrade:
     return AggTrade(venue, "BTCUSDT", time, time, "websocket", *middle, price, "0.1", "sell")
 
 
-def ticker(venue: str, moment: int) -> Ticker:
+def ticker(venue: str, moment: int, symbol: str = "BTCUSDT") -> Ticker:
     names = "price volume open high low quote_volume change change_percent weighted_average_price"
     figures = dict.fromkeys(names.split(), "1.0") | {"price": f"{moment}.5"}
     return Ticker(
         venue=venue,
-        symbol="BTCUSDT",
+        symbol=symbol,
         timestamp=moment,
         received=TIME_US,
         source="websocket",
@@ -68,7 +68,7 @@ class Feeder:
         for event in events:
             record = self._router.record(event)
             self.received[record.route.message_type] += 1
-            self._sink.push((record,), (event,))
+            self._sink.push((record,), {record.route: event})
             self.check()
 
     def check(self) -> None:

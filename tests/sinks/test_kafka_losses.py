@@ -95,7 +95,13 @@ async def test_trades_given_up_are_announced_and_brought_back_later(
 ) -> None:
     sink = sink_for(kafka.bootstrap_servers, unique, "trade", "ticker", outbox_max_bytes=2**20)
     feeder = overfilled(sink, unique)
-    repairer = Repairer(Repair(), History(unique), sink.publish, sink.has_room)
+    repairer = Repairer(
+        Repair(),
+        History(unique),
+        sink.publish,
+        given_up=sink.given_up,
+        has_room=sink.has_room,
+    )
     noticed = asyncio.Event()
 
     def notice(symbol: str, track: Contiguous) -> None:
@@ -130,6 +136,32 @@ async def test_trades_given_up_are_announced_and_brought_back_later(
     (lost,) = [gap for gap in gaps if gap["kind"] == "ticker"]
     assert (lost["first_id"], lost["last_id"], lost["state"]) == (None, None, "lost")
     assert (lost["cause"], lost["from_time"], lost["to_time"]) == ("outbox_full", 1_000, 2_000)
+
+
+async def test_what_is_not_given_up_is_acknowledged_when_that_is_said(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    Feeder(sink).push(*trades(unique, range(50)))
+    waiting = asyncio.create_task(sink.given_up("trade", "BTCUSDT", range(10, 50)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    async with at_work(sink), asyncio.timeout(30):
+        assert await waiting == set()
+        found = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 50)
+    assert ids(found) == [*range(50)]
+
+
+async def test_what_is_given_up_is_said_and_announced(kafka: Kafka, unique: str) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique, batch_max_bytes=2**14)
+    Feeder(sink).push(trade(unique, 1), trade(unique, 2, price="1" * 2**14), trade(unique, 3))
+    waiting = asyncio.create_task(sink.given_up("trade", "BTCUSDT", [1, 2, 3]))
+    await asyncio.sleep(0)
+    async with at_work(sink), asyncio.timeout(30):
+        assert await waiting == {2}
+        (announced,) = await events(kafka, f"{unique}.gap", 1)
+    assert (announced["first_id"], announced["last_id"]) == (2, 2)
+    assert sink.counts.dropped["trade", "too_large"] == 1
 
 
 async def test_what_tells_of_a_loss_is_the_last_to_be_dropped(unique: str) -> None:

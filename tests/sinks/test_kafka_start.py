@@ -117,6 +117,32 @@ async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
     }
 
 
+async def test_the_first_record_of_a_stream_may_come_while_the_tails_are_read(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a process that was killed while its broker was frozen."""
+    sink, bounds = sink_for(kafka.bootstrap_servers, unique, "ticker"), TopicReader.bounds
+    feeder, looks = Feeder(sink, "ticker"), 0
+
+    async def late(self: TopicReader, topic: str) -> list[Partition]:
+        nonlocal looks
+        found = await bounds(self, topic)
+        looks += topic == f"{unique}.ticker"
+        if looks == 1:
+            feeder.push(ticker(unique, 4_000))
+            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+                await asyncio.sleep(0.01)
+        return found
+
+    async with at_work(sink):
+        feeder.push(ticker(unique, 1_000, symbol="ETHUSDT"))
+        while len(sink.outbox):  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(TopicReader, "bounds", late)
+        found = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker"])
+    assert found.keys() == {("ticker", "ETHUSDT"), ("ticker", "BTCUSDT")}
+
+
 async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
     kafka: Kafka, unique: str
 ) -> None:

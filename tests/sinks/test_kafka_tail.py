@@ -11,7 +11,13 @@ from typing import Self
 
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import InvalidProducerEpoch, OutOfOrderSequenceNumber
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OutOfOrderSequenceNumber,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
@@ -106,12 +112,25 @@ async def test_outages_under_a_flow_repeat_nothing_and_lose_nothing(
     assert journal.named("kafka_foreign_records") == []
 
 
+# What the brokers refuse has burnt its number. What aiokafka gives up for want of a leader has not,
+# and is sent again under it.
+REFUSED = OutOfOrderSequenceNumber(), InvalidProducerEpoch()
+LEADERLESS = LeaderNotAvailableError(), NotLeaderForPartitionError()
+
+
 @pytest.mark.parametrize("fate", ["landed", "lost"])
-async def test_what_landed_of_a_refused_batch_is_taken_out_and_the_rest_is_sent(
-    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal, fate: str
+@pytest.mark.parametrize(("errors", "given_up"), [(REFUSED, 2), (LEADERLESS, 0)])
+async def test_what_landed_of_a_failed_batch_is_taken_out_and_the_rest_is_sent(  # noqa: PLR0917
+    kafka: Kafka,
+    unique: str,
+    monkeypatch: pytest.MonkeyPatch,
+    journal: Journal,
+    errors: tuple[KafkaError, ...],
+    given_up: int,
+    fate: str,
 ) -> None:
-    """Its number is burnt: the tail of the partition says what became of it."""
-    refusals = iter([None, OutOfOrderSequenceNumber(), InvalidProducerEpoch()])
+    """The tail of the partition says what became of it."""
+    refusals = iter([None, *errors])
     send_batch = AIOKafkaProducer.send_batch
 
     async def refusing(
@@ -139,6 +158,7 @@ async def test_what_landed_of_a_refused_batch_is_taken_out_and_the_rest_is_sent(
             feeder.check()
         await sink.drained()
     assert len(journal.named("kafka_unavailable")) == 2
+    assert len(journal.named("kafka_identity_given_up")) == given_up
     assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == list(range(300))
     written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
     assert json.loads(written[-1].value)["offset"] == 299

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from bridge.core.latest import latest_key, prices_key
 from bridge.settings import load_settings
-from bridge.sinks.redis import VALUES_REST_S, RedisSink
+from bridge.sinks.redis import SCRIPT, VALUES_REST_S, RedisSink
 from bridge.sinks.redis_client import connect
 from tests.brokers import Choice, RedisAddress, RedisProcess, RedisServer
 from tests.journal import Journal
@@ -72,10 +72,11 @@ async def test_a_latest_value_never_goes_backwards_in_whatever_order_ids_come(
     sink = sink_for(redis, venue)
     feeder = Feeder(sink, kind)
     client = connect(sink._options)
+    script = client.register_script(SCRIPT)
     try:
         for count, number in enumerate(ids, 1):
             feeder.push(event_of(venue, number))
-            await sink._flush(client)
+            await sink._flush(script)
             latest = await client.hgetall(latest_key(venue, "BTCUSDT"))
             greatest = max(ids[:count])
             assert latest[guard.encode()] == str(greatest).encode()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.commands.options import duration
+from bridge.words import duration
 
 
 @pytest.mark.parametrize(

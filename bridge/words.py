@@ -1,0 +1,18 @@
+"""How figures are written, alike in every command."""
+
+
+def latency(seconds: float | None) -> str:
+    """`0.85 ms`, `12 ms`, `1.2 s`; `-` for none yet."""
+    if seconds is None:
+        return "-"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"  # noqa: PLR2004 - 10 ms
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit it fills: `0.4 s`, `3 h`."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.1f} s"
