@@ -6,6 +6,7 @@ SCHEDULES ?= 2000
 SHORT ?=
 SEED ?=
 RATE ?=
+WORKERS ?= 3
 QUICK ?=
 CAPTURES ?= $(wildcard ../shared/data/spot/*_20240808.gz)
 SBOM ?= dist/tickbridge.cdx.json
@@ -30,12 +31,13 @@ help:  ## this list
 demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it by itself
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.dev  ## all tests but faults and deploy; containers where Docker answers, else embedded brokers
-	$(BIN)/pytest -m "not faults and not deploy"
+test: $(VENV)/.dev  ## all tests but faults and deploy, in WORKERS=3 processes; containers where Docker answers
+	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy"
 
+# The short form judges promises and measures nothing: its scenarios run two at a time.
 faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes minutes, SEED=1 repeats a run
 	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
-	$(BIN)/pytest -m faults --verbose
+	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 2) tests/faults
 
 simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))

@@ -21,6 +21,8 @@ from tests.brokers import (
 )
 from tests.tools import missing, output, program
 
+pytest_plugins = ["tests.second_chance"]
+
 ROOT = Path(__file__).parent.parent
 BUILD_TIMEOUT_S = 600
 BROKERS = pytest.StashKey[Choice]()

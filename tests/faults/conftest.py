@@ -1,5 +1,6 @@
 """The form and the seed of a run, the brokers all scenarios share, and the table at the end."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from tests.brokers import Choice, RedisServer
 from tests.faults import result
 from tests.faults.brokers import ProxiedKafka
-from tests.faults.form import Form
-from tests.faults.result import Result
+from tests.faults.form import SEED, Form
+from tests.faults.result import RESULT, Result
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Ground
 from tests.tools import program
@@ -18,23 +19,16 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 TOXIPROXY = "toxiproxy-server"
 
 FORM = pytest.StashKey[Form]()
-RESULTS = pytest.StashKey[list[Result]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FORM] = Form.chosen()
+    form = config.stash[FORM] = Form.chosen()
+    os.environ[SEED] = str(form.seed)  # of the processes that pytest-xdist starts, too
 
 
 @pytest.fixture(scope="session")
 def form(pytestconfig: pytest.Config) -> Form:
-    pytestconfig.stash[RESULTS] = []
     return pytestconfig.stash[FORM]
-
-
-@pytest.fixture(scope="session")
-def results(pytestconfig: pytest.Config, form: Form) -> list[Result]:  # noqa: ARG001
-    """Where a scenario that has held puts its result."""
-    return pytestconfig.stash[RESULTS]
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +42,15 @@ def ground(brokers: Choice, form: Form) -> Iterator[Ground]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """The seed and the table; where all scenarios held in full, also in the documentation."""
-    results, form = config.stash.get(RESULTS, None), config.stash[FORM]
-    if results is None:
+    """Print the seed and the table; write the table of a full run into the documentation."""
+    reports, form = terminalreporter.stats.get("passed", ()), config.stash[FORM]
+    results = [
+        Result(*value)
+        for report in reports
+        for name, value in report.user_properties
+        if name == RESULT
+    ]
+    if not results:
         return
     terminalreporter.section(str(form))
     terminalreporter.write_line(result.table(results))

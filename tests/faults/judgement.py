@@ -9,11 +9,14 @@ from itertools import pairwise
 from bridge.simulator import PlayedTrade
 from tests.faults.reading import GapRow, Read
 from tests.faults.result import Tally
+from tests.faults.scenario import Scenario
 from tests.faults.stage import Samples
 from tests.integration.played import Ids
 
 # The cause of what a sink gives up because neither memory nor disk can take it.
 OUTBOX_FULL = "outbox_full"
+# The cause of what REST does not bring in time: it is brought later.
+REPAIR_PATIENCE = "repair_patience"
 _SINKS = ("kafka", "redis")
 
 
@@ -106,6 +109,15 @@ def dropped(samples: Samples) -> dict[tuple[str, str], int]:
             given = dict(labels)
             found[given["sink"], given["cause"]] += round(value)
     return found
+
+
+def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
+    """Whether a gap event is what may come of the scenario."""
+    if gap.cause == OUTBOX_FULL:
+        return scenario.overflows
+    if gap.kind == "quote":
+        return scenario.interrupts
+    return scenario.repairs_late and gap.cause == REPAIR_PATIENCE and gap.state != "lost"
 
 
 def left_open(gaps: Iterable[GapRow]) -> list[str]:

@@ -1,16 +1,20 @@
-"""How long it took until the newest was flowing again, as who reads from outside sees it.
+"""Measures how long it took until trades were current again, as a reader from outside sees it.
 
-Kafka: from the end of a fault until of every symbol a trade made since then has been written to
-its partition less than a second after it was made; by the broker's time of writing. Redis: until
-the price of every symbol is less than a second old. Ages are by the market's own clock.
+A reader is current for a symbol when it has seen a trade made since the fault's end, and every
+trade it has not seen yet is less than a second old. Kafka: by the broker's own time of writing.
+Redis: as often as the prices are looked at. Ages are by the market's own clock. A symbol that has
+not traded since then tells nothing, and is left out.
 
-The end: of a cut, the cut; of a stall that passes, its end; of a silence that lasts until the
+The end of a cut is the cut; of a stall that passes, its end; of a silence that lasts until the
 connection is replaced, its beginning; of a server's absence, its first answer; of a bridge's death,
 the death.
 """
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from bridge.simulator import AnnounceShutdown, CloseWith, Cut, Incident, StallLeg, StallStream
 from tests.faults.reading import Read
@@ -21,40 +25,72 @@ from tests.faults.watch import Look
 LASTING_S = 600.0
 
 
+class Seen(NamedTuple):
+    """The newest trade that a reader had seen at `at_ms`: when it was made, in milliseconds of the
+    market.
+    """
+
+    at_ms: float
+    made_ms: float
+
+
 def fault_ends_s(stage: Stage) -> list[float]:
-    """When each fault was over, by our clock: of the exchange, of the ordeal, of rotation."""
+    """Return when each fault was over, by our clock: of the exchange, the actions and rotation."""
     happened = [_end_s(incident) for incident in stage.exchange.happened]
     by_exchange = [stage.wall_s(end_s) for end_s in happened if end_s is not None]
     return sorted((*by_exchange, *stage.ends_s, *_rotations_s(stage)))
 
 
-def in_kafka_s(stage: Stage, trades: Mapping[str, Sequence[Read]], end_s: float) -> float | None:
-    """Seconds from a fault's end until Kafka had the newest of every symbol; None: never."""
-    end_us = stage.market_ms(end_s) * 1000
-    moments = [_first_fresh_s(stage, found, end_us) for found in trades.values()]
-    known = [moment for moment in moments if moment is not None]
-    return max(known) - end_s if len(known) == len(moments) and known else None
+def seen_in_kafka(stage: Stage, trades: Mapping[str, Sequence[Read]]) -> dict[str, list[Seen]]:
+    """Return what a reader of the topic sees of each symbol."""
+    return {
+        symbol: [
+            Seen(stage.market_ms(read.written_ms / 1000), (read.row.timestamp or 0) / 1000)
+            for read in found
+        ]
+        for symbol, found in trades.items()
+    }
 
 
-def in_redis_s(looks: Iterable[Look], end_s: float) -> float | None:
-    """The same for the prices of Redis, as often as they are looked at."""
-    return next(
-        (
-            look.at_s - end_s
-            for look in looks
-            if look.at_s >= end_s and look.lag_s is not None and look.lag_s < FRESH_S
-        ),
-        None,
-    )
+def seen_in_redis(stage: Stage, looks: Iterable[Look]) -> dict[str, list[Seen]]:
+    """Return what a reader of the latest prices sees of each symbol."""
+    seen: dict[str, list[Seen]] = {}
+    for look in looks:
+        for symbol, time_us in look.price_times_us.items():
+            seen.setdefault(symbol, []).append(Seen(stage.market_ms(look.at_s), time_us / 1000))
+    return seen
 
 
-def _first_fresh_s(stage: Stage, trades: Sequence[Read], end_us: float) -> float | None:
-    """When the first trade made after `end_us` was written that was fresh then."""
-    for read in trades:
-        made_us = read.row.timestamp or 0
-        if made_us >= end_us and stage.is_fresh(read.written_ms, made_us):
-            return read.written_ms / 1000
-    return None
+def recovery_s(
+    made_ms: Mapping[str, Sequence[int]],
+    seen: Mapping[str, Sequence[Seen]],
+    end_ms: float,
+    until_ms: float,
+) -> float | None:
+    """Return the seconds from a fault's end until a reader was current for every symbol.
+
+    `made_ms` has the times at which the trades of each symbol were made, rising. Infinite if the
+    reader was never current again until `until_ms`, None if no symbol tells.
+    """
+    moments = [
+        _current_ms(times, seen.get(symbol, ()), end_ms)
+        for symbol, times in made_ms.items()
+        if _has_traded(times, end_ms, until_ms - FRESH_S * 1000)
+    ]
+    return max(0.0, max(moments) - end_ms) / 1000 if moments else None
+
+
+def _has_traded(times: Sequence[int], begin_ms: float, end_ms: float) -> bool:
+    return bisect_left(times, begin_ms) < bisect_right(times, end_ms)
+
+
+def _current_ms(times: Sequence[int], seen: Iterable[Seen], end_ms: float) -> float:
+    for at_ms, made_ms in seen:
+        if made_ms >= end_ms:
+            unseen = bisect_right(times, made_ms)
+            if unseen == len(times) or at_ms - times[unseen] < FRESH_S * 1000:
+                return at_ms
+    return math.inf
 
 
 def _end_s(incident: Incident) -> float | None:

@@ -3,14 +3,18 @@
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from tests.brokers import KAFKA_IMAGE, REDIS_IMAGE
 from tests.faults.form import SEED, Form
 
+# The property of a test's report that holds its result.
+RESULT = "faults"
 BEGIN, END = "<!-- results: make faults -->", "<!-- end of results -->"
 _HEAD = (
     "what is broken",
@@ -47,47 +51,50 @@ class Tally:
         self.remarks += other.remarks
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Of one scenario. `rate` is what the exchange has played, trades a second; `trades` are trades
-    and aggregate trades; `recoveries_s` has one entry a fault, `peak_mib` is the bridge's largest
-    resident set.
+class Result(NamedTuple):
+    """The result of one scenario: a row of the table, and the rate at which the exchange played, in
+    trades per second. Plain data, so that a test process can hand it to the one that prints.
     """
 
-    title: str
     rate: float
-    trades: Tally
-    quotes: Tally
-    recoveries_s: tuple[float, ...]
-    peak_mib: float
-
-    def row(self) -> tuple[str, ...]:
-        """As a row of the table."""
-        both = Tally()
-        both.add(self.trades)
-        both.add(self.quotes)
-        return (
-            self.title,
-            str(len(self.recoveries_s)),
-            f"{self.trades.events:,}",
-            f"{self.quotes.events:,}",
-            str(both.lost),
-            str(both.repeated),
-            str(both.disordered),
-            f"{median(self.recoveries_s):.2f} s" if self.recoveries_s else "",
-            f"{max(self.recoveries_s):.2f} s" if self.recoveries_s else "",
-            f"{self.peak_mib:.0f} MiB",
-        )
+    row: tuple[str, ...]
 
 
-def table(results: list[Result]) -> str:
-    """The results in Markdown."""
+def result_of(
+    title: str,
+    rate: float,
+    tallies: Sequence[Tally],
+    recoveries_s: Sequence[float],
+    peak_mib: float,
+) -> Result:
+    """Return the result of a scenario. `tallies` are of trades (and aggregate trades) and quotes;
+    `recoveries_s` has one entry a fault; `peak_mib` is the bridge's largest resident set.
+    """
+    both = Tally()
+    for tally in tallies:
+        both.add(tally)
+    row = (
+        title,
+        str(len(recoveries_s)),
+        *(f"{tally.events:,}" for tally in tallies),
+        str(both.lost),
+        str(both.repeated),
+        str(both.disordered),
+        f"{median(recoveries_s):.2f} s" if recoveries_s else "",
+        f"{max(recoveries_s):.2f} s" if recoveries_s else "",
+        f"{peak_mib:.0f} MiB",
+    )
+    return Result(rate, row)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the results in Markdown."""
     rows = [_HEAD, tuple("---" if not n else "--:" for n in range(len(_HEAD)))]
-    rows += [result.row() for result in results]
+    rows += [result.row for result in results]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def write(path: Path, form: Form, results: list[Result]) -> None:
+def write(path: Path, form: Form, results: Sequence[Result]) -> None:
     """Put the results between their marks, and leave the text around them alone."""
     text = path.read_text(encoding="utf-8")
     written = f"{BEGIN}\n{_origin(form, results)}\n\n{table(results)}\n{END}"
@@ -95,7 +102,7 @@ def write(path: Path, form: Form, results: list[Result]) -> None:
     path.write_text(marked.sub(lambda _: written, text), encoding="utf-8")
 
 
-def _origin(form: Form, results: list[Result]) -> str:
+def _origin(form: Form, results: Sequence[Result]) -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, `{SEED}={form.seed}`; at least "

@@ -25,6 +25,8 @@ class Scenario:
     expected: other events of the log at warning and above that it explains.
     drops: what a sink may drop, by sink and cause.
     interrupts: whether quotes may be interrupted, which gap events then announce.
+    repairs_late: whether REST may take longer for a trade than the bridge's patience: a gap event
+        then announces it, and another one that it has come.
     disk_mib: how large a disk there is for what has no room in memory; 0: none.
     """
 
@@ -39,6 +41,7 @@ class Scenario:
     expected: frozenset[str] = frozenset()
     drops: frozenset[tuple[str, str]] = frozenset()
     interrupts: bool = False
+    repairs_late: bool = False
     may_tear: bool = False
     recovers_in: Literal["kafka", "redis"] = "kafka"
     way: Literal["direct", "proxy", "cluster"] = "direct"

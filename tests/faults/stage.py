@@ -95,7 +95,7 @@ class Stage:
             self._settings = self._told(settings, bootstrap_servers)
             await self.start_bridge()
             self._clock_s = await self._ticking()
-            self.watch = Watch(lambda: round((time.time() - self._clock_s) * 1e6))
+            self.watch = Watch()
             watching = asyncio.create_task(self.watch.run(self.redis.url, SYMBOLS))
             try:
                 yield
@@ -125,6 +125,13 @@ class Stage:
     def is_fresh(self, written_ms: int, made_us: int) -> bool:
         """Whether something was written soon after it was made, by the market's clock."""
         return self.market_ms(written_ms / 1000) - made_us / 1000 < FRESH_S * 1000
+
+    def made_ms(self) -> dict[str, list[int]]:
+        """When the trades of each symbol were made, by the market's clock, in order."""
+        history = self.exchange.history
+        return {
+            s: [trade.time_ms for trade in history.played(f"{s.lower()}@trade")] for s in SYMBOLS
+        }
 
     def trades_per_second(self) -> float:
         """What the exchange has really played."""

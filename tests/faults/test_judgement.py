@@ -5,8 +5,15 @@ from array import array
 import pytest
 
 from bridge.simulator import PlayedTrade
-from tests.faults.judgement import judge_quotes, judge_trades, left_open, unbalanced
+from tests.faults.judgement import (
+    judge_quotes,
+    judge_trades,
+    left_open,
+    may_be_seen,
+    unbalanced,
+)
 from tests.faults.reading import GapRow, Read, Row
+from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Samples
 
 PLAYED = [PlayedTrade(number, "1.0", "2.0", 1000 + number, True) for number in range(1, 6)]
@@ -76,6 +83,26 @@ def test_a_gap_of_which_nothing_says_what_became_is_left_open() -> None:
     gaps = [gap(1, 5, "open"), gap(1, 2, "filled"), gap(3, 3, "lost")]
     assert left_open(gaps) == ["trade BTCUSDT: 2 ids"]
     assert left_open([*gaps, gap(4, 5, "filled")]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "states", "kind"),
+    [
+        ("everything", "repair_patience", {"open", "filled"}, "trade"),
+        ("everything", "not_in_history", set(), "trade"),
+        ("everything", "closed", {"lost"}, "quote"),
+        ("kafka-killed", "repair_patience", set(), "trade"),
+        ("kafka-killed", "closed", set(), "quote"),
+        ("disk-full", "outbox_full", {"open", "filled", "lost"}, "trade"),
+    ],
+)
+def test_only_gaps_that_a_scenario_explains_may_be_seen(
+    name: str, cause: str, states: set[str], kind: str
+) -> None:
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
+    possible = ("lost",) if kind == "quote" else ("open", "filled", "lost")
+    gaps = [GapRow("BTCUSDT", kind, cause, state, 0, 0, 2, 3) for state in possible]
+    assert {gap.state for gap in gaps if may_be_seen(scenario, gap)} == states
 
 
 def test_a_trade_with_another_price_is_wrong() -> None:

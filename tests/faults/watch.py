@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,12 +32,12 @@ class Shown(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One look at all symbols: when, and how old the oldest of the prices was, by the market's
-    clock; None where a price was missing.
+    """One look at all symbols: when it was, by our clock, and from when the price of each symbol
+    was, in microseconds of the market; without the symbols that had none.
     """
 
     at_s: float
-    lag_s: float | None
+    price_times_us: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -46,7 +46,6 @@ class Watch:
     shown before, a price that is not the same in both hashes.
     """
 
-    now_us: Callable[[], int]
     looks: list[Look] = field(default_factory=list)
     shown: set[Shown] = field(default_factory=set)
     went_back: list[str] = field(default_factory=list)
@@ -77,12 +76,12 @@ class Watch:
             for symbol in symbols:
                 pipeline.hgetall(latest_key(SPOT, symbol))
             prices, *hashes = await pipeline.execute()
-        now_us, lags = self.now_us(), list[float]()
+        look = Look(time.time(), {})
         for symbol, fields in zip(symbols, hashes, strict=True):
             self._compare(symbol, fields, prices.get(symbol))
             if "price_time" in fields:
-                lags.append((now_us - int(fields["price_time"])) / 1e6)
-        self.looks.append(Look(time.time(), max(lags) if len(lags) == len(symbols) else None))
+                look.price_times_us[symbol] = int(fields["price_time"])
+        self.looks.append(look)
 
     def _compare(self, symbol: str, fields: dict[str, str], price: str | None) -> None:
         for name in _RISING:
