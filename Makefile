@@ -34,10 +34,11 @@ demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it
 test: $(VENV)/.dev  ## all tests but faults and deploy, in WORKERS=3 processes; containers where Docker answers
 	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy"
 
-# The short form judges promises and measures nothing: its scenarios run two at a time.
+# The short form judges promises and measures nothing: its scenarios run two at a time. The folder
+# of the scenarios is named first so that its conftest.py, which prints the table, is always read.
 faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes minutes, SEED=1 repeats a run
 	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
-	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 2) tests/faults
+	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 2) tests/faults tests
 
 simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 DEMO = (sys.executable, "-m", "bridge", "demo")
-# Gives the program a terminal of its own, in which what we write is typed.
-IN_TERMINAL = (
-    sys.executable,
-    "-c",
-    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
-)
+# Gives the program a terminal of its own, in which what we write is typed. A shell that runs the
+# tests in the background has told them to ignore Ctrl-C, and they would pass that on.
+_SPAWN = """
+import os, pty, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
+IN_TERMINAL = (sys.executable, "-c", _SPAWN)
 TIMEOUT_S = 30.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -91,10 +93,14 @@ class Terminal:
         self._keyboard.write(keys)
 
     async def end(self) -> int:
-        """The exit code, once it has ended."""
-        async with asyncio.timeout(TIMEOUT_S):
-            self.output += (await self._screen.read()).decode(errors="replace")
-            return await self.process.wait()
+        """Return the exit code once it has ended; fails the test if it does not."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                while data := await self._screen.read(65536):
+                    self.output += data.decode(errors="replace")
+                return await self.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"it has not ended: {self.text}") from None
 
     @property
     def text(self) -> str:

@@ -122,7 +122,7 @@ async def test_two_bridges_in_one_folder_are_refused(
     async with _exchange() as exchange:
         settings = _settings(exchange, f"{LOOPBACK}:{free_port()}", redis, unique, tmp_path)
         async with running_bridge(tmp_path, settings) as first:
-            await first.logged("feed_starting")
+            await first.logged("http_open")  # the folder was opened before
             async with running_bridge(tmp_path, settings) as second:
                 failed = await second.logged("failed")
                 assert await second.process.wait() == 2
