@@ -12,7 +12,7 @@ def main() -> None:
     # the service has set its own handler, and for ever by a command that sets none. So this comes
     # before the imports, which take most of a second.
     signal.signal(signal.SIGTERM, _terminate)
-    from bridge.cli import app
+    from bridge.cli.app import app
 
     app()
 

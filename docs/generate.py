@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.http.metrics import BridgeCollector
-from bridge.http.status import Status
-from bridge.service import Service
+from bridge.app.service import Service
+from bridge.monitoring.metrics import BridgeCollector
+from bridge.monitoring.status import Status
 from bridge.settings import load_settings, settings_schema
 
 FOLDER = Path(__file__).parent

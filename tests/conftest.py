@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from bridge.embedded import EmbeddedKafka, EmbeddedRedis
-from tests.brokers import (
+from bridge.tools.embedded import EmbeddedKafka, EmbeddedRedis
+from tests.support.brokers import (
     Choice,
     Kafka,
     KafkaBroker,
@@ -19,9 +19,9 @@ from tests.brokers import (
     RedisServer,
     choose,
 )
-from tests.tools import missing, output, program
+from tests.support.programs import missing, output, program
 
-pytest_plugins = ["tests.second_chance"]
+pytest_plugins = ["tests.support.second_chance"]
 
 ROOT = Path(__file__).parent.parent
 BUILD_TIMEOUT_S = 600

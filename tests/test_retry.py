@@ -7,7 +7,7 @@ from tenacity import Future, RetryCallState
 
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import FIRST_DELAY_S, LEAST_DELAY_S, Backoff, forever
-from tests.virtual_time import VirtualTimeLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 
 def failed(attempt: int, error: Exception | None = None) -> RetryCallState:

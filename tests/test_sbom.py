@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import output
+from tests.support.programs import output
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements" / "run.txt"

@@ -7,20 +7,20 @@ from functools import reduce
 import structlog
 
 from bridge import settings
-from bridge.binance.cover import LABELS, Cover, Place
-from bridge.binance.gate import Gate
-from bridge.binance.leg import Leg, State, later
+from bridge.binance.connection import Pump
+from bridge.binance.connector import Leg, State, later
+from bridge.binance.coverage import LABELS, Cover, Place
+from bridge.binance.rate_limit import Gate
 from bridge.binance.rest import Rest
-from bridge.binance.session import Pump
-from bridge.core.arrivals import Arrivals
-from bridge.core.streams import Stream
-from bridge.core.subscription import (
+from bridge.core.binance.subscription import (
     Subscription,
     connections,
     connections_again,
     is_pattern,
     subscribe,
 )
+from bridge.core.model.stream import Stream
+from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedUnavailable, Problem, SettingsError
 from bridge.retry import Backoff, forever
 

@@ -15,11 +15,11 @@ import msgspec
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
-from bridge.binance.gate import Gate
-from bridge.core.budget import WeightBudget
-from bridge.core.events import Event
-from bridge.core.rest_rows import read_rows
-from bridge.core.streams import SPOT
+from bridge.binance.rate_limit import Gate
+from bridge.core.binance.rest_rows import read_rows
+from bridge.core.binance.weight_budget import WeightBudget
+from bridge.core.model.events import Event
+from bridge.core.model.stream import SPOT
 from bridge.errors import FeedRefused, FeedUnavailable, InvalidFrame
 
 # The exchange's documents, "Rate limits" and the weight of each endpoint; until it says otherwise.

@@ -1,4 +1,4 @@
-"""The events as consumers have them: those of `core/events.py`, with prices and volumes as Decimal.
+"""The events as consumers have them: those of `core/model/events.py`, with prices as Decimal.
 
 A Decimal keeps every digit; `format(price, "f")` gives back what the exchange sent. Written for
 newer bridges too: unknown fields are passed over, and words that may get company (`source`,

@@ -12,17 +12,17 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
-from bridge.client.events import AnyEvent, decode_event
-from bridge.client.kinds import check_kinds, upper_symbols
-from bridge.core.record import topic_name
-from bridge.core.streams import SPOT
-from bridge.sinks.kafka_client import FAILURES
-from bridge.sinks.kafka_consumer import (
+from bridge.brokers.kafka_client import FAILURES
+from bridge.brokers.kafka_consumer import (
     Reader,
     absent_topics,
     partitions_of_topics,
     reading_failure,
 )
+from bridge.client.events import AnyEvent, decode_event
+from bridge.client.kinds import check_kinds, upper_symbols
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import topic_name
 
 BATCH_MAX_RECORDS = 1000
 # A quiet topic and a cluster that is gone look alike: after so long without a record, ask.

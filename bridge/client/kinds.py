@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from bridge.client.events import EVENT_TYPES
-from bridge.core.streams import stream_of, upper_symbol
+from bridge.core.model.stream import stream_of, upper_symbol
 
 MESSAGE_TYPES = tuple(EVENT_TYPES)
 

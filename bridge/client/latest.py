@@ -8,12 +8,12 @@ from typing import Any, Self
 import msgspec
 
 from bridge import settings
+from bridge.brokers.redis_client import connect
 from bridge.client.kinds import upper_symbols
 from bridge.client.redis import redis_errors, redis_options
-from bridge.core.latest import latest_key, prices_key
-from bridge.core.streams import SPOT
+from bridge.core.model.stream import SPOT
+from bridge.core.records.latest_values import latest_key, prices_key
 from bridge.errors import SinkUnavailable
-from bridge.sinks.redis_client import connect
 
 
 class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,12 +12,12 @@ from typing import Any, Self
 from redis import exceptions
 
 from bridge import settings
+from bridge.brokers.redis_client import connect
 from bridge.client.events import AnyEvent, decode_event
 from bridge.client.kinds import check_kinds, upper_symbols
-from bridge.core.streams import SPOT
+from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.settings.urls import SecretUrl
-from bridge.sinks.redis_client import connect
 
 # A quiet market and a server that hangs look alike: after so long without a message, ask.
 QUIET_S = 5.0

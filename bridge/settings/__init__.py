@@ -5,8 +5,8 @@ frozen, and shows no secret when printed.
 """
 
 from bridge.settings.binance import Binance
-from bridge.settings.changes import waiting_for_a_restart, with_streams_of
 from bridge.settings.kafka import Kafka
+from bridge.settings.live import waiting_for_a_restart, with_streams_of
 from bridge.settings.load import load_settings, masked, settings_file, settings_schema
 from bridge.settings.model import Http, Log, Settings
 from bridge.settings.redis import Redis

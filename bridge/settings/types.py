@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, Secret
 
-from bridge.core.streams import check_kind, check_stream_name, upper_symbol
+from bridge.core.model.stream import check_kind, check_stream_name, upper_symbol
 
 MASK = "***"
 TOPIC_MAX_CHARS = 249  # Kafka's own limit

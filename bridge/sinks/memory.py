@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from bridge.core.events import AnyEvent, Event
-from bridge.core.record import Record, Route
+from bridge.core.model.events import AnyEvent, Event
+from bridge.core.records.record import Record, Route
 from bridge.telemetry import SinkCounts
 
 _decode = msgspec.json.Decoder(AnyEvent).decode

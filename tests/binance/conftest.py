@@ -3,9 +3,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.binance import fakes
-from tests.journal import Journal, journal_kept
-from tests.virtual_time import VirtualTimeLoop
+from tests.support import exchange
+from tests.support.journal import Journal, journal_kept
+from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -19,9 +19,9 @@ def journal() -> Iterator[Journal]:
         yield journal
 
 
-@pytest.fixture(autouse=True, params=fakes.TRANSPORTS)
+@pytest.fixture(autouse=True, params=exchange.TRANSPORTS)
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What carries the legs: every test of them runs on each."""
     transport: str = request.param
-    monkeypatch.setattr(fakes, "transport", fakes.TRANSPORTS[transport])
+    monkeypatch.setattr(exchange, "transport", exchange.TRANSPORTS[transport])
     return transport

@@ -2,12 +2,12 @@
 
 import pytest
 
-from bridge.binance.leg import LOOK_S, State
-from bridge.core.rotation import OVERLAP_S
-from bridge.core.silence import STREAM_FLOOR_S
-from bridge.core.streams import parse_stream
-from tests.binance.fakes import NAME, Answer, Bridge, FakeExchange, Script, bridge, market
-from tests.journal import Journal
+from bridge.binance.connector import LOOK_S, State
+from bridge.core.model.stream import parse_stream
+from bridge.core.policy.rotation import OVERLAP_S
+from bridge.core.policy.silence import STREAM_FLOOR_S
+from tests.support.exchange import NAME, Answer, Bridge, FakeExchange, Script, bridge, market
+from tests.support.journal import Journal
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -3,15 +3,15 @@
 import pytest
 
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.gate import Gate
+from bridge.binance.rate_limit import Gate
 from bridge.binance.rest import Rest
-from bridge.core.record import Router
-from bridge.core.streams import SPOT, parse_stream
-from bridge.core.subscription import Subscription
-from bridge.core.tracks import Tracks
+from bridge.core.binance.subscription import Subscription
+from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.records.record import Router
+from bridge.core.sequencing.sequencers import Tracks
 from bridge.errors import FeedRefused, SettingsError
-from bridge.pipeline import Pipeline
-from tests.binance.fakes import (
+from bridge.pipeline.pipeline import Pipeline
+from tests.support.exchange import (
     NAME,
     Answer,
     FakeExchange,
@@ -21,7 +21,7 @@ from tests.binance.fakes import (
     send,
     trade,
 )
-from tests.journal import Journal
+from tests.support.journal import Journal
 
 pytestmark = pytest.mark.timeout(20)
 

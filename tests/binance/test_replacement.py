@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.binance.leg import LOOK_S, State
-from bridge.core.rotation import OVERLAP_S
-from bridge.core.silence import CONNECTION_FLOOR_S, STREAM_FLOOR_S
-from tests.binance.fakes import (
+from bridge.binance.connector import LOOK_S, State
+from bridge.core.policy.rotation import OVERLAP_S
+from bridge.core.policy.silence import CONNECTION_FLOOR_S, STREAM_FLOOR_S
+from tests.support.exchange import (
     NAME,
     Answer,
     FakeExchange,
@@ -24,7 +24,7 @@ from tests.binance.fakes import (
     send,
     trade,
 )
-from tests.journal import Journal
+from tests.support.journal import Journal
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -96,7 +96,7 @@ async def test_many_legs_rotate_one_after_another() -> None:
 async def test_the_time_of_day_brings_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
     quarter_to_four = 86_400 * 20_000 + 3600 * 3.75
     clock = SimpleNamespace(time=lambda: quarter_to_four)
-    monkeypatch.setattr("bridge.binance.watchman.time", clock)
+    monkeypatch.setattr("bridge.binance.health.time", clock)
     exchange = FakeExchange([market(every_s=30)])
     async with exchange.serving(), bridge(exchange, rotation_time="04:00") as running:
         await running.sink.until_id(31)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.charts.helm import CASES, Rendered, render
+from tests.support.helm import CASES, Rendered, render
 
 
 @pytest.fixture(scope="session")

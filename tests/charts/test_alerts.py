@@ -12,14 +12,14 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.core.streams import SPOT
-from bridge.http.metrics import exposition
-from bridge.http.status import Status
+from bridge.core.model.stream import SPOT
+from bridge.monitoring.metrics import exposition
+from bridge.monitoring.status import Status
 from bridge.settings import load_settings
-from bridge.sinks.kafka import KafkaSink
-from bridge.sinks.redis import RedisSink
-from tests.charts.helm import CHART, Rendered
-from tests.tools import output
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.redis.sink import RedisSink
+from tests.support.helm import CHART, Rendered
+from tests.support.programs import output
 
 ROOT = CHART.parents[1]
 ALERTS = CHART / "files" / "alerts.yaml"

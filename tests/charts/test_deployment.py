@@ -1,6 +1,6 @@
 """What the pod is, and may do."""
 
-from tests.charts.helm import Rendered, render
+from tests.support.helm import Rendered, render
 
 
 def test_it_is_one_bridge_and_the_old_one_ends_before_the_new_one_begins(

@@ -7,8 +7,8 @@ import kubernetes_validate
 import pytest
 
 from bridge.settings import load_settings
-from tests.charts.helm import CASES, CHART, Rendered, lint, render
-from tests.charts.mounting import lay_out
+from tests.support.helm import CASES, CHART, Rendered, lint, render
+from tests.support.mounting import lay_out
 
 VERSIONS = ("1.30", "1.33", "1.37")
 # Custom resources: Kubernetes has no schema of them.

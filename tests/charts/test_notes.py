@@ -3,8 +3,8 @@
 import json
 import re
 
-from bridge.cli import app
-from tests.charts.helm import CHART, render
+from bridge.cli.app import app
+from tests.support.helm import CHART, render
 
 NOTES = (CHART / "templates" / "NOTES.txt").read_text()
 

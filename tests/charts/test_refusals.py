@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.charts.helm import refusal
+from tests.support.helm import refusal
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typing error in the settings": (

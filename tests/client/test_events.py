@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bridge.client import Trade, UnknownMessageType, UnreadableEvent, decode_event
 from bridge.client.events import EVENT_TYPES
-from bridge.core import events as core
-from tests.client.strategies import DECIMALS, events_of
+from bridge.core.model import events as core
+from tests.support.strategies import DECIMALS, events_of
 
 TRADE = core.Trade(
     *("binance.spot", "BTCUSDT", 1723161254087000, 1723161254088000, "websocket"),

@@ -6,13 +6,13 @@ from contextlib import aclosing
 import pytest
 
 from bridge import settings
+from bridge.brokers import kafka_consumer
 from bridge.client import KafkaReader, kafka_events
 from bridge.client import kafka as reading
-from bridge.embedded import free_port
 from bridge.errors import SinkUnavailable
-from bridge.sinks import kafka_consumer
-from tests.brokers import Kafka, KafkaBroker
-from tests.client.publishing import gap, kafka_options, publish, trade
+from bridge.tools.embedded import free_port
+from tests.support.brokers import Kafka, KafkaBroker
+from tests.support.publishing import gap, kafka_options, publish, trade
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from bridge.client import LatestPrice, LatestPrices
-from bridge.core.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
-from bridge.core.latest import latest_key, latest_values, prices_key
-from bridge.embedded import free_port
+from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
+from bridge.core.records.latest_values import latest_key, latest_values, prices_key
 from bridge.errors import SinkUnavailable
-from tests.brokers import RedisAddress
+from bridge.tools.embedded import free_port
+from tests.support.brokers import RedisAddress
 
 EACH_PAYLOAD: dict[str, type[Event]] = {
     "trade": Trade,

@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 
 from bridge.client import RedisReader, Trade, redis_events
 from bridge.client import redis as listening
-from bridge.embedded import free_port
 from bridge.errors import SinkRefused, SinkUnavailable
-from tests.brokers import RedisAddress, RedisProcess, RedisServer
-from tests.client.publishing import trade
+from bridge.tools.embedded import free_port
+from tests.support.brokers import RedisAddress, RedisProcess, RedisServer
+from tests.support.publishing import trade
 
 
 async def publish(url: str, *messages: tuple[str, bytes]) -> None:

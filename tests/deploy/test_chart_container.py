@@ -7,12 +7,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bridge.embedded import free_port
-from bridge.simulator import Market, SimulatedExchange
-from tests.brokers import Choice, Kafka, RedisAddress, read_topic
-from tests.charts.helm import Rendered, render
-from tests.charts.mounting import lay_out
-from tests.containers import OurContainer, running
+from bridge.tools.embedded import free_port
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.brokers import Choice, Kafka, RedisAddress, read_topic
+from tests.support.containers import OurContainer, running
+from tests.support.helm import Rendered, render
+from tests.support.mounting import lay_out
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 DATA_DIR = "/var/lib/tickbridge"

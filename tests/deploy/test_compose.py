@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.embedded import free_port
-from tests.brokers import read_topic
-from tests.containers import OurContainer
-from tests.tools import missing, output, program
+from bridge.tools.embedded import free_port
+from tests.support.brokers import read_topic
+from tests.support.containers import OurContainer
+from tests.support.programs import missing, output, program
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"

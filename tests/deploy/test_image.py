@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.containers import running
-from tests.tools import output
+from tests.support.containers import running
+from tests.support.programs import output
 
 BASE = "python:3.13-slim"
 OURS_MAX_BYTES = 90_000_000

@@ -15,9 +15,9 @@ from docker.models.networks import Network
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from testcontainers.core.container import DockerContainer
 
-from bridge.embedded import LOOPBACK, free_port
-from tests.brokers import KAFKA_IMAGE, START_TIMEOUT_S, KafkaBroker
+from bridge.tools.embedded import LOOPBACK, free_port
 from tests.faults.toxiproxy import Toxiproxy
+from tests.support.brokers import KAFKA_IMAGE, START_TIMEOUT_S, KafkaBroker
 
 ADMIN_TIMEOUT_S = 30
 CLUSTER_TIMEOUT_S = 120

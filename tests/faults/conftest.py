@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import Choice, RedisServer
 from tests.faults import result
 from tests.faults.brokers import ProxiedKafka
 from tests.faults.form import SEED, Form
 from tests.faults.result import RESULT, Result
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Ground
-from tests.tools import program
+from tests.support.brokers import Choice, RedisServer
+from tests.support.programs import program
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 TOXIPROXY = "toxiproxy-server"

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from bridge.simulator import PlayedTrade
+from bridge.tools.simulator import PlayedTrade
 from tests.faults.reading import GapRow, Read
 from tests.faults.result import Tally
 from tests.faults.scenario import Scenario
 from tests.faults.stage import Samples
-from tests.integration.played import Ids
+from tests.support.played import Ids
 
 # The cause of what a sink gives up because neither memory nor disk can take it.
 OUTBOX_FULL = "outbox_full"

@@ -11,10 +11,10 @@ from itertools import cycle, islice
 
 from redis import Redis
 
-from bridge.sinks import kafka_positions
-from tests.brokers import Container
+from bridge.sinks.kafka import position_writer
 from tests.faults.form import Size
 from tests.faults.stage import Stage
+from tests.support.brokers import Container
 
 Deed = Callable[[], object]
 
@@ -22,7 +22,7 @@ SERVER_AWAY_S = (1.0, 4.0)
 DISK_FULL_TIMEOUT_S = 90.0
 # Lives of a bridge: some end before positions are written, some after; the first one after.
 LIVES_S = (0.3, 9.0)
-FIRST_LIFE_S = kafka_positions.INTERVAL_S + 1.0
+FIRST_LIFE_S = position_writer.INTERVAL_S + 1.0
 
 # Too little for the batches of the full load, and of a fifth of it, not compressed; but enough for
 # every record.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from tests.brokers import read_topic
-from tests.integration.played import ARRIVAL_TIMEOUT_S
+from tests.support.brokers import read_topic
+from tests.support.played import ARRIVAL_TIMEOUT_S
 
 READ_TIMEOUT_S = 120
 ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_id"}

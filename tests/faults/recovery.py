@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from bridge.simulator import AnnounceShutdown, CloseWith, Cut, Incident, StallLeg, StallStream
+from bridge.tools.simulator import AnnounceShutdown, CloseWith, Cut, Incident, StallLeg, StallStream
 from tests.faults.reading import Read
 from tests.faults.stage import FRESH_S, Stage
 from tests.faults.watch import Look

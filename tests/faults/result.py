@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tests.brokers import KAFKA_IMAGE, REDIS_IMAGE
 from tests.faults.form import SEED, Form
+from tests.support.brokers import KAFKA_IMAGE, REDIS_IMAGE
 
 # The property of a test's report that holds its result.
 RESULT = "faults"

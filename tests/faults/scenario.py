@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bridge.simulator import Fault
+from bridge.tools.simulator import Fault
 from tests.faults.form import Size
 from tests.faults.stage import Stage
 

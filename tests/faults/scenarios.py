@@ -1,6 +1,6 @@
 """All scenarios: each something that breaks under 5,000 trades a second, and how often."""
 
-from bridge.simulator import (
+from bridge.tools.simulator import (
     AnnounceShutdown,
     CloseWith,
     Cut,

@@ -18,14 +18,14 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange
-from tests.brokers import RedisServer
+from bridge.tools.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange
 from tests.faults.brokers import Administered, KafkaCluster, ProxiedKafka
 from tests.faults.form import QUOTED, STREAMS, SYMBOLS, Form
 from tests.faults.watch import Watch
 from tests.faults.witness import Witness
-from tests.integration.bridge_process import BridgeProcess, running_bridge
-from tests.integration.settings import bridge_settings
+from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import RedisServer
 
 MALFORMED = Malformed(share=0.01)
 # Ten times Binance's, as the exchange says and the bridge goes by: faults come here many times as

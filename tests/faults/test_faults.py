@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from bridge.audit.run import audit_topic
 from bridge.settings import Kafka as KafkaSettings
+from bridge.tools.audit.run import audit_topic
 from tests.faults import judgement, recovery
 from tests.faults.brokers import KafkaCluster
 from tests.faults.disk import small_disk
@@ -24,7 +24,7 @@ from tests.faults.result import RESULT, Result, Tally, result_of
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Ground, Samples, Stage
-from tests.integration.played import CONTIGUOUS, Ids, arrived, played_ids
+from tests.support.played import CONTIGUOUS, Ids, arrived, played_ids
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -4,7 +4,7 @@ from array import array
 
 import pytest
 
-from bridge.simulator import PlayedTrade
+from bridge.tools.simulator import PlayedTrade
 from tests.faults.judgement import (
     judge_quotes,
     judge_trades,

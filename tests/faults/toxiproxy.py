@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from bridge.embedded import LOOPBACK, free_port
+from bridge.tools.embedded import LOOPBACK, free_port
 
 START_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 5

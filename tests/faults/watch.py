@@ -12,8 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from bridge.core.latest import latest_key, prices_key
-from bridge.core.streams import SPOT
+from bridge.core.model.stream import SPOT
+from bridge.core.records.latest_values import latest_key, prices_key
 from bridge.retry import check_cancelled
 
 EVERY_S = 0.1

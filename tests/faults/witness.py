@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Sequence
 
-from bridge.simulator import Market, Message
+from bridge.tools.simulator import Market, Message
 
 _SUFFIX = "@bookTicker"
 

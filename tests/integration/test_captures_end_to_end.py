@@ -12,11 +12,11 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from redis.asyncio import Redis
 
-from bridge.simulator import Capture, Replay, SimulatedExchange
-from tests.brokers import Choice, Kafka, RedisAddress
-from tests.integration.bridge_process import BridgeProcess, running_bridge
-from tests.integration.capture_reading import Row, read_capture
-from tests.integration.settings import bridge_settings
+from bridge.tools.simulator import Capture, Replay, SimulatedExchange
+from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import Choice, Kafka, RedisAddress
+from tests.support.capture_reading import Row, read_capture
 
 FILES = {"BTCUSDT": "btcusdt_20240808.gz", "ETHUSDT": "ethusdt_20240808.gz"}
 STREAMS = ["trade", "bookTicker", "depth@100ms"]

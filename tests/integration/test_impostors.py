@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import SinkRefused
+from bridge.pipeline.sink import Sink
 from bridge.settings import load_settings
-from bridge.sinks.base import Sink
-from bridge.sinks.kafka import KafkaSink
-from bridge.sinks.redis import RedisSink
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.redis.sink import RedisSink
 
 pytestmark = pytest.mark.timeout(60)
 SECRET = "not-for-strangers"

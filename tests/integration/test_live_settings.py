@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from bridge.simulator import Market, SimulatedExchange
-from tests.brokers import Kafka, RedisAddress, read_topic
-from tests.config_map import mount, put
-from tests.integration.bridge_process import BridgeProcess, running_bridge
-from tests.integration.played import arrived, assert_audit, of_symbol, played_ids
-from tests.integration.settings import bridge_settings
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import Kafka, RedisAddress, read_topic
+from tests.support.config_map import mount, put
+from tests.support.played import arrived, assert_audit, of_symbol, played_ids
 
 BTC, ETH, BNB = SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
 MARKET_BEGIN_MS = 1_760_000_000_000

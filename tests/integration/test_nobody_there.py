@@ -4,8 +4,8 @@ from pathlib import Path
 
 import aiohttp
 
-from bridge.embedded import LOOPBACK, free_port
-from tests.integration.bridge_process import running_bridge
+from bridge.tools.embedded import LOOPBACK, free_port
+from tests.support.bridge_process import running_bridge
 
 
 async def test_servers_that_are_not_there_are_named_and_the_bridge_is_alive_and_not_ready(

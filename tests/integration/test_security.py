@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka import Consumer
 from redis import Redis
 
-from bridge.simulator import Market, SimulatedExchange
-from tests.brokers import Choice, KafkaBroker, RedisServer
-from tests.integration.bridge_process import running_bridge
-from tests.integration.settings import bridge_settings
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_process import running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import Choice, KafkaBroker, RedisServer
 
 USER, PASSWORD = "bridge", "right-one"
 SASL = f'org.apache.kafka.common.security.{{0}} required username="{USER}" password="{PASSWORD}"'

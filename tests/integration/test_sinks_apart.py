@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from bridge.embedded import free_port
-from bridge.simulator import Market, SimulatedExchange
-from tests.brokers import Kafka, KafkaBroker, RedisAddress, RedisProcess, RedisServer, read_topic
-from tests.integration.bridge_process import running_bridge
-from tests.integration.settings import bridge_settings
+from bridge.tools.embedded import free_port
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_process import running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import (
+    Kafka,
+    KafkaBroker,
+    RedisAddress,
+    RedisProcess,
+    RedisServer,
+    read_topic,
+)
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 TIMEOUT_S = 30

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bridge.embedded import LOOPBACK, free_port
-from bridge.simulator import Market, SimulatedExchange
-from tests.brokers import Kafka, KafkaBroker, RedisAddress, read_topic
-from tests.integration.bridge_process import BridgeProcess, running_bridge
-from tests.integration.played import arrived, assert_all, assert_audit, of_symbol, played_ids
-from tests.integration.settings import bridge_settings
+from bridge.tools.embedded import LOOPBACK, free_port
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import Kafka, KafkaBroker, RedisAddress, read_topic
+from tests.support.played import arrived, assert_all, assert_audit, of_symbol, played_ids
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 STREAMS = ["trade", "aggTrade", "bookTicker"]

@@ -6,12 +6,12 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.audit.run import audit_topic
 from bridge.settings import Kafka as KafkaSettings
-from bridge.simulator import Market, SimulatedExchange
-from tests.brokers import Kafka, RedisAddress, read_topic
-from tests.integration.bridge_process import BridgeProcess, running_bridge
-from tests.integration.settings import bridge_settings
+from bridge.tools.audit.run import audit_topic
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import Kafka, RedisAddress, read_topic
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 BEGIN_MS = 1_790_000_000_000

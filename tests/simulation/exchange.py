@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bridge import settings
-from bridge.binance.connection import Receiver
+from bridge.binance.transport.base import Receiver
 from bridge.errors import FeedUnavailable
 from tests.simulation import process
 from tests.simulation.loop import now_us

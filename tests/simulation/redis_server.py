@@ -1,4 +1,4 @@
-"""A Redis in memory that does what `sinks/latest.lua` does, and may be away or full."""
+"""A Redis in memory that does what `sinks/redis/latest.lua` does, and may be away or full."""
 
 import asyncio
 from collections import defaultdict
@@ -29,7 +29,7 @@ class RedisServer:
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def connect(self, options: settings.Redis) -> "Client":
-        """In the place of `bridge.sinks.redis.connect`."""
+        """In the place of `bridge.sinks.redis.sink.connect`."""
         return Client(self, options)
 
     def run(self, keys: list[str], arguments: list[Any]) -> Reply:

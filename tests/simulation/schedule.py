@@ -9,10 +9,10 @@ from typing import Any
 import structlog
 
 from bridge.settings import Settings, load_settings
-from tests.journal import Journal, journal_kept
 from tests.simulation import faults, loop, process
 from tests.simulation.truth import find_problems
 from tests.simulation.world import World, edges
+from tests.support.journal import Journal, journal_kept
 
 # Until everything that was broken works again: all back-offs and patience are shorter.
 HEALING_S = 50.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.latest import latest_key
-from bridge.core.streams import SPOT
+from bridge.core.model.stream import SPOT
+from bridge.core.records.latest_values import latest_key
 from tests.simulation.loop import BEGIN_S
 from tests.simulation.market import CONTIGUOUS
 from tests.simulation.world import World

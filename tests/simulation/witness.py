@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from bridge.core.events import Event, Gap, Quote
-from bridge.core.record import Record, Route
+from bridge.core.model.events import Event, Gap, Quote
+from bridge.core.records.record import Record, Route
 from bridge.sinks.memory import MemorySink
 from tests.simulation.market import CONTIGUOUS
 

@@ -16,18 +16,17 @@ from unittest import mock
 
 import aiohttp
 
-from bridge import service
-from bridge.binance import session
-from bridge.core.contiguous import Contiguous
-from bridge.core.latest import latest_key
-from bridge.core.streams import SPOT
+from bridge.app import service
+from bridge.app.service import Service
+from bridge.binance import connection
+from bridge.brokers import kafka_client, kafka_consumer
+from bridge.core.model.stream import SPOT
+from bridge.core.records.latest_values import latest_key
+from bridge.core.sequencing.contiguous import Contiguous
 from bridge.errors import UndeliveredRecords
-from bridge.service import Service
 from bridge.settings import Settings
-from bridge.sinks import kafka_client, kafka_consumer
-from bridge.sinks import redis as redis_sink
-from bridge.sinks.redis import RedisSink
-from tests.journal import Journal
+from bridge.sinks.redis import sink as redis_sink
+from bridge.sinks.redis.sink import RedisSink
 from tests.simulation import process
 from tests.simulation.broker import Broker
 from tests.simulation.exchange import Exchange
@@ -39,6 +38,7 @@ from tests.simulation.redis_server import RedisServer
 from tests.simulation.rest import Rest
 from tests.simulation.settings_file import SettingsFile
 from tests.simulation.witness import Witness
+from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
@@ -176,7 +176,7 @@ def edges(world: World) -> Iterator[None]:
     )
     with ExitStack() as stack:
         for module, name, likeness in (
-            (session, "open_leg", world.exchange.open),
+            (connection, "open_leg", world.exchange.open),
             (aiohttp, "ClientSession", world.rest.session),
             (kafka_client, "AIOKafkaProducer", producer),
             (kafka_client, "AIOKafkaAdminClient", admin),

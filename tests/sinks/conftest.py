@@ -3,8 +3,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.journal import Journal, journal_kept
-from tests.virtual_time import VirtualTimeLoop
+from tests.support.journal import Journal, journal_kept
+from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

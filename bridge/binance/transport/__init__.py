@@ -1,0 +1,1 @@
+"""WebSocket connections, whichever library carries them."""

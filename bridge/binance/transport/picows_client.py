@@ -1,0 +1,175 @@
+"""A leg over `picows`, the extra `fast`: written in C, knows no compression.
+
+What it leaves to its user is done here as `websockets` does it: fragments, the closing handshake,
+the proxy of the environment.
+"""
+
+import asyncio
+import logging
+import re
+from contextlib import suppress
+from typing import Any
+
+import picows
+from picows import WSAutoPingStrategy, WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from python_socks import ProxyError
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
+
+from bridge import settings
+from bridge.binance.failures import from_exception, from_proxy, from_status
+from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, Collector, Receiver
+from bridge.errors import FeedRefused, FeedUnavailable
+
+# A read may hold thousands of frames: the library doubles its buffer whenever one fills it. After
+# this many the sinks have their turn; without that Redis had 12 flushes a second under full load,
+# and dropped most of what came.
+TURN_FRAMES = 200
+# What the library warns of, we log ourselves.
+logging.getLogger("picows").setLevel(logging.CRITICAL)
+
+
+class FastConnection(WSListener):
+    """Collects the text frames of each read and hands them over with its last one."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        super().__init__()
+        self._receiver = receiver
+        self._collector = Collector(receiver)
+        self._transport: WSTransport
+
+    @property
+    def has_missed_pong(self) -> bool:
+        """Whether our ping was not answered."""
+        # The library's own words.
+        return any(reason.startswith("peer has not replied to ping") for _, _, reason in self._said)
+
+    @property
+    def has_close_frame(self) -> bool:
+        """Whether the exchange has closed it, or agreed to."""
+        return any(who == "received" for who, _, _ in self._said)
+
+    @property
+    def ending(self) -> str:
+        """How it ended, for people."""
+        said = [f"{who} {code} {reason}".rstrip() for who, code, reason in self._said]
+        return "; then ".join(said) or "no close frame received or sent"
+
+    @property
+    def _said(self) -> list[tuple[str, int, str]]:
+        """The close frames: who, code and reason."""
+        handshake: Any = self._transport.close_handshake  # None before the first, other than typed
+        frames = (("received", handshake.recv), ("sent", handshake.sent)) if handshake else ()
+        return [(who, info.code, info.reason or "") for who, info in frames if info is not None]
+
+    async def close(self) -> None:
+        """Close it, taking what is still on its way; in a bounded time."""
+        self._transport.send_close(WSCloseCode.OK)
+        with suppress(TimeoutError, picows.WSError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._transport.wait_disconnected()
+        self._transport.disconnect(graceful=False)
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind is WSMsgType.TEXT and frame.fin:
+            self._collector.texts.append(frame.get_payload_as_bytes())
+        else:
+            self._take_unusual(transport, frame, kind)
+        if frame.last_in_buffer:
+            self._hand_over()
+
+    def is_user_specific_pong(self, frame: WSFrame) -> bool:
+        """Whether it answers our ping; such a frame goes nowhere else, and may be a read's last."""
+        is_pong = frame.msg_type is WSMsgType.PONG
+        if is_pong and frame.last_in_buffer:
+            self._hand_over()
+        return is_pong
+
+    def on_ws_disconnected(self, _transport: WSTransport) -> None:
+        self._collector.hand_over()
+        self._receiver.lost()
+
+    def _hand_over(self) -> None:
+        """Hand over a turn's worth; what is left waits for the next turn, and nothing is read."""
+        transport, collector = self._transport.underlying_transport, self._collector
+        if len(collector.texts) < TURN_FRAMES or transport.is_closing():
+            collector.hand_over()
+            return
+        left = collector.texts[TURN_FRAMES:]
+        del collector.texts[TURN_FRAMES:]
+        collector.hand_over()
+        collector.texts = left
+        transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        transport = self._transport.underlying_transport
+        if not transport.is_closing():
+            transport.resume_reading()
+        self._hand_over()
+
+    def _take_unusual(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
+        payload = frame.get_payload_as_bytes()
+        if kind is WSMsgType.PING:
+            transport.send_pong(payload)
+        elif kind is WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code(), frame.get_close_message())
+            transport.disconnect()
+        elif kind is not WSMsgType.PONG:
+            is_text = None if kind is WSMsgType.CONTINUATION else kind is WSMsgType.TEXT
+            self._collector.add_part(payload, is_text=is_text, is_last=frame.fin)
+
+
+async def open_fast_connection(
+    options: settings.Binance, path: str, receiver: Receiver
+) -> FastConnection:
+    """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it may."""
+    try:
+        async with asyncio.timeout(options.connect_timeout_s):
+            _, connection = await picows.ws_connect(
+                lambda: FastConnection(receiver),
+                options.websocket_url + path,
+                websocket_handshake_timeout=options.connect_timeout_s,
+                enable_auto_ping=True,
+                auto_ping_strategy=WSAutoPingStrategy.PING_PERIODICALLY,
+                auto_ping_idle_timeout=options.ping_interval_s,
+                auto_ping_reply_timeout=options.ping_timeout_s,
+                # Answered by itself, a ping that ends a read would hide what came before it.
+                enable_auto_pong=False,
+                max_frame_size=MAX_WIRE_BYTES,
+                proxy=_proxy(options),
+            )
+    except (picows.WSError, ProxyError, OSError, EOFError) as error:
+        raise _failure(error, options.websocket_url) from error
+    if not isinstance(connection, FastConnection):
+        # A connection that ends before it is open counts for the library as one without a listener.
+        raise FeedUnavailable(f"{options.websocket_url}: ended during the handshake")
+    return connection
+
+
+def _proxy(options: settings.Binance) -> str | None:
+    proxy = options.proxy.get_secret_value()
+    if proxy == "environment":
+        return get_proxy(parse_uri(options.websocket_url))
+    return None if proxy == "none" else proxy
+
+
+def _failure(error: Exception, where: str) -> Exception:
+    """Our error for one of the library's."""
+    match error:
+        case picows.WSHandshakeError(response=picows.WSUpgradeResponse() as response):
+            return from_status(response.status, response.headers.get("Retry-After"), where)
+        case ProxyError():
+            # The status is in the text alone.
+            status = re.search(r"rejected connection with status (\d+)", str(error))
+            return from_proxy(int(status[1]) if status else None)
+        case picows.WSInvalidURL():
+            return FeedRefused(str(error), "check binance.websocket_url and binance.rest_url")
+        case picows.WSError():
+            return FeedUnavailable(f"{where}: {error}")
+        case _:
+            return from_exception(error, where)

@@ -1,0 +1,1 @@
+"""Clients of Kafka and Redis that sinks, consumers and tools share."""

@@ -1,0 +1,116 @@
+"""The command line: what its commands are called, and what they end with.
+
+Exit codes: 0 well, 1 the answer is no, 2 wrong usage or settings, 3 stopped with records
+undelivered; 130 interrupted, 143 terminated.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bridge.cli import (
+    audit,
+    bench,
+    config,
+    demo,
+    price,
+    record,
+    run,
+    schemas,
+    simulate,
+    status,
+    tail,
+    verify,
+)
+from bridge.cli.options import examples
+from bridge.errors import TickbridgeError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """All commands: the one place where an error becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _exit_codes():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="tickbridge",
+    help="Binance market data to Kafka and Redis: complete, in order, and provably so.",
+    epilog=examples(
+        "tickbridge demo                     the whole thing, on embedded brokers",
+        "tickbridge run -c tickbridge.yaml   the service",
+        "tickbridge price BTCUSDT            what is it now",
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for register in (
+    *(run, demo, status, price, tail, audit),
+    *(verify, record, simulate, bench, config, schemas),
+):
+    register.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"tickbridge {metadata.version('tickbridge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn what a command raises into its exit code; a message, never a traceback, for ours."""
+    try:
+        yield
+    except TickbridgeError as error:
+        raise _exit_with(error) from error
+    except BaseExceptionGroup as group:
+        ours = _first_of_ours(group)
+        if ours is None:
+            raise
+        raise _exit_with(ours) from group
+    except BrokenPipeError:  # the reader has seen enough: `tickbridge tail trade | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _exit_with(error: TickbridgeError) -> typer.Exit:
+    typer.echo(f"tickbridge: {error}", err=True)
+    return typer.Exit(error.exit_code)
+
+
+def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TickbridgeError | None:
+    for error in group.exceptions:
+        if isinstance(error, TickbridgeError):
+            return error
+        if isinstance(error, BaseExceptionGroup) and (ours := _first_of_ours(error)):
+            return ours
+    return None

@@ -1,0 +1,82 @@
+"""`tickbridge config`: check, show, schema."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bridge.cli.options import Config, examples
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+config_app = typer.Typer(no_args_is_help=True, help="Check and show the settings.")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(config_app, name="config")
+
+
+@config_app.command(epilog=examples("tickbridge config check -c tickbridge.yaml"))
+def check(config: Config = None) -> None:
+    """Check the settings, and say what would run.
+
+    Exits with 2 and names every problem if there are any. Asks no server.
+    """
+    from bridge.settings import load_settings
+
+    typer.echo(f"ok: {_summary(load_settings(config))}")
+
+
+@config_app.command(epilog=examples("tickbridge config show -c tickbridge.yaml"))
+def show(config: Config = None) -> None:
+    """Print the settings as they would be used, as YAML; passwords are masked."""
+    import yaml
+
+    from bridge.settings import load_settings, masked
+
+    text = yaml.safe_dump(masked(load_settings(config)), sort_keys=False, allow_unicode=True)
+    typer.echo(text, nl=False)
+
+
+@config_app.command(epilog=examples("tickbridge config schema > tickbridge.schema.json"))
+def schema() -> None:
+    """Print the JSON Schema of the settings file, for editors."""
+    import json
+
+    from bridge.settings import settings_schema
+
+    typer.echo(json.dumps(settings_schema(), indent=2, ensure_ascii=False))
+
+
+def _summary(settings: "Settings") -> str:
+    from bridge.core.model.stream import SPOT
+    from bridge.core.records.record import topic_name
+
+    binance, kafka = settings.binance, settings.kafka
+    servers = ", ".join(kafka.bootstrap_servers)
+    return (
+        f"{_streams(settings)} from {binance.websocket_url}\n"
+        f"    to Kafka at {servers}, topics {topic_name(kafka.topic, SPOT, '*')}\n"
+        f"    and Redis at {settings.redis.url}\n"
+        f"    status at http://{settings.http.host}:{settings.http.port}"
+    )
+
+
+def _streams(settings: "Settings") -> str:
+    from bridge.core.binance.subscription import is_pattern
+
+    binance = settings.binance
+    patterns = sum(map(is_pattern, binance.symbols))
+    named = len(binance.symbols) - patterns
+    asked = _all_of(_count(named, "symbol"), _count(patterns, "pattern"))
+    of_symbols = f"{asked} x {_count(len(binance.streams), 'stream')}" if asked else ""
+    extra = _count(len(binance.extra_streams), "extra stream")
+    return _all_of(of_symbols, extra)
+
+
+def _all_of(*parts: str) -> str:
+    return " and ".join(part for part in parts if part)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""

@@ -1,0 +1,114 @@
+"""`tickbridge price`."""
+
+import difflib
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.cli.options import Config, examples, reader_settings, run_async
+from bridge.monitoring.words import duration
+
+if TYPE_CHECKING:
+    from bridge.client import LatestPrice, LatestPrices
+    from bridge.settings import Settings
+
+Found = dict[str, "LatestPrice"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "price",
+        epilog=examples(
+            "tickbridge price                        all there are",
+            "tickbridge price btcusdt ethusdt",
+            "tickbridge price BTCUSDT --json | jq -r '.[0].price'",
+        ),
+    )(price)
+
+
+def price(
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SYMBOL", show_default=False, help="In any case; none: all."),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
+    redis: Annotated[
+        str | None,
+        typer.Option(metavar="URL", show_default=False, help="Redis, instead of the settings'."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Look up the latest prices in Redis, with their age.
+
+    Exits with 1 if a symbol has no price.
+    """
+    settings = reader_settings(config, **({"redis": {"url": redis}} if redis else {}))
+    found, complaints = run_async(_look_up(settings, symbols or []))
+    (_print_json if as_json else _print_table)(found, time.time_ns() // 1000)
+    for complaint in complaints:
+        typer.echo(f"tickbridge: {complaint}", err=True)
+    if complaints:
+        raise typer.Exit(1)
+
+
+async def _look_up(settings: "Settings", wanted: list[str]) -> tuple[Found, list[str]]:
+    """What was found, and a sentence for each symbol that was not."""
+    from bridge.client import LatestPrices
+    from bridge.core.model.stream import upper_symbol
+
+    async with LatestPrices(settings.redis) as prices:
+        found = await (prices.get_many(wanted) if wanted else prices.all_prices())
+        missing = [name for name in map(upper_symbol, wanted) if name not in found]
+        if missing:
+            return found, await _complaints(prices, missing)
+    where = settings.redis.url
+    return found, [] if found else [f"no prices at {where}; does a bridge publish there?"]
+
+
+async def _complaints(prices: "LatestPrices", missing: list[str]) -> list[str]:
+    known = await prices.symbols()
+    near = [difflib.get_close_matches(name, known, n=3) for name in missing]
+    return [
+        f"no price of {name}; "
+        + (f"did you mean {' or '.join(close)}?" if close else f"{len(known)} symbols have one")
+        for name, close in zip(missing, near, strict=True)
+    ]
+
+
+def _print_json(found: Found, now: int) -> None:
+    import msgspec
+
+    rows = [
+        {key: _plain(value) for key, value in msgspec.structs.asdict(latest).items()}
+        | {"age_s": latest.age_s(now)}
+        for latest in found.values()
+    ]
+    typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+
+
+def _print_table(found: Found, now: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not found:
+        return
+    table = Table("symbol", box=None, header_style="bold", pad_edge=False)
+    for name in ("price", "age", "bid", "ask", "change %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for latest in found.values():
+        table.add_row(latest.symbol, *_cells(latest, now))
+    Console().print(table)
+
+
+def _cells(latest: "LatestPrice", now: int) -> list[str]:
+    figures = (latest.bid_price, latest.ask_price, latest.change_percent)
+    texts = ["-" if figure is None else _plain(figure) for figure in figures]
+    return [_plain(latest.price), f"{duration(latest.age_s(now))} ago", *texts]
+
+
+def _plain(value: Any) -> Any:
+    """A Decimal with the exchange's own digits: never 0E-8."""
+    return format(value, "f") if isinstance(value, Decimal) else value

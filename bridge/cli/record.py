@@ -1,0 +1,158 @@
+"""`tickbridge record`."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.options import (
+    Config,
+    Streams,
+    Symbols,
+    examples,
+    run_async,
+    stopped_by_signal,
+    subscription,
+)
+from bridge.errors import TickbridgeError
+
+if TYPE_CHECKING:
+    from bridge.binance.feed import Feed
+    from bridge.settings import Binance
+    from bridge.tools.recorder import Recorder
+    from bridge.tools.simulator import CaptureWriter
+
+NAMED_MAX = 10  # of silent streams, in the summary
+
+
+class RecordingFailed(TickbridgeError):
+    """The file cannot be written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be written: {error.strerror or error}")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "record",
+        epilog=examples(
+            "tickbridge record --out btc.gz --symbols BTCUSDT --streams trade,depth@100ms",
+            "tickbridge record --out hour.gz --seconds 3600 -c tickbridge.yaml",
+            "tickbridge simulate --capture btc.gz",
+        ),
+    )(record)
+
+
+def record(
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", dir_okay=False, help="A new file; gzip if it ends in .gz."),
+    ],
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, show_default=False, help="End after so long; else at Ctrl-C."),
+    ] = None,
+    symbols: Symbols = None,
+    streams: Streams = None,
+    config: Config = None,
+) -> None:
+    """Record raw frames with their receive times, in the format `simulate --capture` plays.
+
+    A line a frame: nanoseconds since 1970, a space, the frame. Exits with 1 if none came.
+    """
+    from bridge.monitoring import logs
+    from bridge.settings import load_settings
+
+    if out.is_file():
+        raise typer.BadParameter(f"{out} is there already; name a new file", param_hint="--out")
+    # One leg: the file has every frame that comes, and a second leg's would be in it twice.
+    chosen = {"legs": 1} | subscription(symbols, streams)
+    settings = load_settings(config, overrides={"binance": chosen})
+    logs.configure(settings.log)
+    received = run_async(_record(settings.binance, out, seconds))
+    if not received:
+        raise typer.Exit(1)
+
+
+async def _record(options: "Binance", out: Path, seconds: float | None) -> int:
+    """Record until stopped; the number of frames."""
+    import asyncio
+
+    from bridge.tools.recorder import Recorder
+
+    stopped = stopped_by_signal()
+    began_s = time.monotonic()
+    writer = _create(out)
+    recorder = Recorder(writer, stopped)
+    feed = _Feed(options, recorder)
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(feed.run(), name="feed")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await stopped.wait()
+            running.cancel()
+    finally:
+        _close(writer, recorder, out)
+    typer.echo(_summary(recorder, feed, out, time.monotonic() - began_s), err=True)
+    if recorder.error:
+        raise RecordingFailed(out, recorder.error)
+    return recorder.counts.frames
+
+
+class _Feed:
+    """The streams, once they are known, and the feed that brings them."""
+
+    def __init__(self, options: "Binance", recorder: "Recorder") -> None:
+        self._options = options
+        self._recorder = recorder
+        self._feed: Feed | None = None
+
+    async def run(self) -> None:
+        from bridge.binance.feed import Feed, find_streams
+        from bridge.binance.rate_limit import Gate
+        from bridge.binance.rest import Rest
+
+        gate = Gate()
+        async with Rest(self._options, gate) as rest:
+            found = await find_streams(self._options, rest)
+        self._feed = Feed(self._options, found.streams, self._recorder, gate)
+        await self._feed.run()
+
+    def silent(self) -> list[str]:
+        return self._feed.silent() if self._feed else []
+
+
+def _create(out: Path) -> "CaptureWriter":
+    from bridge.tools.simulator import CaptureWriter
+
+    try:
+        return CaptureWriter(out)
+    except OSError as error:
+        raise RecordingFailed(out, error) from error
+
+
+def _close(writer: "CaptureWriter", recorder: "Recorder", out: Path) -> None:
+    """Leave a whole file, or none: an empty one would only be in the way of the next try."""
+    try:
+        writer.close()
+    except OSError as error:  # what was still in the buffer
+        recorder.error = error
+    if not recorder.counts.frames and out.is_file():
+        out.unlink()
+
+
+def _summary(recorder: "Recorder", feed: _Feed, out: Path, seconds: float) -> str:
+    counts, silent = recorder.counts, feed.silent()
+    names = ", ".join(silent[:NAMED_MAX])
+    more = f" and {len(silent) - NAMED_MAX} more" if len(silent) > NAMED_MAX else ""
+    parts = [
+        f"{counts.frames} frames, {recorder.size_bytes} bytes in {seconds:.1f} s to {out}",
+        f"{recorder.left_out} unreadable, left out" if recorder.left_out else "",
+        f"connections failed or lost: {counts.reconnects.total()}" if counts.reconnects else "",
+        f"silent: {names}{more}" if silent else "",
+    ]
+    return "; ".join(part for part in parts if part)

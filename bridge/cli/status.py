@@ -1,0 +1,167 @@
+"""`tickbridge status`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.options import Config, examples, reader_settings, run_async
+from bridge.monitoring.words import duration
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bridge.monitoring.report import PositionReport, Report
+
+TIMEOUT_S = 10.0
+# A table of them all would push the rest off the screen: the longest silent ones come first.
+MAX_STREAMS = 20
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told from, not listened on
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "status",
+        epilog=examples(
+            "tickbridge status                               the bridge of these settings",
+            "tickbridge status --url http://10.0.0.5:8080    any other",
+            "tickbridge status --json | jq '.sinks[].accounts.trade'",
+        ),
+    )(status)
+
+
+def status(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", show_default=False, help="The bridge, instead of the settings' http."
+        ),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Ask a running bridge how it is: legs, streams, gaps, and the accounts of both sinks.
+
+    Exits with 1 if it is not ready, or does not answer.
+    """
+    url = f"{(url or _url(config)).rstrip('/')}/status"
+    body = run_async(_ask(url))
+    found = _decode(url, body)
+    if as_json:
+        typer.echo(body.decode())
+    else:
+        _print(found)
+    if found.unready:
+        raise typer.Exit(1)
+
+
+def _url(config: Path | None) -> str:
+    http = reader_settings(config).http
+    host = _WILDCARDS.get(http.host, http.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
+
+
+async def _ask(url: str) -> bytes:
+    import aiohttp
+
+    from bridge.errors import BridgeUnavailable
+
+    try:
+        timeout = aiohttp.ClientTimeout(TIMEOUT_S)
+        async with aiohttp.request("GET", url, timeout=timeout, raise_for_status=True) as answer:
+            return await answer.read()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise BridgeUnavailable(
+            f"no bridge answers at {url}: {str(error) or type(error).__name__}",
+            "start it (tickbridge run), or name it with --url",
+        ) from error
+
+
+def _decode(url: str, body: bytes) -> "Report":
+    import msgspec
+
+    from bridge.errors import BridgeUnavailable
+    from bridge.monitoring.report import Report
+
+    try:
+        return msgspec.json.decode(body, type=Report)
+    except msgspec.MsgspecError as error:
+        raise BridgeUnavailable(
+            f"no bridge of this version answers at {url}: {error}", "name it with --url"
+        ) from error
+
+
+def _print(found: "Report") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    state = "[red]not ready[/red]" if found.unready else "[green]ready[/green]"
+    console.print(f"Tickbridge {found.version}, up {duration(found.uptime_s)}, {state}")
+    for reason in (*found.unready, *found.refused):
+        console.print(f"  {reason}", markup=False)
+    if found.needs_restart:
+        console.print(f"  changed, counts from the next start: {', '.join(found.needs_restart)}")
+    for table in (_legs(found), _accounts(found), _streams(found), _gaps(found)):
+        if table.row_count:
+            console.print()
+            console.print(table)
+    if len(found.streams) > MAX_STREAMS:
+        console.print(f"{len(found.streams) - MAX_STREAMS} more streams: --json has all")
+
+
+def _legs(found: "Report") -> "Table":
+    table = _table("leg", "state", right=("age", "streams", "silent", "events", "repeats"))
+    for leg in found.legs:
+        counts = (leg.streams, leg.silent, leg.events, leg.repeats)
+        table.add_row(leg.name, leg.state, duration(leg.age_s), *(f"{n:,}" for n in counts))
+    return table
+
+
+def _accounts(found: "Report") -> "Table":
+    table = _table(
+        "sink", "message type", right=("received", "published", "dropped", "pending", "oldest")
+    )
+    for sink in found.sinks:
+        name = sink.name if sink.ready else f"[red]{sink.name}: away[/red]"
+        for kind, account in sink.accounts.items():
+            oldest = duration(sink.oldest_pending_s) if account.pending else ""
+            table.add_row(name, kind, *(f"{n:,}" for n in account), oldest)
+            name = ""
+    return table
+
+
+def _streams(found: "Report") -> "Table":
+    table = _table("stream", right=("last heard",))
+    never = float("inf")
+    silent = sorted(found.streams, key=lambda s: -(never if s.silence_s is None else s.silence_s))
+    for stream in silent[:MAX_STREAMS]:
+        heard = "never" if stream.silence_s is None else f"{duration(stream.silence_s)} ago"
+        table.add_row(stream.name, f"[red]{heard}[/red]" if stream.is_overdue else heard)
+    return table
+
+
+def _gaps(found: "Report") -> "Table":
+    """What holds a stream now, and what may yet be filled."""
+    table = _table("gap", "symbol", right=("held", "first id", "last id", "because"))
+    for position in found.positions:
+        for held, first, last, cause in _gaps_of(position):
+            table.add_row(position.message_type, position.symbol, held, first, last, cause)
+    return table
+
+
+def _gaps_of(position: "PositionReport") -> Iterator[tuple[str, str, str, str]]:
+    if position.held and position.last_id is not None:
+        yield f"{position.held:,}", str(position.last_id + 1), "", "being fetched"
+    for gap in position.open_gaps:
+        yield "", str(gap.first_id), str(gap.last_id), gap.cause
+
+
+def _table(*left: str, right: tuple[str, ...]) -> "Table":
+    from rich.table import Table
+
+    table = Table(*left, box=None, header_style="bold", pad_edge=False)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,88 @@
+"""`tickbridge tail`."""
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.options import Config, examples, reader_settings, run_async
+
+if TYPE_CHECKING:
+    from bridge.client import KafkaReader
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "tail",
+        epilog=examples(
+            "tickbridge tail trade",
+            "tickbridge tail trade --symbol BTCUSDT --from-start | jq .price",
+            "tickbridge tail gap --from-start --count 1",
+        ),
+    )(tail)
+
+
+def _kinds(incomplete: str) -> list[str]:
+    from bridge.core.model.events import EVENT_TYPES
+
+    return [kind for kind in EVENT_TYPES if kind.startswith(incomplete)]
+
+
+def tail(  # noqa: PLR0913 - each is an option of its own
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            autocompletion=_kinds,
+            help="A message type: trade, agg_trade, quote, ticker, candle, book, gap…",
+        ),
+    ],
+    *,
+    symbol: Annotated[
+        list[str],
+        typer.Option(show_default=False, help="Only this symbol; again for each further one."),
+    ] = [],  # noqa: B006 - typer's own way, and never changed
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="First all there is, oldest first.")
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="End after so many.")
+    ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", show_default=False, help="Brokers, instead of the settings'."
+        ),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Print events from the Kafka topic as they come, one JSON a line, exactly as recorded.
+
+    Joins no consumer group and commits nothing. Ctrl-C ends it.
+    """
+    from bridge.client import KafkaReader
+    from bridge.monitoring import logs
+
+    section = {"kafka": {"bootstrap_servers": kafka}} if kafka else {}
+    settings = reader_settings(config, **section)
+    logs.configure(settings.log)
+    try:
+        reader = KafkaReader(settings.kafka, [kind], symbols=symbol, from_start=from_start)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="KIND") from None
+    with suppress(KeyboardInterrupt):
+        run_async(_print(reader, count))
+
+
+async def _print(reader: "KafkaReader", count: int | None) -> None:
+    """Each batch is written at once: who reads waits for no buffer to fill."""
+    left = float("inf") if count is None else count
+    async with reader:
+        async for values in reader.batches():
+            lines = values if len(values) <= left else values[: int(left)]
+            sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
+            sys.stdout.buffer.flush()
+            left -= len(lines)
+            if not left:
+                return

@@ -1,0 +1,1 @@
+"""Binance's payloads, rows, stream names and limits."""

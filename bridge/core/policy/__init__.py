@@ -1,0 +1,1 @@
+"""When a connection is silent, too old or too soon."""

@@ -1,0 +1,1 @@
+"""Events as both sinks file them."""

@@ -1,0 +1,154 @@
+"""Which event sets which latest values in Redis, and what keeps them from going backwards.
+
+The hash `<venue>.latest:<symbol>` has three groups of fields: the price, the quote, the day's
+figures. Each is set by one message type and guarded by one of its own fields, which only rises.
+The price comes from the most exact stream a symbol has: trade, agg_trade, ticker, mini_ticker.
+"""
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import msgspec
+
+from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
+
+_PAYLOAD_OF: dict[type[Event], str] = {
+    Trade: "trade",
+    AggTrade: "aggTrade",
+    Quote: "bookTicker",
+    Ticker: "ticker",
+    MiniTicker: "miniTicker",
+}
+# Payloads of streams, the most exact first.
+_PRICE_SOURCES = ("trade", "aggTrade", "ticker", "miniTicker")
+_QUOTE_SOURCES = ("bookTicker", "ticker")
+_DAY_SOURCES = ("ticker", "miniTicker")
+
+
+class Group(msgspec.Struct, frozen=True, eq=False):
+    """Fields that one kind of event sets together, of any symbol: `names` has a line for each, and
+    `contents` gives as many, for no content has a line break. The first field guards: it must rise
+    for the group to be set. `price`, where it is among them, is the second, and also goes into the
+    hash of all prices.
+    """
+
+    names: str
+    contents: Callable[[Any], str]
+
+
+class LatestValue(msgspec.Struct, frozen=True, eq=False):
+    """One group of fields of one symbol. Compared by identity: one a route and group."""
+
+    key: str
+    group: Group
+
+    def newest(self, *events: Event) -> Event:
+        """Of events that would set it, the one that may; of equals the first."""
+        return max(events, key=self._guard)
+
+    def _guard(self, event: Event) -> int:
+        return int(self.group.contents(event).partition("\n")[0])
+
+
+def latest_values(
+    venue: str, symbol: str, event_type: type[Event], payloads: AbstractSet[str]
+) -> tuple[LatestValue, ...]:
+    """What events of a type set, for a symbol whose streams carry these `payloads`."""
+    payload = _PAYLOAD_OF.get(event_type)
+    return tuple(
+        LatestValue(latest_key(venue, symbol), groups[payload])
+        for sources, groups in _GROUPS
+        if payload is not None and payload == _first(sources, payloads)
+    )
+
+
+def latest_key(venue: str, symbol: str) -> str:
+    """The hash with one symbol's latest values."""
+    return f"{venue}.latest:{symbol}"
+
+
+def prices_key(venue: str) -> str:
+    """The hash that maps each symbol to its price."""
+    return f"{venue}.prices"
+
+
+def _first(sources: tuple[str, ...], payloads: AbstractSet[str]) -> str | None:
+    return next((source for source in sources if source in payloads), None)
+
+
+def _time(event: Trade | AggTrade | Quote | Ticker | MiniTicker) -> int:
+    """When it was true: the exchange's time, ours where it sends none."""
+    return event.received if event.timestamp is None else event.timestamp
+
+
+def _trade_price(event: Trade) -> str:
+    return f"{event.trade_id}\n{event.price}\n{_time(event)}\n"
+
+
+def _agg_trade_price(event: AggTrade) -> str:
+    return f"{event.last_trade_id}\n{event.price}\n{_time(event)}\n"
+
+
+def _ticker_price(event: Ticker | MiniTicker) -> str:
+    return f"{_time(event)}\n{event.price}\n"
+
+
+def _quote(event: Quote) -> str:
+    return (
+        f"{event.update_id}\n{event.bid_price}\n{event.bid_volume}\n"
+        f"{event.ask_price}\n{event.ask_volume}\n{_time(event)}\n"
+    )
+
+
+def _ticker_quote(event: Ticker) -> str:
+    sides = (event.bid_price, event.bid_volume, event.ask_price, event.ask_volume)
+    return _lines(str(_time(event)), *(side or "" for side in sides))
+
+
+def _mini_day(event: Ticker | MiniTicker) -> str:
+    figures = (event.open, event.high, event.low, event.volume, event.quote_volume)
+    return _lines(str(_time(event)), *figures)
+
+
+def _day(event: Ticker) -> str:
+    change = (event.change, event.change_percent, event.weighted_average_price)
+    return _mini_day(event) + _lines(*change, str(event.trade_count))
+
+
+def _lines(*texts: str) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
+_TRADE_PRICE = _lines("trade_id", "price", "price_time")
+_TICKER_PRICE = Group(_lines("price_time", "price"), _ticker_price)
+_SIDES = ("bid_price", "bid_volume", "ask_price", "ask_volume")
+_MINI_DAY = _lines("day_time", "open", "high", "low", "volume", "quote_volume")
+_REST_OF_DAY = _lines("change", "change_percent", "weighted_average_price", "trade_count")
+
+# Of price, quote and day: the sources, and what each of them sets.
+_GROUPS: tuple[tuple[tuple[str, ...], dict[str, Group]], ...] = (
+    (
+        _PRICE_SOURCES,
+        {
+            "trade": Group(_TRADE_PRICE, _trade_price),
+            "aggTrade": Group(_TRADE_PRICE, _agg_trade_price),
+            "ticker": _TICKER_PRICE,
+            "miniTicker": _TICKER_PRICE,
+        },
+    ),
+    (
+        _QUOTE_SOURCES,
+        {
+            "bookTicker": Group(_lines("quote_id", *_SIDES, "quote_time"), _quote),
+            "ticker": Group(_lines("quote_time", *_SIDES), _ticker_quote),
+        },
+    ),
+    (
+        _DAY_SOURCES,
+        {
+            "ticker": Group(_MINI_DAY + _REST_OF_DAY, _day),
+            "miniTicker": Group(_MINI_DAY, _mini_day),
+        },
+    ),
+)

@@ -1,0 +1,1 @@
+"""Each stream once and in order."""

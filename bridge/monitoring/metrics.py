@@ -1,0 +1,273 @@
+"""The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
+
+import asyncio
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
+from bridge.monitoring.status import Status, age_s, version
+from bridge.telemetry import RELOAD_OUTCOMES, Histogram
+
+PREFIX = "tickbridge_"
+GAP_STATES = ("open", "filled", "lost")
+REPAIRABLE = ("trade", "agg_trade")
+# Values of a metric's series, each under its label values.
+Series = Mapping[tuple[str, ...], float]
+
+
+class BridgeCollector(Collector):
+    """Every metric of one bridge. Series of message types that may come start at zero."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._feed()
+        yield from self._accounts()
+        yield from self._sinks()
+        yield from self._process()
+
+    def _feed(self) -> Iterator[Metric]:
+        status, counts = self._status, self._status.counts
+        tracks, heard = status.track_figures(), status.last_received()
+        yield _counter("frames", "Frames received.", {(): counts.frames})
+        yield _counter(
+            "received",
+            "Events received.",
+            _series(counts.received, status.message_types),
+            "message_type",
+        )
+        yield _counter(
+            "invalid",
+            "Frames nobody could read.",
+            _series(counts.invalid, INVALID_REASONS),
+            "reason",
+        )
+        yield _counter(
+            "reconnects",
+            "Connections to the exchange that ended, failed or were replaced.",
+            _series(counts.reconnects, RECONNECT_CAUSES),
+            "cause",
+        )
+        yield _counter(
+            "repeated",
+            "Events dropped because they had come before.",
+            _series(tracks.repeats, status.message_types),
+            "message_type",
+        )
+        yield _counter(
+            "repaired",
+            "Events fetched over REST and published in their place.",
+            _series(counts.repaired, REPAIRABLE),
+            "message_type",
+        )
+        yield _counter("gaps", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
+        yield _gauge("held", "Events that wait behind a hole.", {(): tracks.held})
+        yield _gauge("gaps_open", "Gaps announced that may yet be filled.", {(): tracks.open_gaps})
+        yield _gauge(
+            "rest_weight_used",
+            "The exchange's request weight used in this minute.",
+            {(): status.weight_used()},
+        )
+        yield _gauge(
+            "rest_weight_allowed",
+            "The request weight the exchange allows in a minute.",
+            {(): status.weight_allowed()},
+        )
+        yield _histogram(
+            "exchange_latency_seconds",
+            "From the exchange's time of an event to its arrival, one sample a read.",
+            {(): counts.latency},
+        )
+        yield _gauge("legs", "Connections to the exchange, by state.", status.legs(), "state")
+        yield _gauge(
+            "streams_silent",
+            "Streams that have never sent anything.",
+            {(): status.streams() - len(heard)},
+        )
+        yield from self._legs(heard)
+
+    def _legs(self, heard: Mapping[str, int]) -> Iterator[Metric]:
+        """By label: two legs with the same streams are `a` and `b`, all others `a`."""
+        status = self._status
+        figures = status.leg_figures()
+        yield _gauge(
+            "leg_age_seconds",
+            "Age of the oldest open connection.",
+            {(label,): f.age_s for label, f in figures.items()},
+            "leg",
+        )
+        yield _counter(
+            "leg_events",
+            "Events a leg has brought, repeats among them.",
+            {(label,): f.events for label, f in figures.items()},
+            "leg",
+        )
+        yield _counter(
+            "leg_first",
+            "Events a leg has brought that had not come before.",
+            {(label,): f.first for label, f in figures.items()},
+            "leg",
+        )
+        lead = SummaryMetricFamily(
+            f"{PREFIX}leg_lead_seconds", "Lead over the other leg, by samples.", labels=["leg"]
+        )
+        for label, f in figures.items():
+            lead.add_metric([label], f.leads, f.lead_s)
+        yield lead
+        yield _gauge(
+            "stream_silence_seconds",
+            "Longest silence of any stream, of those that have ever sent something.",
+            {(kind,): seconds for kind, seconds in status.silence_s(heard).items()},
+            "message_type",
+        )
+        yield _gauge(
+            "streams_overdue",
+            "Streams silent for longer than their own rhythm explains.",
+            {(): len(status.overdue_streams())},
+        )
+
+    def _accounts(self) -> Iterator[Metric]:
+        """Received = published + dropped + pending, for each sink and message type."""
+        published: dict[tuple[str, ...], float] = {}
+        dropped: dict[tuple[str, ...], float] = {}
+        pending: dict[tuple[str, ...], float] = {}
+        restored: dict[tuple[str, ...], float] = {}
+        for sink in self._status.sinks:
+            waiting = sink.pending()
+            for kind in self._status.message_types:
+                published[sink.name, kind] = sink.counts.published[kind]
+                pending[sink.name, kind] = waiting[kind]
+                restored[sink.name, kind] = sink.counts.restored[kind]
+                for cause in sink.drop_causes:
+                    dropped[sink.name, kind, cause] = sink.counts.dropped[kind, cause]
+        yield _counter("published", "Events a sink has taken.", published, "sink", "message_type")
+        yield _counter("dropped", "Events given up.", dropped, "sink", "message_type", "cause")
+        yield _gauge("pending", "Events that wait for a sink.", pending, "sink", "message_type")
+        yield _counter(
+            "restored",
+            "Events a sink alone has got: from disk, fetched again, or its own.",
+            restored,
+            *("sink", "message_type"),
+        )
+
+    def _sinks(self) -> Iterator[Metric]:
+        sinks = self._status.sinks
+        yield _gauge(
+            "sink_ready",
+            "1 while a sink takes events.",
+            {(s.name,): s.ready for s in sinks},
+            "sink",
+        )
+        yield _gauge(
+            "spill_bytes",
+            "What waits for a sink on disk, in bytes.",
+            {(s.name,): s.counts.spill_bytes for s in sinks},
+            "sink",
+        )
+        failures: Series = {
+            (s.name, kind): s.counts.failures[kind] for s in sinks for kind in s.failure_kinds
+        }
+        yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "kind")
+        yield _gauge(
+            "pending_oldest_seconds",
+            "Age of the oldest event that waits for a sink.",
+            {(s.name,): age_s(s.oldest_received()) for s in sinks},
+            "sink",
+        )
+        yield _counter(
+            "stale_values",
+            "Latest values Redis did not take because it had newer ones.",
+            {(s.name,): s.counts.stale_values for s in sinks},
+            "sink",
+        )
+        yield _gauge(
+            "pending_bytes",
+            "What waits for a sink in memory, in bytes.",
+            {(s.name,): s.pending_bytes() for s in sinks},
+            "sink",
+        )
+        yield _histogram(
+            "sink_latency_seconds",
+            "kafka: from a frame's arrival to its acknowledgement; redis: one flush.",
+            {(s.name,): s.counts.latency for s in sinks},
+            "sink",
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        reloads = self._status.reloads.outcomes
+        yield _counter(
+            "settings_reloads",
+            "Settings read again, by what became of them.",
+            _series(reloads, RELOAD_OUTCOMES),
+            "outcome",
+        )
+        yield _histogram("event_loop_lag_seconds", "Delay of a timer.", {(): self._status.lag})
+        versions = (version("tickbridge"), platform.python_version())
+        yield _gauge("build_info", "What runs; always 1.", {versions: 1}, "version", "python")
+
+
+class _Family(Collector):
+    """One family, to be written down alone."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+async def exposition(status: Status) -> bytes:
+    """The metrics in Prometheus' text format, all of one moment.
+
+    To write them down takes a millisecond, and every event in between would wait: after each
+    family the event loop has a turn.
+    """
+    families = [*BridgeCollector(status).collect(), *ProcessCollector(registry=None).collect()]
+    texts = []
+    for family in families:
+        texts.append(generate_latest(_Family(family)))
+        await asyncio.sleep(0)
+    return b"".join(texts)
+
+
+def _series(counts: Mapping[Any, int], known: Iterable[str]) -> Series:
+    return {(label,): counts[label] for label in (*known, *counts)}
+
+
+def _counter(name: str, help_text: str, series: Series, *labels: str) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, count in series.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _gauge(name: str, help_text: str, series: Series, *labels: str) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, value in series.items():
+        family.add_metric(values, value)
+    return family
+
+
+def _histogram(
+    name: str, help_text: str, series: Mapping[tuple[str, ...], Histogram], *labels: str
+) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, help_text, labels=labels)
+    for values, histogram in series.items():
+        buckets, total = [], 0
+        for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+            total += count
+            buckets.append((str(bound), total))
+        family.add_metric(values, buckets, histogram.total)
+    return family

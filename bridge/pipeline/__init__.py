@@ -1,0 +1,1 @@
+"""From frames to the sinks: sequencing, gap repair, and the interface of a sink."""

@@ -1,0 +1,115 @@
+"""Batches on their way through one producer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.structs import RecordMetadata
+
+from bridge import settings
+from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka.producer_state import Ledger
+from bridge.sinks.outbox.outbox import Lane
+
+# A broker's answer to a batch that is larger than the topic's `max.message.bytes`.
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+
+# A lane whose batch is through, and the offsets of its records.
+Published = Callable[[Lane, Sequence[int]], None]
+
+
+class Delivery:
+    """What is under way, and what has become of it."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        options: settings.Kafka,
+        ledger: Ledger,
+        changed: asyncio.Event,
+    ) -> None:
+        self._producer = producer
+        self._options = options
+        self._ledger = ledger
+        self._changed = changed
+        self._in_flight = 0
+        self._deadline: float | None = None
+        self._failure: Exception | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """What is still under way no longer counts: the next producer sends it again."""
+        self._closed = True
+
+    async def send(self, lane: Lane, published: Published) -> bool:
+        """Start a batch of a lane's oldest records: of the unsure ones exactly those, for a broker
+        knows a batch again by its number and its count. Returns whether it took all there were.
+
+        `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
+        """
+        batch = self._producer.create_batch()
+        append, count = batch.append, 0
+        room = None if lane.unsure else lane.limit.bytes
+        for record in lane.records:
+            value = record.value
+            if room is not None:
+                room -= len(value)
+                if room < 0 and count:
+                    break
+            if append(key=record.route.key, value=value, timestamp=record.timestamp_ms) is None:
+                break
+            count += 1
+            if count == lane.unsure:
+                break
+        lane.in_flight = count
+        took_all = count == len(lane.records)
+        async with asyncio.timeout(self._options.request_timeout_ms / 1000):
+            future = await self._producer.send_batch(batch, lane.topic, partition=lane.partition)
+        if not self._in_flight:
+            self._rearm()
+        self._in_flight += 1
+        future.add_done_callback(lambda done: self._finish(lane, done, published))
+        return took_all
+
+    async def wait(self) -> None:
+        """Until something changes. Raises what a batch failed of, or that nothing was
+        acknowledged for too long.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline if self._in_flight else None):
+                await self._changed.wait()
+        except TimeoutError:
+            waited_s = self._options.delivery_timeout_s
+            raise SinkUnavailable(f"Kafka acknowledged nothing for {waited_s:g} s") from None
+        if self._failure is not None:
+            raise self._failure
+
+    def _finish(
+        self, lane: Lane, future: "asyncio.Future[RecordMetadata]", published: Published
+    ) -> None:
+        """A batch is through: called by the event loop as soon as the broker has answered."""
+        error = None if future.cancelled() else future.exception()
+        if self._closed:
+            return
+        self._in_flight -= 1
+        if future.cancelled():
+            self._failure = SinkUnavailable("Kafka: a batch was abandoned")
+        elif isinstance(error, Exception):
+            self._ledger.failed(error)
+            if isinstance(error, _TOO_LARGE):
+                lane.refuse()
+            self._failure = error
+        else:
+            self._rearm()
+            self._acknowledge(lane, future.result(), published)
+        self._changed.set()
+
+    def _acknowledge(self, lane: Lane, answer: RecordMetadata, published: Published) -> None:
+        place = TopicPartition(lane.topic, lane.partition)
+        offset = self._ledger.acknowledged(place, lane.in_flight, answer)
+        published(lane, range(offset, offset + lane.in_flight))
+
+    def _rearm(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._deadline = now + self._options.delivery_timeout_s

@@ -1,0 +1,108 @@
+"""What the Kafka sink has to say of its own losses: gap events, and what is lost for good."""
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from bridge.core.binance.decode import payload_text
+from bridge.core.delivery.losses import Loss
+from bridge.core.model.events import Event, Gap, Invalid
+from bridge.core.records.record import NO_IDENTITY, Record
+from bridge.core.sequencing.contiguous import Contiguous
+from bridge.core.sequencing.position import Name
+from bridge.core.sequencing.sequencers import contiguous_track
+
+TOO_LARGE = "too_large"
+
+Notice = Callable[[str, Contiguous], None]
+
+log = structlog.get_logger(__name__)
+
+
+class Announcer:
+    """Makes gap events of losses. Those of contiguous streams stay open, in pieces of at most
+    `max_ids`: `notice` hears of them.
+    """
+
+    def __init__(self, venue: str, max_ids: int) -> None:
+        self._venue = venue
+        self._max_ids = max_ids
+        self._tracks: dict[Name, Contiguous] = {}
+        self._notice: Notice = lambda _symbol, _track: None
+
+    def watch(self, notice: Notice) -> None:
+        """Have what is open, and will be, seen to."""
+        self._notice = notice
+        for (_, symbol), track in self._tracks.items():
+            if track.open_gaps:
+                notice(symbol, track)
+
+    def reopen(self, gaps: Iterable[Gap]) -> list[Event]:
+        """Have what was left open by another process seen to; returns the end of what is too much
+        for that.
+        """
+        said: list[Event] = []
+        for gap in gaps:
+            track = self._tracks.setdefault((gap.kind, gap.symbol), contiguous_track(gap.kind))
+            said += track.announce(gap, self._max_ids)
+            self._notice(gap.symbol, track)
+        return [event for event in said if isinstance(event, Gap) and event.state != "open"]
+
+    def announce(self, losses: Iterable[Loss], now: int) -> list[Event]:
+        """The gap events of losses; `now` in microseconds."""
+        return [event for loss in losses for event in self._events(loss, now)]
+
+    def _events(self, loss: Loss, now: int) -> list[Event]:
+        if loss.first_id == NO_IDENTITY:
+            # One record alone, and its invalid event says so.
+            return [] if loss.cause == TOO_LARGE else [self._said(_gap(self._venue, loss, now))]
+        gap = self._said(_gap(self._venue, loss, now))
+        if gap.state == "lost":
+            return [gap]
+        track = self._tracks.setdefault(loss.name, contiguous_track(loss.kind))
+        events = track.announce(gap, self._max_ids)
+        self._notice(loss.symbol, track)
+        return events
+
+    def _said(self, gap: Gap) -> Gap:
+        log.warning(
+            "kafka_gap",
+            symbol=gap.symbol,
+            kind=gap.kind,
+            first_id=gap.first_id,
+            last_id=gap.last_id,
+            cause=gap.cause,
+            state=gap.state,
+        )
+        return gap
+
+
+def too_large_event(venue: str, record: Record, max_bytes: int, now: int) -> Invalid:
+    """The event in the place of a record that is too large for Kafka."""
+    route = record.route
+    identity = "" if record.identity == NO_IDENTITY else f" {record.identity}"
+    detail = (
+        f"{route.message_type}{identity} of {route.symbol}: {len(record.value)} bytes; a batch "
+        f"holds {max_bytes} (kafka.batch_max_bytes), or the topic less (max.message.bytes)"
+    )
+    payload = payload_text(record.value)
+    return Invalid(venue, route.symbol, None, now, "websocket", TOO_LARGE, payload, detail)
+
+
+def _gap(venue: str, loss: Loss, now: int) -> Gap:
+    has_ids = loss.first_id != NO_IDENTITY
+    is_open = has_ids and loss.is_exact and loss.cause != TOO_LARGE
+    return Gap(
+        venue=venue,
+        symbol=loss.symbol,
+        timestamp=None,
+        received=now,
+        source="websocket",
+        kind=loss.kind,
+        first_id=loss.first_id if has_ids else None,
+        last_id=loss.last_id if has_ids else None,
+        from_time=loss.from_time,
+        to_time=loss.to_time,
+        cause=loss.cause,
+        state="open" if is_open else "lost",
+    )

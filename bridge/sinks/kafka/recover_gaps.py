@@ -1,0 +1,73 @@
+"""What the process before this one has left open, read from Kafka before the feed begins."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from bridge import settings
+from bridge.brokers.kafka_reader import TopicReader
+from bridge.core.delivery.open_gaps import OpenGaps
+from bridge.core.model.events import Gap
+from bridge.core.records.record import topic_name
+from bridge.core.sequencing.position import Name, Position
+from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka.recover_batches import tail_of
+from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S, position_of
+
+# Of one topic: what was brought late lies behind the gap, and beyond so many records nobody looks
+# for it: the gap stays open. An audit reads a million in 2.6 s (docs/audit.md).
+MAX_RECORDS = 1_000_000
+# Times of trades rise with their ids, but for what clocks do.
+MARGIN_MS = 1_000
+
+
+async def read_open_gaps(
+    options: settings.Kafka,
+    venue: str,
+    positions: Mapping[Name, Position],
+    streams: Collection[Name],
+) -> OpenGaps:
+    """What is open, and what of it has been brought, where these streams go on behind these
+    positions. Raises SinkUnavailable where Kafka cannot be read in time, SinkRefused where it
+    rejects us.
+    """
+    gaps = OpenGaps()
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S), TopicReader(options) as reader:
+            await _see_all(reader, topic_name(options.topic, venue, "gap"), gaps)
+            gaps.go_back(positions, streams)
+            for kind in ("trade", "agg_trade"):
+                await _find_brought(reader, topic_name(options.topic, venue, kind), kind, gaps)
+    except TimeoutError as error:
+        raise SinkUnavailable(f"open gaps were not read in {READ_TIMEOUT_S:g} s") from error
+    return gaps
+
+
+async def _see_all(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
+    tails = [tail_of(part, None) for part in await reader.bounds(topic)]
+    async for _, records in reader.read(topic, tails):
+        for record in records:
+            if gap := _gap(record):
+                gaps.see(gap)
+
+
+async def _find_brought(reader: TopicReader, topic: str, kind: str, gaps: OpenGaps) -> None:
+    since = gaps.since(kind)
+    bounds = [] if since is None else await reader.bounds(topic, since // 1000 - MARGIN_MS)
+    if not bounds or sum(map(len, bounds)) > MAX_RECORDS:
+        gaps.forget(kind)
+        return
+    async for partition, records in reader.read(topic, bounds):
+        for record in records:
+            if position := position_of(kind, partition, record):
+                gaps.brought(position.name, position.last_id)
+
+
+def _gap(record: "ConsumerRecord[bytes, bytes]") -> Gap | None:
+    """What a record says; None where it is no gap event."""
+    try:
+        return msgspec.json.decode(record.value or b"", type=Gap)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,125 @@
+"""One stream under audit: a state machine that is shown each record's ids once, in topic order."""
+
+from bridge.tools.audit.announced import Announced
+from bridge.tools.audit.ranges import IdRanges, Ids
+from bridge.tools.audit.report import MissingRange, StreamReport
+from bridge.tools.audit.rules import Rule
+
+# Ranges open at once, of one stream; beyond it the older half is judged early.
+OPEN_MAX_RANGES = 100_000
+# An id so far below all others, and below half of them, is no straggler: the ids started again.
+RESTART_LEAST_DROP = 10_000
+
+
+class StreamAudit:
+    """Counts what `observe` is shown into `report`, which is complete after `finish`.
+
+    Memory: the ranges that are missing, never the ids. Below `_floor` nothing is known: what came
+    before the first record, and what was judged early.
+    """
+
+    __slots__ = (
+        *("_announced", "_contiguous", "_floor", "_missing", "_next", "_run_begin", "_step"),
+        "report",
+    )
+
+    def __init__(self, rule: Rule, announced: Announced, report: StreamReport) -> None:
+        self.report = report
+        self._announced = announced
+        self._step = rule.step
+        self._contiguous = rule.contiguous
+        self._missing = IdRanges()
+        self._floor = self._run_begin = 0
+        self._next = -1  # no id is this one
+
+    def observe(self, first_id: int, last_id: int, offset: int, time: int) -> None:
+        """Take the next record: the ids it covers, and when it happened, in microseconds."""
+        self.report.records += 1
+        if first_id == self._next or self._goes_on(first_id, last_id, offset, time):
+            self._next = last_id + self._step
+
+    def finish(self) -> StreamReport:
+        """Judge what is still missing; nothing may be observed afterwards."""
+        self._judge(self._missing.take(len(self._missing)))
+        if self.report.first_id is not None:
+            self.report.last_id = self._next - self._step
+        self.report.interruptions = self._announced.interruptions
+        return self.report
+
+    def _goes_on(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
+        """Whether the stream goes on behind a record that is not the next one."""
+        if self.report.first_id is None:
+            return self._begin(first_id, last_id, offset)
+        if first_id < self._next:
+            return self._step_back(first_id, last_id, offset, time)
+        if self._contiguous:
+            self._missing.append(self._next, first_id - 1)
+            if len(self._missing) > OPEN_MAX_RANGES:
+                self._judge_early()
+        return True
+
+    def _begin(self, first_id: int, last_id: int, offset: int) -> bool:
+        """Begin the proof, but not at a record that was brought later into an announced gap."""
+        if self._announced.covers(first_id, last_id):
+            self.report.late += 1
+            return False
+        self.report.first_id, self.report.first_offset = first_id, offset
+        self._floor = self._run_begin = first_id
+        return True
+
+    def _step_back(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
+        """A record below the next id: one brought later, a straggler, a repeat or a new start."""
+        known = self._known(first_id, last_id)
+        filled = self._missing.remove(*known)
+        if 0 < known[1] - known[0] + 1 == filled:
+            self._count_straggler(first_id, last_id, offset)
+        elif self._restarts(first_id, offset, time):
+            return True
+        elif known[0] <= known[1]:
+            self.report.repeated.add(offset, first_id)
+        else:
+            self._count_straggler(first_id, last_id, offset)
+        return last_id >= self._next
+
+    def _known(self, first_id: int, last_id: int) -> Ids:
+        """Those of the ids of which it is known whether they came before; else an empty range."""
+        floor = self._floor if self._contiguous else self._next - self._step
+        return max(first_id, floor), min(last_id, self._next - 1)
+
+    def _count_straggler(self, first_id: int, last_id: int, offset: int) -> None:
+        if self._announced.covers(first_id, last_id):
+            self.report.late += 1
+        else:
+            self.report.out_of_order.add(offset, first_id)
+
+    def _restarts(self, first_id: int, offset: int, time: int) -> bool:
+        """Whether the ids start again here; what is missing before can then not come any more."""
+        if not self._step:
+            return False
+        if self._announced.take_restart(time, is_far=first_id <= self._next // 2):
+            self.report.restarts_announced += 1
+        elif first_id <= min(self._run_begin // 2, self._run_begin - RESTART_LEAST_DROP):
+            self.report.restarts.add(offset, first_id)
+        else:
+            return False
+        self._judge(self._missing.take(len(self._missing)))
+        self._floor = self._run_begin = first_id
+        return True
+
+    def _judge_early(self) -> None:
+        ranges = self._missing.take(OPEN_MAX_RANGES // 2)
+        self._judge(ranges)
+        self.report.aggregated += len(ranges)
+        self._floor = ranges[-1][1] + 1
+
+    def _judge(self, ranges: list[Ids]) -> None:
+        """Settle what is missing for good, by what was announced of it."""
+        for first, last in ranges:
+            for begin, end, said in self._announced.split(first, last):
+                found = MissingRange(begin, end, end - begin + 1)
+                if said is None:
+                    self.report.missing.add(found)
+                    continue
+                found.cause, found.state = said.cause, said.state
+                filled = said.state == "filled"
+                (self.report.missing_filled if filled else self.report.missing_announced).add(found)

@@ -1,0 +1,84 @@
+"""A report for people: a table, the findings, the verdict."""
+
+from rich.table import Table
+
+from bridge.monitoring.tables import report_console
+from bridge.tools.audit.report import Report, StreamReport
+
+MAX_ROWS = 30
+MAX_FINDINGS = 100
+
+
+def print_report(report: Report) -> None:
+    """Print the table, a line for each finding, and the verdict."""
+    console = report_console(markup=False)
+    if report.symbols:
+        console.print(_table(report))
+    for line in (*_findings(report), *_summary(report)):
+        console.print(line)
+
+
+def _table(report: Report) -> Table:
+    """Streams with findings first, then the busiest."""
+    guilty = {finding.symbol for finding in report.findings}
+    streams = sorted(report.symbols, key=lambda s: (s.symbol not in guilty, -s.records))
+    table = Table("symbol", box=None, header_style="bold", pad_edge=False, caption_justify="left")
+    for name in _cells(report, streams[0]):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stream in streams[:MAX_ROWS]:
+        table.add_row(stream.name, *_cells(report, stream).values())
+    if hidden := streams[MAX_ROWS:]:
+        found = sum(stream.symbol in guilty for stream in hidden)
+        words = f"{found:,} of them with findings" if found else "without findings"
+        table.caption = f"and {len(hidden):,} more, {words}"
+    return table
+
+
+def _cells(report: Report, stream: StreamReport) -> dict[str, str]:
+    """What is known of a stream, by column: only what its kind has something to say about."""
+    begun = stream.first_id is not None
+    cells: dict[str, object] = {
+        "partition": stream.partition,
+        "records": stream.records,
+        f"first {report.id_field}": f"{stream.first_id}" if begun else "-",
+        "at offset": stream.first_offset if begun else "-",
+        "last": f"{stream.last_id}" if begun else "-",
+    }
+    if "completeness" in report.proves:
+        cells["missing"] = stream.missing.ids + stream.missing_filled.ids
+        cells |= {"announced": stream.missing_announced.ids, "late": stream.late}
+    if "no repeats" in report.proves:
+        cells["repeated"] = stream.repeated.count
+    cells["out of order"] = stream.out_of_order.count
+    return {
+        name: f"{cell:,}" if isinstance(cell, int) else f"{cell}" for name, cell in cells.items()
+    }
+
+
+def _findings(report: Report) -> list[str]:
+    shown, more = report.findings[:MAX_FINDINGS], report.findings[MAX_FINDINGS:]
+    lines = [f"{finding.symbol or report.topic}: {finding.text}" for finding in shown]
+    return [*lines, f"and {len(more):,} more findings; --json has them all"] if more else lines
+
+
+def _summary(report: Report) -> list[str]:
+    """What was read, what limits the proof, and the verdict."""
+    symbols = _counted(len({stream.symbol for stream in report.symbols}), "symbol")
+    gaps = "no gap topic" if report.gap_events is None else _counted(report.gap_events, "gap event")
+    read = f"{report.topic}: {_counted(report.records, 'record')}, {symbols}, {gaps}"
+    return [read, *report.notes, _verdict(report)]
+
+
+def _verdict(report: Report) -> str:
+    claims = ", ".join(report.proves)
+    limit = "" if "completeness" in report.proves else "; a loss does not show in its ids"
+    if report.findings:
+        count = _counted(len(report.findings), "finding")
+        return f"NOT PROVEN ({claims}{limit}): {count}"
+    if not report.records:
+        return "nothing to prove: the topic is empty"
+    return f"PROVEN from the first to the last of each symbol: {claims}{limit}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

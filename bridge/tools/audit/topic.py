@@ -1,0 +1,164 @@
+"""A topic under audit: each record goes to its stream, and what is no stream's matter is noted."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from bridge.brokers.kafka_reader import Partition
+from bridge.errors import TickbridgeError
+from bridge.tools.audit.announced import Announcements
+from bridge.tools.audit.report import (
+    LISTED_MAX_PLACES,
+    Finding,
+    Report,
+    StreamReport,
+    Unreadable,
+    stream_findings,
+)
+from bridge.tools.audit.rules import RULES, UNREADABLE, record_format
+from bridge.tools.audit.stream import StreamAudit
+
+# Symbols times windows and partitions: thirty times what the exchange lists.
+MAX_STREAMS = 100_000
+
+Name = tuple[str, str]
+
+
+class TooManyStreams(TickbridgeError):
+    """The topic has more symbols than an audit keeps in mind."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {MAX_STREAMS} streams in one topic; audit some by --symbol")
+
+
+class Record(Protocol):
+    """What is needed of a Kafka record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes: ...
+
+
+class TopicAudit:
+    """Shown the records of each partition in order; `symbols` limits it to these, if any.
+
+    Raises TooManyStreams.
+    """
+
+    def __init__(
+        self, kind: str, announcements: Announcements, symbols: Collection[str] = ()
+    ) -> None:
+        self.records = 0
+        self._kind = kind
+        self._rule = RULES[kind]
+        self._format = record_format(kind)
+        self._announcements = announcements
+        self._symbols = frozenset(symbols)
+        self._streams: defaultdict[int, dict[Name, StreamAudit]] = defaultdict(dict)
+        self._stream_count = 0
+        self._unreadable = 0
+        self._unreadable_listed: list[Unreadable] = []
+
+    def observe(self, partition: int, records: Iterable[Record]) -> None:
+        """Take the next records of a partition."""
+        decode, ids, name_of = self._format.decode, self._format.ids, self._format.name
+        streams = self._streams[partition]
+        for record in records:
+            self.records += 1
+            try:
+                tick = decode(record.value)
+            except UNREADABLE as error:
+                self._count_unreadable(partition, record.offset, str(error))
+                continue
+            name = name_of(tick)
+            if self._symbols and name[0] not in self._symbols:
+                continue
+            first_id, last_id = ids(tick)
+            if last_id < first_id:
+                self._count_unreadable(partition, record.offset, "its last id is below its first")
+                continue
+            stream = streams.get(name) or self._add_stream(partition, name)
+            stream.observe(first_id, last_id, record.offset, tick.timestamp or tick.received)
+            if record.key != name[0].encode():
+                stream.report.wrong_key.add(record.offset, first_id)
+
+    def finish(
+        self, topic: str, partitions: list[Partition], gap_topic: str, gap_events: int | None
+    ) -> Report:
+        """The report; nothing may be observed afterwards."""
+        audits = [audit for streams in self._streams.values() for audit in streams.values()]
+        reports = sorted(
+            (audit.finish() for audit in audits),
+            key=lambda stream: (stream.symbol, stream.detail or "", stream.partition),
+        )
+        findings = [*self._topic_findings(reports)]
+        for report in reports:
+            findings += stream_findings(report)
+        return Report(
+            topic=topic,
+            kind=self._kind,
+            id_field=self._rule.last,
+            verdict="findings" if findings else "ok",
+            proves=self._rule.claims,
+            records=self.records,
+            partitions=partitions,
+            gap_topic=gap_topic,
+            gap_events=gap_events,
+            unreadable=self._unreadable,
+            unreadable_listed=self._unreadable_listed,
+            notes=self._notes(reports),
+            findings=findings,
+            symbols=reports,
+        )
+
+    def _add_stream(self, partition: int, name: Name) -> StreamAudit:
+        if self._stream_count >= MAX_STREAMS:
+            raise TooManyStreams
+        self._stream_count += 1
+        symbol, detail = name
+        report = StreamReport(
+            symbol=symbol, detail=detail if self._rule.detail else None, partition=partition
+        )
+        stream = StreamAudit(self._rule, self._announcements.of(symbol), report)
+        self._streams[partition][name] = stream
+        return stream
+
+    def _count_unreadable(self, partition: int, offset: int, reason: str) -> None:
+        self._unreadable += 1
+        if len(self._unreadable_listed) < LISTED_MAX_PLACES:
+            self._unreadable_listed.append(Unreadable(partition, offset, reason[:200]))
+
+    def _topic_findings(self, reports: list[StreamReport]) -> Iterable[Finding]:
+        if self._unreadable:
+            first = self._unreadable_listed[0]
+            where = f"the first at partition {first.partition}, offset {first.offset}"
+            text = f"{self._unreadable} records are no {self._kind}, {where}: {first.reason}"
+            yield Finding("unreadable", None, self._unreadable, text)
+        if count := self._announcements.unreadable:
+            yield Finding("unreadable", None, count, f"{count} records are no gap events")
+        homes: defaultdict[str, set[int]] = defaultdict(set)
+        for report in reports:
+            homes[report.symbol].add(report.partition)
+        for symbol, partitions in homes.items():
+            if len(partitions) > 1:
+                names = ", ".join(map(str, sorted(partitions)))
+                text = f"in partitions {names}: there is no order between them"
+                yield Finding("several_partitions", symbol, len(partitions), text)
+        for symbol in sorted(self._symbols - homes.keys()):
+            yield Finding("no_records", symbol, 0, "no records")
+
+    def _notes(self, reports: list[StreamReport]) -> list[str]:
+        """What limits the proof."""
+        early = [f"{report.name}: {report.aggregated}" for report in reports if report.aggregated]
+        forgotten = {
+            report.symbol: lost
+            for report in reports
+            if (lost := self._announcements.of(report.symbol).forgotten)
+        }
+        return [
+            *(f"{text} ranges judged early; what came later did not close them" for text in early),
+            *(f"{name}: {count} announced ranges forgotten" for name, count in forgotten.items()),
+        ]

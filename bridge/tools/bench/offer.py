@@ -1,0 +1,72 @@
+"""The generator, a process of its own: a simulated exchange that plays a load and says how far.
+
+    python -m bridge.tools.bench.offer '{"phases": [{"rate": 5000, "seconds": 10}]}'
+
+Its first line has the port and the symbols; then comes a line ten times a second: the time in
+microseconds and how many messages it has handed to the sockets. It begins when all streams are
+subscribed, and ends when it is told to (SIGTERM).
+"""
+
+import asyncio
+import signal
+import sys
+import time
+
+import msgspec
+import uvloop
+
+from bridge.tools.bench.workload import Load, Offered, Schedule, read_source
+from bridge.tools.simulator import SimulatedExchange
+
+EVERY_S = 0.1
+
+
+class Opening(msgspec.Struct):
+    """The first line."""
+
+    port: int
+    symbols: list[str]
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """Every other line: when, and how many by then."""
+
+    at_us: int
+    offered: int
+
+
+async def offer(load: Load) -> None:
+    """Play the load to whoever subscribes, until SIGTERM."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    source = read_source(load)
+    offered = Offered(source, Schedule(load.phases) if load.phases else None)
+    exchange = SimulatedExchange(
+        offered,
+        port=load.port,
+        speed=1.0 if load.phases else None,
+        start_after_streams=len(source.symbols) * len(load.streams),
+    )
+    async with exchange:
+        _say(Opening(exchange.port, list(source.symbols)))
+        while not stopped.is_set():
+            _say(Progress(time.time_ns() // 1000, offered.count))
+            await _wait(stopped)
+
+
+async def _wait(stopped: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(EVERY_S):
+            await stopped.wait()
+    except TimeoutError:
+        pass
+
+
+def _say(line: Opening | Progress) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    uvloop.run(offer(msgspec.json.decode(sys.argv[1], type=Load)))

@@ -1,0 +1,140 @@
+"""The table, in Markdown: measured beside target, stages beside floors, then beside now."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bridge.tools.bench.compare import Move, caveats
+from bridge.tools.bench.errors import BenchRefused
+from bridge.tools.bench.figures import FIGURES, STAGES
+from bridge.tools.bench.results import Figure, Results
+
+FILE = "report.md"
+BEGIN = "<!-- what follows is written by `tickbridge bench --docs`, up to the end mark -->"
+END = "<!-- end of what is written by `tickbridge bench --docs` -->"
+
+
+def report(results: Results) -> str:
+    """The whole of it, without the comparison."""
+    failures = [f"failed: {failure.splitlines()[0]}" for failure in results.failures]
+    notes = _notes([*results.notes, *failures])
+    parts = [_where(results), _targets(results), _stages(results), notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def comparison(before: Results, now: Results, moves: Sequence[Move]) -> str:
+    """What moved since an earlier benchmark."""
+    rows = [
+        (
+            FIGURES[move.key].title,
+            number(move.before),
+            number(move.now),
+            FIGURES[move.key].unit,
+            f"± {number(move.noise)}" if move.noise else "",
+            f"**{move.verdict}**" if move.verdict in {"better", "worse"} else move.verdict,
+        )
+        for move in moves
+    ]
+    header = ("what", f"{before.date[:10]}", "now", "unit", "noise", "")
+    return "\n\n".join(
+        part for part in (_table(header, rows), _notes(caveats(before, now))) if part
+    )
+
+
+def is_met(figure: Figure) -> bool | None:
+    """Whether the median reaches its target; None where there is none."""
+    meaning = FIGURES[figure.key]
+    if meaning.target is None:
+        return None
+    if meaning.better == "more":
+        return figure.median >= meaning.target
+    return figure.median <= meaning.target
+
+
+def number(value: float | None) -> str:
+    """Three digits that matter, thousands apart: `104,000`, `9.31`, `0.412`."""
+    if value is None:
+        return "-"
+    if abs(value) >= 100 or float(value).is_integer():  # noqa: PLR2004
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def put_between_marks(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page. Raises BenchRefused where it has none."""
+    head, tail = around_marks(page)
+    page.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", encoding="utf-8")
+
+
+def around_marks(page: Path) -> tuple[str, str]:
+    """What stands before and behind the marks of a page. Raises BenchRefused where it has none."""
+    remedy = f"put these two lines in it:\n{BEGIN}\n{END}"
+    try:
+        whole = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BenchRefused(f"{page} cannot be read: {error.strerror}", remedy) from error
+    head, begin, rest = whole.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise BenchRefused(f"{page} has no place for the table", remedy)
+    return head, tail
+
+
+def _where(results: Results) -> str:
+    machine = results.machine
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    return (
+        f"Measured {results.date[:16].replace('T', ' ')} UTC, form `{results.form}`, on "
+        f"{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB, "
+        f"{machine.system}; load average at the beginning {machine.load_average:g}. Offered: "
+        f"{results.workload}. {versions}."
+    )
+
+
+def _targets(results: Results) -> str:
+    rows = [
+        _row(figure)
+        for key in FIGURES
+        if not key.startswith("floor.") and (figure := results.figure(key))
+        if key == "stage.record" or not key.startswith("stage.")
+    ]
+    return _table(
+        ("what", "target", "measured", "from the least run to the greatest", "runs", "met"), rows
+    )
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    meaning = FIGURES[figure.key]
+    sign = "≥" if meaning.better == "more" else "≤"
+    target = "" if meaning.target is None else f"{sign} {number(meaning.target)} {meaning.unit}"
+    met = {True: "yes", False: "**no**", None: ""}[is_met(figure)]
+    runs = f"{number(min(figure.runs))} to {number(max(figure.runs))}"
+    return (
+        meaning.title,
+        target,
+        f"{number(figure.median)} {meaning.unit}",
+        runs,
+        f"{len(figure.runs)}",
+        met,
+    )
+
+
+def _stages(results: Results) -> str:
+    rows = []
+    for name, stage in STAGES.items():
+        ours, floor = results.figure(f"stage.{name}"), results.figure(f"floor.{name}")
+        if ours and floor:
+            times = f"{ours.median / floor.median:.2f} x" if floor.median else ""
+            costs = (f"{number(ours.median)} µs", f"{number(floor.median)} µs")
+            rows.append((stage.title, costs[0], costs[1], times, stage.floor))
+    if not rows:
+        return ""
+    return _table(("stage, CPU time a message", "ours", "floor", "", "the floor is"), rows)
+
+
+def _notes(notes: Iterable[str]) -> str:
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) if rows else ""

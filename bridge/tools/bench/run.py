@@ -1,0 +1,159 @@
+"""All of a benchmark: the scenarios one after another, each several times, and what is written."""
+
+import asyncio
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge.tools.bench import machine, plots, results
+from bridge.tools.bench.brokers import open_brokers
+from bridge.tools.bench.compare import compare
+from bridge.tools.bench.errors import BenchFailed, BenchRefused
+from bridge.tools.bench.forms import Form
+from bridge.tools.bench.report import FILE, comparison, put_between_marks, report
+from bridge.tools.bench.results import Figure, Results
+from bridge.tools.bench.scenario import Bench, Outcome, Scenario
+from bridge.tools.bench.scenarios import SCENARIOS
+
+Say = Callable[[str], None]
+# What draws the plots, and what listens to Kafka.
+LIBRARIES = ("matplotlib", "confluent_kafka")
+
+
+class Options(NamedTuple):
+    """What is measured, where, and what it is held against. Empty `scenarios`: all."""
+
+    form: Form
+    scenarios: Sequence[str]
+    captures: Sequence[Path]
+    kafka: str | None
+    redis: str | None
+
+
+def check_scenarios(names: Sequence[str]) -> None:
+    """Raise BenchRefused for a name that is none."""
+    for name in names:
+        if name not in SCENARIOS:
+            raise BenchRefused(f"{name!r} is no scenario", f"say {', '.join(SCENARIOS)}")
+
+
+def check_libraries() -> None:
+    """Raise BenchRefused where the extra is not installed: before anything is measured."""
+    for name in LIBRARIES:
+        if find_spec(name) is None:
+            remedy = "pip install 'tickbridge[bench]'"
+            raise BenchRefused(f"the benchmark needs {name}, which is not installed", remedy)
+
+
+async def measure(options: Options, say: Say) -> Results:
+    """Run the scenarios. `say` gets a line for each run that begins, and for what fails.
+
+    Raises BenchRefused where brokers cannot be had; cancelled by SIGTERM.
+    """
+    _cancel_at_sigterm()
+    async with open_brokers(options.kafka, options.redis) as brokers:
+        captures = tuple(str(path.resolve()) for path in options.captures)
+        bench = Bench(brokers, options.form, captures)
+        found = Results(
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            form=options.form.name,
+            workload=_workload(options.captures),
+            machine=machine.machine(),
+            versions=machine.versions(brokers),
+        )
+        for name in options.scenarios or SCENARIOS:
+            await _run(name, bench, found, say)
+    return found
+
+
+def _cancel_at_sigterm() -> None:
+    """Once: whoever sends it to the whole group sends it twice, and the second would cut short
+    the ending of the processes.
+    """
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        if task and not task.cancelling():
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+
+
+async def _run(name: str, bench: Bench, found: Results, say: Say) -> None:
+    scenario = SCENARIOS[name]
+    if note := _missing(name, scenario):
+        found.notes.append(note)
+        say(note)
+        return
+    outcomes = []
+    for number in range(1, bench.form.runs + 1):
+        say(f"{name}: {scenario.title}, run {number} of {bench.form.runs}")
+        try:
+            outcomes.append(await scenario.run(bench))
+        except BenchFailed as error:  # the others are worth their half hour all the same
+            found.failures.append(f"{name}, run {number}: {error}")
+            say(f"{name}: {error}")
+    _add(found, outcomes)
+
+
+def _missing(name: str, scenario: Scenario) -> str | None:
+    if scenario.needs is None or find_spec(scenario.needs):
+        return None
+    remedy = "pip install 'tickbridge[fast]'"
+    return f"{name}: not measured, for {scenario.needs} is not installed; {remedy}"
+
+
+def _add(found: Results, outcomes: Sequence[Outcome]) -> None:
+    """The runs of one scenario: each figure with all its values, and the curves of one run."""
+    keys = dict.fromkeys(key for outcome in outcomes for key in outcome.figures)
+    figures = [
+        Figure(key, [outcome.figures[key] for outcome in outcomes if key in outcome.figures])
+        for key in keys
+    ]
+    found.figures += figures
+    if outcomes:
+        found.curves += min(outcomes, key=lambda outcome: _distance(outcome, figures)).curves
+    found.notes += dict.fromkeys(note for outcome in outcomes for note in outcome.notes)
+
+
+def _distance(outcome: Outcome, figures: Sequence[Figure]) -> float:
+    """How far a run lies from the medians: what is drawn is to be the run that is nearest to the
+    table. A figure it does not have counts as far off as one of twice the median.
+    """
+    medians = {figure.key: figure.median for figure in figures if figure.median}
+    shares = (outcome.figures.get(key, 2 * median) / median for key, median in medians.items())
+    return sum(abs(share - 1) for share in shares)
+
+
+def _workload(captures: Sequence[Path]) -> str:
+    if not captures:
+        return "invented trade and bookTicker frames of 3 symbols, a millisecond's worth at a time"
+    names = ", ".join(path.name for path in captures)
+    return f"trade and bookTicker frames of {names}, a millisecond's worth at a time, in a loop"
+
+
+def write(found: Results, folder: Path, before: Results | None) -> str:
+    """Write JSON, table and plots into a folder; returns the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results.write(found, folder)
+    plots.draw(found.curves, folder)
+    text = report(found)
+    if before is not None:
+        text += "\n" + comparison(before, found, compare(before, found)) + "\n"
+    folder.joinpath(FILE).write_text(text, encoding="utf-8")
+    return text
+
+
+def write_docs(found: Results, folder: Path, page: Path) -> None:
+    """Put the table into a page, and the plots into the folder of its name beside it."""
+    beside = page.with_suffix("")
+    beside.mkdir(exist_ok=True)
+    drawn = sorted(folder.glob("*.svg"))
+    for path in drawn:
+        shutil.copyfile(path, beside / path.name)
+    pictures = [f"![{plots.PLOTS[path.stem].title}]({beside.name}/{path.name})" for path in drawn]
+    put_between_marks(page, "\n\n".join([report(found).rstrip(), *pictures]) + "\n")

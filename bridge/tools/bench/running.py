@@ -1,0 +1,174 @@
+"""The processes of one run, and the names they share."""
+
+import asyncio
+import json
+import tempfile
+from array import array
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import msgspec
+
+from bridge.core.model.stream import SPOT, stream_of
+from bridge.core.records.record import topic_name
+from bridge.tools.bench.brokers import Brokers, create_topics, remove_traces
+from bridge.tools.bench.errors import BenchFailed
+from bridge.tools.bench.offer import Opening, Progress
+from bridge.tools.bench.processes import START_TIMEOUT_S, Child, python
+from bridge.tools.bench.scrape import is_ready
+from bridge.tools.bench.statistics import Delays
+from bridge.tools.bench.workload import Load
+from bridge.tools.embedded import free_port
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is offered, who carries it and who listens. `listeners` are of kafka and redis."""
+
+    load: Load
+    transport: str = "websockets"
+    compression: str = "none"
+    bridges: int = 1
+    listeners: tuple[str, ...] = ()
+    ends_when_overrun: bool = False
+
+
+class Run:
+    """The processes and names of one run. `offered` grows while the generator plays."""
+
+    def __init__(self, brokers: Brokers, plan: Plan, folder: Path, stack: AsyncExitStack) -> None:
+        self.plan = plan
+        self.offered: list[tuple[int, int]] = []
+        self.begun = asyncio.Event()
+        self.exchange: Child
+        self.symbols: list[str] = []
+        self._port = 0
+        self._brokers = brokers
+        self._prefix = f"bench{uuid4().hex[:8]}"
+        self._folder = folder
+        self._stack = stack
+        self._bridges: list[Child] = []
+        self._listeners: dict[str, Child] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, brokers: Brokers, plan: Plan) -> AsyncIterator["Run"]:
+        """Start the generator and the listeners, on topics that are there already."""
+        with tempfile.TemporaryDirectory() as folder:
+            async with AsyncExitStack() as stack:
+                run = cls(brokers, plan, Path(folder), stack)
+                stack.push_async_callback(run.clean_up)
+                await run.start_exchange()
+                await create_topics(brokers.kafka, run.topics())
+                for kind in plan.listeners:
+                    await run.start_listener(kind)
+                yield run
+
+    def topics(self) -> list[str]:
+        """Those that events go to."""
+        kinds = [stream_of("any", kind).message_type for kind in self.plan.load.streams]
+        return [topic_name(self._topic, SPOT, kind) for kind in kinds]
+
+    @property
+    def _topic(self) -> str:
+        return self._prefix + ".{venue}.{message_type}"
+
+    async def start_exchange(self) -> None:
+        words = ("bridge.tools.bench.offer", msgspec.json.encode(self.plan.load).decode())
+        self.exchange = await self._stack.enter_async_context(python(self._folder, *words))
+        opening = msgspec.json.decode(await self.exchange.line(), type=Opening)
+        self._port, self.symbols = opening.port, opening.symbols
+        reading = asyncio.create_task(self._read_progress())
+        self._stack.push_async_callback(_cancelled, reading)
+
+    async def start_listener(self, kind: str) -> None:
+        address, names = {
+            "kafka": (self._brokers.kafka, ",".join(self.topics())),
+            "redis": (self._brokers.redis, f"{SPOT}.*"),
+        }[kind]
+        file = str(self._folder / f"{kind}.pairs")
+        words = ("bridge.tools.bench.listen", kind, address, names, file)
+        child = await self._stack.enter_async_context(python(self._folder, *words))
+        await child.line()
+        self._listeners[kind] = child
+
+    async def start_bridges(self) -> list[int]:
+        """Start the bridges, each with its share of the symbols; returns their HTTP ports."""
+        count = self.plan.bridges
+        ports = [await self.start_bridge(self.symbols[n::count]) for n in range(count)]
+        async with aiohttp.ClientSession() as session:
+            await _until_ready(self, session, ports)
+        return ports
+
+    async def start_bridge(self, symbols: Sequence[str]) -> int:
+        port = free_port()
+        settings = self._folder / f"bridge-{port}.yaml"
+        settings.write_text(json.dumps(self._settings(symbols, port)))  # JSON is YAML
+        words = ("bridge", "run", "--config", str(settings))
+        child = await self._stack.enter_async_context(python(self._folder, *words, says=False))
+        self._bridges.append(child)
+        return port
+
+    def check(self) -> None:
+        """Raise BenchFailed if any process has ended."""
+        for child in (self.exchange, *self._bridges, *self._listeners.values()):
+            child.check()
+
+    async def stop_listeners(self) -> dict[str, Delays]:
+        """What each of them has heard."""
+        heard = {}
+        for kind, child in self._listeners.items():
+            await child.stop()
+            pairs = array("q")
+            pairs.frombytes((self._folder / f"{kind}.pairs").read_bytes())
+            heard[kind] = Delays(pairs[::2], pairs[1::2])
+        return heard
+
+    async def clean_up(self) -> None:
+        await remove_traces(self._brokers, self._prefix, self.symbols)
+
+    async def _read_progress(self) -> None:
+        while True:
+            progress = msgspec.json.decode(await self.exchange.line(), type=Progress)
+            self.offered.append((progress.at_us, progress.offered))
+            if progress.offered:
+                self.begun.set()
+
+    def _settings(self, symbols: Sequence[str], port: int) -> dict[str, object]:
+        here = f"127.0.0.1:{self._port}"
+        return {
+            "binance": {
+                "symbols": list(symbols),
+                "streams": list(self.plan.load.streams),
+                "websocket_url": f"ws://{here}",
+                "rest_url": f"http://{here}",
+                "compression": self.plan.compression,
+                "transport": self.plan.transport,
+                "proxy": "none",
+            },
+            "kafka": {"bootstrap_servers": self._brokers.kafka, "topic": self._topic},
+            "redis": {"url": self._brokers.redis},
+            "http": {"port": port},
+        }
+
+
+async def _until_ready(run: Run, session: aiohttp.ClientSession, ports: list[int]) -> None:
+    """Until every bridge says so, or the load has begun: a stream may come late."""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not run.begun.is_set():
+                run.check()
+                if all([await is_ready(session, port) for port in ports]):
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise BenchFailed(f"no bridge is ready after {START_TIMEOUT_S:g} s") from None
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait((task,))

@@ -1,0 +1,107 @@
+"""How much goes through: over each transport, with many symbols, with two processes; and memory."""
+
+from bridge.tools.bench.drain import drain
+from bridge.tools.bench.measure import Timeline, play
+from bridge.tools.bench.results import Curve
+from bridge.tools.bench.running import Plan
+from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome
+from bridge.tools.bench.statistics import Step, highest_sustained, settled_growth
+from bridge.tools.bench.workload import Load, Phase
+
+THREE_KINDS = ("trade", "aggTrade", "bookTicker")
+
+
+async def _throughput(
+    bench: Bench, name: str, transport: str = "websockets", compression: str = "none"
+) -> Outcome:
+    """The generator alone, then a rising load until one is too much."""
+    offers = await drain(bench.load(), bench.form.flat_out_s, deflate=compression == "deflate")
+    plan = Plan(bench.load(*bench.ladder()), transport, compression, ends_when_overrun=True)
+    steps = (await play(bench.brokers, plan)).steps()
+    outcome = Outcome({f"{name}.offers": offers})
+    outcome.curves = [
+        Curve("throughput", name, [(s.offered_per_s, s.carried_per_s) for s in steps]),
+        Curve("cost", name, [(s.offered_per_s, s.cpu_us) for s in steps if s.is_sustained]),
+    ]
+    best = highest_sustained(steps)
+    outcome.notes.append(_limit(name, steps))
+    if best is not None:
+        outcome.figures |= {f"{name}.rate": best.carried_per_s, f"{name}.cpu": best.cpu_us}
+    return outcome
+
+
+def _limit(name: str, steps: list[Step]) -> str:
+    """Why the step after the highest sustained one was too much, or that none was."""
+    best = highest_sustained(steps)
+    if best is steps[-1]:
+        return f"{name}: all that was tried was sustained, {best.asked_per_s:,.0f} msg/s at last"
+    last = steps[steps.index(best) + 1 if best else 0]
+    return (
+        f"{name}: too much were {last.asked_per_s:,.0f} msg/s: the generator offered "
+        f"{last.offered_per_s:,.0f}, {last.carried_per_s:,.0f} went through, the backlog grew by "
+        f"{last.backlog_growth_per_s:,.0f}/s, {last.dropped:,.0f} were dropped, "
+        f"{last.reconnects:.0f} connections lost, with {last.cpu_share:.0%} of a core"
+    )
+
+
+async def websockets(bench: Bench) -> Outcome:
+    return await _throughput(bench, "websockets")
+
+
+async def deflate(bench: Bench) -> Outcome:
+    return await _throughput(bench, "deflate", compression="deflate")
+
+
+async def picows(bench: Bench) -> Outcome:
+    return await _throughput(bench, "picows", transport="picows")
+
+
+async def growth(bench: Bench) -> Outcome:
+    """The same mix of the same messages, of three symbols and of a thousand."""
+    costs = {}
+    for key, symbols in (("growth.few", 3), ("growth.many", 1000)):
+        phases = (Phase(bench.form.growth_rate, 2 * bench.form.step_s),)
+        load = Load(phases=phases, symbols=symbols, streams=THREE_KINDS)
+        costs[key] = (await play(bench.brokers, Plan(load))).steps()[0].cpu_us
+    return Outcome(costs | {"growth.cpu": costs["growth.many"] / costs["growth.few"]})
+
+
+async def pair(bench: Bench) -> Outcome:
+    """One process with twenty symbols, and two with ten each."""
+    outcome = Outcome()
+    phases = tuple(Phase(*phase) for phase in bench.ladder())
+    for key, bridges in (("pair.one", 1), ("pair.two", 2)):
+        plan = Plan(Load(phases=phases, symbols=20), bridges=bridges, ends_when_overrun=True)
+        steps = (await play(bench.brokers, plan)).steps()
+        outcome.notes.append(_limit(key, steps))
+        if best := highest_sustained(steps):
+            outcome.figures[key] = best.carried_per_s
+    if len(outcome.figures) == 2:  # noqa: PLR2004 - both
+        one, two = outcome.figures.values()
+        outcome.figures["pair.ratio"] = two / one
+    return outcome
+
+
+async def memory(bench: Bench) -> Outcome:
+    """At rest what it takes, at the high rate whether it grows."""
+    calm = await play(bench.brokers, Plan(bench.load((RATE, bench.form.latency_s))))
+    busy = await play(bench.brokers, Plan(bench.load((HIGH_RATE, bench.form.memory_s))))
+    points = {rate: _resident(t) for rate, t in ((RATE, calm), (HIGH_RATE, busy))}
+    return Outcome(
+        {
+            "memory.resident": calm.steps()[0].resident_mib,
+            "memory.growth": settled_growth(points[HIGH_RATE]),
+        },
+        [Curve("memory", f"{rate:,} msg/s", found) for rate, found in points.items()],
+        [f"memory at {HIGH_RATE:,} msg/s: watched for {bench.form.memory_s / 60:.2g} min"],
+    )
+
+
+def _resident(timeline: Timeline) -> list[tuple[float, float]]:
+    """Seconds since the generator began, and MiB."""
+    end_us = timeline.windows_us()[-1][1]
+    return [
+        ((s.at_us - timeline.begun_us) / 1e6, s.resident_bytes / 2**20)
+        for s in timeline.samples
+        if s.at_us <= end_us
+    ]

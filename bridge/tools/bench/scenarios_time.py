@@ -1,0 +1,119 @@
+"""How long it takes: to a listener, back to normal after a burst, and to the first tick."""
+
+import asyncio
+import time
+from statistics import median
+
+import aiohttp
+
+from bridge.tools.bench.errors import BenchFailed
+from bridge.tools.bench.measure import Timeline, play
+from bridge.tools.bench.processes import START_TIMEOUT_S
+from bridge.tools.bench.results import Curve
+from bridge.tools.bench.running import Plan, Run
+from bridge.tools.bench.scenario import RATE, Bench, Outcome
+from bridge.tools.bench.scrape import is_ready, scrape
+from bridge.tools.bench.statistics import Point, back_to_normal_s
+
+# Pieces of time in which a percentile is taken; normal is what half of them had before the burst,
+# and twice that is still no other state.
+PIECE_US = 250_000
+NORMAL_TIMES = 2.0
+LEAST_NORMAL_MS = 5.0
+_SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+_LABELS = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
+
+
+async def latency(bench: Bench) -> Outcome:
+    """At 5,000 messages a second, and at other loads; the greatest first: a broker that has just
+    begun compiles itself for a minute, on the cores of all.
+    """
+    loads = dict.fromkeys(bench.form.loads, bench.form.step_s) | {RATE: bench.form.latency_s}
+    rates = sorted(loads, reverse=True)
+    phases = [(rate, loads[rate]) for rate in rates]
+    plan = Plan(bench.load(*phases), listeners=("redis", "kafka"))
+    measured = rates.index(RATE)
+    timeline = await play(bench.brokers, plan)
+    outcome = Outcome()
+    for kind in plan.listeners:
+        for share, points in _percentiles(timeline, kind).items():
+            outcome.figures[f"latency.{kind}.{share}"] = points[measured][1]
+            outcome.curves.append(Curve("latency", f"{kind} {_LABELS[share]}", sorted(points)))
+    outcome.figures["latency.kafka.mean"] = _mean_acknowledged_ms(timeline, measured)
+    return outcome
+
+
+def _percentiles(timeline: Timeline, kind: str) -> dict[str, list[Point]]:
+    """For each percentile its points, in the order played: what was offered, and milliseconds."""
+    found: dict[str, list[Point]] = {}
+    for window, step in zip(timeline.windows_us(), timeline.steps(), strict=True):
+        heard = timeline.heard[kind].percentiles(window, *_SHARES.values())
+        for share, value in zip(_SHARES, heard, strict=False):
+            found.setdefault(share, []).append((step.offered_per_s, value))
+    return found
+
+
+def _mean_acknowledged_ms(timeline: Timeline, phase: int) -> float:
+    """From the frame to the acknowledgement itself, by the bridge's own sum."""
+    begin_us, end_us = timeline.windows_us()[phase]
+    inside = [s for s in timeline.samples if begin_us <= s.at_us <= end_us]
+    count = inside[-1].acknowledged - inside[0].acknowledged
+    seconds = inside[-1].acknowledged_s - inside[0].acknowledged_s
+    return seconds / count * 1000 if count else 0.0
+
+
+async def burst(bench: Bench) -> Outcome:
+    """A calm, ten times as much, and a calm again."""
+    seconds = bench.form.burst_s
+    plan = Plan(
+        bench.load((RATE, seconds), (10 * RATE, seconds), (RATE, seconds)), listeners=("redis",)
+    )
+    timeline = await play(bench.brokers, plan)
+    calm_us, burst_us, _ = timeline.windows_us()
+    begun_us = timeline.begun_us
+    window_us = (begun_us, begun_us + round(3 * seconds * 1e6))
+    redis = timeline.heard["redis"].over_time(window_us, PIECE_US, 0.99)
+    kafka = [((s.at_us - begun_us) / 1e6, s.kafka_oldest_s * 1000) for s in timeline.samples]
+    calm_s = ((calm_us[0] - begun_us) / 1e6, (calm_us[1] - begun_us) / 1e6)
+    recoveries = [_recovery_s(points, calm_s, 2 * seconds) for points in (redis, kafka)]
+    return Outcome(
+        {
+            "burst.lost": timeline.lost(),
+            "burst.recovery": max(recoveries),
+            "burst.p99": max(timeline.heard["redis"].percentiles(burst_us, 0.99), default=0.0),
+        },
+        [Curve("burst", "redis p99", redis), Curve("burst", "kafka oldest waiting", kafka)],
+    )
+
+
+def _recovery_s(points: list[Point], calm_s: tuple[float, float], burst_end_s: float) -> float:
+    calm = [value for at_s, value in points if calm_s[0] < at_s <= calm_s[1]]
+    normal = max(LEAST_NORMAL_MS, NORMAL_TIMES * median(calm)) if calm else LEAST_NORMAL_MS
+    return back_to_normal_s(points, burst_end_s, normal)
+
+
+async def start(bench: Bench) -> Outcome:
+    """From starting the process to the first event at a listener; the topics are there."""
+    plan = Plan(bench.load((1_000, 60.0)), listeners=("redis", "kafka"))
+    async with Run.open(bench.brokers, plan) as run:
+        began_us = time.time_ns() // 1000
+        port = await run.start_bridge(run.symbols)
+        async with aiohttp.ClientSession() as session:
+            await _both_published(run, session, port)
+        heard = await run.stop_listeners()
+    firsts = {kind: delays.first_us for kind, delays in heard.items()}
+    return Outcome(
+        {f"start.{k}": (first - began_us) / 1e6 for k, first in firsts.items() if first is not None}
+    )
+
+
+async def _both_published(run: Run, session: aiohttp.ClientSession, port: int) -> None:
+    """Until both sinks have taken something, and the listeners have had a moment for it."""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not (await is_ready(session, port) and (await scrape(session, [port])).published):
+                run.check()
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise BenchFailed(f"nothing is published after {START_TIMEOUT_S:g} s") from None
+    await asyncio.sleep(0.5)

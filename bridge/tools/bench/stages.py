@@ -1,0 +1,130 @@
+"""What each stage costs of this process' CPU time, and what the bare library call costs in a loop.
+
+Waiting costs nothing here: `thread_time` counts what the thread has worked, in the kernel too. Of
+several rounds the least is taken, for all that can befall one makes it longer.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bridge.core.binance import wire
+from bridge.core.binance.decode import Decoder
+from bridge.core.model.events import Event
+from bridge.core.model.stream import SPOT, Stream, parse_stream
+from bridge.core.records.record import Record, Route, Router
+from bridge.core.sequencing.arrivals import Arrivals
+from bridge.core.sequencing.sequencers import Tracks
+from bridge.pipeline.pipeline import Pipeline
+from bridge.sinks.memory import MemorySink
+from bridge.sinks.outbox.outbox import Outbox
+from bridge.telemetry import SinkCounts
+from bridge.tools.bench.workload import Load, read_source
+from bridge.tools.simulator.batch import Batch, Form
+
+ROUNDS = 5
+# About what one read of a busy socket holds.
+CHUNK_FRAMES = 200
+TOPIC = "{venue}.{message_type}"
+# About what waits for an acknowledgement under full load. Were all kept, it would be the cost of
+# new memory that is measured.
+HELD_READS = 25
+_BOUNDLESS = 2**40
+_PAYLOADS: dict[str, type[msgspec.Struct]] = {"trade": wire.Trade, "bookTicker": wire.BookTicker}
+
+Stopwatch = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """One round of a workload, in every form that a stage takes."""
+
+    streams: Sequence[Stream]
+    frames: Sequence[bytes]
+    events: Sequence[Event]
+    records: Sequence[Record]
+
+
+class OutboxSink(MemorySink):
+    """The outbox alone, now and then an empty one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox(_BOUNDLESS, SinkCounts())
+        self._reads = 0
+
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:  # noqa: ARG002
+        if self._reads % HELD_READS == 0:
+            self.outbox = Outbox(_BOUNDLESS, SinkCounts())
+        self._reads += 1
+        self.outbox.extend(records)
+
+    def pending(self) -> Counter[str]:
+        return self.outbox.pending()
+
+
+def material(load: Load, frames: int) -> Material:
+    """The first so many frames of a load, and what becomes of them."""
+    source = read_source(load)
+    names = [f"{symbol.lower()}@{kind}" for symbol in source.symbols for kind in load.streams]
+    streams = [parse_stream(name) for name in names]
+    texts = Batch(source.take(None, frames)).texts(names, Form(combined=True, microseconds=False))
+    sink = MemorySink()
+    _pump(streams, texts, sink)
+    return Material(streams, texts, sink.events, sink.records)
+
+
+async def least(frames: int, rounds: int, work: Callable[[], Awaitable[None]]) -> float:
+    """Microseconds a frame of the cheapest round."""
+    costs = []
+    for _ in range(rounds):
+        began = time.thread_time()
+        await work()
+        costs.append(time.thread_time() - began)
+    return min(costs) / frames * 1e6
+
+
+async def frame_to_record(material: Material, rounds: int) -> tuple[float, float]:
+    """Decode, normalise, sequence, encode, push; beside msgspec alone on the same bytes."""
+
+    async def ours() -> None:
+        _pump(material.streams, material.frames, OutboxSink())
+
+    prepared = list(_prepared(material))
+    encode = msgspec.json.Encoder().encode
+
+    async def floor() -> None:
+        for decode, frame, event in prepared:
+            decode(frame)
+            encode(event)
+
+    count = len(material.frames)
+    return await least(count, rounds, ours), await least(count, rounds, floor)
+
+
+def _pump(streams: Sequence[Stream], frames: Sequence[bytes], sink: MemorySink) -> None:
+    decoder, arrivals = Decoder(streams), Arrivals()
+    pipeline = Pipeline(SPOT, Router(streams, TOPIC), Tracks(streams), [sink])
+    received = time.time_ns() // 1000
+    for begin in range(0, len(frames), CHUNK_FRAMES):
+        chunk = frames[begin : begin + CHUNK_FRAMES]
+        pipeline.pump(decoder, chunk, received, _ignore, arrivals)
+
+
+def _prepared(material: Material) -> Any:
+    """For each frame its decoder, and the event to encode."""
+    decoders: dict[bytes, Any] = {}
+    for stream in material.streams:
+        fields = [("data", _PAYLOADS[stream.payload])]
+        envelope = msgspec.defstruct("Envelope", fields, frozen=True, gc=False)
+        decoders[stream.name.encode()] = msgspec.json.Decoder(envelope).decode
+    for frame, event in zip(material.frames, material.events, strict=True):
+        yield decoders[frame.split(b'"', 4)[3]], frame, event
+
+
+def _ignore(_message: object) -> None:
+    """No frame of a workload is about the connection."""

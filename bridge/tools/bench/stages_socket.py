@@ -1,0 +1,137 @@
+"""The stage from the socket to frames, for each transport, from a generator that plays flat out."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from bridge import settings
+from bridge.binance.transport.base import MAX_WIRE_BYTES, open_leg
+from bridge.core.model.stream import streams_path
+from bridge.settings.urls import SecretUrl
+from bridge.tools.bench.errors import BenchFailed
+from bridge.tools.bench.offer import Opening
+from bridge.tools.bench.processes import START_TIMEOUT_S, python
+from bridge.tools.bench.stages import Material, least
+from bridge.tools.bench.workload import Load
+
+_CHUNK_BYTES = 2**15
+_WINDOW_BITS = 12  # as websockets' server has it
+
+
+class CountingReceiver:
+    """Takes frames and does nothing with them but count; measures from the first to the last."""
+
+    def __init__(self, frames: int) -> None:
+        self.done = asyncio.Event()
+        self._wanted = frames
+        self._seen = 0
+        self._began_s: float | None = None
+        self.cost_s = 0.0
+
+    def frames(self, frames: list[bytes], received: int) -> None:  # noqa: ARG002
+        self.count(len(frames))
+
+    def count(self, frames: int) -> None:
+        if self._began_s is None:  # what came before this belongs to the connection's opening
+            self._began_s = time.thread_time()
+            return
+        self._seen += frames
+        if self._seen >= self._wanted and not self.done.is_set():
+            self.cost_s = (time.thread_time() - self._began_s) / self._seen
+            self.done.set()
+
+    def binary(self, payload: bytes, received: int) -> None:
+        """The generator sends none."""
+
+    def lost(self) -> None:
+        """Seen by the timeout of who waits."""
+
+
+Opener = Callable[[str, str, CountingReceiver], "asyncio.Future[object]"]
+
+
+async def socket_to_frames(
+    load: Load, material: Material, rounds: int, *, transport: str, compression: str
+) -> tuple[float, float]:
+    """Microseconds a frame: ours over a socket, and the library's own parser."""
+    path = streams_path(list(material.streams), microseconds=False)
+    frames = 2 * len(material.frames)
+
+    async def ours(url: str, receiver: CountingReceiver) -> Callable[[], object]:
+        options = settings.Binance.model_validate(
+            {
+                "symbols": ["ANY"],
+                "websocket_url": url,
+                "transport": transport,
+                "compression": compression,
+                "proxy": SecretUrl("none"),
+            }
+        )
+        return (await open_leg(options, path, receiver)).close
+
+    async def bare(url: str, receiver: CountingReceiver) -> Callable[[], object]:
+        from bridge.tools.bench.bare_picows import open_bare
+
+        return await open_bare(url + path, receiver)
+
+    cost = await _over_socket(load, frames, rounds, ours)
+    if transport == "picows":
+        return cost, await _over_socket(load, frames, rounds, bare)
+    return cost, await _protocol_floor(material, rounds, deflate=compression == "deflate")
+
+
+async def _over_socket(
+    load: Load, frames: int, rounds: int, connect: Callable[..., object]
+) -> float:
+    costs = []
+    for _ in range(rounds):
+        receiver = CountingReceiver(frames)
+        with tempfile.TemporaryDirectory() as folder:
+            words = ("bridge.tools.bench.offer", msgspec.json.encode(load).decode())
+            async with python(Path(folder), *words) as exchange:
+                opening = msgspec.json.decode(await exchange.line(), type=Opening)
+                close = await connect(f"ws://127.0.0.1:{opening.port}", receiver)  # type: ignore[misc]
+                try:
+                    async with asyncio.timeout(START_TIMEOUT_S):
+                        await receiver.done.wait()
+                except TimeoutError:
+                    raise BenchFailed(f"{frames} frames do not come from {exchange.name}") from None
+                finally:
+                    if asyncio.iscoroutine(closing := close()):
+                        await closing
+        costs.append(receiver.cost_s)
+    return min(costs) * 1e6
+
+
+async def _protocol_floor(material: Material, rounds: int, *, deflate: bool) -> float:
+    extensions = [_deflate()] if deflate else []
+    frames = [Frame(Opcode.TEXT, text) for text in material.frames]
+    wire = b"".join(frame.serialize(mask=False, extensions=extensions) for frame in frames)
+    chunks = [wire[at : at + _CHUNK_BYTES] for at in range(0, len(wire), _CHUNK_BYTES)]
+
+    async def parse() -> None:
+        uri = parse_uri("ws://localhost/")
+        protocol = ClientProtocol(uri, state=State.OPEN, max_size=MAX_WIRE_BYTES)
+        if deflate:
+            protocol.extensions = [_deflate()]
+        for chunk in chunks:
+            protocol.receive_data(chunk)
+            protocol.events_received()
+
+    return await least(len(frames), rounds, parse)
+
+
+def _deflate() -> PerMessageDeflate:
+    """As the generator's server agrees on it: one context for all messages."""
+    keeps = {"remote_no_context_takeover": False, "local_no_context_takeover": False}
+    bits = {"remote_max_window_bits": _WINDOW_BITS, "local_max_window_bits": _WINDOW_BITS}
+    return PerMessageDeflate(**keeps, **bits)  # type: ignore[arg-type]

@@ -1,0 +1,196 @@
+"""Numbers out of what was measured: pure functions, and the rules they stand for."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from bridge.tools.bench.errors import BenchFailed
+from bridge.tools.bench.scrape import Sample
+
+# A backlog that grows by less than this share of what is offered is the noise of two looks.
+STEADY_SHARE = 0.02
+# Normal again is what stays so for a second; on a shared machine something happens in every ten.
+CALM_POINTS = 4
+OVERRUN_STEPS = 2
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one window of a run has come to; rates in messages a second."""
+
+    asked_per_s: float
+    offered_per_s: float
+    carried_per_s: float
+    backlog_growth_per_s: float
+    dropped: float
+    reconnects: float
+    cpu_us: float
+    cpu_share: float
+    resident_mib: float
+
+    @property
+    def is_sustained(self) -> bool:
+        """Nothing was dropped, no connection was lost, and the backlog did not grow."""
+        grows = self.backlog_growth_per_s > STEADY_SHARE * self.offered_per_s
+        return not (self.dropped or self.reconnects or grows) and self.carried_per_s > 0
+
+
+def spread(values: Sequence[float]) -> float:
+    """From the least to the greatest."""
+    return max(values) - min(values)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that this share of the ordered values does not exceed.
+
+    Raises ValueError where there is none.
+    """
+    if not ordered:
+        raise ValueError("no values, no percentile")
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def growth(points: Sequence[Point]) -> float:
+    """By how much y grows with each x: from the middle of the first third to that of the last, so
+    that one moment's hiccup counts for nothing. 0 for one point.
+    """
+    third = -(-len(points) // 3)
+    (x1, y1), (x2, y2) = _middle(points[:third]), _middle(points[-third:])
+    return (y2 - y1) / (x2 - x1) if x2 > x1 else 0.0
+
+
+def _middle(points: Sequence[Point]) -> Point:
+    return median(x for x, _ in points), median(y for _, y in points)
+
+
+def between(points: Sequence[tuple[int, int]], at: float) -> float:
+    """The value at a place between two points of a rising line; at its ends what stands there."""
+    place = bisect_left(points, (at, 0))
+    if place in {0, len(points)}:
+        return float(points[min(place, len(points) - 1)][1])
+    (left, low), (right, high) = points[place - 1], points[place]
+    return low + (high - low) * (at - left) / (right - left)
+
+
+def step(
+    asked_per_s: float,
+    samples: Sequence[Sample],
+    offered: Sequence[tuple[int, int]],
+    window_us: tuple[int, int],
+) -> Step:
+    """The figures of one window, from the samples in it and what was offered by when.
+
+    Where a busy machine has left fewer than two in it, those beside it are taken as well.
+    Raises BenchFailed where there is none but one.
+    """
+    inside = _inside(samples, window_us)
+    first, last = inside[0], inside[-1]
+    if first.at_us == last.at_us:
+        raise BenchFailed("the machine is too busy: one look at the bridge in a whole window")
+    seconds = (last.at_us - first.at_us) / 1e6
+    received = last.received - first.received
+    cpu_s = last.cpu_s - first.cpu_s
+    backlog = [(s.at_us / 1e6, between(offered, s.at_us) - s.published) for s in inside]
+    return Step(
+        asked_per_s=asked_per_s,
+        offered_per_s=(between(offered, last.at_us) - between(offered, first.at_us)) / seconds,
+        carried_per_s=(last.published - first.published) / seconds,
+        backlog_growth_per_s=growth(backlog),
+        dropped=last.dropped - first.dropped,
+        reconnects=last.reconnects - first.reconnects,
+        cpu_us=cpu_s / received * 1e6 if received else 0.0,
+        cpu_share=cpu_s / seconds,
+        resident_mib=max(s.resident_bytes for s in inside) / 2**20,
+    )
+
+
+def _inside(samples: Sequence[Sample], window_us: tuple[int, int]) -> Sequence[Sample]:
+    begin = bisect_left(samples, window_us[0], key=_at_us)
+    end = bisect_right(samples, window_us[1], key=_at_us)
+    return samples[begin:end] if end - begin > 1 else samples[max(0, begin - 1) : end + 1]
+
+
+def _at_us(sample: Sample) -> int:
+    return sample.at_us
+
+
+def highest_sustained(steps: Sequence[Step]) -> Step | None:
+    """Of a rising load the highest step that was sustained, before it was too much for good."""
+    best = None
+    for number, one in enumerate(steps, start=1):
+        if is_overrun(steps[:number]):
+            break
+        best = one if one.is_sustained else best
+    return best
+
+
+def is_overrun(steps: Sequence[Step]) -> bool:
+    """Whether the last OVERRUN_STEPS in a row were too much: one alone may be a neighbour's doing,
+    and what it has left behind is worked off in the next.
+    """
+    last = steps[-OVERRUN_STEPS:]
+    return len(last) == OVERRUN_STEPS and not any(step.is_sustained for step in last)
+
+
+class Delays:
+    """Arrivals and the delays of what arrived, in microseconds; arrivals only rise."""
+
+    def __init__(self, arrivals: Sequence[int], received: Sequence[int]) -> None:
+        self._arrivals = arrivals
+        self._delays = [a - r for a, r in zip(arrivals, received, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._delays)
+
+    @property
+    def first_us(self) -> int | None:
+        """When the first came."""
+        return self._arrivals[0] if self._arrivals else None
+
+    def within(self, window_us: tuple[int, int]) -> list[int]:
+        """The delays of what arrived in a window, in order of size."""
+        begin = bisect_left(self._arrivals, window_us[0])
+        end = bisect_right(self._arrivals, window_us[1])
+        return sorted(self._delays[begin:end])
+
+    def percentiles(self, window_us: tuple[int, int], *shares: float) -> list[float]:
+        """Percentiles in milliseconds; none where nothing arrived."""
+        ordered = self.within(window_us)
+        return [percentile(ordered, share) / 1000 for share in shares if ordered]
+
+    def over_time(self, window_us: tuple[int, int], width_us: int, share: float) -> list[Point]:
+        """One percentile for each piece of a window: its end in seconds since the window began, and
+        milliseconds. Pieces in which nothing arrived are left out.
+        """
+        begin, end = window_us
+        edges = pairwise(range(begin, end + width_us, width_us))
+        pieces = [(right, self.within((left, right - 1))) for left, right in edges]
+        return [((r - begin) / 1e6, percentile(d, share) / 1000) for r, d in pieces if d]
+
+
+def back_to_normal_s(points: Sequence[Point], burst_end_s: float, normal: float) -> float:
+    """How long after the end of a burst a value was above normal, until it was not for CALM_POINTS
+    points on end.
+    """
+    last_s, calm = burst_end_s, 0
+    for at_s, value in points:
+        if at_s <= burst_end_s or calm == CALM_POINTS:
+            continue
+        calm = 0 if value > normal else calm + 1
+        last_s = at_s if value > normal else last_s
+    return last_s - burst_end_s
+
+
+def settled_growth(points: Sequence[Point]) -> float:
+    """By how much a value has grown after it has settled: the median of the last quarter less that
+    of the second.
+    """
+    quarter = len(points) // 4
+    if not quarter:
+        return 0.0
+    early = median(y for _, y in points[quarter : 2 * quarter])
+    return median(y for _, y in points[-quarter:]) - early

@@ -1,0 +1,157 @@
+"""What is offered: real frames from captures, or invented ones, evenly spread at a given rate.
+
+Evenly, so that the load is a number; what is due is sent each millisecond. What a capture's own
+bursts do is seen by `burst`, with a burst of a known height.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import msgspec
+
+from bridge.tools.simulator import Capture, Frame, Message, Replay, Source, messages
+from bridge.tools.simulator.instrument import Fill
+from bridge.tools.simulator.listing import UNIT
+
+INVENTED_FRAMES = 60_000
+_BEGIN_MS = 1_700_000_000_000
+# Recorded BTCUSDT has about three quotes for each trade.
+_TURNS = {"bookTicker": 3}
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """So many messages a second, for so long."""
+
+    rate: int
+    seconds: float
+
+
+class Load(msgspec.Struct, frozen=True):
+    """All that a generator is told. Without phases it plays flat out, for ever.
+
+    `captures` are files; without them messages of `symbols` symbols are invented. `streams` are the
+    kinds of streams offered, for each symbol: of the invented ones trade, aggTrade, bookTicker.
+    """
+
+    phases: tuple[Phase, ...] = ()
+    captures: tuple[str, ...] = ()
+    symbols: int = 3
+    streams: tuple[str, ...] = ("trade", "bookTicker")
+    port: int = 0
+
+
+def read_source(load: Load) -> Replay:
+    """The frames of a load, round after round.
+
+    Raises CaptureError for a file that cannot be read, SimulatorError where none has such streams.
+    """
+    captures = [Capture.read(Path(path)) for path in load.captures] or [_invented(load)]
+    kinds = tuple(f"@{kind}" for kind in load.streams)
+    for capture in captures:
+        capture.frames = [frame for frame in capture.frames if frame.stream.endswith(kinds)]
+    return Replay([capture for capture in captures if capture.frames], loop=True)
+
+
+def _invented(load: Load) -> Capture:
+    """The same mix for any number of symbols: each in its turn, each with the same pattern."""
+    symbols = [f"S{number:04}USDT" for number in range(load.symbols)]
+    pattern = [kind for kind in load.streams for _ in range(_TURNS.get(kind, 1))]
+    frames = []
+    for number in range(INVENTED_FRAMES):
+        turn, place = divmod(number, len(symbols))
+        round_number, kind = turn // len(pattern), pattern[turn % len(pattern)]
+        payload = _payload(kind, symbols[place], turn, round_number)
+        frames.append(Frame(number * 1000, f"{symbols[place].lower()}@{kind}", payload))
+    return Capture(Path("invented"), frames)
+
+
+def _payload(kind: str, symbol: str, turn: int, round_number: int) -> bytes:
+    price = (60_000 + turn % 100) * UNIT
+    fill = Fill(round_number + 1, price, UNIT // 100, buy=bool(turn % 2))
+    time_ms = _BEGIN_MS + turn
+    match kind:
+        case "trade":
+            return messages.trade(symbol, time_ms, fill)
+        case "aggTrade":
+            return messages.aggregate_trade(symbol, time_ms, round_number + 1, [fill])
+        case _:
+            return messages.quote(symbol, turn, (price, UNIT, price + UNIT // 100, 2 * UNIT))
+
+
+class Schedule:
+    """When each message of a load is due, in microseconds since it began."""
+
+    def __init__(self, phases: Sequence[Phase]) -> None:
+        self._phases = phases
+        self.begins_us = [0, *accumulate(round(phase.seconds * 1e6) for phase in phases)]
+        self._counts = [0, *accumulate(round(phase.rate * phase.seconds) for phase in phases)]
+
+    @property
+    def total(self) -> int:
+        """How many messages there are."""
+        return self._counts[-1]
+
+    def due_us(self, number: int) -> int:
+        """When the message of this number is due; the first is number 0."""
+        phase = bisect_right(self._counts, number) - 1
+        before_us = -((self._counts[phase] - number) * 10**6 // self._rate(phase))
+        return self.begins_us[phase] + before_us
+
+    def count_by(self, time_us: int) -> int:
+        """How many are due by then."""
+        if time_us >= self.begins_us[-1]:
+            return self.total
+        phase = bisect_right(self.begins_us, time_us) - 1
+        passed_us = time_us - self.begins_us[phase]
+        due = self._counts[phase] + passed_us * self._rate(phase) // 10**6 + 1
+        return min(due, self._counts[phase + 1])
+
+    def windows_us(self) -> list[tuple[int, int]]:
+        """Beginning and end of each phase."""
+        return list(pairwise(self.begins_us))
+
+    def _rate(self, phase: int) -> int:
+        return self._phases[phase].rate
+
+
+class Offered:
+    """A `Source` that hands out another's messages by a schedule, and counts them.
+
+    Without a schedule it hands them out as they are asked for.
+    """
+
+    played_once = False
+
+    def __init__(self, source: Source, schedule: Schedule | None) -> None:
+        self.count = 0
+        self._source = source
+        self._schedule = schedule
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        return self._source.symbols
+
+    @property
+    def now_ms(self) -> int:
+        return self._source.now_ms
+
+    def due_us(self) -> int | None:
+        if self._schedule is None:
+            return self._source.due_us()
+        return None if self.count >= self._schedule.total else self._schedule.due_us(self.count)
+
+    def take(self, until_us: int | None, limit: int) -> Sequence[Message]:
+        if self._schedule is not None:
+            due = self._schedule.total if until_us is None else self._schedule.count_by(until_us)
+            limit = min(limit, due - self.count)
+        taken = self._source.take(None, limit) if limit > 0 else ()
+        self.count += len(taken)
+        return taken
+
+    def want(self, streams: frozenset[str]) -> None:
+        self._source.want(streams)
+
+    def depth(self, symbol: str, limit: int) -> bytes:
+        return self._source.depth(symbol, limit)

@@ -1,0 +1,73 @@
+"""Where frames go when they are recorded: into a file, as they came."""
+
+import asyncio
+from collections.abc import Iterable
+
+from bridge.binance.connection import Control
+from bridge.core.binance.decode import Decoder
+from bridge.core.binance.wire import Reply, ServerShutdown
+from bridge.core.model.stream import Stream
+from bridge.core.sequencing.arrivals import Arrivals
+from bridge.core.sequencing.handover import Joining
+from bridge.errors import InvalidFrame
+from bridge.telemetry import FeedCounts
+from bridge.tools.simulator.capture import CaptureWriter
+
+# What would make the file unreadable: no JSON, or too long for a line.
+_LEFT_OUT = {"malformed", "oversized"}
+
+
+class Recorder:
+    """A pump that writes each frame to `writer`. Sets `stopped` when that fails, with `error`."""
+
+    def __init__(self, writer: CaptureWriter, stopped: asyncio.Event) -> None:
+        self.counts = FeedCounts()
+        self.size_bytes = 0
+        self.left_out = 0
+        self.error: OSError | None = None
+        self._writer = writer
+        self._stopped = stopped
+
+    def pump(  # noqa: PLR0913 (one connection's)
+        self,
+        decoder: Decoder,
+        frames: list[bytes],
+        received: int,
+        control: Control,
+        arrivals: Arrivals,  # noqa: ARG002
+        *,
+        joining: Joining | None = None,  # noqa: ARG002
+    ) -> None:
+        """Write frames that arrived at `received` (microseconds)."""
+        for frame in frames:
+            try:
+                decoded = decoder.decode(frame, received)
+            except InvalidFrame as error:
+                if error.reason in _LEFT_OUT:
+                    self.left_out += 1
+                    continue
+            else:
+                if isinstance(decoded, Reply | ServerShutdown):
+                    control(decoded)
+            self._write(frame, received)
+
+    def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:  # noqa: ARG002
+        """Leave out a binary frame: the format has text only."""
+        self.left_out += 1
+
+    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None:
+        """Nothing was held back."""
+
+    def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
+        """Note nothing: the format has frames only."""
+
+    def _write(self, frame: bytes, received: int) -> None:
+        text = frame.decode(errors="replace").replace("\n", " ")  # a frame, a line
+        try:
+            self._writer.write(received * 1000, text)
+        except OSError as error:
+            self.error = error
+            self._stopped.set()
+            return
+        self.counts.frames += 1
+        self.size_bytes += len(frame)

@@ -1,0 +1,87 @@
+"""Messages on their way out: each form of a message is made once, however many clients want it.
+
+Server frames are not masked, so a frame's bytes are the same for everybody and can be joined and
+written without passing through the protocol object: several times as fast.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from bridge.tools.simulator.fields import to_microseconds
+from bridge.tools.simulator.source import Message
+
+_FINAL_TEXT = b"\x81"  # RFC 6455, 5.2: FIN and opcode 1
+
+
+class Form(NamedTuple):
+    """How a connection wants its payloads."""
+
+    combined: bool
+    microseconds: bool
+
+
+class Batch:
+    """Messages in the order played, for all who want some of them."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._streams = frozenset([stream for stream, _ in messages])
+        self._texts: dict[Form, list[bytes]] = {}
+        self._frames: dict[Form, list[bytes]] = {}
+
+    def texts(self, streams: Collection[str], form: Form) -> Sequence[bytes]:
+        """The texts of the messages of these streams."""
+        if form not in self._texts:
+            self._texts[form] = _texts(self._messages, form)
+        return self._chosen(self._texts[form], streams)
+
+    def named_texts(self, streams: Collection[str], form: Form) -> list[tuple[str, bytes]]:
+        """The same, each with its stream."""
+        if form not in self._texts:
+            self._texts[form] = _texts(self._messages, form)
+        return [
+            (stream, text)
+            for (stream, _), text in zip(self._messages, self._texts[form], strict=True)
+            if stream in streams
+        ]
+
+    def frames(self, streams: Collection[str], form: Form) -> bytes:
+        """The same as WebSocket frames, joined."""
+        if form not in self._frames:
+            self._frames[form] = [
+                _header(len(text)) + text for text in self.texts(self._streams, form)
+            ]
+        return b"".join(self._chosen(self._frames[form], streams))
+
+    def _chosen(self, forms: Sequence[bytes], streams: Collection[str]) -> Sequence[bytes]:
+        if all(stream in streams for stream in self._streams):
+            return forms
+        return [
+            form
+            for (stream, _), form in zip(self._messages, forms, strict=True)
+            if stream in streams
+        ]
+
+
+def _texts(messages: Sequence[Message], form: Form) -> list[bytes]:
+    if form.microseconds:
+        messages = [(stream, to_microseconds(stream, payload)) for stream, payload in messages]
+    if not form.combined:
+        return [payload for _, payload in messages]
+    return [b"%b%b}" % (_opening(stream), payload) for stream, payload in messages]
+
+
+@lru_cache(maxsize=1 << 16)
+def _opening(stream: str) -> bytes:
+    return b'{"stream":"%b","data":' % stream.encode()
+
+
+@lru_cache(maxsize=1 << 12)
+def _header(length: int) -> bytes:
+    """The frame header of a text of `length` bytes, unmasked (RFC 6455, 5.2)."""
+    if length < 126:  # noqa: PLR2004
+        return _FINAL_TEXT + length.to_bytes(1)
+    if length < 1 << 16:
+        return _FINAL_TEXT + b"\x7e" + length.to_bytes(2)
+    return _FINAL_TEXT + b"\x7f" + length.to_bytes(8)

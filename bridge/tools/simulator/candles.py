@@ -1,0 +1,168 @@
+"""Bars of trades: a day of minutes from which every candle and every window is added up."""
+
+import time
+from calendar import timegm
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+from bridge.tools.simulator.listing import UNIT
+
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+_WEEK_MS = 7 * DAY_MS
+_FIRST_MONDAY_MS = 4 * DAY_MS  # the epoch was a Thursday
+
+_INTERVALS_MS = {
+    "1s": SECOND_MS, "1m": MINUTE_MS, "3m": 3 * MINUTE_MS, "5m": 5 * MINUTE_MS,
+    "15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "2h": 2 * HOUR_MS,
+    "4h": 4 * HOUR_MS, "6h": 6 * HOUR_MS, "8h": 8 * HOUR_MS, "12h": 12 * HOUR_MS,
+    "1d": DAY_MS, "3d": 3 * DAY_MS,
+}  # fmt: skip
+INTERVALS = frozenset(_INTERVALS_MS) | {"1w", "1M"}
+
+
+@dataclass(slots=True)
+class Bar:
+    """The trades of a span that began at `open_ms`; without a trade, the price it began with.
+
+    Amounts in units of 1e-8; ids are -1 where there was no trade.
+    """
+
+    open_ms: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int = 0
+    quote_volume: int = 0
+    taker_volume: int = 0
+    taker_quote_volume: int = 0
+    trades: int = 0
+    first_id: int = -1
+    last_id: int = -1
+
+    @classmethod
+    def at(cls, open_ms: int, price: int) -> "Bar":
+        return cls(open_ms, price, price, price, price)
+
+    def trade(self, trade_id: int, price: int, quantity: int, *, buy: bool) -> None:
+        """Count one trade; `buy` when the taker bought."""
+        quote = price * quantity // UNIT
+        if not self.trades:
+            self.first_id = trade_id
+            self.open = self.high = self.low = price
+        self.last_id = trade_id
+        self.trades += 1
+        self.high = max(self.high, price)
+        self.low = min(self.low, price)
+        self.close = price
+        self.volume += quantity
+        self.quote_volume += quote
+        if buy:
+            self.taker_volume += quantity
+            self.taker_quote_volume += quote
+
+    @property
+    def weighted_average(self) -> int:
+        return self.quote_volume * UNIT // self.volume if self.volume else self.close
+
+
+def combined(bars: Iterable[Bar], open_ms: int, price: int) -> Bar:
+    """One bar of many, in their order; `price` is for when not one of them has a trade."""
+    traded = [bar for bar in bars if bar.trades]
+    if not traded:
+        return Bar.at(open_ms, price)
+    return Bar(
+        open_ms,
+        open=traded[0].open,
+        high=max(bar.high for bar in traded),
+        low=min(bar.low for bar in traded),
+        close=traded[-1].close,
+        volume=sum(bar.volume for bar in traded),
+        quote_volume=sum(bar.quote_volume for bar in traded),
+        taker_volume=sum(bar.taker_volume for bar in traded),
+        taker_quote_volume=sum(bar.taker_quote_volume for bar in traded),
+        trades=sum(bar.trades for bar in traded),
+        first_id=traded[0].first_id,
+        last_id=traded[-1].last_id,
+    )
+
+
+class Tape:
+    """A day of minute bars, the oldest first, and the bar of the running second.
+
+    `minutes` begin with an invented day, so that windows are full from the start.
+    """
+
+    def __init__(self, minutes: Iterable[Bar]) -> None:
+        self.minutes = deque(minutes, maxlen=DAY_MS // MINUTE_MS + 1)
+        last = self.minutes[-1]
+        self.second = Bar.at(last.open_ms, last.close)
+        self.last_trade_ms = last.open_ms
+        self.last_quantity = 0
+        self._closed: dict[int, Bar] = {}
+
+    @property
+    def price(self) -> int:
+        return self.minutes[-1].close
+
+    def trade(self, at_ms: int, trade_id: int, price: int, quantity: int, *, buy: bool) -> None:
+        self.roll(at_ms)
+        self.last_trade_ms = at_ms
+        self.last_quantity = quantity
+        self.minutes[-1].trade(trade_id, price, quantity, buy=buy)
+        self.second.trade(trade_id, price, quantity, buy=buy)
+
+    def roll(self, at_ms: int) -> None:
+        """Begin the minute and the second that hold `at_ms`, and those between."""
+        while at_ms >= self.minutes[-1].open_ms + MINUTE_MS:
+            last = self.minutes[-1]
+            self.minutes.append(Bar.at(last.open_ms + MINUTE_MS, last.close))
+        if at_ms >= self.second.open_ms + SECOND_MS:
+            self.second = Bar.at(at_ms - at_ms % SECOND_MS, self.second.close)
+
+    def since(self, open_ms: int) -> Bar:
+        """All trades since `open_ms`, by whole minutes, as far back as there are any."""
+        if open_ms % MINUTE_MS:  # only the candles of a second begin within a minute
+            same = self.second.open_ms == open_ms
+            return replace(self.second) if same else Bar.at(open_ms, self.price)
+        bars = list(takewhile(lambda bar: bar.open_ms >= open_ms, reversed(self.minutes)))
+        return combined(reversed(bars), open_ms, self.price)
+
+    def window(self, length_ms: int) -> Bar:
+        """The trades of the last `length_ms`, by whole minutes, the running one included."""
+        running = self.minutes[-1]
+        closed = self._closed.get(length_ms)
+        if closed is None or closed.open_ms != running.open_ms - length_ms + MINUTE_MS:
+            open_ms = running.open_ms - length_ms + MINUTE_MS
+            bars = [bar for bar in self.minutes if open_ms <= bar.open_ms < running.open_ms]
+            closed = self._closed[length_ms] = combined(bars, open_ms, self.price)
+        return combined((closed, running), closed.open_ms, self.price)
+
+
+def bounds(interval: str, at_ms: int, offset_ms: int = 0) -> tuple[int, int]:
+    """First and last millisecond of the candle that holds `at_ms`, in a zone `offset_ms` east."""
+    local_ms = at_ms + offset_ms
+    if interval == "1M":
+        begin_ms, end_ms = _month(local_ms)
+    elif interval == "1w":
+        begin_ms = local_ms - (local_ms - _FIRST_MONDAY_MS) % _WEEK_MS
+        end_ms = begin_ms + _WEEK_MS
+    else:
+        begin_ms = local_ms - local_ms % _INTERVALS_MS[interval]
+        end_ms = begin_ms + _INTERVALS_MS[interval]
+    return begin_ms - offset_ms, end_ms - offset_ms - 1
+
+
+def _month(at_ms: int) -> tuple[int, int]:
+    year, month = time.gmtime(at_ms // 1000)[:2]
+    following = (year + month // 12, month % 12 + 1)
+    return _first_of(year, month), _first_of(*following)
+
+
+def _first_of(year: int, month: int) -> int:
+    return timegm((year, month, 1, 0, 0, 0)) * 1000

@@ -1,0 +1,153 @@
+"""How one connection behaves under a plan, without a socket: frames in, deeds out.
+
+Decide, then act: `Conduct.pass_on` says what to send and what to do in between, `FaultySubscriber`
+does it.
+"""
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from bridge.tools.simulator.deeds import Deed, Do
+from bridge.tools.simulator.fault_plan import FaultPlan, matches
+from bridge.tools.simulator.faults import (
+    AnnounceShutdown,
+    CloseWith,
+    Cut,
+    FrameFault,
+    LegFault,
+    StallLeg,
+    StallStream,
+)
+from bridge.tools.simulator.incidents import Incident, Incidents
+from bridge.tools.simulator.occasions import Moments, Share
+from bridge.tools.simulator.session import Close
+from bridge.tools.simulator.spoiler import Spoiler
+
+HELD_FRAMES = 200_000  # of a stall whose frames come late; beyond it the oldest are lost
+
+_ALL = "*"
+_SHUT_DOWN = Close(1001, "Server shutdown")
+
+
+@dataclass(slots=True)
+class _Stall:
+    until_s: float
+    deaf: bool
+    held: deque[tuple[str, bytes]]
+
+
+class Conduct:
+    """One connection. `now_s` is when it opens, `number` that of its handshake."""
+
+    def __init__(self, plan: FaultPlan, number: int, now_s: float, incidents: Incidents) -> None:
+        self._number = number
+        self._now_s = now_s
+        self._incidents = incidents
+        self._random = plan.random("connection", number)
+        self._spoiler = Spoiler(self._random, self._record)
+        self._moments: list[Moments] = []
+        self._shares: list[Share] = []
+        self._stalls: dict[str, _Stall] = {}
+        self._shut_down_s = math.inf
+        self._over = False
+        self._deeds: list[Deed] = []
+        for index, fault in enumerate(plan.faults):
+            if isinstance(fault, LegFault) and fault.connection in {None, number}:
+                random = plan.random("connection", number, index)
+                if fault.share is None:
+                    self._moments.append(Moments(fault, random, now_s))
+                else:
+                    self._shares.append(Share(fault, random, fault.share))
+
+    @property
+    def silent(self) -> bool:
+        """Whether the whole connection is stalled."""
+        return _ALL in self._stalls
+
+    def pass_on(
+        self, frames: Iterable[tuple[str, bytes]], streams: Collection[str], now_s: float
+    ) -> list[Deed]:
+        """What becomes of frames, each with its stream; `streams` are those of the connection."""
+        self._now_s = now_s
+        deeds = self._deeds = []
+        self._keep_appointments(streams)
+        shares = [share for share in self._shares if share.fault.covers(now_s)]
+        for stream, text in frames:
+            for share in shares:
+                if share.falls_on(stream) and not self._over:
+                    self._begin(share.fault, (stream,))
+            if self._over:
+                break
+            if stall := self._stall_of(stream):
+                stall.held.append((stream, text))
+            else:
+                deeds += self._spoiler.spoil(stream, text)
+        return deeds
+
+    def _keep_appointments(self, streams: Collection[str]) -> None:
+        self._release()
+        if self._now_s >= self._shut_down_s and not self._over:
+            self._end(_SHUT_DOWN)
+        for moments in self._moments:
+            while not self._over and moments.due(self._now_s):
+                self._begin(moments.fault, streams)
+
+    def _release(self) -> None:
+        """Send what was held for stalls that are over, unless another one keeps it."""
+        over = [key for key, stall in self._stalls.items() if stall.until_s <= self._now_s]
+        for stall in [self._stalls.pop(key) for key in over]:
+            if stall.deaf:
+                self._deeds.append(Do.READ_AGAIN)
+            for stream, text in stall.held:
+                if other := self._stall_of(stream):
+                    other.held.append((stream, text))
+                else:
+                    self._deeds.append(text)
+
+    def _stall_of(self, stream: str) -> _Stall | None:
+        return (self._stalls.get(_ALL) or self._stalls.get(stream)) if self._stalls else None
+
+    def _begin(self, fault: LegFault, streams: Collection[str]) -> None:
+        subject = self._subject(fault, streams)
+        if subject is None or not self._incidents.begin(fault):
+            return
+        if isinstance(fault, FrameFault):
+            self._spoiler.arm(fault)
+            return
+        self._record(fault, subject)
+        match fault:
+            case Cut():
+                self._end(Do.ABORT)
+            case CloseWith():
+                self._end(Close(fault.code, fault.reason))
+            case AnnounceShutdown():
+                self._deeds.append(Do.ANNOUNCE_SHUTDOWN)
+                self._shut_down_s = min(self._shut_down_s, self._now_s + fault.lead_s)
+            case StallLeg() | StallStream():
+                self._stall(subject, fault)
+
+    def _subject(self, fault: LegFault, streams: Collection[str]) -> str | None:
+        """What the fault is about: a stream, or `*`; None where it finds nothing to stall."""
+        if isinstance(fault, StallLeg):
+            return None if self.silent else _ALL
+        if not isinstance(fault, StallStream):
+            return _ALL
+        found = [stream for stream in streams if matches(stream, fault.streams)]
+        found = [stream for stream in found if stream not in self._stalls]
+        return self._random.choice(found) if found else None
+
+    def _stall(self, subject: str, fault: StallLeg | StallStream) -> None:
+        deaf = isinstance(fault, StallLeg) and fault.deaf
+        held = deque[tuple[str, bytes]](maxlen=0 if fault.lost else HELD_FRAMES)
+        self._stalls[subject] = _Stall(self._now_s + fault.for_s, deaf, held)
+        if deaf:
+            self._deeds.append(Do.STOP_READING)
+
+    def _end(self, deed: Deed) -> None:
+        self._deeds.append(deed)
+        self._over = True
+
+    def _record(self, fault: LegFault, subject: str, payload: bytes = b"") -> None:
+        self._incidents.add(Incident(self._now_s, fault, self._number, subject, payload))

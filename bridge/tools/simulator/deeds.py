@@ -1,0 +1,25 @@
+"""What a connection under a plan does, said before it is done."""
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from bridge.tools.simulator.session import Close
+
+
+class Do(Enum):
+    """What it does beside sending frames and closing."""
+
+    ABORT = auto()
+    ANNOUNCE_SHUTDOWN = auto()
+    STOP_READING = auto()
+    READ_AGAIN = auto()
+
+
+class Binary(NamedTuple):
+    """A binary frame."""
+
+    data: bytes
+
+
+Deed = bytes | Binary | Close | Do
+"""A text frame, another frame, the end of the connection, or something else."""

@@ -1,0 +1,102 @@
+"""A connected client that the exchange treats as its plan has it."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+
+from bridge.tools.simulator.batch import Batch, Form
+from bridge.tools.simulator.conduct import Conduct
+from bridge.tools.simulator.deeds import Binary, Deed, Do
+from bridge.tools.simulator.misbehaviour import Misbehaviour, Treatment
+from bridge.tools.simulator.session import Close, Target
+from bridge.tools.simulator.subscriber import Subscriber
+
+
+class FaultySubscriber(Subscriber):
+    """Does what a `Conduct` decides."""
+
+    def __init__(self, misbehaviour: Misbehaviour, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._dropped = False
+        self._misbehaviour = misbehaviour
+        self._conduct: Conduct | None = None
+        self._deaf = False
+        self._unwritten: list[bytes] = []
+
+    def begin(self, treatment: Treatment) -> None:
+        """The handshake so treated is about to succeed."""
+        self._dropped = treatment.dropped
+        self._conduct = self._misbehaviour.conduct(treatment.number)
+
+    async def converse(self, target: Target, changed: Callable[[], None], life_s: float) -> None:
+        if self._dropped:
+            self.transport.abort()
+        else:
+            await super().converse(target, changed, life_s)
+
+    def deliver(self, batch: Batch, streams: Collection[str] | None = None) -> None:
+        if self.state is not State.OPEN or self._ending is not None or self._conduct is None:
+            return
+        if streams is not None:  # an announcement
+            if not self._conduct.silent:
+                super().deliver(batch, streams)
+            return
+        wanted = self.session.streams
+        form = Form(self.session.combined, self.session.microseconds)
+        frames = batch.named_texts(wanted, form)
+        for deed in self._conduct.pass_on(frames, wanted, self._misbehaviour.now_s()):
+            self._carry(deed)
+        self._write()
+
+    def drop(self) -> None:
+        if self._deaf:
+            self.transport.abort()
+        super().drop()
+
+    def _carry(self, deed: Deed) -> None:
+        match deed:
+            case bytes():
+                self._put(Opcode.TEXT, deed)
+            case Binary(data):
+                self._put(Opcode.BINARY, data)
+            case Close():
+                self._write()
+                self.end(deed)
+            case Do.ANNOUNCE_SHUTDOWN:
+                self._write()
+                announcement = self._misbehaviour.announcement()
+                super().deliver(Batch([announcement]), (announcement[0],))
+            case Do.ABORT:
+                self._write()
+                self.transport.abort()
+            case Do.STOP_READING:
+                self._stop_reading()
+            case Do.READ_AGAIN:
+                self._read_again()
+
+    def _put(self, opcode: Opcode, data: bytes) -> None:
+        if self.protocol.extensions:
+            send = self.protocol.send_text if opcode is Opcode.TEXT else self.protocol.send_binary
+            send(data)
+            self._unwritten += self.protocol.data_to_send()
+        else:
+            self._unwritten.append(Frame(opcode, data).serialize(mask=False))
+
+    def _write(self) -> None:
+        if self._unwritten:
+            self.transport.write(b"".join(self._unwritten))
+            self._unwritten.clear()
+
+    def _stop_reading(self) -> None:
+        """As a host that hangs: no pongs, no pings, and it does not see the client go."""
+        self._deaf = True
+        self.transport.pause_reading()
+        if self.keepalive_task is not None:
+            self.keepalive_task.cancel()
+
+    def _read_again(self) -> None:
+        self._deaf = False
+        self.transport.resume_reading()
+        self.start_keepalive()

@@ -1,0 +1,180 @@
+"""The trades of the market, as REST knows them, whoever was listening.
+
+Recording keeps the payload as it is and reads it only when asked, so that it costs a look-up and
+an append while the market plays.
+"""
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from decimal import ROUND_DOWN, Decimal
+from itertools import islice
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bridge.tools.simulator.fields import ascii_lower
+from bridge.tools.simulator.source import Message
+
+TRADES_KEPT = 200_000  # per symbol, and as many aggregate trades
+
+_EIGHT_DECIMALS = Decimal("0.00000001")
+
+Row = dict[str, Any]
+
+
+class _Trade(msgspec.Struct, gc=False):
+    t: int
+    p: str
+    q: str
+    T: int
+    m: bool
+
+
+class _AggregateTrade(msgspec.Struct, gc=False):
+    a: int
+    p: str
+    q: str
+    f: int
+    l: int  # noqa: E741 (Binance's own name)
+    T: int
+    m: bool
+
+
+_decode_trade = msgspec.json.Decoder(_Trade).decode
+_decode_aggregate = msgspec.json.Decoder(_AggregateTrade).decode
+
+
+class PlayedTrade(NamedTuple):
+    """A trade or an aggregate trade; price and quantity as the stream has them."""
+
+    id: int
+    price: str
+    quantity: str
+    time_ms: int
+    buyer_is_maker: bool
+
+
+class History:
+    """The last trades and aggregate trades of each symbol; the oldest go first.
+
+    `counts`: how many messages of each stream have been played, of any kind and since the
+    beginning; with `counting` only, for it takes a fifth of what a flat-out replay can do.
+    """
+
+    def __init__(
+        self, symbols: Iterable[str], trades_kept: int = TRADES_KEPT, *, counting: bool = False
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._counting = counting
+        self._rings: dict[str, deque[bytes]] = {
+            f"{ascii_lower(symbol)}@{kind}": deque(maxlen=trades_kept)
+            for symbol in symbols
+            for kind in ("trade", "aggTrade")
+        }
+
+    def record(self, messages: Sequence[Message]) -> None:
+        """Remember what is a trade; in the order played."""
+        rings = self._rings
+        if self._counting:
+            self.counts.update(map(itemgetter(0), messages))
+        for stream, payload in messages:
+            if stream in rings:
+                rings[stream].append(payload)
+
+    def played(self, stream: str) -> list[PlayedTrade]:
+        """What has been played of `btcusdt@trade` or `btcusdt@aggTrade`, and is kept, in order.
+
+        Raises KeyError for a stream that is no trades of a symbol here.
+        """
+        if stream.endswith("@trade"):
+            trades = map(_decode_trade, self._rings[stream])
+            return [PlayedTrade(trade.t, trade.p, trade.q, trade.T, trade.m) for trade in trades]
+        aggregates = map(_decode_aggregate, self._rings[stream])
+        return [PlayedTrade(one.a, one.p, one.q, one.T, one.m) for one in aggregates]
+
+    def id_range(self, stream: str) -> tuple[int, int] | None:
+        """The first and the last id of `played`, both included; None before the first."""
+        ring = self._rings[stream]
+        id_of = _trade_id if stream.endswith("@trade") else _aggregate_id
+        return (id_of(ring[0]), id_of(ring[-1])) if ring else None
+
+    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]:
+        """Rows of `/historicalTrades` from `from_id` on, or the latest ones."""
+        ring = self._rings[f"{ascii_lower(symbol)}@trade"]
+        return [_trade_row(payload) for payload in _page(ring, from_id, limit, _trade_id)]
+
+    def aggregate_trades(
+        self, symbol: str, from_id: int | None, times_ms: tuple[int | None, int | None], limit: int
+    ) -> list[Row]:
+        """Rows of `/aggTrades` from an id, or between two times (both included), or the latest."""
+        ring = self._rings[f"{ascii_lower(symbol)}@aggTrade"]
+        begin_ms, end_ms = times_ms
+        if begin_ms is None and end_ms is None:
+            page = _page(ring, from_id, limit, _aggregate_id)
+        else:
+            begin = 0 if begin_ms is None else bisect_left(ring, begin_ms, key=_aggregate_time)
+            end = (
+                len(ring) if end_ms is None else bisect_left(ring, end_ms + 1, key=_aggregate_time)
+            )
+            page = _slice(ring, begin if begin_ms is not None else max(0, end - limit), end)[:limit]
+        return [_aggregate_row(payload) for payload in page]
+
+    def price(self, symbol: str) -> str | None:
+        """The price of the last trade, None before the first."""
+        for kind in ("trade", "aggTrade"):
+            if ring := self._rings[f"{ascii_lower(symbol)}@{kind}"]:
+                return str(msgspec.json.decode(ring[-1])["p"])
+        return None
+
+
+def _page(
+    ring: deque[bytes], from_id: int | None, limit: int, id_of: Callable[[bytes], int]
+) -> Sequence[bytes]:
+    begin = len(ring) - limit if from_id is None else bisect_left(ring, from_id, key=id_of)
+    return _slice(ring, max(0, begin), begin + limit)
+
+
+def _slice(ring: deque[bytes], begin: int, end: int) -> list[bytes]:
+    return list(islice(ring, begin, end))
+
+
+def _trade_id(payload: bytes) -> int:
+    return _decode_trade(payload).t
+
+
+def _aggregate_id(payload: bytes) -> int:
+    return _decode_aggregate(payload).a
+
+
+def _aggregate_time(payload: bytes) -> int:
+    return _decode_aggregate(payload).T
+
+
+def _trade_row(payload: bytes) -> Row:
+    trade = _decode_trade(payload)
+    quote = (Decimal(trade.p) * Decimal(trade.q)).quantize(_EIGHT_DECIMALS, ROUND_DOWN)
+    return {
+        "id": trade.t,
+        "price": trade.p,
+        "qty": trade.q,
+        "quoteQty": f"{quote:f}",
+        "time": trade.T,
+        "isBuyerMaker": trade.m,
+        "isBestMatch": True,
+    }
+
+
+def _aggregate_row(payload: bytes) -> Row:
+    trade = _decode_aggregate(payload)
+    return {
+        "a": trade.a,
+        "p": trade.p,
+        "q": trade.q,
+        "f": trade.f,
+        "l": trade.l,
+        "T": trade.T,
+        "m": trade.m,
+        "M": True,
+    }

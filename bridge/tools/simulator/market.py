@@ -1,0 +1,170 @@
+"""An invented market: the same from the same seed, whoever listens and however it is stepped.
+
+Everything that happens is an entry of one heap, with its time; `step` lets it happen up to a
+moment and returns what Binance would have sent.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from heapq import heapify, heapreplace
+
+from bridge.tools.simulator import messages
+from bridge.tools.simulator.errors import SimulatorError
+from bridge.tools.simulator.feeds import TENTH_MS, Feed, by_stream_name, feed_of
+from bridge.tools.simulator.fields import ascii_lower
+from bridge.tools.simulator.instrument import Fill, Instrument
+from bridge.tools.simulator.listing import listing_of
+from bridge.tools.simulator.source import Message
+
+_BLOCK_SIZE = 500.0  # in usual trades
+
+
+class _Happening(IntEnum):
+    """In the order in which they happen at one moment: what is due is sent before it changes."""
+
+    TICK = 0
+    MAKER = 1
+    ORDER = 2
+    BLOCK = 3
+
+
+class Market:
+    """A `Source` that never ends.
+
+    `symbols` as Binance writes them, `begin_ms` the time it begins, milliseconds since the epoch,
+    `trades_per_second` on average for each symbol. Raises SimulatorError without a symbol or with
+    a rate that is not positive.
+    """
+
+    played_once = False
+
+    def __init__(
+        self,
+        symbols: Iterable[str],
+        *,
+        seed: int = 0,
+        begin_ms: int,
+        trades_per_second: float = 5.0,
+    ) -> None:
+        self.symbols: Sequence[str] = tuple(dict.fromkeys(symbols))
+        if not self.symbols:
+            raise SimulatorError("no symbol to simulate; name at least one, such as BTCUSDT")
+        if trades_per_second <= 0:
+            raise SimulatorError(
+                f"{trades_per_second:g} trades per second is no rate; give one above 0"
+            )
+        self._instruments = [
+            Instrument(listing_of(symbol), seed, begin_ms, trades_per_second)
+            for symbol in self.symbols
+        ]
+        self._by_name = by_stream_name(self._instruments)
+        self._names = [ascii_lower(symbol) for symbol in self.symbols]
+        self._begin_ms = begin_ms
+        self._now_ms = float(begin_ms)
+        self._wanted: frozenset[str] = frozenset()
+        self._feeds: dict[str, Feed] = {}
+        self._heap = list(self._beginnings(begin_ms))
+        heapify(self._heap)
+
+    @property
+    def now_ms(self) -> int:
+        return int(self._now_ms)
+
+    @property
+    def next_ms(self) -> float:
+        """When the next thing happens."""
+        return self._heap[0][0]
+
+    def due_us(self) -> int | None:
+        return math.ceil((self.next_ms - self._begin_ms) * 1000)
+
+    def want(self, streams: frozenset[str]) -> None:
+        self._wanted = streams
+        for stream in [stream for stream in self._feeds if stream not in streams]:
+            self._feeds.pop(stream).close()
+        for stream in sorted(streams - self._feeds.keys()):
+            feed = feed_of(stream, self._by_name)
+            if feed is not None:
+                self._feeds[stream] = feed
+
+    def take(self, until_us: int | None, limit: int) -> Sequence[Message]:
+        until_ms = math.inf if until_us is None else self._begin_ms + until_us / 1000
+        taken: list[Message] = []
+        while len(taken) < limit and self.next_ms <= until_ms:
+            taken += self._happen()
+        return taken
+
+    def step(self, now_ms: float) -> list[Message]:
+        """Everything up to `now_ms`, in order, as (stream, payload)."""
+        taken: list[Message] = []
+        while self.next_ms <= now_ms:
+            taken += self._happen()
+        self._now_ms = max(self._now_ms, now_ms)
+        return taken
+
+    def depth(self, symbol: str, limit: int) -> bytes:
+        book = self._by_name[ascii_lower(symbol)].book
+        return messages.book(book.update_id, book.best_bids(limit), book.best_asks(limit))
+
+    def _beginnings(self, begin_ms: int) -> Iterable[tuple[float, _Happening, int]]:
+        yield float(begin_ms - begin_ms % -TENTH_MS), _Happening.TICK, 0
+        for index, instrument in enumerate(self._instruments):
+            yield instrument.next_maker_ms(begin_ms), _Happening.MAKER, index
+            yield instrument.next_order_ms(begin_ms), _Happening.ORDER, index
+            yield instrument.next_block_ms(begin_ms), _Happening.BLOCK, index
+
+    def _happen(self) -> list[Message]:
+        at_ms, happening, index = self._heap[0]
+        self._now_ms = at_ms
+        instrument = self._instruments[index]
+        match happening:
+            case _Happening.TICK:
+                sent, next_ms = self._tick(int(at_ms)), at_ms + TENTH_MS
+            case _Happening.MAKER:
+                sent, next_ms = self._make(index, at_ms), instrument.next_maker_ms(at_ms)
+            case _Happening.ORDER:
+                sent, next_ms = self._order(index, int(at_ms)), instrument.next_order_ms(at_ms)
+            case _Happening.BLOCK:
+                sent, next_ms = self._block(index, int(at_ms)), instrument.next_block_ms(at_ms)
+        heapreplace(self._heap, (next_ms, happening, index))
+        return sent
+
+    def _tick(self, at_ms: int) -> list[Message]:
+        return [
+            (stream, payload)
+            for stream, feed in self._feeds.items()
+            if at_ms % feed.interval_ms == 0
+            for payload in feed.payloads(at_ms)
+        ]
+
+    def _make(self, index: int, at_ms: float) -> list[Message]:
+        instrument = self._instruments[index]
+        before = instrument.book.top()
+        instrument.make(at_ms)
+        return self._quote(index) if instrument.book.top() != before else []
+
+    def _order(self, index: int, at_ms: int) -> list[Message]:
+        """Its trades, their aggregate and the quote they leave behind."""
+        instrument, name, symbol = self._instruments[index], self._names[index], self.symbols[index]
+        fills = instrument.order(at_ms)
+        instrument.aggregate_id += 1
+        sent = [(f"{name}@trade", messages.trade(symbol, at_ms, fill)) for fill in fills]
+        aggregate = messages.aggregate_trade(symbol, at_ms, instrument.aggregate_id, fills)
+        sent.append((f"{name}@aggTrade", aggregate))
+        return sent + self._quote(index)
+
+    def _quote(self, index: int) -> list[Message]:
+        stream = f"{self._names[index]}@bookTicker"
+        if stream not in self._wanted:
+            return []
+        book = self._instruments[index].book
+        return [(stream, messages.quote(self.symbols[index], book.update_id, book.top()))]
+
+    def _block(self, index: int, at_ms: int) -> list[Message]:
+        instrument = self._instruments[index]
+        instrument.block_id += 1
+        quantity = instrument.quantity(_BLOCK_SIZE)
+        fill = Fill(instrument.block_id, instrument.tape.price, quantity, buy=bool(quantity % 2))
+        stream = f"{self._names[index]}@blockTrade"
+        return [(stream, messages.block_trade(self.symbols[index], at_ms, fill))]

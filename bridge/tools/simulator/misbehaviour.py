@@ -1,0 +1,120 @@
+"""A plan at work: what the exchange does wrong with handshakes, requests and new connections."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import count
+from random import Random
+from typing import NamedTuple
+
+import msgspec
+
+from bridge.tools.simulator import messages
+from bridge.tools.simulator.conduct import Conduct
+from bridge.tools.simulator.fault_plan import FaultPlan, matches
+from bridge.tools.simulator.http_faults import (
+    DropAtOpen,
+    HandshakeFault,
+    RefuseHandshake,
+    RefuseRequest,
+    RequestFault,
+    SlowAnswer,
+    SlowHandshake,
+)
+from bridge.tools.simulator.incidents import Incident, Incidents
+from bridge.tools.simulator.rest import Answer
+from bridge.tools.simulator.source import Message, Source
+
+# Codes and texts as Binance has them; a server that fails speaks HTML.
+_ERRORS = {
+    418: (-1003, "Way too much request weight used; IP banned. Please use WebSocket Streams."),
+    429: (-1003, "Too much request weight used. Please use WebSocket Streams for live updates."),
+    451: (0, "Service unavailable from a restricted location according to 'b. Eligibility'."),
+}
+
+
+class Treatment(NamedTuple):
+    """How a handshake or request is received: late by `delay_s`, refused with `refusal`, or both.
+
+    `dropped`: the connection is accepted and aborted. `number` is that of a handshake.
+    """
+
+    delay_s: float = 0.0
+    refusal: Answer | None = None
+    dropped: bool = False
+    number: int = -1
+
+
+class Misbehaviour:
+    """`now_s` gives the seconds of the market since play began."""
+
+    def __init__(self, plan: FaultPlan, source: Source, now_s: Callable[[], float]) -> None:
+        self.plan = plan
+        self.source = source
+        self.now_s = now_s
+        self.incidents = Incidents()
+        self._requests = plan.random("requests")
+        self._handshakes = count()
+
+    def conduct(self, number: int) -> Conduct:
+        """The conduct of a connection that opens now."""
+        return Conduct(self.plan, number, self.now_s(), self.incidents)
+
+    def announcement(self) -> Message:
+        return messages.server_shutdown(self.source.now_ms)
+
+    def handshake(self) -> Treatment:
+        """The next WebSocket handshake."""
+        number = next(self._handshakes)
+        random = self.plan.random("handshake", number)
+        treatment = Treatment(number=number)
+        for fault in self.plan.faults:
+            if (
+                isinstance(fault, HandshakeFault)
+                and self._falls(fault, random)
+                and fault.connection in {None, number}
+                and self.incidents.begin(fault)
+            ):
+                self.incidents.add(Incident(self.now_s(), fault, number))
+                treatment = _treated(treatment, fault)
+        return treatment
+
+    def request(self, path: str) -> Treatment:
+        """A REST request; `path` may have a query."""
+        endpoint = path.partition("?")[0]
+        treatment = Treatment()
+        for fault in self.plan.faults:
+            if (
+                isinstance(fault, RequestFault)
+                and self._falls(fault, self._requests)
+                and matches(endpoint, fault.paths)
+                and self.incidents.begin(fault)
+            ):
+                self.incidents.add(Incident(self.now_s(), fault, subject=path))
+                treatment = _treated(treatment, fault)
+        return treatment
+
+    def _falls(self, fault: HandshakeFault | RequestFault, random: Random) -> bool:
+        """Whether it is its turn; drawn in any case, so that no fault depends on another."""
+        return random.random() < fault.share and fault.covers(self.now_s())
+
+
+def _treated(treatment: Treatment, fault: HandshakeFault | RequestFault) -> Treatment:
+    match fault:
+        case SlowHandshake() | SlowAnswer():
+            return treatment._replace(delay_s=treatment.delay_s + fault.by_s)
+        case RefuseHandshake() | RefuseRequest():
+            return treatment._replace(refusal=_refusal(fault.status, fault.retry_after_s))
+        case DropAtOpen():
+            return treatment._replace(dropped=True)
+        case _:
+            raise NotImplementedError(fault)
+
+
+def _refusal(status: int, retry_after_s: int | None) -> Answer:
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if status in _ERRORS:
+        code, text = _ERRORS[status]
+        return Answer(status, msgspec.json.encode({"code": code, "msg": text}), headers)
+    title = f"{status} {HTTPStatus(status).phrase}"
+    html = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return Answer(status, html.encode(), headers | {"Content-Type": "text/html"})

@@ -1,0 +1,87 @@
+"""The history as REST has it under a plan: behind the streams, or without some ids."""
+
+from collections.abc import Callable, Sequence
+
+from bridge.tools.simulator.fields import ascii_lower
+from bridge.tools.simulator.history import History, Row
+from bridge.tools.simulator.http_faults import RestBehind, RestLacks
+from bridge.tools.simulator.incidents import Incident
+from bridge.tools.simulator.misbehaviour import Misbehaviour
+
+_Fetch = Callable[[int | None, int], Sequence[Row]]
+
+
+class PartialHistory:
+    """Answers as `History` does; what it keeps back is an incident."""
+
+    def __init__(self, history: History, misbehaviour: Misbehaviour) -> None:
+        self._history = history
+        self._misbehaviour = misbehaviour
+
+    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]:
+        def fetch(begin: int | None, most: int) -> list[Row]:
+            return self._history.trades(symbol, begin, most)
+
+        sieve = _Sieve(self._misbehaviour, f"{ascii_lower(symbol)}@trade", "id", "time")
+        return sieve.page(fetch, from_id, limit)
+
+    def aggregate_trades(
+        self, symbol: str, from_id: int | None, times_ms: tuple[int | None, int | None], limit: int
+    ) -> list[Row]:
+        def fetch(begin: int | None, most: int) -> list[Row]:
+            return self._history.aggregate_trades(symbol, begin, times_ms, most)
+
+        sieve = _Sieve(self._misbehaviour, f"{ascii_lower(symbol)}@aggTrade", "a", "T")
+        if times_ms == (None, None):
+            return sieve.page(fetch, from_id, limit)
+        return sieve.let_through(fetch(None, limit))
+
+    def price(self, symbol: str) -> str | None:
+        return self._history.price(symbol)
+
+
+class _Sieve:
+    """What is kept back of one stream's rows, now; `id_key` and `time_key` are theirs."""
+
+    def __init__(self, misbehaviour: Misbehaviour, stream: str, id_key: str, time_key: str) -> None:
+        self._misbehaviour = misbehaviour
+        self._stream = stream
+        self._id_key = id_key
+        self._time_key = time_key
+        self._now_s = misbehaviour.now_s()
+        self._faults = [
+            fault
+            for fault in misbehaviour.plan.faults
+            if isinstance(fault, RestBehind | RestLacks) and fault.covers(self._now_s)
+        ]
+
+    def page(self, fetch: _Fetch, from_id: int | None, limit: int) -> list[Row]:
+        """As many rows as asked for, if there are so many to show, from an id or the latest."""
+        rows = fetch(from_id, limit)
+        asked = limit
+        while len(rows) == asked and self._shown(rows) < limit:
+            asked *= 2
+            rows = fetch(from_id, asked)
+        found = self.let_through(rows)
+        return found[-limit:] if from_id is None else found[:limit]
+
+    def let_through(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows that may be seen; the others are recorded."""
+        for fault in self._faults:
+            hidden = tuple(row[self._id_key] for row in rows if self._hides(fault, row))
+            if hidden:
+                incident = Incident(self._now_s, fault, subject=self._stream, ids=hidden)
+                self._misbehaviour.incidents.add(incident)
+        return [row for row in rows if self._visible(row)]
+
+    def _shown(self, rows: Sequence[Row]) -> int:
+        return sum(map(self._visible, rows))
+
+    def _visible(self, row: Row) -> bool:
+        return not any(self._hides(fault, row) for fault in self._faults)
+
+    def _hides(self, fault: RestBehind | RestLacks, row: Row) -> bool:
+        if isinstance(fault, RestLacks):
+            return self._misbehaviour.plan.denies(fault, self._stream, row[self._id_key])
+        known_until_ms: int = self._misbehaviour.source.now_ms - fault.by_ms
+        return bool(row[self._time_key] > known_until_ms)

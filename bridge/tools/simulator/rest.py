@@ -1,0 +1,219 @@
+"""The REST half of the exchange, without HTTP: a path and a query in, an answer out."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from bridge.tools.simulator.history import Row
+from bridge.tools.simulator.listing import assets_of
+from bridge.tools.simulator.query import Query, Refusal, integer, parse_query, positive, symbol_list
+from bridge.tools.simulator.source import Source
+
+WEIGHT_PER_MINUTE = 6_000  # binance.md, section 6
+
+_MINUTE_S = 60
+_DEFAULT_LIMIT = 500
+_MOST_TRADES = 1_000
+_DEPTH_DEFAULT_LIMIT = 100
+_MOST_LEVELS = 5_000
+_DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (_MOST_LEVELS, 250))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; the body is JSON."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class WeightBudget:
+    """What has been used in the running minute of the clock; one budget, as for one IP.
+
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.time) -> None:
+        self.per_minute = per_minute
+        self._clock = clock
+        self._minute = -1
+        self.used = 0
+
+    def spend(self, weight: int) -> bool:
+        """Count a request; False when the minute's budget is used up."""
+        minute = int(self._clock()) // _MINUTE_S
+        if minute != self._minute:
+            self._minute = minute
+            self.used = 0
+        self.used += weight
+        return self.used <= self.per_minute
+
+    @property
+    def refusal(self) -> str:
+        return (
+            f"Too much request weight used; current limit is {self.per_minute} request weight "
+            "per 1 MINUTE. Please use WebSocket Streams for live updates to avoid polling the API."
+        )
+
+    def retry_after_s(self) -> int:
+        """Whole seconds until the next minute."""
+        return _MINUTE_S - int(self._clock()) % _MINUTE_S
+
+
+class Trades(Protocol):
+    """The trades that REST knows: the history, or what a plan leaves of it."""
+
+    def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]: ...
+
+    def aggregate_trades(
+        self, symbol: str, from_id: int | None, times_ms: tuple[int | None, int | None], limit: int
+    ) -> list[Row]: ...
+
+    def price(self, symbol: str) -> str | None: ...
+
+
+class Rest:
+    """Answers `/api/v3/...` from the market and its history."""
+
+    def __init__(self, source: Source, history: Trades, budget: WeightBudget) -> None:
+        self._source = source
+        self._history = history
+        self._budget = budget
+        self._symbols = frozenset(source.symbols)
+        self._endpoints: dict[str, tuple[Callable[[Query], int], Callable[[Query], Any]]] = {
+            "/api/v3/ping": (_weighs(1), lambda _: {}),
+            "/api/v3/time": (_weighs(1), lambda _: {"serverTime": source.now_ms}),
+            "/api/v3/exchangeInfo": (_weighs(20), self._exchange_info),
+            "/api/v3/trades": (_weighs(25), self._latest_trades),
+            "/api/v3/historicalTrades": (_weighs(25), self._historical_trades),
+            "/api/v3/aggTrades": (_weighs(4), self._aggregate_trades),
+            "/api/v3/depth": (_depth_weight, self._depth),
+            "/api/v3/ticker/price": (_price_weight, self._price),
+        }
+
+    def answer(self, path: str, query: str) -> Answer:
+        """Answer one GET; `query` is the raw text after the question mark."""
+        if path not in self._endpoints:
+            return Answer(404, msgspec.json.encode({"code": -1000, "msg": f"No such path: {path}"}))
+        weight_of, endpoint = self._endpoints[path]
+        headers: dict[str, str] = {}
+        try:
+            parameters = parse_query(query)
+            self._spend(weight_of(parameters), headers)
+            body = endpoint(parameters)
+        except Refusal as refusal:
+            return Answer(refusal.status, refusal.body, headers)
+        return Answer(200, body if isinstance(body, bytes) else msgspec.json.encode(body), headers)
+
+    def _spend(self, weight: int, headers: dict[str, str]) -> None:
+        granted = self._budget.spend(weight)
+        headers["X-MBX-USED-WEIGHT"] = headers["X-MBX-USED-WEIGHT-1M"] = str(self._budget.used)
+        if not granted:
+            headers["Retry-After"] = str(self._budget.retry_after_s())
+            raise Refusal(429, -1003, self._budget.refusal)
+
+    def _exchange_info(self, query: Query) -> Any:
+        return {
+            "timezone": "UTC",
+            "serverTime": self._source.now_ms,
+            "rateLimits": [
+                {
+                    "rateLimitType": "REQUEST_WEIGHT",
+                    "interval": "MINUTE",
+                    "intervalNum": 1,
+                    "limit": self._budget.per_minute,
+                }
+            ],
+            "exchangeFilters": [],
+            "symbols": [_listed(symbol) for symbol in self._asked_symbols(query)],
+        }
+
+    def _latest_trades(self, query: Query) -> Any:
+        return self._history.trades(self._symbol(query), None, _trades_limit(query))
+
+    def _historical_trades(self, query: Query) -> Any:
+        symbol, from_id = self._symbol(query), integer(query, "fromId")
+        return self._history.trades(symbol, from_id, _trades_limit(query))
+
+    def _aggregate_trades(self, query: Query) -> Any:
+        symbol, from_id = self._symbol(query), integer(query, "fromId")
+        times_ms = (integer(query, "startTime"), integer(query, "endTime"))
+        if from_id is not None and times_ms != (None, None):
+            raise Refusal(400, -1128, "Combination of optional parameters invalid.")
+        return self._history.aggregate_trades(symbol, from_id, times_ms, _trades_limit(query))
+
+    def _depth(self, query: Query) -> Any:
+        return self._source.depth(self._symbol(query), min(_depth_limit(query), _MOST_LEVELS))
+
+    def _price(self, query: Query) -> Any:
+        rows = [
+            {"symbol": symbol, "price": self._history.price(symbol) or "0.00000000"}
+            for symbol in self._asked_symbols(query)
+        ]
+        return rows[0] if "symbol" in query else rows
+
+    def _symbol(self, query: Query) -> str:
+        symbol = query.get("symbol", "")
+        if not symbol:
+            raise Refusal(
+                400,
+                -1102,
+                "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.",
+            )
+        return self._known(symbol)
+
+    def _asked_symbols(self, query: Query) -> list[str]:
+        if "symbol" in query and "symbols" in query:
+            raise Refusal(400, -1128, "Combination of optional parameters invalid.")
+        if "symbols" in query:
+            return [self._known(symbol) for symbol in symbol_list(query["symbols"])]
+        return [self._symbol(query)] if "symbol" in query else list(self._source.symbols)
+
+    def _known(self, symbol: str) -> str:
+        if symbol not in self._symbols:
+            raise Refusal(400, -1121, "Invalid symbol.")
+        return symbol
+
+
+def _weighs(weight: int) -> Callable[[Query], int]:
+    return lambda _: weight
+
+
+def _depth_weight(query: Query) -> int:
+    limit = _depth_limit(query)
+    return next((weight for most, weight in _DEPTH_WEIGHTS if limit <= most), 250)
+
+
+def _price_weight(query: Query) -> int:
+    return 2 if "symbol" in query else 4
+
+
+def _depth_limit(query: Query) -> int:
+    return positive(query, "limit", _DEPTH_DEFAULT_LIMIT)
+
+
+def _trades_limit(query: Query) -> int:
+    limit = positive(query, "limit", _DEFAULT_LIMIT)
+    if limit > _MOST_TRADES:
+        raise Refusal(400, -1130, "Data sent for parameter 'limit' is not valid.")
+    return limit
+
+
+def _listed(symbol: str) -> Mapping[str, Any]:
+    base, quote = assets_of(symbol)
+    return {
+        "symbol": symbol,
+        "status": "TRADING",
+        "baseAsset": base,
+        "baseAssetPrecision": 8,
+        "quoteAsset": quote,
+        "quotePrecision": 8,
+        "quoteAssetPrecision": 8,
+        "isSpotTradingAllowed": True,
+        "filters": [],
+        "permissions": ["SPOT"],
+    }

@@ -1,0 +1,86 @@
+"""From what was seen to the answer, check by check."""
+
+from collections.abc import Iterator, Mapping
+
+from bridge.errors import ReconnectCause
+from bridge.monitoring.words import latency
+from bridge.tools.verify.report import Check, Observation
+
+# Of a list of names so many are written out.
+NAMED_MAX = 10
+# The new connection is open before the old one is closed: nothing is lost by it.
+_PLANNED = frozenset[ReconnectCause](("rotation", "server_shutdown", "changed"))
+
+
+def checks(seen: Observation) -> Iterator[Check]:
+    """Everything about the connection to the exchange."""
+    yield _symbols(seen)
+    yield _connection(seen)
+    yield _messages(seen)
+    yield _streams(seen)
+    yield _order(seen)
+
+
+def _symbols(seen: Observation) -> Check:
+    text = f"{seen.symbols:,} listed, {seen.asked:,} streams"
+    return Check("symbols", not seen.refused and seen.asked > 0, _joined(text, seen.refused))
+
+
+def _connection(seen: Observation) -> Check:
+    connection = seen.connection
+    lost = {cause: n for cause, n in connection.lost.items() if cause not in _PLANNED}
+    first_s = connection.first_message_s
+    first = "no message" if first_s is None else f"first message after {latency(first_s)}"
+    failed = f"failed or lost: {_counts(lost)}" if lost else "none lost"
+    passed = first_s is not None and not lost and connection.open == connection.legs
+    return Check(
+        "connection", passed, f"{connection.open} of {connection.legs} open, {first}, {failed}"
+    )
+
+
+def _messages(seen: Observation) -> Check:
+    messages = seen.messages
+    invalid = sum(messages.invalid.values())
+    total = messages.events + invalid
+    share = 100 * messages.events / total if total else 0.0
+    text = f"{total:,}, {share:.{0 if share in {0, 100} else 2}f} % valid"
+    wrong = [_counts(messages.invalid)] if invalid else []
+    return Check("messages", total > 0 and not invalid, _joined(text, wrong))
+
+
+def _streams(seen: Observation) -> Check:
+    silent = seen.never_heard
+    text = f"{seen.asked - len(silent):,} of {seen.asked:,} heard"
+    if not silent:
+        return Check("streams", seen.asked > 0, text)
+    more = f" and {len(silent) - NAMED_MAX:,} more" if len(silent) > NAMED_MAX else ""
+    never = f"never: {', '.join(silent[:NAMED_MAX])}{more}"
+    remedy = "a quiet market (give --seconds more), or a name the exchange does not know"
+    return Check("streams", passed=False, text=_joined(text, [never, remedy]))
+
+
+def _order(seen: Observation) -> Check:
+    messages = seen.messages
+    wrong = list(seen.findings)
+    if messages.gaps:
+        wrong.append(f"gap events: {_counts(messages.gaps)}")
+    if messages.held:
+        wrong.append(f"{messages.held:,} wait behind a hole that is being fetched")
+    if wrong:
+        return Check("order", passed=False, text="; ".join(wrong))
+    if not messages.events:
+        return Check("order", passed=False, text="nothing to prove")
+    whole = ", ".join(f"{count:,} {kind}" for kind, count in seen.proven.items())
+    text = f"none missing of {whole}; " if whole else ""
+    fetched = [f"{messages.fetched:,} fetched over REST"] if messages.fetched else []
+    return Check(
+        "order", passed=True, text=_joined(f"{text}none repeated or out of order", fetched)
+    )
+
+
+def _counts(of: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in of.items())
+
+
+def _joined(text: str, more: list[str]) -> str:
+    return "; ".join((text, *more))

@@ -1,0 +1,197 @@
+"""Five things that go wrong with a connection, provoked on loopback with the settings' transport:
+a wrong URL, a wrong symbol, a handshake without an answer, a ping without one, broken JSON.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from bridge import settings
+from bridge.binance.feed import Feed, find_streams
+from bridge.binance.rate_limit import Gate
+from bridge.binance.rest import Rest
+from bridge.core.model.events import Event
+from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.records.record import Record, Route, Router
+from bridge.core.sequencing.sequencers import Tracks
+from bridge.errors import SettingsError, TickbridgeError
+from bridge.pipeline.pipeline import Pipeline
+from bridge.settings.urls import SecretUrl
+from bridge.sinks.memory import MemorySink
+from bridge.telemetry import FeedCounts
+from bridge.tools.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange, StallLeg
+from bridge.tools.verify.report import Check
+
+CASE_TIMEOUT_S = 20.0
+SYMBOL, UNKNOWN = "BTCUSDT", "NOSUCHCOIN"
+STREAM = f"{SYMBOL.lower()}@trade"
+WRONG_URL = "stream.binance.com:9443/ws"
+TRADES_PER_SECOND = 50.0
+# In place of the settings'.
+_ONE_STREAM = {
+    "symbols": [SYMBOL],
+    "streams": ["trade"],
+    "extra_streams": [],
+    "legs": 1,
+    "proxy": SecretUrl("none"),
+    "reconnect_max_delay_s": 1.0,
+}
+# The settings' own take half a minute to find a dead connection.
+_HASTE = {"connect_timeout_s": 0.5, "ping_interval_s": 0.3, "ping_timeout_s": 0.3}
+# So many broken frames have to be seen, among so many trades.
+_BROKEN, _TRADES = 5, 50
+
+
+class _NotHandled(Exception):
+    """Something went wrong, and the bridge did not do what it should."""
+
+
+async def try_error_cases(options: settings.Binance) -> list[Check]:
+    """Provoke all of them at the same time; within CASE_TIMEOUT_S."""
+    options = options.model_copy(update=_ONE_STREAM)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_try(name, case, options)) for name, case in _CASES.items()]
+    return [task.result() for task in tasks]
+
+
+async def _try(
+    name: str, case: Callable[[settings.Binance], Awaitable[str]], options: settings.Binance
+) -> Check:
+    try:
+        async with asyncio.timeout(CASE_TIMEOUT_S):
+            return Check(name, passed=True, text=await case(options))
+    except TimeoutError:
+        return Check(name, passed=False, text=f"nothing came of it in {CASE_TIMEOUT_S:g} s")
+    except (_NotHandled, TickbridgeError) as error:
+        return Check(name, passed=False, text=str(error))
+
+
+async def _wrong_url(_: settings.Binance) -> str:
+    """It is refused before anybody connects, and the error says what to write."""
+    wrong = {"symbols": [SYMBOL], "websocket_url": WRONG_URL}
+    try:
+        settings.load_settings(environment={}, overrides={"binance": wrong})
+    except SettingsError as error:
+        for problem in error.problems:
+            if problem.key == "binance.websocket_url":
+                return f"refused: {problem}"
+    raise _NotHandled(f"{WRONG_URL} is taken for a URL")
+
+
+async def _wrong_symbol(options: settings.Binance) -> str:
+    """It is named, and the others are subscribed to."""
+    async with _exchange() as exchange:
+        options = _at(exchange, options, symbols=[SYMBOL, UNKNOWN])
+        async with Rest(options, Gate()) as rest:
+            found = await find_streams(options, rest)
+    if [stream.name for stream in found.streams] != [STREAM] or UNKNOWN not in str(found.refused):
+        raise _NotHandled(f"{UNKNOWN} is subscribed to, or {SYMBOL} is not")
+    return f"left out, {SYMBOL} goes on: {' '.join(found.refused)}"
+
+
+async def _no_answer(options: settings.Binance) -> str:
+    """The attempt ends in time, and is followed by another."""
+    attempts_s: list[float] = []
+    tried_again = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts_s.append(time.monotonic())
+        if len(attempts_s) > 1:
+            tried_again.set()
+        await reader.read(-1)
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        options = options.model_copy(update={**_HASTE, "websocket_url": f"ws://127.0.0.1:{port}"})
+        async with _feed(options, _Arrivals()) as counts:
+            await tried_again.wait()
+    if not counts.reconnects["connect"]:
+        raise _NotHandled("a second connection was opened beside the first")
+    waited_s = attempts_s[1] - attempts_s[0]
+    return f"given up after {options.connect_timeout_s:g} s, tried again {waited_s:.1f} s later"
+
+
+async def _no_pong(options: settings.Binance) -> str:
+    """The connection is given up, and the next one brings data."""
+    began_s, arrivals = time.monotonic(), _Arrivals()
+    deaf = StallLeg(connection=0, for_s=10 * CASE_TIMEOUT_S, deaf=True)
+    async with (
+        _exchange(deaf) as exchange,
+        _feed(_at(exchange, options, **_HASTE), arrivals) as counts,
+    ):
+        await arrivals.until(_TRADES)
+    if counts.reconnects["keepalive"] != 1:
+        raise _NotHandled(f"reconnected for another cause: {dict(counts.reconnects)}")
+    return f"noticed and replaced, data again within {time.monotonic() - began_s:.1f} s"
+
+
+async def _broken_json(options: settings.Binance) -> str:
+    """Each becomes an `invalid` event, and no trade is lost by it."""
+    arrivals = _Arrivals()
+    async with (
+        _exchange(Malformed(share=0.2)) as exchange,
+        _feed(_at(exchange, options), arrivals) as counts,
+    ):
+        await arrivals.until(_TRADES, broken=_BROKEN)
+    broken = arrivals.counts.published["invalid"]
+    ids = [record.identity for record in arrivals.records if record.route.message_type == "trade"]
+    if ids != list(range(ids[0], ids[0] + len(ids))) or broken != counts.invalid.total():
+        raise _NotHandled(f"{broken} broken frames cost trades or are not all published")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.invalid.items())
+    return f"{broken} invalid events ({reasons}), {len(ids)} trades around them, none lost"
+
+
+_CASES = {
+    "wrong_url": _wrong_url,
+    "wrong_symbol": _wrong_symbol,
+    "no_answer": _no_answer,
+    "no_pong": _no_pong,
+    "broken_json": _broken_json,
+}
+
+
+class _Arrivals(MemorySink):
+    """Can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._came = asyncio.Event()
+
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        super().push(records, latest)
+        self._came.set()
+
+    async def until(self, trades: int, broken: int = 0) -> None:
+        """Return when so many have come."""
+        published = self.counts.published
+        while published["trade"] < trades or published["invalid"] < broken:
+            self._came.clear()
+            await self._came.wait()
+
+
+@asynccontextmanager
+async def _exchange(*faults: Fault) -> AsyncIterator[SimulatedExchange]:
+    now_ms = time.time_ns() // 1_000_000
+    market = Market([SYMBOL], begin_ms=now_ms, trades_per_second=TRADES_PER_SECOND)
+    async with SimulatedExchange(market, faults=FaultPlan(faults)) as exchange:
+        yield exchange
+
+
+@asynccontextmanager
+async def _feed(options: settings.Binance, sink: MemorySink) -> AsyncIterator[FeedCounts]:
+    """The bridge's own feed of one stream of trades."""
+    streams = [parse_stream(STREAM)]
+    router = Router(streams, "{venue}.{message_type}")
+    pipeline = Pipeline(SPOT, router, Tracks(streams), (sink,))
+    feed = Feed(options, streams, pipeline, Gate())
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(feed.run(), name="feed")
+        yield pipeline.counts
+        running.cancel()
+
+
+def _at(exchange: SimulatedExchange, options: settings.Binance, **more: object) -> settings.Binance:
+    urls = {"websocket_url": exchange.websocket_url, "rest_url": exchange.rest_url}
+    return options.model_copy(update={**urls, **more})

@@ -1,0 +1,131 @@
+"""The bridge's own feed, with a witness in the place of Kafka and Redis."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from bridge.binance.connector import State
+from bridge.binance.feed import Feed, find_streams
+from bridge.binance.rate_limit import Gate
+from bridge.binance.rest import Rest
+from bridge.core.binance.subscription import Subscription
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import Router
+from bridge.core.sequencing.sequencers import Tracks
+from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.pipeline.gap_repair import Repairer
+from bridge.pipeline.pipeline import Pipeline
+from bridge.settings import Settings
+from bridge.telemetry import FeedCounts
+from bridge.tools.audit.rules import RULES
+from bridge.tools.verify.report import Clock, Connection, Messages, Observation
+from bridge.tools.verify.witness import Witness, quantile_ms
+
+
+async def observe(settings: Settings, seconds: float, stopped: asyncio.Event) -> Observation:
+    """Look at the feed that these settings ask for, for so long, or until `stopped`.
+
+    Raises SettingsError, or FeedRefused where the exchange refuses what they ask for.
+    """
+    live = _Live(settings)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(live.run(), name="feed")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stopped.wait()
+        observation = live.observation()
+        running.cancel()
+    return observation
+
+
+class _Live:
+    """What is there so far: without streams the exchange has not said yet which symbols it has."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._witness = Witness()
+        self._found = Subscription([], [])
+        self._clock: Clock | None = None
+        self._begun = time.time_ns() // 1000
+        self._tracks = Tracks([])
+        self._counts = FeedCounts()
+        self._feed: Feed | None = None
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        options, repair = self._settings.binance, self._settings.repair
+        gate = Gate()
+        async with Rest(options, gate, repair.weight_share) as rest:
+            self._found = await find_streams(options, rest)
+            self._clock = await _compare_clocks(rest)
+            self._tracks = Tracks(self._found.streams)
+            router = Router(self._found.streams, self._settings.kafka.topic)
+            pipeline = Pipeline(SPOT, router, self._tracks, (self._witness,))
+            repairer = Repairer(repair, rest, pipeline.publish)
+            pipeline.on_hole = repairer.notice
+            self._counts = pipeline.counts
+            self._feed = Feed(options, self._found.streams, pipeline, gate)
+            self._begun = time.time_ns() // 1000
+            async with asyncio.TaskGroup() as group:
+                group.create_task(repairer.run(), name="repair")
+                group.create_task(self._feed.run(), name="legs")
+
+    def observation(self) -> Observation:
+        """What has been seen by now."""
+        ended = time.time_ns() // 1000
+        feed, streams = self._feed, self._found.streams
+        return Observation(
+            seconds=(ended - self._begun) / 1e6,
+            asked=len(streams),
+            symbols=len({stream.symbol for stream in streams} - {None}),
+            refused=self._found.refused,
+            never_heard=feed.silent() if feed else [],
+            connection=self._connection(),
+            messages=self._messages((ended - self._begun) / 1e6),
+            clock=self._clock,
+            streams=self._witness.streams(self._begun, ended),
+            proven=self._witness.proven(),
+            findings=self._witness.findings(),
+        )
+
+    def _connection(self) -> Connection:
+        options, legs = self._settings.binance, self._feed.legs if self._feed else []
+        first = self._witness.first_received
+        return Connection(
+            websocket_url=options.websocket_url,
+            rest_url=options.rest_url,
+            transport=options.transport,
+            compression=options.compression,
+            legs=len(legs),
+            open=sum(leg.state is State.OPEN for leg in legs),
+            first_message_s=(first - self._begun) / 1e6 if first else None,
+            lost=dict(self._counts.reconnects),
+        )
+
+    def _messages(self, seconds: float) -> Messages:
+        counts, witness, figures = self._counts, self._witness, self._tracks.figures()
+        events = sum(count for kind, count in counts.received.items() if kind in RULES)
+        return Messages(
+            frames=counts.frames,
+            events=events,
+            invalid=dict(counts.invalid),
+            per_second=events / seconds,
+            most_in_a_second=witness.most_in_a_second,
+            repeats=figures.repeats.total(),
+            fetched=counts.repaired.total(),
+            held=figures.held,
+            gaps=dict(counts.gaps),
+            latency_p50_ms=quantile_ms(witness.latency, 0.5),
+            latency_p99_ms=quantile_ms(witness.latency, 0.99),
+        )
+
+
+async def _compare_clocks(rest: Rest) -> Clock | None:
+    """None where REST does not say what time it is."""
+    asked_s = time.time()
+    try:
+        theirs_ms = await rest.time_ms()
+    except (FeedUnavailable, FeedRefused):
+        return None
+    half_s = (time.time() - asked_s) / 2
+    return Clock(theirs_ms - (asked_s + half_s) * 1000, half_s * 1000)

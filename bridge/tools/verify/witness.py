@@ -1,0 +1,133 @@
+"""Sees what would go to the sinks: counts it, and has it audited by rules of its own."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bridge.core.model.events import Event
+from bridge.core.records.record import Record, Route
+from bridge.sinks.memory import Unbuffered
+from bridge.telemetry import FINE_BOUNDS_S, Histogram, SinkCounts
+from bridge.tools.audit.announced import Announcements
+from bridge.tools.audit.rules import RULES
+from bridge.tools.audit.topic import TopicAudit
+from bridge.tools.verify.report import StreamReport
+
+# What a histogram can tell at most.
+LONGEST_MS = FINE_BOUNDS_S[-1] * 1000
+# An audit wants to know of which one a record is.
+_PARTITION = 0
+
+
+class _Row(NamedTuple):
+    """What an audit wants to know of a record."""
+
+    offset: int
+    key: bytes
+    value: bytes
+
+
+class _Stream:
+    """The events of one message type and symbol; times in microseconds."""
+
+    __slots__ = ("events", "first", "last", "latency", "longest")
+
+    def __init__(self, received: int) -> None:
+        self.events = 0
+        self.first = self.last = received
+        self.longest = 0
+        self.latency = Histogram(FINE_BOUNDS_S)
+
+
+class Witness(Unbuffered):
+    """A sink. `latency` is of all streams, one sample for each stream and read; `first_received`
+    when the first frame came, in microseconds since the epoch, 0 before.
+    """
+
+    name = "witness"
+
+    def __init__(self) -> None:
+        self.counts = SinkCounts()
+        self.latency = Histogram(FINE_BOUNDS_S)
+        self.most_in_a_second = 0
+        self.first_received = 0
+        self._second = self._in_this_second = 0
+        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._announced = {kind: Announcements(kind) for kind in RULES}
+        self._audits = {kind: TopicAudit(kind, said) for kind, said in self._announced.items()}
+
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        """Look at what one read has brought."""
+        self.first_received = self.first_received or records[0].received
+        self._count(records)
+        for route, event in latest.items():
+            if event.timestamp is not None and event.source == "websocket":
+                latency_s = max(0, event.received - event.timestamp) / 1e6
+                self.latency.observe(latency_s)
+                self._streams[route.message_type, route.symbol].latency.observe(latency_s)
+
+    def streams(self, begun: int, ended: int) -> list[StreamReport]:
+        """All that were heard between two times (microseconds), by message type and symbol."""
+        return [
+            StreamReport(
+                message_type=message_type,
+                symbol=symbol,
+                events=seen.events,
+                per_second=seen.events / (ended - begun) * 1e6,
+                first_after_s=max(0, seen.first - begun) / 1e6,
+                longest_silence_s=max(seen.longest, ended - seen.last) / 1e6,
+                latency_p50_ms=quantile_ms(seen.latency, 0.5),
+                latency_p99_ms=quantile_ms(seen.latency, 0.99),
+            )
+            for (message_type, symbol), seen in sorted(self._streams.items())
+            if message_type in RULES
+        ]
+
+    def findings(self) -> list[str]:
+        """What the audit finds wrong, a sentence each. Nothing may be pushed afterwards."""
+        reports = [audit.finish(kind, [], "gap", None) for kind, audit in self._audits.items()]
+        return [
+            f"{report.kind} of {finding.symbol}: {finding.text}"
+            for report in reports
+            for finding in report.findings
+        ]
+
+    def proven(self) -> dict[str, int]:
+        """Of each kind whose ids leave no room for a loss, how many events were audited."""
+        return {
+            kind: audit.records
+            for kind, audit in self._audits.items()
+            if RULES[kind].contiguous and audit.records
+        }
+
+    def _count(self, records: Sequence[Record]) -> None:
+        rows: defaultdict[str, list[_Row]] = defaultdict(list)
+        for record in records:
+            kind, symbol = record.route.message_type, record.route.symbol
+            self._count_second(record.received // 1_000_000)
+            self.counts.published[kind] += 1
+            seen = self._streams.get((kind, symbol))
+            if seen is None:
+                seen = self._streams[kind, symbol] = _Stream(record.received)
+            seen.events += 1
+            seen.longest = max(seen.longest, record.received - seen.last)
+            seen.last = max(seen.last, record.received)
+            if kind == "gap":
+                for said in self._announced.values():
+                    said.observe(record.value)
+            elif kind in self._audits:
+                rows[kind].append(_Row(self.counts.published[kind], record.route.key, record.value))
+        for kind, of_kind in rows.items():
+            self._audits[kind].observe(_PARTITION, of_kind)
+
+    def _count_second(self, second: int) -> None:
+        if second != self._second:
+            self._second, self._in_this_second = second, 0
+        self._in_this_second += 1
+        self.most_in_a_second = max(self.most_in_a_second, self._in_this_second)
+
+
+def quantile_ms(histogram: Histogram, share: float) -> float | None:
+    """A quantile in milliseconds, at most what the histogram can tell; None without a sample."""
+    seconds = histogram.quantile(share)
+    return None if seconds is None else min(seconds * 1000, LONGEST_MS)

@@ -1,0 +1,274 @@
+"""Symbols and streams that change under way, between a simulated exchange and the run's brokers."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+
+from bridge.app.service import Service
+from bridge.binance import connector as legs
+from bridge.settings import Settings, load_settings
+from bridge.sinks.kafka import recover_positions
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.brokers import Kafka, RedisAddress, read_topic
+from tests.support.journal import Journal, journal_kept
+
+pytestmark = pytest.mark.timeout(90)
+
+BEGIN_MS = 1_790_000_000_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+IDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_id"}
+TIMEOUT_S = 20
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legs, "LOOK_S", 0.05)
+
+
+class Running:
+    """A bridge, and the settings it reads again when they are changed."""
+
+    def __init__(self, settings: dict[str, Any], journal: Journal) -> None:
+        self.journal = journal
+        self._settings = settings
+        self._notice: Callable[[], None] = lambda: None
+        self.service = Service(self._read(), self)
+
+    def _read(self) -> Settings:
+        return load_settings(environment={}, overrides=self._settings)
+
+    async def read(self) -> Settings:
+        return self._read()
+
+    @contextmanager
+    def noticed(self, notice: Callable[[], None]) -> Iterator[None]:
+        self._notice = notice
+        yield
+
+    async def change(self, outcome: str = "changed", **binance: Any) -> None:
+        """Change the settings, and wait for what becomes of it."""
+        self._settings["binance"] |= binance
+        counts = self.service.status.reloads.outcomes
+        before = counts.copy()
+        self._notice()
+        async with asyncio.timeout(TIMEOUT_S):
+            while counts == before:  # noqa: ASYNC110 - it counts, no more
+                await asyncio.sleep(0.01)
+        assert counts - before == {outcome: 1}
+
+    async def settled(self) -> None:
+        """Return when no connection has other streams than it should."""
+        feed = self.service.status.feed
+        assert feed is not None
+        async with asyncio.timeout(TIMEOUT_S):
+            while any(  # noqa: ASYNC110 - as above
+                len(leg.sessions) != 1 or leg.cover.is_outdated(leg.sessions[0])
+                for leg in feed.legs
+            ):
+                await asyncio.sleep(0.01)
+
+    def last_id(self, kind: str, symbol: str) -> int:
+        """Of the last event that has left the pipeline; 0 before the first."""
+        tracks = self.service.status.tracks
+        for name, track in tracks.named() if tracks else ():
+            if (track.kind, name) == (kind, symbol):
+                return track.last_id or 0
+        return 0
+
+    async def flow(self, *streams: tuple[str, str], count: int = 30) -> None:
+        """Return when each of these has brought something more."""
+        begin = {stream: self.last_id(*stream) for stream in streams}
+        async with asyncio.timeout(TIMEOUT_S):
+            for stream in streams:
+                while self.last_id(*stream) < begin[stream] + count:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+
+class Bench:
+    """An exchange and brokers, for one bridge after another."""
+
+    def __init__(self, settings: dict[str, Any], kafka: str, topic: str) -> None:
+        self.settings = settings
+        self._kafka = kafka
+        self._topic = topic
+
+    @asynccontextmanager
+    async def bridge(
+        self, *symbols: str, streams: tuple[str, ...], is_killed: bool = False
+    ) -> AsyncIterator[Running]:
+        binance = self.settings["binance"] | {"symbols": [*symbols], "streams": [*streams]}
+        with journal_kept() as journal:
+            running = Running(self.settings | {"binance": binance}, journal)
+            task = asyncio.create_task(running.service.run())
+            await journal.until("kafka_connected")
+            await journal.until("leg_open")
+            yield running
+            if is_killed:  # before it has written any positions
+                task.cancel()
+                await asyncio.wait((task,))
+            else:
+                running.service.stop()
+                await task
+
+    async def published(self, kind: str) -> dict[str, list[dict[str, Any]]]:
+        """A topic's events by symbol; each symbol's are in one partition."""
+        found = defaultdict(list)
+        partitions = defaultdict(set)
+        for record in await read_topic(self._kafka, f"{self._topic}.{kind}"):
+            event = json.loads(record.value)
+            found[event["symbol"]].append(event)
+            partitions[event["symbol"]].add(record.partition)
+        assert all(len(places) == 1 for places in partitions.values())
+        return found
+
+    async def assert_whole(self, kind: str, *symbols: str) -> None:
+        """Every id once and in order."""
+        events = await self.published(kind)
+        assert set(events) == set(symbols)
+        for symbol in symbols:
+            ids = [event[IDS[kind]] for event in events[symbol]]
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+@pytest.fixture
+async def bench(kafka: Kafka, redis: RedisAddress, unique: str) -> AsyncIterator[Bench]:
+    market = Market(SYMBOLS, seed=7, begin_ms=BEGIN_MS, trades_per_second=50)
+    async with SimulatedExchange(market, speed=5) as exchange:
+        settings = {
+            "binance": {
+                "websocket_url": exchange.websocket_url,
+                "rest_url": exchange.rest_url,
+                "proxy": "none",
+            },
+            "kafka": {
+                "bootstrap_servers": kafka.bootstrap_servers,
+                "topic": f"{unique}.{{message_type}}",
+            },
+            "redis": {"url": redis.url},
+            "http": {"port": 0},
+        }
+        yield Bench(settings, kafka.bootstrap_servers, unique)
+
+
+async def test_a_symbol_comes_and_the_others_never_notice(bench: Bench) -> None:
+    both = ("trade", "bookTicker")
+    async with bench.bridge("BTCUSDT", streams=both) as running:
+        await running.flow(("trade", "BTCUSDT"))
+        await running.change(symbols=["BTCUSDT", "ETHUSDT"])
+        await running.flow(("trade", "ETHUSDT"), ("quote", "ETHUSDT"), ("trade", "BTCUSDT"))
+        status = running.service.status
+        assert status.counts.gaps == {}
+        assert status.counts.repaired == {}
+        assert status.unready() == []
+        (entry,) = running.journal.named("settings_read")
+        assert entry["added"] == ["ethusdt@trade", "ethusdt@bookTicker"]
+    await bench.assert_whole("trade", "BTCUSDT", "ETHUSDT")
+
+
+async def test_a_symbol_that_goes_and_comes_again_has_all_its_trades(bench: Bench) -> None:
+    async with bench.bridge("BTCUSDT", "ETHUSDT", streams=("trade", "bookTicker")) as running:
+        await running.flow(("trade", "ETHUSDT"), ("quote", "ETHUSDT"))
+        await running.change(symbols=["BTCUSDT"])
+        stopped_at = running.service.status.counts.received.copy()
+        await running.settled()
+        await running.flow(("trade", "BTCUSDT"), count=100)
+        assert running.last_id("trade", "ETHUSDT") == 0
+        await running.change(symbols=["BTCUSDT", "ETHUSDT"])
+        await running.flow(("trade", "ETHUSDT"), ("quote", "ETHUSDT"))
+        counts = running.service.status.counts
+        assert counts.repaired["trade"] > 0
+        assert counts.gaps == {"lost": 1}
+        assert counts.received["trade"] > stopped_at["trade"]
+        (gap,) = running.journal.named("gap")
+        assert (gap["symbol"], gap["kind"], gap["cause"]) == ("ETHUSDT", "quote", "removed")
+    await bench.assert_whole("trade", "BTCUSDT", "ETHUSDT")
+    assert list(await bench.published("gap")) == ["ETHUSDT"]
+    for events in (await bench.published("quote")).values():
+        ids = [event["update_id"] for event in events]
+        assert ids == sorted(set(ids))
+
+
+async def test_a_stream_of_a_new_message_type_has_its_topic_and_the_price_its_source(
+    bench: Bench,
+) -> None:
+    async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
+        await running.flow(("trade", "BTCUSDT"))
+        await running.change(streams=["trade", "aggTrade", "bookTicker"])
+        await running.flow(("agg_trade", "BTCUSDT"), ("quote", "BTCUSDT"))
+        assert {"agg_trade", "quote"} < set(running.service.status.message_types)
+        assert len(running.journal.named("kafka_connected")) == 1
+    await bench.assert_whole("trade", "BTCUSDT")
+    await bench.assert_whole("agg_trade", "BTCUSDT")
+    assert (await bench.published("quote"))["BTCUSDT"]
+
+
+@pytest.mark.parametrize("streams", [("trade",), ("aggTrade",)], ids=["same_type", "new_type"])
+async def test_what_an_earlier_process_has_published_is_not_repeated_nor_left_with_a_hole(
+    bench: Bench, streams: tuple[str, ...]
+) -> None:
+    kind = {"trade": "trade", "aggTrade": "agg_trade"}[streams[0]]
+    async with bench.bridge("BTCUSDT", "ETHUSDT", streams=streams, is_killed=True) as running:
+        await running.flow((kind, "BTCUSDT"), (kind, "ETHUSDT"))
+    async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
+        await running.flow(("trade", "BTCUSDT"))
+        await running.change(symbols=["BTCUSDT", "ETHUSDT"], streams=["trade", *streams])
+        await running.flow((kind, "BTCUSDT"), (kind, "ETHUSDT"))
+    await bench.assert_whole(kind, "BTCUSDT", "ETHUSDT")
+    await bench.assert_whole("trade", "BTCUSDT", "ETHUSDT")
+
+
+async def test_a_symbol_the_exchange_does_not_list_is_named_and_the_others_come(
+    bench: Bench,
+) -> None:
+    async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
+        await running.change("refused", symbols=["ETHUSD"])
+        (entry,) = running.journal.named("settings_refused")
+        assert "'ETHUSD'; did you mean 'ETHUSDT'" in entry["error"]
+        await running.flow(("trade", "BTCUSDT"))
+        await running.change(symbols=["BTCUSDT", "ETHUSD", "BNBUSDT"])
+        await running.flow(("trade", "BNBUSDT"))
+        (sentence,) = running.service.status.refused
+        assert "'ETHUSD'" in sentence
+    await bench.assert_whole("trade", "BTCUSDT", "BNBUSDT")
+
+
+async def test_settings_that_are_none_leave_everything_as_it_is(bench: Bench) -> None:
+    async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
+        await running.change("invalid", streams=["trad"])
+        (entry,) = running.journal.named("settings_invalid")
+        assert "binance.streams" in entry["error"]
+        assert "'trade'" in entry["error"]
+        await running.flow(("trade", "BTCUSDT"))
+        assert running.service.status.counts.gaps == {}
+        await running.change(streams=["trade", "bookTicker"])
+        await running.flow(("quote", "BTCUSDT"))
+
+
+async def test_a_pattern_is_asked_for_again(bench: Bench) -> None:
+    async with bench.bridge("B*USDT", streams=("trade",)) as running:
+        await running.flow(("trade", "BTCUSDT"), ("trade", "BNBUSDT"))
+        await running.change("unchanged")
+        await running.change(symbols=["*USDT"])
+        await running.flow(("trade", "ETHUSDT"))
+    await bench.assert_whole("trade", *SYMBOLS)
+
+
+async def test_without_kafka_symbols_come_for_redis_and_are_delivered_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a start: topics are made by the producer that comes."""
+    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
+        (sink, *_) = running.service.sinks
+        monkeypatch.setattr(sink, "_producer", None)
+        await running.change(streams=["trade", "aggTrade"])
+        await running.flow(("agg_trade", "BTCUSDT"))
+        monkeypatch.undo()
+        await running.journal.until("kafka_connected", 2)
+        await running.flow(("agg_trade", "BTCUSDT"))
+    await bench.assert_whole("agg_trade", "BTCUSDT")

@@ -1,0 +1,227 @@
+"""The service in this process, between a simulated exchange and the brokers of the run."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.app.ingestion import message_types
+from bridge.app.service import Service
+from bridge.binance.connector import State
+from bridge.errors import FeedRefused, SettingsError, UndeliveredRecords
+from bridge.settings import Settings, load_settings
+from bridge.sinks.kafka import recover_positions
+from bridge.sinks.outbox.chunk_store import FILE, Spill
+from bridge.tools.embedded import LOOPBACK, free_port
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.brokers import Kafka, RedisAddress, read_topic
+from tests.support.exchange import Answer, FakeRest
+from tests.support.journal import Journal, journal_kept
+
+pytestmark = pytest.mark.timeout(60)
+
+BEGIN_MS = 1_790_000_000_000
+
+
+def settings_for(
+    kafka: str, redis: str, topic: str, websocket_url: str = "ws://127.0.0.1:9", **others: Any
+) -> Settings:
+    overrides: dict[str, Any] = {
+        "binance": {
+            "symbols": ["BTCUSDT"],
+            "streams": ["trade"],
+            "websocket_url": websocket_url,
+            "rest_url": others.pop("rest_url", websocket_url.replace("ws://", "http://")),
+            "proxy": "none",
+        },
+        "kafka": {"bootstrap_servers": kafka, "topic": f"{topic}.{{message_type}}"},
+        "redis": {"url": redis},
+        "http": {"port": 0},
+    }
+    return load_settings(environment={}, overrides=overrides | others)
+
+
+@asynccontextmanager
+async def exchange() -> AsyncIterator[SimulatedExchange]:
+    market = Market(("BTCUSDT",), seed=7, begin_ms=BEGIN_MS, trades_per_second=200)
+    async with SimulatedExchange(market, speed=20) as exchange:
+        yield exchange
+
+
+async def received_some(service: Service, journal: Journal, count: int = 50) -> None:
+    """Wait until the feed has brought so many trades to every sink."""
+    await journal.until("leg_open")
+    while service.status.counts.received["trade"] < count:  # noqa: ASYNC110 - it counts, no more
+        await asyncio.sleep(0.01)
+
+
+async def test_it_publishes_from_the_start_and_drains_when_stopped(
+    kafka: Kafka, redis: RedisAddress, unique: str
+) -> None:
+    with journal_kept() as journal:
+        async with exchange() as market:
+            service = Service(
+                settings_for(kafka.bootstrap_servers, redis.url, unique, market.websocket_url)
+            )
+            running = asyncio.create_task(service.run())
+            await journal.until("kafka_connected")
+            await journal.until("redis_connected")
+            await received_some(service, journal)
+            assert service.status.unready() == []
+            assert service.status.legs()[State.OPEN.value,] == 1
+            service.stop()
+            await running
+        received = service.status.counts.received["trade"]
+        assert service.status.draining
+        for sink in service.sinks:
+            assert sink.counts.published["trade"] == received
+            assert sink.counts.dropped == {}
+        assert journal.named("stopped")
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
+    ids = [json.loads(record.value)["trade_id"] for record in records]
+    assert ids == list(range(ids[0], ids[0] + received))
+
+
+async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    with journal_kept() as journal:
+        async with exchange() as market:
+            nowhere = f"{LOOPBACK}:{free_port()}"
+            service = Service(
+                settings_for(
+                    nowhere, redis.url, unique, market.websocket_url, shutdown_timeout_s=0.2
+                )
+            )
+            running = asyncio.create_task(service.run())
+            await received_some(service, journal)
+            service.stop()
+            with pytest.raises(UndeliveredRecords) as caught:
+                await running
+        received = service.status.counts.received["trade"]
+        assert caught.value.count == received
+        assert caught.value.exit_code == 3
+        assert journal.named("start_unknown")
+        (entry,) = journal.named("records_undelivered")
+        assert (entry["kafka"], entry["redis"]) == (received, 0)
+
+
+async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
+    kafka: Kafka,
+    redis: RedisAddress,
+    unique: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    kept: dict[str, Any] = {"data_dir": str(tmp_path), "shutdown_timeout_s": 0.2}
+    with journal_kept() as journal:
+        async with exchange() as market:
+            nowhere = f"{LOOPBACK}:{free_port()}"
+            service = Service(
+                settings_for(nowhere, redis.url, unique, market.websocket_url, **kept)
+            )
+            running = asyncio.create_task(service.run())
+            await received_some(service, journal)
+            service.stop()
+            await running
+        received = service.status.counts.received["trade"]
+        (entry,) = journal.named("records_kept")
+        assert (entry["count"], entry["data_dir"]) == (received, str(tmp_path))
+        assert not journal.named("records_undelivered")
+
+        kept["shutdown_timeout_s"] = 30
+        service = Service(settings_for(kafka.bootstrap_servers, redis.url, unique, **kept))
+        running = asyncio.create_task(service.run())
+        service.stop()
+        await running
+        counts = service.sinks[0].counts
+        assert counts.restored == counts.published == {"trade": received}
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
+    ids = [json.loads(record.value)["trade_id"] for record in records]
+    assert ids == list(range(ids[0], ids[0] + received))
+
+
+def test_a_folder_in_use_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path))
+    spill = Spill(tmp_path, settings.spill_max_bytes)
+    with pytest.raises(SettingsError, match=r"data_dir = .*in use by another bridge; give each"):
+        Service(settings)
+    spill.close()
+
+
+def test_a_folder_that_cannot_hold_the_file_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(SettingsError, match=r"data_dir = .*cannot be used .*; name a folder"):
+        Service(settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path)))
+
+
+async def test_a_second_stop_ends_the_draining(
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    with journal_kept() as journal:
+        async with exchange() as market:
+            nowhere = f"{LOOPBACK}:{free_port()}"
+            service = Service(
+                settings_for(
+                    nowhere, redis.url, unique, market.websocket_url, shutdown_timeout_s=3600
+                )
+            )
+            running = asyncio.create_task(service.run())
+            await received_some(service, journal)
+            service.stop()
+            await journal.until("draining")
+            service.stop()
+            async with asyncio.timeout(10):
+                with pytest.raises(UndeliveredRecords):
+                    await running
+
+
+async def test_a_stop_before_anything_came_is_a_good_end(
+    kafka: Kafka, redis: RedisAddress, unique: str
+) -> None:
+    service = Service(settings_for(kafka.bootstrap_servers, redis.url, unique))
+    started: list[int] = []
+    running = asyncio.create_task(service.run(started.append))
+    service.stop()
+    await running
+    assert started[0] > 0
+
+
+async def test_a_symbol_nobody_lists_ends_it_with_an_error_of_the_settings(
+    kafka: Kafka, redis: RedisAddress, unique: str
+) -> None:
+    async with FakeRest({"ETHUSDT": "TRADING"}).serving() as rest:
+        service = Service(
+            settings_for(kafka.bootstrap_servers, redis.url, unique, rest_url=rest.url)
+        )
+        with pytest.raises(SettingsError, match="BTCUSDT"):
+            await service.run()
+
+
+async def test_an_exchange_that_refuses_us_ends_it_with_a_remedy(
+    kafka: Kafka, redis: RedisAddress, unique: str
+) -> None:
+    async with FakeRest(Answer(451)).serving() as rest:
+        service = Service(
+            settings_for(kafka.bootstrap_servers, redis.url, unique, rest_url=rest.url)
+        )
+        with pytest.raises(FeedRefused) as caught:
+            await service.run()
+    assert "data-stream.binance.vision" in caught.value.remedy
+
+
+def test_there_is_a_topic_for_all_that_the_settings_may_bring() -> None:
+    binance = {
+        "symbols": ["BTCUSDT"],
+        "streams": ["trade", "ticker", "ticker_1h", "depth20@100ms"],
+        "extra_streams": ["!miniTicker@arr"],
+    }
+    settings = load_settings(environment={}, overrides={"binance": binance})
+    assert message_types(settings) == ["trade", "ticker", "book", "mini_ticker", "gap", "invalid"]

@@ -1,0 +1,83 @@
+"""How commands are tried: in this process where they end by themselves, else as a process."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from bridge.cli.app import app
+
+END_TIMEOUT_S = 20
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder without a tickbridge.yaml, an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("TICKBRIDGE_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A command's logs go to its own stderr, which is gone afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def tickbridge() -> Run:
+    """Runs a command: `tickbridge("config", "check", TICKBRIDGE_LOG__LEVEL="debug")`."""
+
+    def run(*arguments: str, **variables: str) -> Result:
+        return CliRunner(env=variables).invoke(app, arguments)
+
+    return run
+
+
+@contextmanager
+def process(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command as a process of its own, whose streams are pipes; killed if it has not ended."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | variables,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def ended(running: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    """The exit code after a signal."""
+    running.send_signal(number)
+    return running.wait(END_TIMEOUT_S)
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Path]:
+    """The settings that use a simulated exchange, which is there as long as the test."""
+    with process("simulate", "--port", "0", "--symbols", "BTCUSDT", "--rate", "50") as running:
+        assert running.stdout
+        lines = [running.stdout.readline() for _ in range(6)]
+        settings = tmp_path / "simulated.yaml"
+        settings.write_bytes(b"".join(lines))
+        yield settings
+        assert ended(running, signal.SIGTERM) == 0

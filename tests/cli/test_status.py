@@ -1,0 +1,127 @@
+"""`status`: tables for people, all of it for scripts, 1 where the bridge is not ready."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import msgspec
+import pytest
+
+from bridge.core.model.events import Gap
+from bridge.monitoring.report import LegReport, PositionReport, Report, SinkReport, StreamReport
+from bridge.telemetry import Account
+from bridge.tools.embedded import free_port
+from tests.cli.conftest import Run
+
+GAP = Gap("binance.spot", "ETHUSDT", None, 1, "websocket", "trade", 7, 9, 1, 2, "patience", "open")
+
+
+def a_report() -> Report:
+    return Report(
+        version="1.2.3",
+        libraries={},
+        uptime_s=7300.0,
+        settings_age_s=60.0,
+        needs_restart=["log.level"],
+        unready=[],
+        refused=[],
+        legs=[LegReport("leg-1", "open", 65.0, 2, 1, 12_345, 0)],
+        streams=[
+            StreamReport("btcusdt@trade", 0.2, is_overdue=False),
+            StreamReport("ethusdt@trade", None, is_overdue=False),
+        ],
+        positions=[
+            PositionReport("trade", "BTCUSDT", 41, 1, 3, []),
+            PositionReport("trade", "ETHUSDT", 12, 1, 0, [GAP]),
+        ],
+        gaps={"open": 1},
+        sinks=[
+            SinkReport("kafka", True, 4.0, {"trade": Account(12_345, 12_000, 5, 340)}, {}, {}),
+            SinkReport("redis", True, 0.0, {"trade": Account(12_345, 12_345, 0, 0)}, {}, {}),
+        ],
+    )
+
+
+@contextmanager
+def serving(body: bytes, code: int = 200) -> Iterator[str]:
+    """A bridge that says just this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/status"
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_tables_tell_legs_accounts_streams_and_gaps(tickbridge: Run) -> None:
+    with serving(msgspec.json.encode(a_report())) as url:
+        result = tickbridge("status", "--url", url)
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == "Tickbridge 1.2.3, up 2 h, ready".split()
+    assert "leg-1 open 1 min 2 1 12,345 0".split() in rows
+    assert "kafka trade 12,345 12,000 5 340 4.0 s".split() in rows
+    assert "ethusdt@trade never".split() in rows
+    assert "btcusdt@trade 0.2 s ago".split() in rows
+    assert "trade BTCUSDT 3 42 being fetched".split() in rows
+    assert "trade ETHUSDT 7 9 patience".split() in rows
+
+
+def test_json_is_what_the_bridge_has_said(tickbridge: Run) -> None:
+    body = msgspec.json.encode(a_report())
+    with serving(body) as url:
+        result = tickbridge("status", "--url", url, "--json")
+    assert result.stdout.strip().encode() == body
+
+
+def test_one_that_is_not_ready_is_answered_with_1_and_the_reasons(tickbridge: Run) -> None:
+    report = a_report()
+    report.unready = ["kafka: not connected"]
+    with serving(msgspec.json.encode(report)) as url:
+        result = tickbridge("status", "--url", url)
+    assert result.exit_code == 1
+    assert "not ready" in result.stdout
+    assert "  kafka: not connected" in result.stdout
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}"])
+def test_who_is_no_bridge_is_said_to_be_none(tickbridge: Run, body: bytes) -> None:
+    with serving(body) as url:
+        result = tickbridge("status", "--url", url)
+    assert result.exit_code == 1
+    assert f"no bridge of this version answers at {url}/status" in result.stderr
+    assert "--url" in result.stderr
+
+
+def test_where_nobody_answers_the_address_and_the_remedy_are_named(tickbridge: Run) -> None:
+    port = str(free_port())
+    result = tickbridge("status", TICKBRIDGE_HTTP__PORT=port, TICKBRIDGE_HTTP__HOST="0.0.0.0")  # noqa: S104
+    assert result.exit_code == 1
+    assert f"no bridge answers at http://127.0.0.1:{port}/status" in result.stderr
+    assert "tickbridge run" in result.stderr
+
+
+def test_an_address_that_is_none_is_named(tickbridge: Run) -> None:
+    result = tickbridge("status", "--url", "nowhere")
+    assert result.exit_code == 1
+    assert "no bridge answers at nowhere/status" in result.stderr
+
+
+def test_an_error_of_the_bridge_is_told(tickbridge: Run) -> None:
+    with serving(b"", code=500) as url:
+        result = tickbridge("status", "--url", url)
+    assert result.exit_code == 1
+    assert "500" in result.stderr

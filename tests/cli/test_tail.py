@@ -1,0 +1,95 @@
+"""`tail`: the record's own bytes, a line each."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+import pytest
+
+from bridge import settings
+from bridge.core.model.events import Event
+from bridge.tools.embedded import free_port
+from tests.cli.conftest import END_TIMEOUT_S, Run, ended, process
+from tests.support.brokers import Kafka
+from tests.support.publishing import kafka_options, publish, trade
+
+
+@pytest.fixture
+def options(kafka: Kafka, unique: str) -> settings.Kafka:
+    return kafka_options(kafka, unique)
+
+
+def published(options: settings.Kafka, events: Sequence[Event]) -> list[bytes]:
+    return asyncio.run(publish(options, events))
+
+
+def variables(options: settings.Kafka) -> dict[str, str]:
+    return {
+        "TICKBRIDGE_KAFKA__BOOTSTRAP_SERVERS": options.bootstrap_servers[0],
+        "TICKBRIDGE_KAFKA__TOPIC": options.topic,
+    }
+
+
+def test_the_lines_are_the_records_byte_for_byte(tickbridge: Run, options: settings.Kafka) -> None:
+    values = published(options, [trade("币安人生USDT", number) for number in range(20)])
+    result = tickbridge("tail", "trade", "--from-start", "--count", "20", **variables(options))
+    assert result.exit_code == 0
+    assert result.stdout_bytes.splitlines() == values
+
+
+def test_count_cuts_a_batch(tickbridge: Run, options: settings.Kafka) -> None:
+    values = published(options, [trade("BTCUSDT", number) for number in range(20)])
+    result = tickbridge("tail", "trade", "--from-start", "--count", "3", **variables(options))
+    assert result.stdout_bytes.splitlines() == values[:3]
+
+
+def test_only_the_symbol_asked_for_comes(tickbridge: Run, options: settings.Kafka) -> None:
+    values = published(options, [trade(s, 1) for s in ("BTCUSDT", "ETHUSDT", "BNBUSDT")])
+    result = tickbridge(
+        *("tail", "trade", "--symbol", "ethusdt", "--from-start", "--count", "1"),
+        **variables(options),
+    )
+    assert result.stdout_bytes.splitlines() == [values[1]]
+
+
+def test_ctrl_c_ends_it_well(options: settings.Kafka) -> None:
+    published(options, [trade("BTCUSDT", 1)])
+    with process("tail", "trade", "--from-start", **variables(options)) as running:
+        assert running.stdout
+        assert running.stdout.readline()
+        assert ended(running, signal.SIGINT) == 0
+        assert running.stderr
+        assert running.stderr.read() == b""
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(options: settings.Kafka) -> None:
+    values = published(options, [trade("BTCUSDT", number) for number in range(3000)])
+    with process("tail", "trade", "--from-start", **variables(options)) as running:
+        assert running.stdout
+        assert running.stderr
+        assert running.stdout.readline() == values[0] + b"\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(END_TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"), [("trad", "did you mean 'trade'"), ("bookTicker", "'quote'")]
+)
+def test_an_unknown_kind_is_wrong_usage(tickbridge: Run, kind: str, hint: str) -> None:
+    result = tickbridge("tail", kind)
+    assert (result.exit_code, hint in result.stderr) == (2, True)
+
+
+def test_an_absent_topic_is_exit_1(tickbridge: Run, options: settings.Kafka) -> None:
+    result = tickbridge("tail", "gap", **variables(options))
+    assert result.exit_code == 1
+    assert "Kafka has no topic" in result.stderr
+
+
+def test_an_absent_broker_is_one_line_and_exit_1(tickbridge: Run) -> None:
+    servers = f"localhost:{free_port()}"
+    result = tickbridge("tail", "trade", "--kafka", servers)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert f"Kafka at {servers} cannot be reached" in line

@@ -1,0 +1,114 @@
+"""Where a stream has stopped, and what of a failed batch has landed."""
+
+from collections.abc import Sequence
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.model.events import Event, Gap
+from bridge.core.model.stream import parse_stream
+from bridge.core.sequencing.position import Position, furthest, landed
+from bridge.core.sequencing.rules import time_of
+from bridge.core.sequencing.sequencers import Tracks
+from tests.core.sequencing.test_rules import (
+    HEAD,
+    SECOND_US,
+    accept_all,
+    delta,
+    ids,
+    quote,
+    ticker,
+    trade,
+)
+
+VALUES = st.lists(st.binary(min_size=1, max_size=2), max_size=8)
+FOREIGN = b"foreign"
+
+
+def position(
+    last_id: int, *, time: int = 0, partition: int = 0, offset: int = 0, kind: str = "trade"
+) -> Position:
+    return Position(kind, HEAD[1], last_id, time or last_id, partition, offset)
+
+
+@given(VALUES, st.integers(0, 8), st.lists(st.integers(0, 8), max_size=5))
+def test_what_landed_is_found_in_its_order_whatever_others_have_written(
+    waiting: list[bytes], count: int, foreign_at: list[int]
+) -> None:
+    tail = waiting[:count]
+    for place in foreign_at:
+        tail.insert(place, FOREIGN)
+    places = landed(waiting, tail)
+    assert [tail[place] for place in places] == waiting[:count]
+    assert places == sorted(set(places))
+
+
+@given(VALUES, VALUES)
+def test_what_landed_is_always_a_beginning_of_what_waits(
+    waiting: list[bytes], tail: list[bytes]
+) -> None:
+    assert [tail[place] for place in landed(waiting, tail)] == waiting[: len(landed(waiting, tail))]
+
+
+def test_a_tail_of_others_holds_nothing_of_ours() -> None:
+    assert landed([b"1", b"2"], [FOREIGN, b"2", FOREIGN]) == []
+
+
+@given(st.permutations([position(i, time=i * 1000, offset=i) for i in range(1, 7)]))
+def test_the_greatest_id_is_the_furthest_in_whichever_partition(order: Sequence[Position]) -> None:
+    assert furthest(order)[("trade", HEAD[1])].last_id == 6
+
+
+def test_a_symbol_listed_anew_is_further_than_its_old_ids() -> None:
+    old = position(9_000, time=1 * SECOND_US)
+    new = position(3, time=9 * SECOND_US)
+    for order in ([old, new], [new, old]):
+        assert furthest(order)[new.name] is new
+
+
+def test_a_position_is_small_json() -> None:
+    written = msgspec.json.encode(position(7, time=8, partition=2, offset=5))
+    assert written == (
+        b'{"message_type":"trade","symbol":"BTCUSDT","last_id":7,"time":8,"partition":2,"offset":5}'
+    )
+
+
+def test_the_first_trade_behind_a_position_shows_the_hole() -> None:
+    tracks = tracks_at(position(7))
+    track = tracks.track(parse_stream("btcusdt@trade"), trade(11))
+    assert ids(accept_all(track, [trade(11)])) == []
+    assert tracks.figures().held == 1
+
+
+def test_the_trade_behind_a_position_passes_and_older_ones_are_repeats() -> None:
+    track = tracks_at(position(7)).track(parse_stream("btcusdt@trade"), trade(6))
+    assert ids(accept_all(track, map(trade, [6, 7, 8, 9]))) == [8, 9]
+    assert track.repeats == 2
+
+
+def test_a_symbol_listed_anew_while_no_bridge_ran_is_announced() -> None:
+    track = tracks_at(position(7_000, time=1)).track(parse_stream("btcusdt@trade"), trade(1))
+    gap, first = accept_all(track, [trade(1, seconds=60)])
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.state, first) == ("restarted", "lost", trade(1, seconds=60))
+
+
+def test_streams_without_contiguous_ids_announce_a_restart_once() -> None:
+    cases: list[tuple[str, str, list[Event]]] = [
+        ("bookTicker", "quote", [quote(5), quote(6)]),
+        ("miniTicker", "mini_ticker", [ticker(50), ticker(60)]),
+        ("depth", "book_delta", [delta(5, 6), delta(7, 8)]),
+    ]
+    for name, kind, events in cases:
+        tracks = tracks_at(position(-1, time=3, kind=kind), name)
+        track = tracks.track(parse_stream(f"btcusdt@{name}"), events[0])
+        gap, *others = accept_all(track, events)
+        assert isinstance(gap, Gap)
+        assert (gap.kind, gap.cause, gap.state) == (kind, "restart", "lost")
+        assert (gap.from_time, gap.to_time) == (3, time_of(events[0]))
+        assert others == events
+
+
+def tracks_at(known: Position, name: str = "trade") -> Tracks:
+    return Tracks([parse_stream(f"btcusdt@{name}")], {known.name: known})

@@ -1,0 +1,334 @@
+"""Holes are filled from REST, whatever REST does; on virtual time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from bridge.core.model.events import Event, Gap, Trade
+from bridge.core.sequencing.contiguous import Contiguous
+from bridge.core.sequencing.sequencers import new_track
+from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.pipeline.gap_repair import LATE_PATIENCE_S, PARALLEL, Repairer
+from bridge.settings import Repair
+from tests.support.virtual_time import VirtualTimeLoop
+
+PAGE = 10
+
+
+def trade(trade_id: int, source: str = "websocket") -> Trade:
+    head = ("binance.spot", "BTCUSDT", trade_id, trade_id, source)
+    return Trade(*head, trade_id, "1.0", "2.0", "buy")  # type: ignore[arg-type]
+
+
+class Exchange:
+    """REST over a range of ids: may lack some, be behind, and refuse or fail for a while."""
+
+    def __init__(self, last: int, *, lacking: Sequence[int] = ()) -> None:
+        self.last = last
+        self.lacking = set(lacking)
+        self.errors: list[Exception] = []
+        self.asked: list[int] = []
+
+    async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
+        assert (kind, symbol) == ("trade", "BTCUSDT")
+        self.asked.append(from_id)
+        await asyncio.sleep(0.05)
+        if self.errors:
+            raise self.errors.pop(0)
+        ids = (i for i in range(from_id, self.last + 1) if i not in self.lacking)
+        return [trade(i, "rest") for i, _ in zip(ids, range(PAGE), strict=False)]
+
+
+class Bench:
+    """A repairer, one stream it sees to, and what has been published."""
+
+    def __init__(self, exchange: Exchange, **options: float) -> None:
+        self.published: list[Event] = []
+        self.track = new_track(Trade)
+        # When the durable record has what it has not given up.
+        self.has_all = asyncio.Event()
+        self.has_all.set()
+        self.given_up: set[int] = set()
+        self.repairer = Repairer(
+            Repair.model_validate(options),
+            exchange,
+            self.published.extend,
+            given_up=self._given_up,
+        )
+
+    async def _given_up(self, kind: str, symbol: str, ids: Sequence[int]) -> set[int]:
+        assert (kind, symbol) == ("trade", "BTCUSDT")
+        assert set(ids) <= set(self.ids())
+        await self.has_all.wait()
+        return self.given_up.intersection(ids)
+
+    def arrive(self, *ids: int) -> None:
+        assert isinstance(self.track, Contiguous)
+        for identity in ids:
+            self.published += self.track.accept(trade(identity))
+        if self.track.hole:
+            self.repairer.notice("BTCUSDT", self.track)
+
+    def ids(self) -> list[int]:
+        return [event.trade_id for event in self.published if isinstance(event, Trade)]
+
+    def gaps(self) -> list[tuple[int | None, int | None, str, str]]:
+        return [
+            (gap.first_id, gap.last_id, gap.cause, gap.state)
+            for gap in self.published
+            if isinstance(gap, Gap)
+        ]
+
+
+def repaired(bench: Bench, script: Callable[[], Awaitable[None]], *, for_s: float = 1) -> None:
+    """Run the script, and the repairer until `for_s` seconds behind it."""
+
+    async def both() -> None:
+        running = asyncio.create_task(bench.repairer.run())
+        await script()
+        await asyncio.sleep(for_s)
+        running.cancel()
+        await asyncio.wait([running])
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(both())
+
+
+def test_a_hole_is_filled_in_order_over_several_pages() -> None:
+    bench = Bench(Exchange(last=100))
+
+    async def script() -> None:
+        bench.arrive(1, 40)
+        await asyncio.sleep(0.06)
+        bench.arrive(41, 42)
+
+    repaired(bench, script)
+    assert bench.ids() == list(range(1, 43))
+    assert bench.gaps() == []
+    assert {e.source for e in bench.published[1:39]} == {"rest"}
+
+
+def test_rest_that_is_behind_the_stream_is_asked_again() -> None:
+    exchange = Exchange(last=3)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 8)
+        await asyncio.sleep(5)
+        assert bench.ids() == [1, 2, 3]
+        exchange.last = 8
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids() == list(range(1, 9))
+    assert bench.gaps() == []
+
+
+def test_a_failing_rest_is_asked_again_and_not_at_once() -> None:
+    exchange = Exchange(last=10)
+    exchange.errors = [FeedUnavailable("reset"), FeedUnavailable("quiet", 3.0)]
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 5)
+        await asyncio.sleep(3)
+        assert bench.ids() == [1]
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids() == [1, 2, 3, 4, 5]
+    assert len(exchange.asked) == 3
+
+
+def test_after_its_patience_the_stream_goes_on_and_the_gap_is_closed_later() -> None:
+    exchange = Exchange(last=1)
+    bench = Bench(exchange, patience_s=10)
+
+    async def script() -> None:
+        bench.arrive(1, 4, 5)
+        await asyncio.sleep(11)
+        assert bench.ids() == [1, 4, 5]
+        assert bench.gaps() == [(2, 3, "repair_patience", "open")]
+        bench.arrive(6)
+        exchange.last = 100
+
+    repaired(bench, script, for_s=60)
+    assert bench.ids() == [1, 4, 5, 6, 2, 3]
+    assert bench.gaps()[1:] == [(2, 3, "repair_patience", "filled")]
+
+
+def test_each_hole_of_a_stream_has_patience_of_its_own() -> None:
+    exchange = Exchange(last=1)
+    bench = Bench(exchange, patience_s=10)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+        for known in range(2, 12, 2):
+            await asyncio.sleep(6)
+            bench.arrive(known + 3)
+            exchange.last = known
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids() == list(range(1, 12))
+    assert bench.gaps() == []
+
+
+def test_a_hole_that_closes_by_itself_is_not_asked_for() -> None:
+    exchange = Exchange(last=10)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+        await asyncio.sleep(0.01)
+        bench.arrive(2)
+
+    repaired(bench, script)
+    assert bench.ids() == [1, 2, 3]
+    assert exchange.asked == []
+
+
+def test_while_streams_wait_for_rest_others_are_repaired() -> None:
+    exchange = Exchange(last=1)
+    bench = Bench(exchange, patience_s=600)
+    waiting = [new_track(Trade) for _ in range(PARALLEL)]
+
+    async def script() -> None:
+        exchange.last = 5
+        for track in waiting:
+            assert isinstance(track, Contiguous)
+            track.accept(trade(8))
+            track.accept(trade(10))
+            bench.repairer.notice("BTCUSDT", track)
+        await asyncio.sleep(3)
+        bench.arrive(1, 4)
+        await asyncio.sleep(3)
+        assert bench.ids() == [1, 2, 3, 4]
+
+    repaired(bench, script)
+
+
+def test_an_id_that_rest_passes_over_is_given_up_without_waiting_for_the_patience() -> None:
+    bench = Bench(Exchange(last=50, lacking=[20, 30]), patience_s=600)
+
+    async def script() -> None:
+        bench.arrive(1, 50)
+
+    repaired(bench, script, for_s=60)
+    assert bench.ids() == [i for i in range(1, 51) if i not in {20, 30}]
+    assert bench.gaps() == [(20, 20, "not_in_history", "open"), (30, 30, "not_in_history", "open")]
+
+
+def test_what_cannot_be_had_in_the_end_is_said_to_be_lost() -> None:
+    bench = Bench(Exchange(last=50, lacking=[20]))
+
+    async def script() -> None:
+        bench.arrive(1, 50)
+
+    repaired(bench, script, for_s=LATE_PATIENCE_S + 60)
+    assert bench.gaps()[-1] == (20, 20, "not_in_history", "lost")
+
+
+def test_what_is_still_asked_for_holds_no_later_hole() -> None:
+    bench = Bench(Exchange(last=100, lacking=[20]), patience_s=10)
+
+    async def script() -> None:
+        bench.arrive(19, 21)
+        await asyncio.sleep(60)
+        assert bench.gaps() == [(20, 20, "not_in_history", "open")]
+        bench.arrive(25)
+
+    repaired(bench, script)
+    assert bench.ids() == [19, *range(21, 26)]
+
+
+def test_what_is_still_asked_for_holds_no_other_stream() -> None:
+    """However many streams ask."""
+    bench = Bench(Exchange(last=100, lacking=[20]), patience_s=10)
+    tracks = [new_track(Trade) for _ in range(PARALLEL + 1)]
+
+    async def script() -> None:
+        for track in tracks:
+            assert isinstance(track, Contiguous)
+            for identity in (19, 21):
+                track.accept(trade(identity))
+            bench.repairer.notice("BTCUSDT", track)
+        await asyncio.sleep(60)
+        bench.arrive(30, 40)
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids()[-11:] == list(range(30, 41))
+
+
+def test_a_hole_that_is_too_large_holds_nothing_and_is_fetched_afterwards() -> None:
+    bench = Bench(Exchange(last=100), max_ids=20)
+
+    async def script() -> None:
+        bench.arrive(1, 30)
+        await asyncio.sleep(0.01)
+        assert bench.ids() == [1, 30]
+
+    repaired(bench, script, for_s=2)
+    assert bench.gaps() == [(2, 29, "too_many_ids", "open"), (2, 29, "too_many_ids", "filled")]
+    assert bench.ids() == [1, 30, *range(2, 30)]
+
+
+def test_a_gap_is_called_filled_when_the_record_has_what_was_brought() -> None:
+    """Killed in between, nobody would bring it any more."""
+    bench = Bench(Exchange(last=100), max_ids=20)
+
+    async def script() -> None:
+        bench.has_all.clear()
+        bench.arrive(1, 30)
+        await asyncio.sleep(2)
+        assert bench.ids() == [1, 30, *range(2, 30)]
+        assert [state for *_, state in bench.gaps()] == ["open"]
+        bench.arrive(31, 33)
+        await asyncio.sleep(2)
+        assert bench.ids()[-3:] == [31, 32, 33]
+        bench.has_all.set()
+
+    repaired(bench, script)
+    assert [state for *_, state in bench.gaps()] == ["open", "filled"]
+
+
+def test_what_the_record_has_given_up_again_is_not_called_filled() -> None:
+    bench = Bench(Exchange(last=100, lacking=[20]), max_ids=20)
+
+    async def script() -> None:
+        bench.given_up = {5, 6}
+        bench.arrive(1, 30)
+
+    repaired(bench, script, for_s=LATE_PATIENCE_S + 60)
+    assert bench.ids() == [1, 30, *range(2, 20), *range(21, 30)]
+    states = [(first, last, state) for first, last, _, state in bench.gaps()]
+    assert states == [
+        (2, 29, "open"),
+        (2, 4, "filled"),
+        (7, 19, "filled"),
+        (20, 20, "lost"),
+        (21, 29, "filled"),
+    ]
+
+
+def test_a_refusal_is_no_reason_to_hold_the_stream() -> None:
+    exchange = Exchange(last=10)
+    exchange.errors = [FeedRefused("451", "elsewhere")]
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+
+    repaired(bench, script, for_s=2)
+    assert bench.ids() == [1, 3, 2]
+    assert [state for *_, state in bench.gaps()] == ["open", "filled"]
+
+
+def test_a_stream_that_is_noticed_often_is_repaired_once() -> None:
+    exchange = Exchange(last=10)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 5)
+        bench.arrive(6)
+        bench.arrive(8)
+
+    repaired(bench, script)
+    assert bench.ids() == list(range(1, 9))
+    assert exchange.asked == [2, 7]

@@ -1,0 +1,239 @@
+"""What a bridge begins from, read from real topics."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions, RecordsToDelete
+
+from bridge import settings
+from bridge.brokers.kafka_client import discard, open_producer
+from bridge.brokers.kafka_reader import Partition, TopicReader
+from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka import position_writer, recover_positions
+from bridge.sinks.kafka.producer_state import Ledger
+from bridge.sinks.kafka.recover_positions import read_start
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.tools.embedded import LOOPBACK, free_port
+from tests.sinks.kafka.test_sink import administration, options_for, sink_for
+from tests.support.brokers import Choice, Kafka, read_topic
+from tests.support.journal import Journal
+from tests.support.sinks import Feeder, agg_trade, at_work, ticker, trade, trades
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
+
+SYMBOLS = [f"S{number}USDT" for number in range(8)]
+
+
+async def publish(sink: KafkaSink, venue: str, numbers: Mapping[str, Iterable[int]]) -> None:
+    """Publish trades of each symbol through a sink that ends without a word, as if killed."""
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        for symbol, ids in numbers.items():
+            feeder.push(*trades(venue, ids, symbol))
+        while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+            await asyncio.sleep(0.01)
+
+
+async def last_ids(options: settings.Kafka, venue: str) -> dict[str, int]:
+    positions = await read_start(options, venue, ["trade", "quote"])
+    assert {kind for kind, _ in positions} <= {"trade"}
+    return {symbol: position.last_id for (_, symbol), position in positions.items()}
+
+
+async def test_where_streams_stand_is_written_at_a_stop_and_read_at_a_start(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique, "trade", "agg_trade", "ticker", "gap")
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        feeder.push(*trades(unique, range(50)), agg_trade(unique, 14), ticker(unique, 5_000))
+        await sink.drained()
+        feeder.push(*trades(unique, range(50, 60)))
+        await sink.drained()
+        feeder.check()
+    options = options_for(kafka.bootstrap_servers)
+    positions = await read_start(options, unique, ["trade", "agg_trade"])
+    assert {kind: position.last_id for (kind, _), position in positions.items()} == {
+        "trade": 59,
+        "agg_trade": 7,
+        "ticker": -1,
+    }
+    assert positions["ticker", "BTCUSDT"].time == 5_000
+    written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
+    assert [json.loads(record.value)["last_id"] for record in written if b"trade:" in record.key][
+        -1
+    ] == 59
+
+
+async def test_positions_are_written_under_way(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    monkeypatch.setattr(position_writer, "INTERVAL_S", 0.05)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        Feeder(sink).push(*trades(unique, range(50)))
+        (record,) = await read_topic(kafka.bootstrap_servers, f"{unique}.position", 1)
+    position = json.loads(record.value)
+    assert record.key == b"trade:BTCUSDT"
+    assert (position["last_id"], position["offset"]) == (49, 49)
+
+
+async def test_what_was_published_behind_the_positions_is_found_in_the_tails(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        Feeder(sink).push(*(e for s in SYMBOLS for e in trades(unique, range(10), s)))
+        await sink.drained()
+    busy = {symbol: range(10, 40) for symbol in SYMBOLS[::2]}
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, busy)
+    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    assert found == {symbol: 39 if symbol in busy else 9 for symbol in SYMBOLS}
+
+
+async def test_without_positions_the_last_records_tell(kafka: Kafka, unique: str) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    await publish(sink, unique, {symbol: range(20) for symbol in SYMBOLS})
+    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    assert found == dict.fromkeys(SYMBOLS, 19)
+
+
+async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
+    kafka: Kafka, unique: str
+) -> None:
+    """Else the interruption of one that began just before a kill would be announced by nobody."""
+    sink = sink_for(kafka.bootstrap_servers, unique, "ticker")
+    async with at_work(sink):
+        Feeder(sink, "ticker").push(ticker(unique, 4_000), ticker(unique, 5_000))
+        while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+            await asyncio.sleep(0.01)
+    positions = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker", "gap"])
+    assert {name: (position.last_id, position.time) for name, position in positions.items()} == {
+        ("ticker", "BTCUSDT"): (-1, 5_000)
+    }
+
+
+async def test_the_first_record_of_a_stream_may_come_while_the_tails_are_read(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a process that was killed while its broker was frozen."""
+    sink, bounds = sink_for(kafka.bootstrap_servers, unique, "ticker"), TopicReader.bounds
+    feeder, looks = Feeder(sink, "ticker"), 0
+
+    async def late(self: TopicReader, topic: str) -> list[Partition]:
+        nonlocal looks
+        found = await bounds(self, topic)
+        looks += topic == f"{unique}.ticker"
+        if looks == 1:
+            feeder.push(ticker(unique, 4_000))
+            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
+                await asyncio.sleep(0.01)
+        return found
+
+    async with at_work(sink):
+        feeder.push(ticker(unique, 1_000, symbol="ETHUSDT"))
+        while len(sink.outbox):  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(TopicReader, "bounds", late)
+        found = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker"])
+    assert found.keys() == {("ticker", "ETHUSDT"), ("ticker", "BTCUSDT")}
+
+
+async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
+    kafka: Kafka, unique: str
+) -> None:
+    """Its record lies before the positions of others by then, where no tail is read."""
+    options = options_for(kafka.bootstrap_servers, partitions=1)
+    first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    await publish(first, unique, {"BTCUSDT": range(10)})
+    second = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    second.resume((await read_start(options, unique, ["trade"])).values())
+    async with at_work(second):
+        Feeder(second).push(*trades(unique, range(5), "ETHUSDT"))
+        await second.drained()
+    assert await last_ids(options, unique) == {"BTCUSDT": 9, "ETHUSDT": 4}
+
+
+async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
+    brokers: Choice, kafka: Kafka, unique: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that deletes records; {brokers}")
+    options = options_for(kafka.bootstrap_servers, partitions=1)
+    sink = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    async with at_work(sink):
+        Feeder(sink).push(*trades(unique, range(10)))
+        await sink.drained()
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"ETHUSDT": range(10)})
+    place = TopicPartition(f"{unique}.trade", 0)
+    for before, expected in ((15, {"BTCUSDT": 9, "ETHUSDT": 9}), (20, {"BTCUSDT": 9})):
+        async with administration(kafka) as admin:
+            await admin.delete_records({place: RecordsToDelete(before_offset=before)})
+        assert await last_ids(options, unique) == expected
+
+
+async def test_after_a_change_of_partitions_the_greatest_id_counts(
+    brokers: Choice, kafka: Kafka, unique: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that adds partitions; {brokers}")
+    first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    await publish(first, unique, {symbol: range(10) for symbol in SYMBOLS})
+    async with administration(kafka) as admin:
+        await admin.create_partitions({f"{unique}.trade": NewPartitions(total_count=5)})
+    second = sink_for(kafka.bootstrap_servers, unique)
+    await publish(second, unique, {symbol: range(10, 30) for symbol in SYMBOLS[:6]})
+    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    assert found == {symbol: 29 if symbol in SYMBOLS[:6] else 9 for symbol in SYMBOLS}
+
+
+async def test_records_of_others_are_passed_over(kafka: Kafka, unique: str) -> None:
+    options = options_for(kafka.bootstrap_servers)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    await publish(sink, unique, {"BTCUSDT": range(3)})
+    producer = await open_producer(options, Ledger())
+    for topic in ("trade", "position"):
+        for value in (b"none", b'{"symbol":7}', None):
+            await producer.send_and_wait(f"{unique}.{topic}", value, b"BTCUSDT")
+    await discard(producer)
+    assert await last_ids(options, unique) == {"BTCUSDT": 2}
+
+
+async def test_no_topics_are_no_obstacle(kafka: Kafka, unique: str) -> None:
+    options = options_for(kafka.bootstrap_servers)
+    assert await read_start(options, unique, ["trade", "agg_trade"]) == {}
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        Feeder(sink).push(trade(unique, 1, price="1" * 2**20))
+        await sink.drained()
+    assert await read_start(options, unique, ["trade", "agg_trade"]) == {}
+
+
+async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"BTCUSDT": range(3)})
+    failures, bounds = [SinkUnavailable("gone")], TopicReader.bounds
+
+    async def failing(self: TopicReader, topic: str) -> list[Partition]:
+        if topic == f"{unique}.trade" and failures:
+            raise failures.pop()
+        return await bounds(self, topic)
+
+    monkeypatch.setattr(TopicReader, "bounds", failing)
+    assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
+    assert [entry["error"] for entry in journal.named("start_waits_for_kafka")] == ["gone"]
+
+
+async def test_an_absent_kafka_is_not_waited_for_for_ever(
+    unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.5)
+    server = f"{LOOPBACK}:{free_port()}"
+    with pytest.raises(SinkUnavailable, match=rf"Kafka at {server} was not there for 0.5 s"):
+        await read_start(options_for(server), unique, ["trade"])
+    assert server in journal.named("start_waits_for_kafka")[0]["error"]

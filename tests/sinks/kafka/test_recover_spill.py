@@ -1,0 +1,102 @@
+"""A process ends in the middle of what it had on disk: the next one goes on exactly there."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.outbox.chunk_store import Spill
+from tests.sinks.kafka.test_sink import ids, sink_for
+from tests.support.brokers import Choice, Kafka, read_topic
+from tests.support.journal import Journal
+from tests.support.sinks import Feeder, at_work, ticker, trades
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(90)]
+
+SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"]
+COUNT = 4000
+LARGE = 2**30
+
+
+def sink_on(folder: Path, kafka: Kafka, venue: str) -> KafkaSink:
+    kinds = ("trade", "ticker")
+    options = {"outbox_max_bytes": 4 * 2**20, "batch_max_bytes": 16 * 2**10}
+    return sink_for(kafka.bootstrap_servers, venue, *kinds, spill=Spill(folder, LARGE), **options)
+
+
+@asynccontextmanager
+async def both_at_work(sink: KafkaSink) -> AsyncIterator[None]:
+    assert sink.overflow
+    async with at_work(sink):
+        moving = asyncio.create_task(sink.overflow.run())
+        try:
+            yield
+        finally:
+            moving.cancel()
+            await asyncio.wait((moving,))
+
+
+async def spilled(sink: KafkaSink, venue: str) -> Feeder:
+    """Everything is on disk, but for what is being brought back."""
+    assert sink.overflow
+    feeder = Feeder(sink, "trade", "ticker")
+    for start in range(0, COUNT, 100):
+        for symbol in SYMBOLS:
+            feeder.push(*trades(venue, range(start, start + 100), symbol))
+        feeder.push(*(ticker(venue, moment) for moment in range(start + 1, start + 51)))
+        await sink.overflow.work()
+    assert sink.overflow.on_disk > COUNT
+    return feeder
+
+
+def moments(records: list[ConsumerRecord]) -> list[int]:
+    return [json.loads(record.value)["timestamp"] for record in records]
+
+
+@pytest.mark.parametrize("published", [1, 3000, 12_000])
+async def test_what_has_landed_of_it_is_not_sent_again_and_the_rest_is(
+    published: int,
+    brokers: Choice,
+    kafka: Kafka,
+    *,
+    unique: str,
+    tmp_path: Path,
+    journal: Journal,
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that finds offsets by time; {brokers}")
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    sink = sink_on(before, kafka, unique)
+    feeder = await spilled(sink, unique)
+    async with both_at_work(sink):
+        while sink.counts.published.total() < published:  # noqa: ASYNC110 - it counts, no more
+            await asyncio.sleep(0)
+    feeder.check()
+    shutil.copytree(before, after)
+    sink.close()
+
+    sink = sink_on(after, kafka, unique)
+    (entry,) = journal.named("spill_found")
+    feeder = Feeder(sink, "trade", "ticker")
+    assert entry["records"] == sink.counts.restored.total() == sink.pending().total()
+    async with both_at_work(sink), asyncio.timeout(60):
+        for symbol in SYMBOLS:
+            feeder.push(*trades(unique, range(COUNT, COUNT + 10), symbol))
+        await sink.drained()
+        feeder.check()
+    sink.close()
+    assert sink.kept == 0
+    (settled,) = journal.named("spill_settled")
+    assert settled["landed"] > 0
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")
+    for symbol in SYMBOLS:
+        assert ids(records, symbol) == list(range(COUNT + 10))
+    found = moments(await read_topic(kafka.bootstrap_servers, f"{unique}.ticker"))
+    assert found == [n for start in range(0, COUNT, 100) for n in range(start + 1, start + 51)]

@@ -1,0 +1,259 @@
+"""The Kafka sink against a real broker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from bridge import settings
+from bridge.settings import load_settings
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.tools.embedded import LOOPBACK, free_port
+from tests.support.brokers import Choice, Kafka, KafkaBroker, read_topic
+from tests.support.journal import Journal
+from tests.support.sinks import Feeder, at_work, trade, trades
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(90)]
+
+SHORT = {"request_timeout_ms": 1500, "delivery_timeout_s": 2}
+
+
+def options_for(bootstrap_servers: str, **options: Any) -> settings.Kafka:
+    kafka = {"bootstrap_servers": bootstrap_servers} | options
+    overrides = {"binance": {"symbols": ["BTCUSDT"]}, "kafka": kafka}
+    return load_settings(environment={}, overrides=overrides).kafka
+
+
+def sink_for(
+    bootstrap_servers: str,
+    venue: str,
+    *kinds: str,
+    **options: Any,
+) -> KafkaSink:
+    """A sink with topics for these kinds, else for trades, and for what it says itself; `spill`
+    may be among the options.
+    """
+    spill = options.pop("spill", None)
+    topics = [f"{venue}.{kind}" for kind in {*(kinds or ("trade",)), "gap", "invalid"}]
+    kafka = options_for(bootstrap_servers, **options)
+    return KafkaSink(kafka, topics, f"{venue}.position", venue, spill)
+
+
+def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
+    """The trade ids of one symbol, as they lie in the topic."""
+    key = symbol.encode()
+    return [json.loads(record.value)["trade_id"] for record in records if record.key == key]
+
+
+@asynccontextmanager
+async def administration(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def configured(admin: AIOKafkaAdminClient, name: str) -> tuple[int, str, str]:
+    """Partitions, retention and policy of a topic."""
+    (topic,) = await admin.describe_topics([name])
+    resource = ConfigResource(ConfigResourceType.TOPIC, name)
+    (answer,) = await admin.describe_configs([resource])
+    configs = {key: value for key, value, *_ in answer.resources[0][4]}
+    return len(topic["partitions"]), configs["retention.ms"], configs["cleanup.policy"]
+
+
+async def test_topics_are_created_as_the_settings_say(
+    brokers: Choice, kafka: Kafka, unique: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that creates topics; {brokers}")
+    sink = sink_for(kafka.bootstrap_servers, unique, partitions=3, retention_ms=7_200_000)
+    feeder = Feeder(sink)
+    async with at_work(sink), administration(kafka) as admin:
+        feeder.push(*trades(unique, [1]))
+        await sink.drained()
+        assert await configured(admin, f"{unique}.trade") == (3, "7200000", "delete")
+        partitions, _, policy = await configured(admin, f"{unique}.position")
+        assert (partitions, policy) == (1, "compact")
+
+
+async def test_a_record_holds_the_event_the_symbol_and_the_exchanges_time(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    event = trade(unique, 123, "币安人生USDT")
+    async with at_work(sink):
+        Feeder(sink).push(event)
+        await sink.drained()
+    (record,) = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 1)
+    assert record.key == "币安人生USDT".encode()
+    assert record.timestamp == (event.timestamp or 0) // 1000
+    value = json.loads(record.value)
+    assert value["message_type"] == "trade"
+    assert (value["symbol"], value["trade_id"]) == ("币安人生USDT", 123)
+    assert (value["timestamp"], value["received"]) == (event.timestamp, event.received)
+
+
+async def test_each_symbol_lies_in_order_in_one_partition(kafka: Kafka, unique: str) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    symbols = [f"S{number}USDT" for number in range(20)]
+    async with at_work(sink):
+        for start in range(0, 300, 50):
+            for symbol in symbols:
+                feeder.push(*trades(unique, range(start, start + 50), symbol))
+            await asyncio.sleep(0)
+        await sink.drained()
+        feeder.check()
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 6000)
+    assert len(records) == 6000
+    for symbol in symbols:
+        assert ids(records, symbol) == list(range(300))
+        assert len({r.partition for r in records if r.key == symbol.encode()}) == 1
+    assert sink.counts.published == {"trade": 6000}
+    assert sum(sink.counts.latency.counts) == 6000
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "zstd", "snappy"])
+async def test_batches_are_readable_under_every_compression(
+    compression: str, kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique, compression=compression)
+    async with at_work(sink):
+        Feeder(sink).push(*trades(unique, range(200)))
+        await sink.drained()
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 200)
+    assert ids(records) == list(range(200))
+
+
+async def test_a_record_too_large_is_dropped_and_blocks_nothing(
+    kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    too_large = trade(unique, 2, price="1" * 2**20)
+    async with at_work(sink):
+        feeder.push(trade(unique, 1), too_large, trade(unique, 3), too_large)
+        await sink.drained()
+        feeder.check()
+    assert sink.counts.dropped == {("trade", "too_large"): 2}
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 2)) == [1, 3]
+    assert journal.named("kafka_unavailable") == []
+
+
+async def test_only_too_large_records_leave_nothing_to_wait_for(kafka: Kafka, unique: str) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink), asyncio.timeout(10):
+        feeder.push(trade(unique, 1, price="1" * 2**20))
+        await sink.drained()
+    feeder.check()
+    assert sink.counts.dropped == {("trade", "too_large"): 1}
+
+
+async def test_a_missing_topic_that_may_not_be_created_is_named(
+    brokers: Choice, kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that creates no topics by itself; {brokers}")
+    sink = sink_for(kafka.bootstrap_servers, unique, create_topics=False, **SHORT)
+    async with at_work(sink):
+        (entry,) = await journal.until("kafka_unavailable")
+    assert f"{unique}.trade" in entry["error"]
+    assert "kafka.create_topics" in entry["error"]
+
+
+async def test_what_comes_while_kafka_is_absent_waits_and_the_oldest_goes_when_full(
+    unique: str, journal: Journal
+) -> None:
+    sink = sink_for(f"{LOOPBACK}:{free_port()}", unique, outbox_max_bytes=2**20, **SHORT)
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        for start in range(0, 6000, 100):
+            feeder.push(*trades(unique, range(start, start + 100)))
+        await journal.until("kafka_unavailable", 2)
+        assert not sink.ready
+        feeder.check()
+        assert sink.outbox.bytes <= sink.outbox.max_bytes
+        dropped = sink.counts.dropped["trade", "outbox_full"]
+        assert dropped > 0
+        (lane,) = sink.outbox.idle()
+        waiting = [json.loads(record.value)["trade_id"] for record in lane.records]
+        assert waiting == list(range(dropped, 6000))
+
+
+async def test_a_stop_while_connecting_leaves_nothing_behind(unique: str) -> None:
+    """A producer that is not closed would warn, and a warning is an error."""
+
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    stalling = await asyncio.start_server(stall, LOOPBACK, 0)
+    async with stalling:
+        port = stalling.sockets[0].getsockname()[1]
+        sink = sink_for(f"{LOOPBACK}:{port}", unique)
+        async with at_work(sink):
+            await asyncio.sleep(0.1)
+    assert left_over() == []
+
+
+@pytest.mark.faults
+async def test_outages_lose_nothing_repeat_nothing_and_keep_the_order(
+    own_kafka: KafkaBroker, unique: str, journal: Journal
+) -> None:
+    """Absent at the start, frozen, killed: one broker, for it takes seconds to start."""
+    await asyncio.to_thread(own_kafka.kill)
+    sink = sink_for(own_kafka.bootstrap_servers, unique, **SHORT)
+    feeder = Feeder(sink)
+    symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT"]
+
+    def push(start: int) -> None:
+        for symbol in symbols:
+            feeder.push(*trades(unique, range(start, start + 500), symbol))
+
+    async with at_work(sink):
+        push(0)
+        await journal.until("kafka_unavailable")
+        await asyncio.to_thread(own_kafka.start)
+        await sink.drained()
+        feeder.check()
+        assert sink.ready
+
+        failures = len(journal.named("kafka_unavailable"))
+        await asyncio.to_thread(own_kafka.pause)
+        push(500)
+        await journal.until("kafka_unavailable", failures + 1)
+        push(1000)
+        feeder.check()
+        assert sink.pending() == {"trade": 3000}
+        await asyncio.to_thread(own_kafka.unpause)
+        await sink.drained()
+        feeder.check()
+
+        failures = len(journal.named("kafka_unavailable"))
+        await asyncio.to_thread(own_kafka.kill)
+        push(1500)
+        await journal.until("kafka_unavailable", failures + 1)
+        await asyncio.to_thread(own_kafka.start)
+        await sink.drained()
+        feeder.check()
+    assert left_over() == []
+    assert sink.counts.dropped == {}
+    assert sink.counts.published == {"trade": 6000}
+    records = await read_topic(own_kafka.bootstrap_servers, f"{unique}.trade", 6000)
+    for symbol in symbols:
+        assert ids(records, symbol) == list(range(2000))
+
+
+def left_over() -> list[str]:
+    """Tasks that run beside the test's own."""
+    return [str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,0 +1,144 @@
+"""Topics that are added while the sink is at work."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka import errors as kafka_errors
+
+from bridge.brokers import kafka_client
+from bridge.core.model.events import Quote
+from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.sinks.kafka.sink import KafkaSink, _partition
+from tests.sinks.kafka.test_sink import ids, sink_for
+from tests.support.brokers import Kafka, read_topic
+from tests.support.journal import Journal
+from tests.support.sinks import TIME_US, Feeder, at_work, trade, trades
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(90)]
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "牛来USDT")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Makes Kafka answer the next question about quotes with an error."""
+    ensure = kafka_client.ensure_topics
+    errors: list[Exception] = []
+
+    async def ensure_topics(producer: Any, options: Any, topics: list[str], last: str) -> Any:
+        if errors and any(topic.endswith("quote") for topic in topics):
+            raise errors.pop()
+        return await ensure(producer, options, topics, last)
+
+    monkeypatch.setattr(kafka_client, "ensure_topics", ensure_topics)
+    return errors.append
+
+
+def quote(venue: str, number: int, symbol: str = "BTCUSDT") -> Quote:
+    return Quote(venue, symbol, None, TIME_US, "websocket", number, "1", "1", "2", "1")
+
+
+async def assert_sorted(sink: KafkaSink, kafka: Kafka, feeder: Feeder, venue: str) -> None:
+    """Push quotes of all symbols: each lies where Java's client would look for it."""
+    topic = f"{venue}.quote"
+    feeder.push(*(quote(venue, number, symbol) for number in range(1, 5) for symbol in SYMBOLS))
+    await sink.drained()
+    partitions = defaultdict(set)
+    for record in await read_topic(kafka.bootstrap_servers, topic, 12):
+        partitions[record.key.decode()].add(record.partition)
+    for route in {route.symbol: route for route in sink.outbox._lane_of}.values():
+        if route.symbol in SYMBOLS:
+            expected = _partition(route, sink._partitions[topic])
+            assert partitions[route.symbol] == {expected}
+
+
+async def test_records_of_an_added_topic_lie_in_the_partitions_of_their_keys(
+    kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        await sink.add_topics([f"{unique}.quote"])
+        await assert_sorted(sink, kafka, feeder, unique)
+        assert len(journal.named("kafka_connected")) == 1
+
+
+async def test_a_topic_added_before_the_first_connection_is_made_with_the_others(
+    kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    await sink.add_topics([f"{unique}.quote"])
+    feeder.push(quote(unique, 1))
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        await sink.drained()
+    (record,) = await read_topic(kafka.bootstrap_servers, f"{unique}.quote", 1)
+    assert record.key == b"BTCUSDT"
+
+
+async def test_a_topic_added_while_a_connection_opens_is_known_when_it_is_open(
+    kafka: Kafka, unique: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    take_out_landed = sink._take_out_landed
+
+    async def slowly() -> None:
+        await sink.add_topics([f"{unique}.quote"])
+        await take_out_landed()
+
+    monkeypatch.setattr(sink, "_take_out_landed", slowly)
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        await assert_sorted(sink, kafka, feeder, unique)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (SinkUnavailable("Kafka has none of the topics"), SinkUnavailable),
+        (kafka_errors.TopicAuthorizationFailedError("quote"), SinkRefused),
+    ],
+    ids=["absent", "denied"],
+)
+async def test_a_topic_that_cannot_be_had_changes_nothing(
+    *,
+    kafka: Kafka,
+    unique: str,
+    journal: Journal,
+    failing: Callable[[Exception], None],
+    error: Exception,
+    raised: type[Exception],
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        failing(error)
+        with pytest.raises(raised):
+            await sink.add_topics([f"{unique}.quote"])
+        feeder.push(*trades(unique, range(1, 3)))
+        await sink.drained()
+        assert len(journal.named("kafka_connected")) == 1
+        await sink.add_topics([f"{unique}.quote"])
+        await assert_sorted(sink, kafka, feeder, unique)
+
+
+async def test_where_kafka_does_not_answer_the_next_producer_makes_the_topic(
+    kafka: Kafka, unique: str, journal: Journal, failing: Callable[[Exception], None]
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        await journal.until("kafka_connected")
+        feeder.push(trade(unique, 1))
+        failing(kafka_errors.KafkaConnectionError("gone"))
+        await sink.add_topics([f"{unique}.quote"])
+        feeder.push(trade(unique, 2))
+        await assert_sorted(sink, kafka, feeder, unique)
+        assert len(journal.named("kafka_connected")) == 2
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 2)) == [1, 2]

@@ -1,0 +1,167 @@
+"""The Redis sink against a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from bridge.brokers.redis_client import connect
+from bridge.core.records.latest_values import latest_key, prices_key
+from bridge.settings import load_settings
+from bridge.sinks.redis.sink import SCRIPT, VALUES_REST_S, RedisSink
+from tests.support.brokers import Choice, RedisAddress, RedisProcess, RedisServer
+from tests.support.journal import Journal
+from tests.support.sinks import Feeder, agg_trade, at_work, ticker, trade, trades
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
+
+
+def sink_for(redis: RedisAddress, venue: str, **options: Any) -> RedisSink:
+    overrides = {"binance": {"symbols": ["BTCUSDT"]}, "redis": {"url": redis.url} | options}
+    return RedisSink(load_settings(environment={}, overrides=overrides).redis, venue)
+
+
+@pytest.fixture
+async def client(redis: RedisAddress) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis.url, decode_responses=True) as client:
+        yield client
+
+
+async def test_every_event_is_published_in_order_and_sets_the_latest_value(
+    redis: RedisAddress, client: Redis, unique: str
+) -> None:
+    sink = sink_for(redis, unique, flush_max_records=7)
+    feeder = Feeder(sink)
+    async with client.pubsub() as subscriber, at_work(sink):
+        await subscriber.psubscribe(f"{unique}.trade:*")
+        assert (await subscriber.get_message(timeout=5) or {})["type"] == "psubscribe"
+        feeder.push(*trades(unique, range(50)), *trades(unique, range(3), "牛来USDT"))
+        await sink.drained()
+        feeder.check()
+        messages = [await subscriber.get_message(timeout=5) or {} for _ in range(53)]
+    values = [json.loads(message["data"]) for message in messages]
+    assert [v["trade_id"] for v in values if v["symbol"] == "BTCUSDT"] == list(range(50))
+    assert messages[-1]["channel"] == f"{unique}.trade:牛来USDT"
+    latest = await client.hgetall(latest_key(unique, "BTCUSDT"))
+    assert (latest["price"], latest["trade_id"]) == ("49.5", "49")
+    assert latest["price_time"] == str(values[49]["timestamp"])
+    assert await client.hgetall(prices_key(unique)) == {"BTCUSDT": "49.5", "牛来USDT": "2.5"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "event_of", "guard"),
+    [
+        ("trade", trade, "trade_id"),
+        ("aggTrade", agg_trade, "trade_id"),
+        ("ticker", ticker, "price_time"),
+    ],
+)
+@hypothesis_settings(max_examples=15, deadline=None, derandomize=True)
+@given(ids=st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=12))
+async def test_a_latest_value_never_goes_backwards_in_whatever_order_ids_come(
+    kind: str, event_of: Any, guard: str, redis: RedisAddress, ids: list[int]
+) -> None:
+    venue = f"t{uuid4().hex}"
+    sink = sink_for(redis, venue)
+    feeder = Feeder(sink, kind)
+    client = connect(sink._options)
+    script = client.register_script(SCRIPT)
+    try:
+        for count, number in enumerate(ids, 1):
+            feeder.push(event_of(venue, number))
+            await sink._flush(script)
+            latest = await client.hgetall(latest_key(venue, "BTCUSDT"))
+            greatest = max(ids[:count])
+            assert latest[guard.encode()] == str(greatest).encode()
+            assert latest[b"price"] == f"{greatest}.5".encode()
+            assert await client.hget(prices_key(venue), "BTCUSDT") == latest[b"price"]
+        assert sink.counts.stale_values == sum(
+            number <= max(ids[:at]) for at, number in enumerate(ids) if at
+        ) * (1 if kind != "ticker" else 3)
+    finally:
+        await client.delete(latest_key(venue, "BTCUSDT"), prices_key(venue))
+        await client.aclose()
+
+
+@pytest.fixture
+def scripts_go_on(brokers: Choice) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"fakeredis ends a script at a key of another type; {brokers}")
+
+
+@pytest.mark.usefixtures("scripts_go_on")
+@pytest.mark.parametrize("broken", ["latest", "prices"])
+async def test_a_key_of_another_type_stops_neither_messages_nor_other_values(
+    broken: str, redis: RedisAddress, client: Redis, unique: str, journal: Journal
+) -> None:
+    key = latest_key(unique, "BTCUSDT") if broken == "latest" else prices_key(unique)
+    await client.set(key, "somebody else's")
+    sink = sink_for(redis, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink):
+        feeder.push(*trades(unique, range(5)), *trades(unique, range(5), "ETHUSDT"))
+        (entry, *_) = await journal.until("redis_keeps_no_values")
+        assert sink.counts.published == {"trade": 10}
+        assert "WRONGTYPE" in entry["error"]
+        assert unique in entry["error"]
+        if broken == "latest":
+            assert await client.hget(latest_key(unique, "ETHUSDT"), "trade_id") == "4"
+        await client.delete(key)
+        await sink.drained()
+    assert await client.hget(latest_key(unique, "BTCUSDT"), "trade_id") == "4"
+    assert await client.hget(prices_key(unique), "BTCUSDT") == "4.5"
+
+
+async def test_a_hung_server_delays_nothing_for_good(
+    own_redis: RedisServer | RedisProcess, unique: str, journal: Journal
+) -> None:
+    """Hung, killed and started again without the script, and full: one server is slow to start."""
+    loop = asyncio.get_running_loop()
+    sink = sink_for(own_redis, unique, timeout_s=0.3)
+    feeder = Feeder(sink)
+    async with at_work(sink), Redis.from_url(own_redis.url, decode_responses=True) as client:
+        feeder.push(*trades(unique, range(10)))
+        await sink.drained()
+
+        await asyncio.to_thread(own_redis.pause)
+        feeder.push(*trades(unique, range(10, 20)))
+        began = loop.time()
+        await journal.until("redis_unavailable")
+        assert loop.time() - began < 1
+        feeder.check()
+        assert sink.pending() == {"trade": 10}
+        await asyncio.to_thread(own_redis.unpause)
+        await sink.drained()
+        assert await client.hget(latest_key(unique, "BTCUSDT"), "trade_id") == "19"
+
+        await asyncio.to_thread(own_redis.kill)
+        feeder.push(*trades(unique, range(20, 30)))
+        await journal.until("redis_unavailable", len(journal.named("redis_unavailable")) + 1)
+        feeder.check()
+        await asyncio.to_thread(own_redis.start)
+        await sink.drained()
+        feeder.check()
+        await client.connection_pool.disconnect()
+        assert await client.hget(latest_key(unique, "BTCUSDT"), "trade_id") == "29"
+
+        await client.config_set("maxmemory", 1)
+        feeder.push(*trades(unique, range(30, 40)))
+        await journal.until("redis_keeps_no_values")
+        feeder.push(*trades(unique, range(40, 45)))
+        began = loop.time()
+        await journal.until("redis_keeps_no_values", 2)
+        assert loop.time() - began > VALUES_REST_S / 2
+        assert sink.counts.published == {"trade": 45}
+        await client.config_set("maxmemory", 0)
+        await sink.drained()
+        feeder.check()
+        assert sink.ready
+        assert await client.hget(latest_key(unique, "BTCUSDT"), "trade_id") == "44"
+        assert sink.counts.dropped == {}

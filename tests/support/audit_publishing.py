@@ -1,0 +1,47 @@
+"""Records put into topics of a test's own."""
+
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaProducer
+
+from bridge import settings
+from bridge.brokers.kafka_client import discard, ensure_topics, open_producer
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import topic_name
+from bridge.sinks.kafka.producer_state import Ledger
+from tests.support.audit import event
+
+
+def topic_of(options: settings.Kafka, kind: str) -> str:
+    return topic_name(options.topic, SPOT, kind)
+
+
+async def publish(
+    options: settings.Kafka, kind: str, values: Iterable[bytes], *, partition: int = 0
+) -> None:
+    """Put values into one partition of the topic of a kind, in order, made if need be."""
+    producer = await open_producer(options, Ledger())
+    try:
+        await ensure_topics(producer, options, [topic_of(options, kind)], "")
+        await _send(producer, topic_of(options, kind), values, partition)
+    finally:
+        await discard(producer)
+
+
+async def _send(
+    producer: AIOKafkaProducer, topic: str, values: Iterable[bytes], partition: int
+) -> None:
+    sent = [await producer.send(topic, v, b"BTCUSDT", partition=partition) for v in values]
+    for future in sent:
+        await future
+
+
+def trade_values(*ids: int) -> list[bytes]:
+    return [event("trade", trade_id=identity) for identity in ids]
+
+
+def gap_value(
+    first: int | None, last: int | None, state: str = "open", cause: str = "cut"
+) -> bytes:
+    fields = {"first_id": first, "last_id": last, "to_time": None, "cause": cause, "state": state}
+    return event("gap", kind="trade", **fields)

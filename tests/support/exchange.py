@@ -1,0 +1,320 @@
+"""An exchange that does what a script says, and nothing else: mostly misbehave.
+
+The script has one entry a connection; its last entry goes for all that follow.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+
+from bridge.binance.connector import State
+from bridge.binance.feed import Feed
+from bridge.binance.rate_limit import Gate
+from bridge.core.model.events import Event, Gap
+from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.records.record import Record, Route, Router
+from bridge.core.sequencing.sequencers import Tracks
+from bridge.pipeline.pipeline import Pipeline
+from bridge.settings import Settings, load_settings
+from bridge.sinks.memory import MemorySink
+
+LOOPBACK = "127.0.0.1"
+NAME = "btcusdt@trade"
+TRANSPORTS: dict[str, dict[str, str]] = {
+    "websockets": {},
+    "picows": {"transport": "picows", "compression": "none"},
+}
+# The settings of the transport that the legs of this test use.
+transport = TRANSPORTS["websockets"]
+
+Step = Callable[[ServerConnection], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer in place of the handshake's."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """The handshake is taken and never answered; or answered by a reset."""
+
+    reset: bool = False
+
+
+Script = Sequence[Step] | Answer | NoAnswer
+
+
+class FakeExchange:
+    """Keeps what was asked of it: paths, the moments of the loop's clock, negotiated extensions;
+    and when each connection opened and closed, by its number.
+    """
+
+    def __init__(self, *script: Script) -> None:
+        self._script = script or ((),)
+        self.paths: list[str] = []
+        self.asked_at: list[float] = []
+        self.opened_at: dict[int, float] = {}
+        self.closed_at: dict[int, float] = {}
+        self.extensions: list[list[str]] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def serving(self, **options: Any) -> AsyncIterator["FakeExchange"]:
+        scheme = "wss" if options.get("ssl") else "ws"
+        options = {"ping_interval": None, "close_timeout": 1} | options
+        async with serve(
+            self._converse, LOOPBACK, 0, process_request=self._respond, **options
+        ) as server:
+            self.url = f"{scheme}://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+            yield self
+
+    async def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
+        connection.number = len(self.paths)  # type: ignore[attr-defined]  # for the handler below
+        entry = self._script[min(len(self.paths), len(self._script) - 1)]
+        self.paths.append(request.path)
+        self.asked_at.append(asyncio.get_running_loop().time())
+        if isinstance(entry, Answer):
+            headers = Headers({**entry.headers, "Content-Length": "0", "Connection": "close"})
+            return Response(entry.status, HTTPStatus(entry.status).phrase, headers, b"")
+        if isinstance(entry, NoAnswer):
+            if entry.reset:
+                connection.transport.abort()
+            await connection.wait_closed()
+            return None
+        connection.steps = entry  # type: ignore[attr-defined]  # for the handler below
+        return None
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        number: int = connection.number  # type: ignore[attr-defined]
+        now_s = asyncio.get_running_loop().time
+        self.opened_at[number] = now_s()
+        self.extensions.append([type(e).__name__ for e in connection.protocol.extensions])
+        try:
+            for step in connection.steps:  # type: ignore[attr-defined]
+                await step(connection)
+        except ConnectionClosed:
+            pass
+        await connection.wait_closed()
+        self.closed_at[number] = now_s()
+
+    def open_at(self, moment_s: float) -> int:
+        """How many connections were open then."""
+        return sum(
+            opened_s <= moment_s < self.closed_at.get(number, moment_s + 1)
+            for number, opened_s in self.opened_at.items()
+        )
+
+
+def send(*messages: str | bytes) -> Step:
+    async def step(connection: ServerConnection) -> None:
+        for message in messages:
+            await connection.send(message)
+
+    return step
+
+
+def send_in_fragments(*parts: str) -> Step:
+    async def step(connection: ServerConnection) -> None:
+        await connection.send(parts)
+
+    return step
+
+
+def send_as_text(payload: bytes) -> Step:
+    """A text frame whatever the bytes are."""
+
+    async def step(connection: ServerConnection) -> None:
+        await connection.send(payload, text=True)
+
+    return step
+
+
+def send_in_one_read(*messages: str) -> Step:
+    """So many frames in one write that a single read of the client's holds many of them."""
+
+    async def step(connection: ServerConnection) -> None:
+        frames = (Frame(Opcode.TEXT, message.encode()) for message in messages)
+        connection.transport.write(b"".join(frame.serialize(mask=False) for frame in frames))
+
+    return step
+
+
+def market(*names: str, every_s: float = 1.0, seconds: float = 10**6) -> Step:
+    """The same trades and quotes on all connections: at each beat of the clock, the next id."""
+
+    async def step(connection: ServerConnection) -> None:
+        now_s = asyncio.get_running_loop().time
+        end_s = now_s() + seconds
+        while now_s() < end_s:
+            beat = int(now_s() / every_s) + 1
+            await asyncio.sleep(beat * every_s - now_s())
+            for name in names or (NAME,):
+                await connection.send((quote if name.endswith("bookTicker") else trade)(beat, name))
+
+    return step
+
+
+def close(code: int = 1001, reason: str = "") -> Step:
+    async def step(connection: ServerConnection) -> None:
+        await connection.close(code, reason)
+
+    return step
+
+
+def close_after(seconds: float) -> Step:
+    async def step(connection: ServerConnection) -> None:
+        await asyncio.sleep(seconds)
+        await connection.close(1001)
+
+    return step
+
+
+async def drop(connection: ServerConnection) -> None:
+    """Reset the TCP connection."""
+    connection.transport.abort()
+
+
+async def end(connection: ServerConnection) -> None:
+    """End the TCP connection after what was written, without a closing handshake."""
+    connection.transport.close()
+
+
+async def go_deaf(connection: ServerConnection) -> None:
+    """Read nothing any more: no ping is answered."""
+    connection.transport.pause_reading()
+
+
+def trade(trade_id: int, name: str = NAME) -> str:
+    """A combined frame as the exchange writes it."""
+    return trade_of(name.partition("@")[0].encode().upper().decode(), trade_id, name)
+
+
+def trade_of(symbol: str, trade_id: int, name: str) -> str:
+    data = {"e": "trade", "E": 1_790_000_000_000, "s": symbol, "t": trade_id, "p": "61837.63"}
+    data |= {"q": "0.02", "T": 1_790_000_000_000, "m": True, "M": True}
+    return json.dumps({"stream": name, "data": data}, ensure_ascii=False, separators=(",", ":"))
+
+
+def quote(update_id: int, name: str) -> str:
+    """A combined frame of the best prices."""
+    data = {"u": update_id, "s": name.partition("@")[0].upper()}
+    data |= {"b": "1.0", "B": "2", "a": "1.1", "A": "3"}
+    return json.dumps({"stream": name, "data": data})
+
+
+class Recorder(MemorySink):
+    """A memory sink that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self._pushed = asyncio.Event()
+
+    def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        super().push(records, latest)
+        self.reads += 1
+        self._pushed.set()
+
+    async def until(self, count: int) -> None:
+        while len(self.records) < count:
+            self._pushed.clear()
+            await self._pushed.wait()
+
+    async def until_id(self, identity: int) -> None:
+        """Return when the trade with this id has come."""
+        while identity not in self.ids():
+            self._pushed.clear()
+            await self._pushed.wait()
+
+    def gaps(self) -> list[tuple[str, str]]:
+        """Kind and cause of each gap event."""
+        return [(event.kind, event.cause) for event in self.events if isinstance(event, Gap)]
+
+    def ids(self) -> list[int]:
+        return [getattr(event, "trade_id") for event in self.events if hasattr(event, "trade_id")]  # noqa: B009
+
+
+@dataclass
+class Bridge:
+    """A feed over a pipeline into memory."""
+
+    feed: Feed
+    pipeline: Pipeline
+    sink: Recorder
+    running: "asyncio.Task[None]"
+
+    def states(self) -> list[State]:
+        return [leg.state for leg in self.feed.legs]
+
+
+def options_for(exchange: FakeExchange, **options: Any) -> Settings:
+    binance = {
+        "websocket_url": exchange.url,
+        "symbols": ["BTCUSDT"],
+        "streams": ["trade"],
+        "proxy": "none",
+    }
+    return load_settings(environment={}, overrides={"binance": binance | transport | options})
+
+
+@asynccontextmanager
+async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIterator[Bridge]:
+    """Everything between an exchange and a sink, running."""
+    settings = options_for(exchange, **options)
+    streams = [parse_stream(name) for name in names or (NAME,)]
+    sink = Recorder()
+    pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Tracks(streams), [sink])
+    feed = Feed(settings.binance, streams, pipeline, Gate())
+    running = asyncio.create_task(feed.run())
+    try:
+        yield Bridge(feed, pipeline, sink, running)
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+class FakeRest:
+    """A REST interface that gives these answers to exchangeInfo, the last one again and again."""
+
+    def __init__(self, *answers: Answer | bytes | Mapping[str, str]) -> None:
+        self._answers = answers
+        self.asked_at: list[float] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["FakeRest"]:
+        app = web.Application()
+        app.router.add_get("/api/v3/exchangeInfo", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, LOOPBACK, 0).start()
+            self.url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, _request: web.Request) -> web.Response:
+        answer = self._answers[min(len(self.asked_at), len(self._answers) - 1)]
+        self.asked_at.append(asyncio.get_running_loop().time())
+        if isinstance(answer, Answer):
+            return web.Response(status=answer.status, headers=dict(answer.headers))
+        if isinstance(answer, bytes):
+            return web.Response(body=answer)
+        symbols = [{"symbol": name, "status": status} for name, status in answer.items()]
+        return web.json_response({"symbols": symbols})

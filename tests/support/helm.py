@@ -1,0 +1,93 @@
+"""The chart as Helm renders it."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.programs import program
+
+CHART = Path(__file__).parents[2] / "charts" / "tickbridge"
+CASES = sorted((CHART / "ci").glob("*-values.yaml"))
+RELEASE = "ticks"
+TIMEOUT_S = 60
+
+Values = Mapping[str, Any] | Path
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects of one rendering."""
+
+    objects: list[dict[str, Any]]
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [found for found in self.objects if found["kind"] == kind]
+
+    def one(self, kind: str) -> dict[str, Any]:
+        (found,) = self.of_kind(kind)
+        return found
+
+    @property
+    def pod(self) -> dict[str, Any]:
+        pod: dict[str, Any] = self.one("Deployment")["spec"]["template"]["spec"]
+        return pod
+
+    @property
+    def container(self) -> dict[str, Any]:
+        container: dict[str, Any]
+        (container,) = self.pod["containers"]
+        return container
+
+    @property
+    def settings(self) -> str:
+        """The settings file in the ConfigMap."""
+        name = self.one("Deployment")["metadata"]["name"]
+        (found,) = (o for o in self.of_kind("ConfigMap") if o["metadata"]["name"] == name)
+        text: str = found["data"]["tickbridge.yaml"]
+        return text
+
+
+def render(values: Values | None = None) -> Rendered:
+    """Render the chart with these values; fails the test if Helm refuses."""
+    done = _helm("template", RELEASE, str(CHART), values=values)
+    if done.returncode:
+        pytest.fail(done.stderr)
+    return Rendered(list(_objects(done.stdout)))
+
+
+def refusal(values: Values) -> str:
+    """What Helm says against these values; fails the test if it takes them."""
+    done = _helm("template", RELEASE, str(CHART), values=values)
+    assert done.returncode != 0, "the values were taken"
+    return done.stderr
+
+
+def lint(values: Values) -> str:
+    """What `helm lint --strict` says; fails the test if it complains."""
+    done = _helm("lint", "--strict", str(CHART), values=values)
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr)
+    return done.stdout
+
+
+def _helm(*words: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
+    """Values that are no file go over standard input: JSON is YAML."""
+    path = values if isinstance(values, Path) else "-"
+    return subprocess.run(
+        [program("helm"), *words, "--values", str(path)],
+        input=None if isinstance(values, Path) else json.dumps(values or {}),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    return (found for found in yaml.safe_load_all(text) if found is not None)

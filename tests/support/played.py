@@ -1,0 +1,106 @@
+"""What a test reads from the topics, held against what the exchange has played."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from bridge.settings import Kafka as KafkaSettings
+from bridge.tools.audit.run import audit_topic
+from bridge.tools.simulator import SimulatedExchange
+
+ARRIVAL_TIMEOUT_S = 120
+# The exchange's name of each contiguous stream, by ours.
+CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
+# How far before its end a partition is read for what has to arrive.
+_TAIL = 2_000
+
+# First and last id, by kind and symbol.
+Ids = Mapping[tuple[str, str], tuple[int, int]]
+# Whether a record that was written then (ms, the broker's clock) of what was made then (us, the
+# market's clock) is recent enough.
+IsFresh = Callable[[int, int], bool]
+
+
+class _Row(msgspec.Struct, gc=False):
+    symbol: str
+    timestamp: int
+    trade_id: int = -1
+    agg_trade_id: int = -1
+
+
+_decode = msgspec.json.Decoder(_Row).decode
+
+
+def played_ids(exchange: SimulatedExchange, symbols: Iterable[str]) -> Ids:
+    """What has been played so far."""
+    ranges = {
+        (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
+        for kind, name in CONTIGUOUS.items()
+        for symbol in symbols
+    }
+    return {stream: ids for stream, ids in ranges.items() if ids}
+
+
+async def arrived(
+    bootstrap_servers: str, unique: str, wanted: Ids, is_fresh: IsFresh = lambda *_: True
+) -> None:
+    """Wait until the last id of each kind and symbol is in its topic, and what comes is fresh."""
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        for kind in CONTIGUOUS:
+            last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
+            if last:
+                topic = f"{unique}.binance.spot.{kind}"
+                await _arrived(bootstrap_servers, topic, kind, last, is_fresh)
+
+
+async def _arrived(
+    bootstrap_servers: str, topic: str, kind: str, missing: dict[str, int], is_fresh: IsFresh
+) -> None:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers)
+    await consumer.start()
+    try:
+        for partition, end in (await consumer.end_offsets(consumer.assignment())).items():
+            consumer.seek(partition, max(0, end - _TAIL))
+        while missing:
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                for record in records:
+                    row = _decode(record.value or b"")
+                    reached = getattr(row, f"{kind}_id") >= missing.get(row.symbol, math.inf)
+                    if reached and is_fresh(record.timestamp, row.timestamp):
+                        del missing[row.symbol]
+    except TimeoutError as error:
+        raise TimeoutError(f"{topic}: {missing} never came") from error
+    finally:
+        await consumer.stop()
+
+
+def of_symbol(records: "list[ConsumerRecord[bytes, bytes]]", symbol: str) -> list[dict[str, Any]]:
+    return [json.loads(r.value or b"") for r in records if r.key == symbol.encode()]
+
+
+def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -> None:
+    """Contiguous from the first id on, and each as it was played."""
+    ids = [event[id_field] for event in events]
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+    truth = {trade.id: trade for trade in played}
+    for event in events:
+        trade = truth[event[id_field]]
+        assert (event["price"], event["volume"]) == (trade.price, trade.quantity)
+        assert event["timestamp"] == trade.time_ms * 1000
+        assert event["side"] == ("sell" if trade.buyer_is_maker else "buy")
+
+
+async def assert_audit(bootstrap_servers: str, unique: str) -> None:
+    """The audit, which knows nothing of all this, finds nothing that was not announced."""
+    options = KafkaSettings.model_validate(
+        {"bootstrap_servers": bootstrap_servers, "topic": unique + ".{venue}.{message_type}"}
+    )
+    for kind in ("trade", "agg_trade", "quote"):
+        report = await audit_topic(options, kind)
+        assert report.findings == []
+        assert report.symbols

@@ -1,0 +1,51 @@
+"""Events put where readers look for them."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bridge import settings
+from bridge.brokers.kafka_client import discard, ensure_topics, open_producer
+from bridge.core.model.events import Event, Gap, Trade
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import topic_name
+from bridge.sinks.kafka.producer_state import Ledger
+from tests.support.brokers import Kafka, KafkaBroker
+
+
+def trade(symbol: str, trade_id: int, price: str = "61837.63000000") -> Trade:
+    head = (SPOT, symbol, 1723161254087000 + trade_id, 1723161254088000, "websocket")
+    return Trade(*head, trade_id, price, "0.00100000", "buy")  # type: ignore[arg-type]
+
+
+def gap(symbol: str) -> Gap:
+    head = (SPOT, symbol, None, 1723161254088000, "websocket")
+    return Gap(*head, "trade", 1, 2, None, None, "closed", "open")  # type: ignore[arg-type]
+
+
+def kafka_options(kafka: Kafka, unique: str) -> settings.Kafka:
+    """The run's Kafka, with topics of the test's own; the embedded one makes them by itself."""
+    return settings.Kafka(
+        bootstrap_servers=[kafka.bootstrap_servers],
+        topic=f"{unique}.{{message_type}}",
+        create_topics=isinstance(kafka, KafkaBroker),
+        replication_factor=1,
+    )
+
+
+async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[bytes]:
+    """Write the events to their topics, made if need be; the record values."""
+    topics = [topic_name(options.topic, SPOT, _kind(event)) for event in events]
+    values = [msgspec.json.encode(event) for event in events]
+    producer = await open_producer(options, Ledger())
+    try:
+        await ensure_topics(producer, options, sorted(set(topics)), "")
+        for event, topic, value in zip(events, topics, values, strict=True):
+            await producer.send_and_wait(topic, value, event.symbol.encode())
+    finally:
+        await discard(producer)
+    return values
+
+
+def _kind(event: Event) -> str:
+    return str(event.__struct_config__.tag)

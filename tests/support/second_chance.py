@@ -1,0 +1,59 @@
+"""A second run for a test that depends on a broker, a process or a clock; a report of each that
+needed it.
+
+Such a test may fail because the machine was busy. It runs once more, with the same seed. If it
+passes then it counts as flaky, and both its outputs are in the summary. A test that depends on its
+code alone has no second chance.
+"""
+
+import inspect
+from collections.abc import Iterable
+
+import pytest
+
+# Tests of these folders start programs, and wait for them.
+STARTS_PROGRAMS = frozenset({"cli", "demo", "deploy", "integration"})
+BROKERS = frozenset({"kafka", "redis", "own_kafka", "own_redis", "ground", "image"})
+TAIL_CHARACTERS = 6_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if depends_on_the_machine(item):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def depends_on_the_machine(item: pytest.Item) -> bool:
+    """Whether something else than its code may let it fail: a broker, a process, a clock."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return (
+        inspect.iscoroutinefunction(item.function)
+        or not BROKERS.isdisjoint(item.fixturenames)
+        or not STARTS_PROGRAMS.isdisjoint(item.path.relative_to(item.config.rootpath).parts)
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print both outputs of each flaky test, and how many there were."""
+    stats = terminalreporter.stats
+    passed = {report.nodeid: report for report in stats.get("passed", ())}
+    flaky = [report for report in stats.get("rerun", ()) if report.nodeid in passed]
+    if not flaky:
+        return
+    terminalreporter.section("flaky: failed, and passed when it was run again")
+    for report in flaky:
+        terminalreporter.write_line(f"FLAKY {report.nodeid}", yellow=True)
+        terminalreporter.write_line("--- failed with")
+        terminalreporter.write_line(_tail([report.longreprtext, *_captured(report)]))
+        terminalreporter.write_line("--- passed with")
+        terminalreporter.write_line(_tail(_captured(passed[report.nodeid])) or "no output")
+    terminalreporter.write_line(f"{len(flaky)} flaky", yellow=True)
+
+
+def _captured(report: pytest.TestReport) -> Iterable[str]:
+    return (f"{title}\n{text}" for title, text in report.sections)
+
+
+def _tail(texts: Iterable[str]) -> str:
+    return "\n".join(texts)[-TAIL_CHARACTERS:]

@@ -1,0 +1,45 @@
+"""A sample, out of the metrics that a bridge really exposes."""
+
+from bridge.core.model.events import Quote
+from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.records.record import Router
+from bridge.monitoring.metrics import exposition
+from bridge.monitoring.status import Status
+from bridge.sinks.memory import MemorySink
+from bridge.tools.bench.scrape import Sample, read_metrics, together
+
+
+class Named(MemorySink):
+    """A sink under the name of another."""
+
+    drop_causes: tuple[str, ...] = ("full",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+async def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
+    kafka, redis = Named("kafka"), Named("redis")
+    status = Status(["quote"], [kafka, redis])
+    event = Quote(SPOT, "BTCUSDT", None, 1, "websocket", 1, "1", "1", "2", "1")
+    record = Router([parse_stream("btcusdt@bookTicker")], "{message_type}").record(event)
+    for sink, count in ((kafka, 3), (redis, 2)):
+        sink.push([record] * count, {record.route: event})
+    status.counts.received["quote"] = 3
+    status.counts.reconnects["closed"] = 1
+    redis.counts.dropped["quote", "full"] = 1
+    kafka.counts.latency.observe(0.25, 4)
+
+    sample = read_metrics((await exposition(status)).decode(), 7)
+
+    assert (sample.at_us, sample.received, sample.published) == (7, 3, 2)
+    assert (sample.kafka_published, sample.redis_published, sample.dropped) == (3, 2, 1)
+    assert (sample.reconnects, sample.acknowledged, sample.acknowledged_s) == (1, 4, 1.0)
+    assert sample.cpu_s > 0
+    assert sample.resident_bytes > 2**20
+
+
+def test_several_bridges_add_up() -> None:
+    found = together([Sample(5, received=1.0, cpu_s=2.0), Sample(6, received=10.0, cpu_s=20.0)])
+    assert (found.at_us, found.received, found.cpu_s) == (5, 11, 22)

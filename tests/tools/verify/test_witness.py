@@ -1,0 +1,100 @@
+"""What the witness sees of records, whatever the pipeline believes of them."""
+
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+
+from bridge.core.model.events import Event, Gap, Quote
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import Router
+from bridge.tools.verify.witness import Witness
+from tests.support.sinks import TIME_US, trade, trades
+
+SECOND_US = 1_000_000
+
+
+def push(witness: Witness, events: Iterable[Event]) -> None:
+    """Each as a read of its own."""
+    router = Router([], "{venue}.{message_type}")
+    for event in events:
+        record = router.record(event)
+        witness.push([record], {record.route: event})
+
+
+def quote(update_id: int, received: int) -> Quote:
+    return Quote(SPOT, "ETHUSDT", None, received, "websocket", update_id, "1", "1", "2", "1")
+
+
+def gap(first_id: int, last_id: int) -> Gap:
+    return Gap(
+        venue=SPOT,
+        symbol="BTCUSDT",
+        timestamp=None,
+        received=TIME_US,
+        source="websocket",
+        kind="trade",
+        first_id=first_id,
+        last_id=last_id,
+        from_time=None,
+        to_time=None,
+        cause="closed",
+        state="lost",
+    )
+
+
+def test_trades_one_after_the_other_leave_nothing_to_find() -> None:
+    witness = Witness()
+    push(witness, [*trades(SPOT, range(1, 11)), *trades(SPOT, range(5, 8), symbol="ETHUSDT")])
+    assert witness.findings() == []
+    assert witness.proven() == {"trade": 13}
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ([1, 2, 4], "trade of BTCUSDT: 1 missing, not announced: 3"),
+        ([1, 2, 2], "trade of BTCUSDT: 1 repeated"),
+        ([1, 3, 2], "trade of BTCUSDT: 1 out of order"),
+    ],
+)
+def test_what_the_sequence_should_have_prevented_is_found(ids: list[int], words: str) -> None:
+    witness = Witness()
+    push(witness, trades(SPOT, ids))
+    assert any(words in finding for finding in witness.findings())
+
+
+def test_what_a_gap_event_announced_is_no_finding() -> None:
+    witness = Witness()
+    push(witness, [trade(SPOT, 1), gap(2, 3), trade(SPOT, 4)])
+    assert witness.findings() == []
+    assert [stream.message_type for stream in witness.streams(TIME_US, TIME_US + 1)] == ["trade"]
+
+
+def test_quotes_have_holes_of_their_own_and_repeats_all_the_same() -> None:
+    witness = Witness()
+    push(witness, [quote(number, TIME_US) for number in (1, 5, 5)])
+    assert witness.proven() == {}
+    (finding,) = witness.findings()
+    assert finding.startswith("quote of ETHUSDT: 1 repeated")
+
+
+def test_each_stream_has_its_own_figures() -> None:
+    witness = Witness()
+    arrivals = (TIME_US + SECOND_US, TIME_US + 3 * SECOND_US, TIME_US + 3 * SECOND_US + 1)
+    push(witness, [quote(number, received) for number, received in enumerate(arrivals)])
+    push(witness, [trade(SPOT, 1)])
+    quotes, btc = witness.streams(TIME_US, TIME_US + 10 * SECOND_US)
+    assert (quotes.message_type, quotes.symbol, quotes.events) == ("quote", "ETHUSDT", 3)
+    assert quotes.per_second == pytest.approx(0.3)
+    assert quotes.first_after_s == pytest.approx(1.0)
+    assert quotes.longest_silence_s == pytest.approx(7.0, abs=0.001)
+    assert quotes.latency_p50_ms is None
+    assert btc.latency_p50_ms == pytest.approx(0.5, rel=0.06)
+    assert witness.most_in_a_second == 2
+
+
+def test_what_was_fetched_says_nothing_of_the_latency() -> None:
+    witness = Witness()
+    push(witness, [msgspec.structs.replace(trade(SPOT, 1), source="rest")])
+    assert witness.latency.quantile(0.5) is None
