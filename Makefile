@@ -22,7 +22,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench simulate deploy install lint types schemas docs chart image lock sbom advisories clean
+.PHONY: help demo test faults bench simulate deploy install lint types contracts schemas docs chart image lock sbom advisories clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -54,6 +54,9 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 
 types: $(VENV)/.dev  ## mypy --strict
 	$(BIN)/mypy
+
+contracts: $(VENV)/.dev  ## the arrows of ARCHITECTURE.md: which part may import which
+	$(BIN)/lint-imports --no-logo --no-cache
 
 schemas: $(VENV)/.dev  ## write schemas/ anew from the events
 	$(BIN)/tickbridge schemas write

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from bridge.tools.embedded import EmbeddedKafka, EmbeddedRedis
 from tests.support.brokers import (
@@ -29,6 +30,9 @@ BROKERS = pytest.StashKey[Choice]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # How long an example takes says more of the machine than of the code.
+    settings.register_profile("without_deadline", parent=settings(), deadline=None)
+    settings.load_profile("without_deadline")
     config.stash[BROKERS] = choose()
 
 

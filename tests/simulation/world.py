@@ -25,6 +25,7 @@ from bridge.core.records.latest_values import latest_key
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.errors import UndeliveredRecords
 from bridge.settings import Settings
+from bridge.sinks.kafka import producer as kafka_producer
 from bridge.sinks.redis import sink as redis_sink
 from bridge.sinks.redis.sink import RedisSink
 from tests.simulation import process
@@ -178,8 +179,8 @@ def edges(world: World) -> Iterator[None]:
         for module, name, likeness in (
             (connection, "open_leg", world.exchange.open),
             (aiohttp, "ClientSession", world.rest.session),
-            (kafka_client, "AIOKafkaProducer", producer),
-            (kafka_client, "AIOKafkaAdminClient", admin),
+            (kafka_producer, "AIOKafkaProducer", producer),
+            (kafka_producer, "AIOKafkaAdminClient", admin),
             (kafka_client, "create_conn", _no_connection),
             (kafka_consumer, "AIOKafkaConsumer", consumer),
             (kafka_consumer, "AIOKafkaAdminClient", admin),

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaProducer
 
 from bridge import settings
-from bridge.brokers.kafka_client import discard, ensure_topics, open_producer
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
+from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
 from bridge.sinks.kafka.producer_state import Ledger
 from tests.support.audit import event
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from bridge import settings
-from bridge.brokers.kafka_client import discard, ensure_topics, open_producer
 from bridge.core.model.events import Event, Gap, Trade
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
+from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
 from bridge.sinks.kafka.producer_state import Ledger
 from tests.support.brokers import Kafka, KafkaBroker
 

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
-from bridge.brokers import kafka_client
+from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
@@ -33,6 +33,7 @@ from bridge.sinks.kafka.awaited import Awaited
 from bridge.sinks.kafka.batch_sender import Delivery
 from bridge.sinks.kafka.loss_events import TOO_LARGE, Announcer, Notice, too_large_event
 from bridge.sinks.kafka.position_writer import Positions
+from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
 from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, Ledger
 from bridge.sinks.kafka.recover_batches import find_landed
 from bridge.sinks.kafka.recover_positions import read_start
@@ -178,7 +179,7 @@ class KafkaSink:
         except (SinkUnavailable, SinkRefused):
             self._topics = [topic for topic in self._topics if topic not in added]
             raise
-        except kafka_client.FAILURES as error:
+        except FAILURES as error:
             log.info("kafka_topics_wait", topics=added, error=str(error))
             self._producer = None
             self.wake()
@@ -227,7 +228,7 @@ class KafkaSink:
 
     async def _session(self) -> None:
         """One producer's life, ended by its first failure."""
-        producer = await kafka_client.open_producer(self._options, self._ledger)
+        producer = await open_producer(self._options, self._ledger)
         delivery = Delivery(producer, self._options, self._ledger, self._changed)
         try:
             self._partitions = await self._ensure(producer, self._topics)
@@ -246,23 +247,21 @@ class KafkaSink:
             self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(self._partitions))
             await self._drain(delivery)
-        except kafka_client.FAILURES as error:
-            raise kafka_client.failure(error) from error
+        except FAILURES as error:
+            raise failure(error) from error
         finally:
             self._ready = False
             self._producer = None
             delivery.close()
             self.outbox.release()
             self._positions.outbox.release()
-            await kafka_client.discard(producer)
+            await discard(producer)
 
     async def _ensure(self, producer: AIOKafkaProducer, topics: list[str]) -> dict[str, list[int]]:
         try:
-            return await kafka_client.ensure_topics(
-                producer, self._options, topics, self._topics[-1]
-            )
-        except kafka_client.FAILURES as error:
-            if isinstance(reason := kafka_client.failure(error), SinkRefused):
+            return await ensure_topics(producer, self._options, topics, self._topics[-1])
+        except FAILURES as error:
+            if isinstance(reason := failure(error), SinkRefused):
                 raise reason from error
             raise
 

@@ -9,10 +9,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from bridge import settings
-from bridge.brokers.kafka_client import discard, open_producer
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import position_writer, recover_positions
+from bridge.sinks.kafka.producer import discard, open_producer
 from bridge.sinks.kafka.producer_state import Ledger
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.kafka.sink import KafkaSink

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import errors as kafka_errors
 
-from bridge.brokers import kafka_client
 from bridge.core.model.events import Quote
 from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.sinks.kafka import producer as kafka_producer
 from bridge.sinks.kafka.sink import KafkaSink, _partition
 from tests.sinks.kafka.test_sink import ids, sink_for
 from tests.support.brokers import Kafka, read_topic
@@ -24,7 +24,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "牛来USDT")
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
     """Makes Kafka answer the next question about quotes with an error."""
-    ensure = kafka_client.ensure_topics
+    ensure = kafka_producer.ensure_topics
     errors: list[Exception] = []
 
     async def ensure_topics(producer: Any, options: Any, topics: list[str], last: str) -> Any:
@@ -32,7 +32,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
             raise errors.pop()
         return await ensure(producer, options, topics, last)
 
-    monkeypatch.setattr(kafka_client, "ensure_topics", ensure_topics)
+    monkeypatch.setattr("bridge.sinks.kafka.sink.ensure_topics", ensure_topics)
     return errors.append
 
 
