@@ -31,7 +31,7 @@ help:  ## this list
 demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it by itself
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.dev  ## all tests but faults and deploy, in WORKERS=3 processes; containers where Docker answers
+test: $(VENV)/.dev  ## all tests except faults and deploy, in WORKERS=3 processes; on containers or embedded brokers
 	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy"
 
 # The short form judges promises and measures nothing: its scenarios run two at a time. The folder

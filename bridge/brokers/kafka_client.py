@@ -1,13 +1,11 @@
-"""What every client of Kafka shares: its options, a bounded start, and our error for aiokafka's."""
+"""What every client of Kafka shares: its options, and our error for one of aiokafka's."""
 
 import asyncio
 import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.helpers import create_ssl_context
 
@@ -35,24 +33,6 @@ def client_options(options: settings.Kafka) -> dict[str, Any]:
         "request_timeout_ms": options.request_timeout_ms,
         **_security(options),
     }
-
-
-async def start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
-    """Start a client. Cancelled in the middle aiokafka would leave a connection open: so it is let
-    finish, for a bounded time.
-    """
-    starting = asyncio.ensure_future(client.start())
-    try:
-        await asyncio.wait((starting,), timeout=options.request_timeout_ms / 1000)
-    except asyncio.CancelledError:
-        await asyncio.wait((starting,), timeout=STOP_TIMEOUT_S)
-        raise
-    finally:
-        if not starting.cancel() and not starting.cancelled():
-            starting.exception()  # seen: nobody need be told that nobody asked
-    if starting.cancelled() or not starting.done():
-        raise TimeoutError(f"no answer in {options.request_timeout_ms} ms")
-    starting.result()
 
 
 def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | SinkUnavailable:

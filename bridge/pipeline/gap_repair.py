@@ -65,8 +65,8 @@ class Repairer:
     """Repairs streams as they are noticed, until it is cancelled.
 
     What was given up is asked for when `has_room` has returned. Its gap is called filled when
-    `given_up` says that the durable record has what was brought: a process killed in between would
-    have promised what nobody brings any more.
+    `given_up` says that the durable record has what was brought. Otherwise a kill in between would
+    leave a gap that is called filled and is not.
     """
 
     def __init__(

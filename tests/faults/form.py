@@ -2,10 +2,13 @@
 
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import pytest
+
+N = TypeVar("N", int, float)
 
 FORM = "FAULTS_FORM"
 SEED = "FAULTS_SEED"
@@ -52,9 +55,9 @@ class Form:
         name = os.environ.get(FORM, "full")
         if name not in {"full", "short"}:
             raise pytest.UsageError(f"{FORM}={name}: say full or short")
-        seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(2**31))
         full = name == "full"
-        rate = float(os.environ.get(RATE) or (FULL_RATE if full else SHORT_RATE))
+        seed = _number(SEED, int, random.SystemRandom().randrange(2**31))
+        rate = _number(RATE, float, FULL_RATE if full else SHORT_RATE)
         if full:
             return cls(full, seed, rate, 5.0, (4.0, 8.0))
         return cls(full, seed, rate, 1.0, (1.0, 2.0))
@@ -67,3 +70,12 @@ class Form:
     def __str__(self) -> str:
         name = "full" if self.full else "short"
         return f"faults: {name} form, {self.trades_per_second:g} trades/s, {SEED}={self.seed}"
+
+
+def _number(name: str, kind: Callable[[str], N], default: N) -> N:
+    """Return the number in an environment variable; the default if it is not set or empty."""
+    text = os.environ.get(name)
+    try:
+        return kind(text) if text else default
+    except ValueError:
+        raise pytest.UsageError(f"{name}={text}: give a number") from None

@@ -9,7 +9,6 @@ import jsonschema
 import pytest
 import yaml
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -362,7 +361,6 @@ http: {port: 0x}
 """
 
 
-@hypothesis_settings(deadline=None)
 @given(PASSWORDS.map(lambda password: f"{password}§§"))
 def test_no_password_is_ever_in_the_text_of_an_error(
     tmp_path_factory: pytest.TempPathFactory, password: str

@@ -18,7 +18,7 @@ from bridge.errors import InvalidFrame
 Fields = dict[str, Any]
 
 # Properties are tried on the same cases every time: what failed once fails again everywhere.
-repeatable = settings(derandomize=True, deadline=None)
+repeatable = settings(derandomize=True)
 
 RECEIVED = 1_791_600_000_123_456
 TEMPLATE = "{venue}.{message_type}"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from bridge.core.model.events import AggTrade, Event, Ticker, Trade
+from bridge.core.model.events import AggTrade, Event, Gap, Ticker, Trade
 from bridge.core.model.stream import Stream, stream_of
 from bridge.core.records.record import Router
 from bridge.pipeline.sink import Sink
@@ -22,6 +22,23 @@ def trade(venue: str, trade_id: int, symbol: str = "BTCUSDT", price: str = "") -
 
 def trades(venue: str, ids: Iterable[int], symbol: str = "BTCUSDT") -> list[Event]:
     return [trade(venue, number, symbol) for number in ids]
+
+
+def gap(venue: str, first_id: int, last_id: int, state: str = "open") -> Gap:
+    return Gap(
+        venue=venue,
+        symbol="BTCUSDT",
+        timestamp=None,
+        received=TIME_US,
+        source="websocket",
+        kind="trade",
+        first_id=first_id,
+        last_id=last_id,
+        from_time=TIME_US + first_id - 1,
+        to_time=TIME_US + last_id + 1,
+        cause="repair_patience",
+        state=state,  # type: ignore[arg-type]  # one of them
+    )
 
 
 def agg_trade(venue: str, last_id: int) -> AggTrade:

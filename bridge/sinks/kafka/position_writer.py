@@ -15,7 +15,7 @@ from bridge.telemetry import SinkCounts
 INTERVAL_S = 5.0
 # Never reached: positions are put in only when those before them are out, one for each stream.
 MAX_BYTES = 256 * 2**20
-# What is no stream's: nothing begins from there.
+# Message types that belong to no stream, so no start needs their position.
 NO_STREAMS = frozenset({"gap", "invalid"})
 
 

@@ -17,7 +17,6 @@ from bridge.brokers.kafka_client import (
     client_options,
     failure,
     reason_of,
-    start,
 )
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.producer_state import Ledger
@@ -41,7 +40,7 @@ async def open_producer(options: settings.Kafka, ledger: Ledger) -> AIOKafkaProd
     )
     ledger.lend(producer)
     try:
-        await start(producer, options)
+        await _start(producer, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             await ledger.learn(producer)
     except FAILURES as error:
@@ -94,6 +93,24 @@ async def discard(producer: AIOKafkaProducer) -> None:
             log.debug("kafka_producer_ended", error=str(error))
 
 
+async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
+    """Start a client. Cancelled in the middle aiokafka would leave a connection open: so it is let
+    finish, for a bounded time.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.wait((starting,), timeout=options.request_timeout_ms / 1000)
+    except asyncio.CancelledError:
+        await asyncio.wait((starting,), timeout=STOP_TIMEOUT_S)
+        raise
+    finally:
+        if not starting.cancel() and not starting.cancelled():
+            starting.exception()  # seen: nobody need be told that nobody asked
+    if starting.cancelled() or not starting.done():
+        raise TimeoutError(f"no answer in {options.request_timeout_ms} ms")
+    starting.result()
+
+
 def _new_topic(options: settings.Kafka, name: str, *, is_compacted: bool) -> NewTopic:
     configs = {} if options.retention_ms is None else {"retention.ms": str(options.retention_ms)}
     if is_compacted:
@@ -110,7 +127,7 @@ async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> Non
     names = [topic.name for topic in topics]
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
-        await start(admin, options)
+        await _start(admin, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             cluster = await admin.describe_cluster()
             if cluster["controller_id"] not in [broker["node_id"] for broker in cluster["brokers"]]:

@@ -19,7 +19,7 @@ from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S, position_of
 # Of one topic: what was brought late lies behind the gap, and beyond so many records nobody looks
 # for it: the gap stays open. An audit reads a million in 2.6 s (docs/audit.md).
 MAX_RECORDS = 1_000_000
-# Times of trades rise with their ids, but for what clocks do.
+# The times of trades rise with their ids, except for small steps of the exchange's clocks.
 MARGIN_MS = 1_000
 
 

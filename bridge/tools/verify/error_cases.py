@@ -108,7 +108,7 @@ async def _no_answer(options: settings.Binance) -> str:
         async with _feed(options, _Arrivals()) as counts:
             await tried_again.wait()
     if not counts.reconnects["connect"]:
-        raise _NotHandled("a second connection was opened beside the first")
+        raise _NotHandled("a second connection was opened while the first was still waiting")
     waited_s = attempts_s[1] - attempts_s[0]
     return f"given up after {options.connect_timeout_s:g} s, tried again {waited_s:.1f} s later"
 

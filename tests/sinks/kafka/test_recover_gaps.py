@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from bridge.core.model.events import Gap
 from bridge.core.sequencing.position import Position
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings import Repair
@@ -14,26 +13,9 @@ from bridge.sinks.kafka.recover_positions import read_start
 from tests.sinks.kafka.test_loss_events import History, events
 from tests.sinks.kafka.test_sink import options_for, sink_for
 from tests.support.brokers import Kafka
-from tests.support.sinks import TIME_US, Feeder, at_work, trades
+from tests.support.sinks import Feeder, at_work, gap, trades
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
-
-
-def gap(venue: str, first_id: int, last_id: int, state: str = "open") -> Gap:
-    return Gap(
-        venue=venue,
-        symbol="BTCUSDT",
-        timestamp=None,
-        received=TIME_US,
-        source="websocket",
-        kind="trade",
-        first_id=first_id,
-        last_id=last_id,
-        from_time=TIME_US + first_id - 1,
-        to_time=TIME_US + last_id + 1,
-        cause="repair_patience",
-        state=state,  # type: ignore[arg-type]  # one of them
-    )
 
 
 async def leave_open(kafka: Kafka, venue: str) -> None:

@@ -63,7 +63,7 @@ async def test_every_event_is_published_in_order_and_sets_the_latest_value(
         ("ticker", ticker, "price_time"),
     ],
 )
-@hypothesis_settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=15, derandomize=True)
 @given(ids=st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=12))
 async def test_a_latest_value_never_goes_backwards_in_whatever_order_ids_come(
     kind: str, event_of: Any, guard: str, redis: RedisAddress, ids: list[int]

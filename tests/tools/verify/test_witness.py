@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from bridge.core.model.events import Event, Gap, Quote
+from bridge.core.model.events import Event, Quote
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.tools.verify.witness import Witness
-from tests.support.sinks import TIME_US, trade, trades
+from tests.support.sinks import TIME_US, gap, trade, trades
 
 SECOND_US = 1_000_000
 
@@ -24,23 +24,6 @@ def push(witness: Witness, events: Iterable[Event]) -> None:
 
 def quote(update_id: int, received: int) -> Quote:
     return Quote(SPOT, "ETHUSDT", None, received, "websocket", update_id, "1", "1", "2", "1")
-
-
-def gap(first_id: int, last_id: int) -> Gap:
-    return Gap(
-        venue=SPOT,
-        symbol="BTCUSDT",
-        timestamp=None,
-        received=TIME_US,
-        source="websocket",
-        kind="trade",
-        first_id=first_id,
-        last_id=last_id,
-        from_time=None,
-        to_time=None,
-        cause="closed",
-        state="lost",
-    )
 
 
 def test_trades_one_after_the_other_leave_nothing_to_find() -> None:
@@ -66,7 +49,7 @@ def test_what_the_sequence_should_have_prevented_is_found(ids: list[int], words:
 
 def test_what_a_gap_event_announced_is_no_finding() -> None:
     witness = Witness()
-    push(witness, [trade(SPOT, 1), gap(2, 3), trade(SPOT, 4)])
+    push(witness, [trade(SPOT, 1), gap(SPOT, 2, 3, "lost"), trade(SPOT, 4)])
     assert witness.findings() == []
     assert [stream.message_type for stream in witness.streams(TIME_US, TIME_US + 1)] == ["trade"]
 
