@@ -29,14 +29,14 @@ InvalidReason = Literal[
 ]
 ReconnectCause = Literal[
     "connect",  # refused, reset or timed out while connecting, or a 5xx
-    "quiet",  # 418 or 429
-    "refused",  # 403 or 451 on a leg that had worked
+    "rate_limited",  # 418 or 429
+    "refused",  # 403 or 451 on a connector that had worked
     "closed",  # by the exchange, or the network
-    "keepalive",  # our ping was not answered
+    "ping_timeout",  # our ping was not answered
     "server_shutdown",  # the exchange announced it: replaced
     "rotation",  # of age, or at the time of day: replaced
-    "silent",  # open, but a stream or all were silent too long: replaced
-    "changed",  # the settings name other streams: replaced
+    "stalled",  # open, but a stream or all were silent too long: replaced
+    "streams_changed",  # the settings name other streams: replaced
 ]
 RECONNECT_CAUSES: tuple[ReconnectCause, ...] = get_args(ReconnectCause)
 INVALID_REASONS: tuple[InvalidReason, ...] = get_args(InvalidReason)

@@ -118,8 +118,8 @@ class Reloads:
 
 @dataclass(slots=True)
 class FeedCounts:
-    """The exchange's side: events by message type, bad frames by reason, lost legs by cause, gap
-    events by state. `latency` is from the exchange's time to ours, one sample a read; clocks
+    """The exchange's side: events by message type, bad frames by reason, lost connectors by cause,
+    gap events by state. `latency` is from the exchange's time to ours, one sample a read; clocks
     differ, so what seems to come from the future counts as no time at all.
     """
 

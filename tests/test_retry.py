@@ -51,7 +51,7 @@ def test_one_success_makes_one_wait_short() -> None:
 
 @given(attempt=st.integers(1, 100), retry_after_s=st.floats(0, 10**6))
 def test_what_the_server_asks_for_is_the_least_wait(attempt: int, retry_after_s: float) -> None:
-    error = FeedUnavailable("quiet", retry_after_s, cause="quiet")
+    error = FeedUnavailable("rate_limited", retry_after_s, cause="rate_limited")
     assert Backoff(30)(failed(attempt, error)) >= retry_after_s
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Change, Subscription, difference
 from bridge.core.model.stream import SPOT, Stream, parse_stream, stream_of
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Name, Position, furthest
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.monitoring.status import Status
 from bridge.pipeline.gap_repair import Repairer
@@ -29,7 +29,7 @@ _OWN_MESSAGE_TYPES = ("gap", "invalid")
 log = structlog.get_logger(__name__)
 
 
-class Feeding:
+class Ingestion:
     """Feeds the sinks; `kept` says where the streams on disk end."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Feeding:
         self._sinks = sinks
         self._kept = kept
         self._status = status
-        self._kinds = message_types(settings)
+        self._message_types = message_types(settings)
         self._streams: list[Stream] = []
         self._started = asyncio.Event()
 
@@ -54,17 +54,17 @@ class Feeding:
         wrong.
         """
         options, repair = self._settings.binance, self._settings.repair
-        gate = Gate()
-        async with Rest(options, gate, repair.weight_share) as self._rest:
+        rate_limiter = RateLimiter()
+        async with Rest(options, rate_limiter, repair.weight_share) as self._rest:
             found = await find_streams(options, self._rest)
-            positions = await self._positions(self._kinds)
+            positions = await self._positions(self._message_types)
             if positions and not self._kafka.kept:
                 await self._reopen_gaps(found, positions)
             self._kafka.resume(positions.values())
             positions = furthest((*positions.values(), *self._kept.values()))
-            tracks = Tracks(found.streams, positions)
+            sequencers = Sequencers(found.streams, positions)
             router = Router(found.streams, self._settings.kafka.topic)
-            self._pipeline = pipeline = Pipeline(SPOT, router, tracks, self._sinks)
+            self._pipeline = pipeline = Pipeline(SPOT, router, sequencers, self._sinks)
             kafka = self._kafka
             repairer = Repairer(repair, self._rest, pipeline.publish, given_up=kafka.given_up)
             pipeline.on_hole = repairer.notice
@@ -76,18 +76,20 @@ class Feeding:
                 has_room=kafka.has_room,
             )
             kafka.watch_losses(late.notice)
-            self._feed = Feed(options, found.streams, pipeline, gate)
-            self._status.feed, self._status.tracks = self._feed, tracks
+            self._feed = Feed(options, found.streams, pipeline, rate_limiter)
+            self._status.feed, self._status.sequencers = self._feed, sequencers
             self._status.counts, self._status.budget = pipeline.counts, self._rest.budget
             self._have(found)
-            log.info("feed_starting", streams=len(found.streams), legs=len(self._feed.legs))
+            log.info(
+                "feed_starting", streams=len(found.streams), connectors=len(self._feed.connectors)
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(repairer.run(), name="repair")
                 group.create_task(late.run(), name="late repair")
-                group.create_task(self._feed.run(), name="legs")
+                group.create_task(self._feed.run(), name="connectors")
                 self._started.set()
 
-    async def change(self, settings: Settings) -> Change:
+    async def set_streams(self, settings: Settings) -> Change:
         """Have the symbols and streams of these settings from now on. It is as with a start: topics
         are made, and streams go on behind what the topics have of them.
 
@@ -96,36 +98,36 @@ class Feeding:
         """
         await self._started.wait()
         found = await find_streams(settings.binance, self._rest)
-        kinds = [kind for kind in message_types(settings) if kind not in self._kinds]
+        new_types = [t for t in message_types(settings) if t not in self._message_types]
         template = self._settings.kafka.topic
-        await self._kafka.add_topics([topic_name(template, SPOT, kind) for kind in kinds])
-        positions = await self._positions_of_new(kinds)
-        self._kinds += kinds
+        await self._kafka.add_topics([topic_name(template, SPOT, each) for each in new_types])
+        positions = await self._positions_of_new(new_types)
+        self._message_types += new_types
         change = difference(self._streams, found.streams)
-        self._pipeline.change(found.streams, positions)
+        self._pipeline.set_streams(found.streams, positions)
         self._have(found)
-        await self._feed.change(found.streams)
+        await self._feed.set_streams(found.streams)
         return change
 
     def _have(self, found: Subscription) -> None:
         self._streams = found.streams
-        self._status.refused, self._status.message_types = found.refused, tuple(self._kinds)
+        self._status.refused, self._status.message_types = found.refused, tuple(self._message_types)
 
-    async def _positions(self, kinds: Iterable[str]) -> dict[Name, Position]:
+    async def _positions(self, message_types: Iterable[str]) -> dict[Name, Position]:
         """Where the process before this one has stopped. Without Kafka the feed begins all the
         same: Redis wants it, and what was missed before is then known only of the streams on disk.
         """
         try:
-            positions = await read_start(self._settings.kafka, SPOT, kinds)
+            positions = await read_start(self._settings.kafka, SPOT, message_types)
         except (SinkUnavailable, SinkRefused) as error:
             log.warning(
-                "start_unknown",
+                "positions_unavailable",
                 error=str(error),
                 consequence="what was missed before the first event of each stream is not noticed",
                 streams_on_disk=len(self._kept),
             )
             return {}
-        log.info("start_known", streams=len(positions))
+        log.info("positions_read", streams=len(positions))
         return positions
 
     async def _reopen_gaps(self, found: Subscription, positions: Mapping[Name, Position]) -> None:
@@ -136,24 +138,24 @@ class Feeding:
         try:
             gaps = await read_open_gaps(self._settings.kafka, SPOT, positions, ours)
         except (SinkUnavailable, SinkRefused) as error:
-            log.warning("open_gaps_unknown", error=str(error), consequence="they stay open")
+            log.warning("open_gaps_unavailable", error=str(error), consequence="they stay open")
             return
         if gaps:
             log.info("gaps_reopened", gaps=len(gaps))
             self._kafka.reopen(gaps)
 
-    async def _positions_of_new(self, kinds: Sequence[str]) -> dict[Name, Position]:
+    async def _positions_of_new(self, message_types: Sequence[str]) -> dict[Name, Position]:
         """Where streams have stopped that are of message types new to this process. Of the others
         it is known: nobody else has published any since the start.
         """
-        found = await self._positions(kinds) if kinds else {}
-        own = [position for name, position in found.items() if name[0] in kinds]
+        found = await self._positions(message_types) if message_types else {}
+        own = [position for name, position in found.items() if name[0] in message_types]
         self._kafka.resume(own)
-        return furthest((*own, *(p for name, p in self._kept.items() if name[0] in kinds)))
+        return furthest((*own, *(p for name, p in self._kept.items() if name[0] in message_types)))
 
 
 def message_types(settings: Settings) -> list[str]:
     """The message types that may come of the settings, each of which has a topic."""
-    streams = [stream_of("any", kind) for kind in settings.binance.streams]
+    streams = [stream_of("any", suffix) for suffix in settings.binance.streams]
     streams += [parse_stream(name) for name in settings.binance.extra_streams]
     return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))

@@ -71,7 +71,7 @@ class Reloader:
             return
         self._reloads.waiting = waiting_for_a_restart(self._settings, read)
         if self._reloads.waiting:
-            log.warning("settings_need_a_restart", settings=self._reloads.waiting)
+            log.warning("settings_need_restart", settings=self._reloads.waiting)
         settings = with_streams_of(self._settings, read)
         try:
             change = await self._change(settings)

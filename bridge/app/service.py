@@ -1,7 +1,7 @@
 """The service: builds everything, runs it in one task group, and drains it at the end.
 
-SIGTERM or SIGINT: readiness goes off, the legs close, the sinks drain until a deadline. A second
-signal ends the waiting. Whatever is then left is counted, and the exit code says so.
+SIGTERM or SIGINT: readiness goes off, the connectors close, the sinks drain until a deadline. A
+second signal ends the waiting. Whatever is then left is counted, and the exit code says so.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from bridge.app.ingestion import Feeding, message_types
+from bridge.app.ingestion import Ingestion, message_types
 from bridge.app.reload import Reloader, Source
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
@@ -25,7 +25,7 @@ from bridge.monitoring.status import Status
 from bridge.pipeline.sink import Sink
 from bridge.settings import Settings
 from bridge.sinks.kafka.sink import KafkaSink
-from bridge.sinks.outbox.chunk_store import Spill
+from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.redis.sink import RedisSink
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Service:
         self._settings = settings
         self._source = source
         types = message_types(settings)
-        topics = [topic_name(settings.kafka.topic, SPOT, kind) for kind in types]
+        topics = [topic_name(settings.kafka.topic, SPOT, message_type) for message_type in types]
         position_topic = topic_name(settings.kafka.topic, SPOT, POSITION)
         spill = _open_spill(settings)
         # What waits on disk may be of streams, or of a template, that the settings had then.
@@ -49,11 +49,11 @@ class Service:
         self.sinks: tuple[Sink, ...] = (self._kafka, RedisSink(settings.redis, SPOT))
         self.status = Status(types, self.sinks)
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._force_stop = asyncio.Event()
 
     def stop(self) -> None:
         """Begin to drain; called again, stop draining."""
-        (self._hurry if self._stop.is_set() else self._stop).set()
+        (self._force_stop if self._stop.is_set() else self._stop).set()
 
     async def run(self, on_started: Callable[[int], None] = lambda _port: None) -> None:
         """Run until `stop`, or a signal. `on_started` gets the HTTP port.
@@ -68,7 +68,7 @@ class Service:
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
         finally:
-            if self._kafka.overflow:
+            if self._kafka.spiller:
                 await asyncio.to_thread(self._kafka.close)
         self._check_undelivered()
 
@@ -79,29 +79,29 @@ class Service:
         ):
             on_started(port)
             draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
-            if self._kafka.overflow:
-                draining.append(group.create_task(self._kafka.overflow.run(), name="spill"))
+            if self._kafka.spiller:
+                draining.append(group.create_task(self._kafka.spiller.run(), name="spill"))
             feed = group.create_task(self._feed(), name="feed")
             await self._stop.wait()
             await self._end(feed, draining)
 
     async def _feed(self) -> None:
         """Keep the streams coming that the settings name, and those they name later."""
-        feeding = Feeding(self._settings, self._kafka, self.sinks, self._kept, self.status)
+        ingestion = Ingestion(self._settings, self._kafka, self.sinks, self._kept, self.status)
         async with asyncio.TaskGroup() as group:
-            group.create_task(feeding.run(), name="feeding")
+            group.create_task(ingestion.run(), name="ingestion")
             if self._source is not None:
                 reloads = self.status.reloads
-                reloader = Reloader(self._settings, self._source, feeding.change, reloads)
+                reloader = Reloader(self._settings, self._source, ingestion.set_streams, reloads)
                 group.create_task(reloader.run(), name="settings")
 
     async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
-        """Close the legs, empty the sinks, stop their tasks."""
+        """Close the connectors, empty the sinks, stop their tasks."""
         log.info("draining", pending=self._pending())
         self.status.draining = True
         await _cancel(feed)
         drained = asyncio.gather(*(sink.drained() for sink in self.sinks))
-        hurried = asyncio.ensure_future(self._hurry.wait())
+        hurried = asyncio.ensure_future(self._force_stop.wait())
         await asyncio.wait(
             (drained, hurried),
             timeout=self._settings.shutdown_timeout_s,
@@ -125,13 +125,13 @@ class Service:
         log.info("stopped")
 
 
-def _open_spill(settings: Settings) -> Spill | None:
-    """The overflow on disk, where there is a folder for it."""
+def _open_spill(settings: Settings) -> ChunkStore | None:
+    """Open the store for records on disk; None without `data_dir`."""
     folder = settings.data_dir
     if folder is None:
         return None
     try:
-        return Spill(folder, settings.spill_max_bytes)
+        return ChunkStore(folder, settings.spill_max_bytes)
     except BlockingIOError:
         what, remedy = "is in use by another bridge", "give each bridge a folder of its own"
     except (OSError, sqlite3.Error) as error:

@@ -1,1 +1,1 @@
-"""The exchange's edge: legs that deliver frames, and REST. Knows nothing of the sinks."""
+"""The exchange's edge: connectors that deliver frames, and REST. Knows nothing of the sinks."""

@@ -43,7 +43,7 @@ def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused
         asked = retry_after is not None and retry_after.isdecimal()
         wait_s = min(float(retry_after or 0), _MAX_QUIET_S) if asked else _QUIET_S[status]
         what = f"{where} asks for {wait_s:g} s of quiet (HTTP {status})"
-        return FeedUnavailable(what, wait_s, cause="quiet")
+        return FeedUnavailable(what, wait_s, cause="rate_limited")
     if status in _REMEDIES:
         return FeedRefused(f"{where} answers HTTP {status}", _REMEDIES[status], status=status)
     return FeedUnavailable(f"{where} answers HTTP {status}")

@@ -1,4 +1,4 @@
-"""The whole feed: the streams the settings ask for, spread over legs."""
+"""The whole feed: the streams the settings ask for, spread over connectors."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -7,10 +7,10 @@ from functools import reduce
 import structlog
 
 from bridge import settings
-from bridge.binance.connection import Pump
-from bridge.binance.connector import Leg, State, later
-from bridge.binance.coverage import LABELS, Cover, Place
-from bridge.binance.rate_limit import Gate
+from bridge.binance.connection import FrameHandler
+from bridge.binance.connector import Connector, State, later
+from bridge.binance.coverage import LINES, ShardCoverage, ShardSlot
+from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import (
     Subscription,
@@ -24,8 +24,8 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedUnavailable, Problem, SettingsError
 from bridge.retry import Backoff, forever
 
-# What befalls young connections at the exchange does not befall both legs at once.
-SECOND_LEG_AFTER_S = 5.0
+# What befalls young connections at the exchange does not befall both connectors at once.
+SECOND_LINE_AFTER_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -50,124 +50,143 @@ async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
 
 
 class Feed:
-    """All legs: each part of the streams has one, or two with the labels `a` and `b`."""
+    """All connectors: each shard of the streams has one, or two with the lines `a` and `b`."""
 
     def __init__(
-        self, options: settings.Binance, streams: Sequence[Stream], pump: Pump, gate: Gate
+        self,
+        options: settings.Binance,
+        streams: Sequence[Stream],
+        handler: FrameHandler,
+        rate_limiter: RateLimiter,
     ) -> None:
         self._options = options
-        self._pump = pump
-        self._gate = gate
-        self._labels = LABELS[: options.legs]
-        # What legs have brought that have ended.
-        self._past = {label: Arrivals() for label in LABELS}
-        self._tasks: dict[Leg, asyncio.Task[None]] = {}
-        covers = [
-            Cover(part, pump, self._labels)
-            for part in connections(streams, options.streams_per_connection)
+        self._handler = handler
+        self._rate_limiter = rate_limiter
+        self._lines = LINES[: options.redundancy]
+        # What connectors have brought that have ended.
+        self._past = {line: Arrivals() for line in LINES}
+        self._tasks: dict[Connector, asyncio.Task[None]] = {}
+        coverages = [
+            ShardCoverage(shard, handler, self._lines)
+            for shard in connections(streams, options.streams_per_connection)
         ]
-        self.parts = [
-            [Leg(Place(part, len(covers), label), cover, options, gate) for label in self._labels]
-            for part, cover in enumerate(covers)
+        self.shards = [
+            [
+                Connector(ShardSlot(shard, len(coverages), line), coverage, options, rate_limiter)
+                for line in self._lines
+            ]
+            for shard, coverage in enumerate(coverages)
         ]
 
     @property
-    def legs(self) -> list[Leg]:
-        """The legs of all parts."""
-        return [leg for legs in self.parts for leg in legs]
+    def connectors(self) -> list[Connector]:
+        """The connectors of all shards."""
+        return [connector for connectors in self.shards for connector in connectors]
 
     @property
     def ready(self) -> bool:
-        """Of each part one leg at least is open, and something has come over it."""
+        """Of each shard one connector at least is open, and something has come over it."""
         return not self.unready()
 
-    def unready(self) -> list[Leg]:
-        """The legs of the parts that none of them brings."""
-        return [leg for legs in self.parts if not any(map(_is_flowing, legs)) for leg in legs]
+    def unready(self) -> list[Connector]:
+        """The connectors of the shards that none of them brings."""
+        return [
+            connector
+            for connectors in self.shards
+            if not any(map(_is_flowing, connectors))
+            for connector in connectors
+        ]
 
-    def arrivals(self, label: str) -> Arrivals:
-        """What all legs with a label have brought, together, those among them that have ended."""
-        legs = {*self.legs, *self._tasks}
+    def arrivals(self, line: str) -> Arrivals:
+        """What all connectors with a line have brought, together, those among them that have
+        ended.
+        """
+        connectors = {*self.connectors, *self._tasks}
         total = Arrivals()
         for arrivals in (
-            self._past[label],
-            *(leg.arrivals for leg in legs if leg.label == label),
+            self._past[line],
+            *(connector.arrivals for connector in connectors if connector.line == line),
         ):
             total.add(arrivals)
         return total
 
     def last_received(self) -> dict[str, int]:
         """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
-        return reduce(later, (leg.last_received() for leg in self.legs), {})
+        return reduce(later, (connector.last_received() for connector in self.connectors), {})
 
-    def silent(self) -> list[str]:
+    def without_data(self) -> list[str]:
         """The streams that have never sent anything."""
         heard = self.last_received()
-        return [s.name for legs in self.parts for s in legs[0].streams if s.name not in heard]
+        return [
+            s.name
+            for connectors in self.shards
+            for s in connectors[0].streams
+            if s.name not in heard
+        ]
 
     async def run(self) -> None:
-        """Keep every leg connected, for ever."""
+        """Keep every connector connected, for ever."""
         async with asyncio.TaskGroup() as self._group:
-            for leg in self.legs:
-                self._start(leg)
+            for connector in self.connectors:
+                self._start(connector)
 
-    async def change(self, streams: Sequence[Stream]) -> None:
-        """Have these streams from now on, while it runs: each stays on the legs it is on, and legs
-        whose streams have changed replace their connections. Returns when those without any are
-        closed.
+    async def set_streams(self, streams: Sequence[Stream]) -> None:
+        """Have these streams from now on, while it runs: each stays on the connectors it is on,
+        and connectors whose streams have changed replace their connections. Returns when those
+        without any are closed.
         """
-        held = [legs[0].cover.held() for legs in self.parts]
+        held = [connectors[0].coverage.held() for connectors in self.shards]
         spread = connections_again(held, streams, self._options.streams_per_connection)
-        for legs, part in zip(self.parts, spread, strict=False):
-            legs[0].cover.change(part)
-        for part in spread[len(held) :]:
-            self._add(part)
-        ended = [leg for leg in self.legs if not leg.streams]
-        self.parts = [legs for legs in self.parts if legs[0].streams]
+        for connectors, shard in zip(self.shards, spread, strict=False):
+            connectors[0].coverage.set_streams(shard)
+        for shard in spread[len(held) :]:
+            self._add(shard)
+        ended = [connector for connector in self.connectors if not connector.streams]
+        self.shards = [connectors for connectors in self.shards if connectors[0].streams]
         if ended:
             await self._end(ended)
 
-    def _start(self, leg: Leg) -> None:
-        self._tasks[leg] = self._group.create_task(_run(leg), name=leg.name)
+    def _start(self, connector: Connector) -> None:
+        self._tasks[connector] = self._group.create_task(_run(connector), name=connector.name)
 
-    def _add(self, part: list[Stream]) -> None:
-        """Legs for a further part, in the first place that is free."""
-        taken = {legs[0].place.part for legs in self.parts}
-        number = min(set(range(len(self.parts) + 1)) - taken)
-        cover = Cover(part, self._pump, self._labels)
-        legs = [
-            Leg(
-                Place(number, len(self.parts) + 1, label),
-                cover,
+    def _add(self, shard: list[Stream]) -> None:
+        """Connectors for a further shard, in the first slot that is free."""
+        taken = {connectors[0].slot.shard for connectors in self.shards}
+        number = min(set(range(len(self.shards) + 1)) - taken)
+        coverage = ShardCoverage(shard, self._handler, self._lines)
+        connectors = [
+            Connector(
+                ShardSlot(number, len(self.shards) + 1, line),
+                coverage,
                 self._options,
-                self._gate,
+                self._rate_limiter,
                 has_accepted=True,
             )
-            for label in self._labels
+            for line in self._lines
         ]
-        self.parts.append(legs)
-        for leg in legs:
-            self._start(leg)
+        self.shards.append(connectors)
+        for connector in connectors:
+            self._start(connector)
 
-    async def _end(self, legs: Iterable[Leg]) -> None:
+    async def _end(self, connectors: Iterable[Connector]) -> None:
         """Until then what they bring still counts."""
-        tasks = {leg: self._tasks[leg] for leg in legs}
+        tasks = {connector: self._tasks[connector] for connector in connectors}
         for task in tasks.values():
             task.cancel()
         await asyncio.wait(tasks.values())
-        for leg in tasks:
-            del self._tasks[leg]
-            self._past[leg.label].add(leg.arrivals)
+        for connector in tasks:
+            del self._tasks[connector]
+            self._past[connector.line].add(connector.arrivals)
 
 
-async def _run(leg: Leg) -> None:
-    """Two legs with the same streams open at different times."""
-    await asyncio.sleep(SECOND_LEG_AFTER_S * LABELS.index(leg.label))
-    await leg.run()
+async def _run(connector: Connector) -> None:
+    """Two connectors with the same streams open at different times."""
+    await asyncio.sleep(SECOND_LINE_AFTER_S * LINES.index(connector.line))
+    await connector.run()
 
 
-def _is_flowing(leg: Leg) -> bool:
-    return leg.state is State.OPEN and len(leg.silent()) < len(leg.streams)
+def _is_flowing(connector: Connector) -> bool:
+    return connector.state is State.OPEN and len(connector.without_data()) < len(connector.streams)
 
 
 async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | None:
@@ -179,13 +198,13 @@ async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | Non
             try:
                 return await rest.symbols()
             except FeedUnavailable as error:
-                # Asked for quiet, the legs would have to wait as well.
-                if wait_for_it or error.cause == "quiet":
+                # Asked for quiet, the connectors would have to wait as well.
+                if wait_for_it or error.cause == "rate_limited":
                     raise
-                log.warning("symbols_unchecked", error=str(error))
+                log.warning("symbols_not_checked", error=str(error))
                 return None
     raise AssertionError("forever has no end")
 
 
 def _on_retry(error: Exception, delay_s: float) -> None:
-    log.warning("symbols_unknown", error=str(error), retry_in_s=round(delay_s, 2))
+    log.warning("symbols_unavailable", error=str(error), retry_in_s=round(delay_s, 2))

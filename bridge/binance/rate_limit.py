@@ -15,7 +15,7 @@ CONNECTIONS_PER_WINDOW = 150
 WINDOW_S = 300.0
 
 
-class Gate:
+class RateLimiter:
     """One for the whole process."""
 
     def __init__(self) -> None:
@@ -34,7 +34,9 @@ class Gate:
             await asyncio.sleep(self._closed_until_s - now_s())
 
     async def wait(self) -> None:
-        """Return when the caller may connect; somebody may close the gate while one waits."""
+        """Return when the caller may connect; somebody may close the rate limiter while one
+        waits.
+        """
         now_s = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(self._closed_until_s - now_s())

@@ -1,13 +1,12 @@
 """The exchange's REST interface: which symbols it lists, and the trades that a stream has missed.
 
-Every request passes the gate, which is closed for everybody while the exchange asks for quiet, and
-takes its weight from our share of the budget, which the answers report.
+Every request passes the rate_limiter, which is closed for everybody while the exchange asks for
+quiet, and takes its weight from our share of the budget, which the answers report.
 """
 
 import asyncio
 import time
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -15,7 +14,7 @@ import msgspec
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.core.binance.rest_rows import read_rows
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.model.events import Event
@@ -72,11 +71,13 @@ class Rest:
     Methods raise FeedRefused or FeedUnavailable.
     """
 
-    def __init__(self, options: settings.Binance, gate: Gate, weight_share: float = 1.0) -> None:
+    def __init__(
+        self, options: settings.Binance, rate_limiter: RateLimiter, weight_share: float = 1.0
+    ) -> None:
         proxy = options.proxy.get_secret_value()
         self.budget = WeightBudget(WEIGHT_PER_MINUTE, weight_share)
         self._url = options.rest_url
-        self._gate = gate
+        self._rate_limiter = rate_limiter
         self._has_history = True
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=options.connect_timeout_s),
@@ -87,12 +88,7 @@ class Rest:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self._session.close()
 
     async def symbols(self) -> dict[str, str]:
@@ -121,32 +117,34 @@ class Rest:
         except _UNREADABLE as error:
             raise self._unreadable(path, error) from error
 
-    async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
+    async def fetch(self, message_type: str, symbol: str, from_id: int) -> list[Event]:
         """Trades or agg_trades from an id on, rising, at most a thousand.
 
         A host without the history (the market-data-only one) has the latest thousand trades only:
         those of them that are not below the id.
         """
-        if kind == "agg_trade":
-            return await self._page(kind, symbol, "/api/v3/aggTrades", _AGG_TRADES_WEIGHT, from_id)
+        if message_type == "agg_trade":
+            return await self._page(
+                message_type, symbol, "/api/v3/aggTrades", _AGG_TRADES_WEIGHT, from_id
+            )
         if self._has_history:
             try:
                 path = "/api/v3/historicalTrades"
-                return await self._page(kind, symbol, path, _TRADES_WEIGHT, from_id)
+                return await self._page(message_type, symbol, path, _TRADES_WEIGHT, from_id)
             except FeedRefused as error:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 self._has_history = False
-        latest = await self._page(kind, symbol, "/api/v3/trades", _TRADES_WEIGHT)
+        latest = await self._page(message_type, symbol, "/api/v3/trades", _TRADES_WEIGHT)
         return [trade for trade in latest if trade.trade_id >= from_id]  # type: ignore[attr-defined]
 
     async def _page(
-        self, kind: str, symbol: str, path: str, weight: int, from_id: int | None = None
+        self, message_type: str, symbol: str, path: str, weight: int, from_id: int | None = None
     ) -> list[Event]:
         place = {} if from_id is None else {"fromId": str(from_id)}
         body = await self._get(path, weight, symbol=symbol, limit=_PAGE_ROWS, **place)
         try:
-            return read_rows(kind, body, SPOT, symbol, time.time_ns() // 1000)
+            return read_rows(message_type, body, SPOT, symbol, time.time_ns() // 1000)
         except _UNREADABLE as error:
             raise self._unreadable(path, error) from error
 
@@ -162,16 +160,16 @@ class Rest:
         except (aiohttp.ClientError, OSError) as error:
             raise from_exception(error, self._url) from error
         except FeedUnavailable as error:
-            if error.cause == "quiet":
-                self._gate.close_for(error.retry_after_s or 0.0)
+            if error.cause == "rate_limited":
+                self._rate_limiter.close_for(error.retry_after_s or 0.0)
             raise
 
     async def _turn(self, weight: int) -> None:
         """Wait for quiet to end and for the budget of a new minute; another may be quicker."""
-        await self._gate.quiet()
+        await self._rate_limiter.quiet()
         while (delay_s := self.budget.reserve(weight, time.time())) > 0:
             await asyncio.sleep(delay_s)
-            await self._gate.quiet()
+            await self._rate_limiter.quiet()
 
     def _unreadable(self, path: str, error: Exception) -> FeedUnavailable:
         return FeedUnavailable(f"{self._url}{path} cannot be read: {error}")

@@ -4,7 +4,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from aiokafka import AIOKafkaConsumer
@@ -41,12 +40,7 @@ class Reader(ABC):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await _stop(self._consumer)
 
     @abstractmethod

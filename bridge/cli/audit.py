@@ -24,11 +24,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _kind(text: str) -> str:
-    from bridge.client.kinds import check_kinds
+    from bridge.client.message_types import check_message_types
     from bridge.tools.audit.rules import RULES
 
     try:
-        (kind,) = check_kinds([text])
+        (kind,) = check_message_types([text])
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if kind not in RULES:
@@ -65,7 +65,7 @@ def audit(
 
     Exits with 1 if anything is wrong that no gap event announced.
     """
-    from bridge.client.kinds import upper_symbols
+    from bridge.client.message_types import upper_symbols
     from bridge.monitoring import logs
     from bridge.tools.audit.run import audit_topic
     from bridge.tools.audit.text import print_report

@@ -103,7 +103,7 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
     from bridge import settings
     from bridge.monitoring import logs
     from bridge.tools.bench import run
-    from bridge.tools.bench.forms import LONG, QUICK, USUAL
+    from bridge.tools.bench.profiles import LONG, QUICK, USUAL
     from bridge.tools.bench.report import around_marks
     from bridge.tools.bench.results import read
 
@@ -114,8 +114,10 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
     before = read(compare) if compare else None
     if docs:
         around_marks(docs)  # said now, and not in half an hour
-    form = QUICK if quick else LONG if long else USUAL
-    options = run.Options(form._replace(runs=runs or form.runs), scenario, capture, kafka, redis)
+    profile = QUICK if quick else LONG if long else USUAL
+    options = run.Options(
+        profile._replace(runs=runs or profile.runs), scenario, capture, kafka, redis
+    )
     found = _measured(options)
     sys.stdout.write(run.write(found, out, before))
     if docs:

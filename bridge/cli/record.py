@@ -68,8 +68,9 @@ def record(
 
     if out.is_file():
         raise typer.BadParameter(f"{out} is there already; name a new file", param_hint="--out")
-    # One leg: the file has every frame that comes, and a second leg's would be in it twice.
-    chosen = {"legs": 1} | subscription(symbols, streams)
+    # One connector: the file has every frame that comes, and a second connector's would be in it
+    # twice.
+    chosen = {"redundancy": 1} | subscription(symbols, streams)
     settings = load_settings(config, overrides={"binance": chosen})
     logs.configure(settings.log)
     received = run_async(_record(settings.binance, out, seconds))
@@ -113,17 +114,17 @@ class _Feed:
 
     async def run(self) -> None:
         from bridge.binance.feed import Feed, find_streams
-        from bridge.binance.rate_limit import Gate
+        from bridge.binance.rate_limit import RateLimiter
         from bridge.binance.rest import Rest
 
-        gate = Gate()
-        async with Rest(self._options, gate) as rest:
+        rate_limiter = RateLimiter()
+        async with Rest(self._options, rate_limiter) as rest:
             found = await find_streams(self._options, rest)
-        self._feed = Feed(self._options, found.streams, self._recorder, gate)
+        self._feed = Feed(self._options, found.streams, self._recorder, rate_limiter)
         await self._feed.run()
 
-    def silent(self) -> list[str]:
-        return self._feed.silent() if self._feed else []
+    def without_data(self) -> list[str]:
+        return self._feed.without_data() if self._feed else []
 
 
 def _create(out: Path) -> "CaptureWriter":
@@ -146,7 +147,7 @@ def _close(writer: "CaptureWriter", recorder: "Recorder", out: Path) -> None:
 
 
 def _summary(recorder: "Recorder", feed: _Feed, out: Path, seconds: float) -> str:
-    counts, silent = recorder.counts, feed.silent()
+    counts, silent = recorder.counts, feed.without_data()
     names = ", ".join(silent[:NAMED_MAX])
     more = f" and {len(silent) - NAMED_MAX} more" if len(silent) > NAMED_MAX else ""
     parts = [

@@ -42,7 +42,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
     config: Config = None,
 ) -> None:
-    """Ask a running bridge how it is: legs, streams, gaps, and the accounts of both sinks.
+    """Ask a running bridge how it is: connectors, streams, gaps, and the accounts of both sinks.
 
     Exits with 1 if it is not ready, or does not answer.
     """
@@ -103,7 +103,7 @@ def _print(found: "Report") -> None:
         console.print(f"  {reason}", markup=False)
     if found.needs_restart:
         console.print(f"  changed, counts from the next start: {', '.join(found.needs_restart)}")
-    for table in (_legs(found), _accounts(found), _streams(found), _gaps(found)):
+    for table in (_connectors(found), _accounts(found), _streams(found), _gaps(found)):
         if table.row_count:
             console.print()
             console.print(table)
@@ -111,11 +111,15 @@ def _print(found: "Report") -> None:
         console.print(f"{len(found.streams) - MAX_STREAMS} more streams: --json has all")
 
 
-def _legs(found: "Report") -> "Table":
-    table = _table("leg", "state", right=("age", "streams", "silent", "events", "repeats"))
-    for leg in found.legs:
-        counts = (leg.streams, leg.silent, leg.events, leg.repeats)
-        table.add_row(leg.name, leg.state, duration(leg.age_s), *(f"{n:,}" for n in counts))
+def _connectors(found: "Report") -> "Table":
+    table = _table(
+        "connector", "state", right=("age", "streams", "stalled", "events", "duplicates")
+    )
+    for connector in found.connectors:
+        counts = (connector.streams, connector.without_data, connector.events, connector.duplicates)
+        table.add_row(
+            connector.name, connector.state, duration(connector.age_s), *(f"{n:,}" for n in counts)
+        )
     return table
 
 
@@ -138,7 +142,7 @@ def _streams(found: "Report") -> "Table":
     silent = sorted(found.streams, key=lambda s: -(never if s.silence_s is None else s.silence_s))
     for stream in silent[:MAX_STREAMS]:
         heard = "never" if stream.silence_s is None else f"{duration(stream.silence_s)} ago"
-        table.add_row(stream.name, f"[red]{heard}[/red]" if stream.is_overdue else heard)
+        table.add_row(stream.name, f"[red]{heard}[/red]" if stream.is_stalled else heard)
     return table
 
 

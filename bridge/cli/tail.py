@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
     )(tail)
 
 
-def _kinds(incomplete: str) -> list[str]:
+def _message_types(incomplete: str) -> list[str]:
     from bridge.core.model.events import EVENT_TYPES
 
     return [kind for kind in EVENT_TYPES if kind.startswith(incomplete)]
@@ -34,7 +34,7 @@ def tail(  # noqa: PLR0913 - each is an option of its own
         str,
         typer.Argument(
             metavar="KIND",
-            autocompletion=_kinds,
+            autocompletion=_message_types,
             help="A message type: trade, agg_trade, quote, ticker, candle, book, gap…",
         ),
     ],

@@ -20,7 +20,7 @@ from bridge.brokers.kafka_consumer import (
     reading_failure,
 )
 from bridge.client.events import AnyEvent, decode_event
-from bridge.client.kinds import check_kinds, upper_symbols
+from bridge.client.message_types import check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 
@@ -33,7 +33,7 @@ _partition_of = DefaultPartitioner()
 
 async def kafka_events(
     kafka: str | settings.Kafka,
-    kinds: Sequence[str],
+    message_types: Sequence[str],
     *,
     symbols: Sequence[str] = (),
     venue: str = SPOT,
@@ -44,7 +44,7 @@ async def kafka_events(
     Raises UnreadableEvent for a record that is none.
     """
     async with KafkaReader(
-        kafka, kinds, symbols=symbols, venue=venue, from_start=from_start
+        kafka, message_types, symbols=symbols, venue=venue, from_start=from_start
     ) as reader:
         async for values in reader.batches():
             for value in values:
@@ -55,9 +55,9 @@ class KafkaReader(Reader):
     """Record values, byte for byte. An async context manager: entered, it has its place in every
     partition, and misses nothing from then on.
 
-    `kafka` is `host:port` (several between commas) or the whole section of the settings; `kinds`
-    are message types (trade, quote); without `symbols`, all. Reads what comes from now on, or with
-    `from_start` all there is, then what comes.
+    `kafka` is `host:port` (several between commas) or the whole section of the settings;
+    `message_types` are message types (trade, quote); without `symbols`, all. Reads what comes from
+    now on, or with `from_start` all there is, then what comes.
 
     Raises ValueError for an unknown kind, SinkRefused where the cluster rejects our credentials,
     SinkUnavailable where it, or a topic, is not there or stops answering.
@@ -68,7 +68,7 @@ class KafkaReader(Reader):
     def __init__(
         self,
         kafka: str | settings.Kafka,
-        kinds: Sequence[str],
+        message_types: Sequence[str],
         *,
         symbols: Sequence[str] = (),
         venue: str = SPOT,
@@ -77,7 +77,9 @@ class KafkaReader(Reader):
         if isinstance(kafka, str):
             kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
         super().__init__(kafka)
-        self._topics = [topic_name(kafka.topic, venue, kind) for kind in check_kinds(kinds)]
+        self._topics = [
+            topic_name(kafka.topic, venue, kind) for kind in check_message_types(message_types)
+        ]
         self._keys = frozenset(symbol.encode() for symbol in upper_symbols(symbols))
         self._from_start = from_start
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
 from bridge import settings
 from bridge.brokers.redis_client import connect
-from bridge.client.kinds import upper_symbols
+from bridge.client.message_types import upper_symbols
 from bridge.client.redis import redis_errors, redis_options
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import latest_key, prices_key
@@ -67,12 +66,7 @@ class LatestPrices:
         self._client = connect(self._options)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self._client.aclose()
 
     async def get(self, symbol: str) -> LatestPrice | None:

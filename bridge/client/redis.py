@@ -6,7 +6,6 @@ allows (`client-output-buffer-limit`), is gone. Who needs every event reads Kafk
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Any, Self
 
 from redis import exceptions
@@ -14,7 +13,7 @@ from redis import exceptions
 from bridge import settings
 from bridge.brokers.redis_client import connect
 from bridge.client.events import AnyEvent, decode_event
-from bridge.client.kinds import check_kinds, upper_symbols
+from bridge.client.message_types import check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.settings.urls import SecretUrl
@@ -30,7 +29,7 @@ _REFUSALS = (
 
 async def redis_events(
     redis: str | settings.Redis,
-    kinds: Sequence[str],
+    message_types: Sequence[str],
     *,
     symbols: Sequence[str] = (),
     venue: str = SPOT,
@@ -39,7 +38,7 @@ async def redis_events(
 
     Raises UnreadableEvent for a message that is none.
     """
-    async with RedisReader(redis, kinds, symbols=symbols, venue=venue) as reader:
+    async with RedisReader(redis, message_types, symbols=symbols, venue=venue) as reader:
         async for value in reader.values():
             yield decode_event(value)
 
@@ -47,8 +46,8 @@ async def redis_events(
 class RedisReader:
     """Messages, byte for byte. An async context manager: entered, it is subscribed.
 
-    `redis` is a URL or the whole section of the settings; `kinds` are message types (trade, quote);
-    without `symbols`, all.
+    `redis` is a URL or the whole section of the settings; `message_types` are message types
+    (trade, quote); without `symbols`, all.
 
     Raises ValueError for an unknown kind, SinkRefused where the server rejects our credentials,
     SinkUnavailable where it is not there or stops answering.
@@ -57,7 +56,7 @@ class RedisReader:
     def __init__(
         self,
         redis: str | settings.Redis,
-        kinds: Sequence[str],
+        message_types: Sequence[str],
         *,
         symbols: Sequence[str] = (),
         venue: str = SPOT,
@@ -66,7 +65,9 @@ class RedisReader:
         self._options = redis_options(redis)
         self._by_pattern = not names
         self._channels = [
-            f"{venue}.{kind}:{name}" for kind in check_kinds(kinds) for name in names or ("*",)
+            f"{venue}.{kind}:{name}"
+            for kind in check_message_types(message_types)
+            for name in names or ("*",)
         ]
 
     async def __aenter__(self) -> Self:
@@ -80,12 +81,7 @@ class RedisReader:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self._close()
 
     async def values(self) -> AsyncGenerator[bytes, None]:

@@ -40,16 +40,16 @@ class BridgeCollector(Collector):
 
     def _feed(self) -> Iterator[Metric]:
         status, counts = self._status, self._status.counts
-        tracks, heard = status.track_figures(), status.last_received()
-        yield _counter("frames", "Frames received.", {(): counts.frames})
+        sequencers, heard = status.sequencer_stats(), status.last_received()
+        yield _counter("frames_received", "Frames received.", {(): counts.frames})
         yield _counter(
-            "received",
+            "events_received",
             "Events received.",
             _series(counts.received, status.message_types),
             "message_type",
         )
         yield _counter(
-            "invalid",
+            "frames_invalid",
             "Frames nobody could read.",
             _series(counts.invalid, INVALID_REASONS),
             "reason",
@@ -61,27 +61,29 @@ class BridgeCollector(Collector):
             "cause",
         )
         yield _counter(
-            "repeated",
+            "events_duplicate",
             "Events dropped because they had come before.",
-            _series(tracks.repeats, status.message_types),
+            _series(sequencers.duplicates, status.message_types),
             "message_type",
         )
         yield _counter(
-            "repaired",
+            "events_repaired",
             "Events fetched over REST and published in their place.",
             _series(counts.repaired, REPAIRABLE),
             "message_type",
         )
-        yield _counter("gaps", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
-        yield _gauge("held", "Events that wait behind a hole.", {(): tracks.held})
-        yield _gauge("gaps_open", "Gaps announced that may yet be filled.", {(): tracks.open_gaps})
+        yield _counter("gap_events", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
+        yield _gauge("events_held", "Events that wait behind a hole.", {(): sequencers.held})
+        yield _gauge(
+            "gaps_open", "Gaps announced that may yet be filled.", {(): sequencers.open_gaps}
+        )
         yield _gauge(
             "rest_weight_used",
             "The exchange's request weight used in this minute.",
             {(): status.weight_used()},
         )
         yield _gauge(
-            "rest_weight_allowed",
+            "rest_weight_limit",
             "The request weight the exchange allows in a minute.",
             {(): status.weight_allowed()},
         )
@@ -90,38 +92,42 @@ class BridgeCollector(Collector):
             "From the exchange's time of an event to its arrival, one sample a read.",
             {(): counts.latency},
         )
-        yield _gauge("legs", "Connections to the exchange, by state.", status.legs(), "state")
         yield _gauge(
-            "streams_silent",
+            "connections", "Connections to the exchange, by state.", status.connectors(), "state"
+        )
+        yield _gauge(
+            "streams_without_data",
             "Streams that have never sent anything.",
             {(): status.streams() - len(heard)},
         )
-        yield from self._legs(heard)
+        yield from self._lines(heard)
 
-    def _legs(self, heard: Mapping[str, int]) -> Iterator[Metric]:
-        """By label: two legs with the same streams are `a` and `b`, all others `a`."""
+    def _lines(self, heard: Mapping[str, int]) -> Iterator[Metric]:
+        """By label: two connectors with the same streams are `a` and `b`, all others `a`."""
         status = self._status
-        figures = status.leg_figures()
+        figures = status.line_figures()
         yield _gauge(
-            "leg_age_seconds",
+            "connection_age_seconds",
             "Age of the oldest open connection.",
             {(label,): f.age_s for label, f in figures.items()},
-            "leg",
+            "line",
         )
         yield _counter(
-            "leg_events",
-            "Events a leg has brought, repeats among them.",
+            "line_events",
+            "Events a connector has brought, duplicates among them.",
             {(label,): f.events for label, f in figures.items()},
-            "leg",
+            "line",
         )
         yield _counter(
-            "leg_first",
-            "Events a leg has brought that had not come before.",
+            "line_first",
+            "Events a connector has brought that had not come before.",
             {(label,): f.first for label, f in figures.items()},
-            "leg",
+            "line",
         )
         lead = SummaryMetricFamily(
-            f"{PREFIX}leg_lead_seconds", "Lead over the other leg, by samples.", labels=["leg"]
+            f"{PREFIX}line_lead_seconds",
+            "Lead over the other connector, by samples.",
+            labels=["line"],
         )
         for label, f in figures.items():
             lead.add_metric([label], f.leads, f.lead_s)
@@ -129,13 +135,13 @@ class BridgeCollector(Collector):
         yield _gauge(
             "stream_silence_seconds",
             "Longest silence of any stream, of those that have ever sent something.",
-            {(kind,): seconds for kind, seconds in status.silence_s(heard).items()},
+            {(message_type,): seconds for message_type, seconds in status.silence_s(heard).items()},
             "message_type",
         )
         yield _gauge(
-            "streams_overdue",
+            "streams_stalled",
             "Streams silent for longer than their own rhythm explains.",
-            {(): len(status.overdue_streams())},
+            {(): len(status.stalled_streams())},
         )
 
     def _accounts(self) -> Iterator[Metric]:
@@ -146,17 +152,25 @@ class BridgeCollector(Collector):
         restored: dict[tuple[str, ...], float] = {}
         for sink in self._status.sinks:
             waiting = sink.pending()
-            for kind in self._status.message_types:
-                published[sink.name, kind] = sink.counts.published[kind]
-                pending[sink.name, kind] = waiting[kind]
-                restored[sink.name, kind] = sink.counts.restored[kind]
+            for message_type in self._status.message_types:
+                published[sink.name, message_type] = sink.counts.published[message_type]
+                pending[sink.name, message_type] = waiting[message_type]
+                restored[sink.name, message_type] = sink.counts.restored[message_type]
                 for cause in sink.drop_causes:
-                    dropped[sink.name, kind, cause] = sink.counts.dropped[kind, cause]
-        yield _counter("published", "Events a sink has taken.", published, "sink", "message_type")
-        yield _counter("dropped", "Events given up.", dropped, "sink", "message_type", "cause")
-        yield _gauge("pending", "Events that wait for a sink.", pending, "sink", "message_type")
+                    dropped[sink.name, message_type, cause] = sink.counts.dropped[
+                        message_type, cause
+                    ]
         yield _counter(
-            "restored",
+            "events_published", "Events a sink has taken.", published, "sink", "message_type"
+        )
+        yield _counter(
+            "events_dropped", "Events given up.", dropped, "sink", "message_type", "cause"
+        )
+        yield _gauge(
+            "events_pending", "Events that wait for a sink.", pending, "sink", "message_type"
+        )
+        yield _counter(
+            "events_restored",
             "Events a sink alone has got: from disk, fetched again, or its own.",
             restored,
             *("sink", "message_type"),
@@ -177,11 +191,13 @@ class BridgeCollector(Collector):
             "sink",
         )
         failures: Series = {
-            (s.name, kind): s.counts.failures[kind] for s in sinks for kind in s.failure_kinds
+            (s.name, reason): s.counts.failures[reason]
+            for s in sinks
+            for reason in s.failure_reasons
         }
-        yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "kind")
+        yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "reason")
         yield _gauge(
-            "pending_oldest_seconds",
+            "oldest_pending_seconds",
             "Age of the oldest event that waits for a sink.",
             {(s.name,): age_s(s.oldest_received()) for s in sinks},
             "sink",

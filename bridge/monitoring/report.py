@@ -10,26 +10,26 @@ from bridge.core.model.events import Gap
 from bridge.telemetry import Account
 
 
-class LegReport(msgspec.Struct):
-    """One leg: of the `events` it has brought, `repeats` had come before."""
+class ConnectorReport(msgspec.Struct):
+    """One connector: of the `events` it has brought, `duplicates` had come before."""
 
     name: str
     state: str
     age_s: float
     streams: int
-    silent: int
+    without_data: int
     events: int
-    repeats: int
+    duplicates: int
 
 
 class StreamReport(msgspec.Struct):
-    """One stream; `silence_s` is None before its first event, and overdue is longer than its own
+    """One stream; `silence_s` is None before its first event, and stalled is longer than its own
     rhythm explains.
     """
 
     name: str
     silence_s: float | None
-    is_overdue: bool
+    is_stalled: bool
 
 
 class PositionReport(msgspec.Struct):
@@ -46,7 +46,7 @@ class PositionReport(msgspec.Struct):
 
 
 class SinkReport(msgspec.Struct):
-    """One sink: its accounts by message type, its drops by cause, its failures by kind."""
+    """One sink: its accounts by message type, its drops by cause, its failures by reason."""
 
     name: str
     ready: bool
@@ -68,7 +68,7 @@ class Report(msgspec.Struct):
     needs_restart: list[str]
     unready: list[str]
     refused: list[str]
-    legs: list[LegReport]
+    connectors: list[ConnectorReport]
     streams: list[StreamReport]
     positions: list[PositionReport]
     gaps: dict[str, int]

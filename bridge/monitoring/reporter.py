@@ -4,10 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from bridge.binance.connector import Leg
+from bridge.binance.connector import Connector
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.rules import Track
-from bridge.monitoring.report import LegReport, PositionReport, Report, SinkReport, StreamReport
+from bridge.core.sequencing.rules import Sequencer
+from bridge.monitoring.report import (
+    ConnectorReport,
+    PositionReport,
+    Report,
+    SinkReport,
+    StreamReport,
+)
 from bridge.monitoring.status import Status, age_s, version
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import accounts
@@ -25,45 +31,49 @@ def report(status: Status) -> Report:
         needs_restart=status.reloads.waiting,
         unready=status.unready(),
         refused=list(status.refused),
-        legs=[_leg(leg) for leg in status.feed.legs] if status.feed else [],
+        connectors=[_connector(connector) for connector in status.feed.connectors]
+        if status.feed
+        else [],
         streams=list(_streams(status)),
-        positions=[_position(*named) for named in status.tracks.named()] if status.tracks else [],
+        positions=[_position(*named) for named in status.sequencers.named()]
+        if status.sequencers
+        else [],
         gaps=dict(status.counts.gaps),
         sinks=[_sink(sink, status.counts.received) for sink in status.sinks],
     )
 
 
-def _leg(leg: Leg) -> LegReport:
-    return LegReport(
-        name=leg.name,
-        state=leg.state.value,
-        age_s=leg.age_s(),
-        streams=len(leg.streams),
-        silent=len(leg.silent()),
-        events=leg.arrivals.events,
-        repeats=leg.arrivals.repeats,
+def _connector(connector: Connector) -> ConnectorReport:
+    return ConnectorReport(
+        name=connector.name,
+        state=connector.state.value,
+        age_s=connector.age_s(),
+        streams=len(connector.streams),
+        without_data=len(connector.without_data()),
+        events=connector.arrivals.events,
+        duplicates=connector.arrivals.duplicates,
     )
 
 
 def _streams(status: Status) -> Iterator[StreamReport]:
     heard = status.last_received()
-    overdue = set(status.overdue_streams())
+    stalled = set(status.stalled_streams())
     now = time.time_ns() // 1000
-    for legs in status.feed.parts if status.feed else ():
-        for name in (stream.name for stream in legs[0].streams):
+    for connectors in status.feed.shards if status.feed else ():
+        for name in (stream.name for stream in connectors[0].streams):
             silence_s = (now - heard[name]) / 1e6 if name in heard else None
-            yield StreamReport(name, silence_s, name in overdue)
+            yield StreamReport(name, silence_s, name in stalled)
 
 
-def _position(symbol: str, track: Track) -> PositionReport:
+def _position(symbol: str, sequencer: Sequencer) -> PositionReport:
     held, open_gaps = (
-        (0, ()) if not isinstance(track, Contiguous) else (track.held, track.open_gaps)
+        (0, ()) if not isinstance(sequencer, Contiguous) else (sequencer.held, sequencer.open_gaps)
     )
     return PositionReport(
-        message_type=track.kind,
+        message_type=sequencer.message_type,
         symbol=symbol,
-        last_id=track.last_id,
-        last_time=track.last_time,
+        last_id=sequencer.last_id,
+        last_time=sequencer.last_time,
         held=held,
         open_gaps=list(open_gaps),
     )
@@ -79,5 +89,5 @@ def _sink(sink: Sink, received: Mapping[str, int]) -> SinkReport:
         oldest_pending_s=age_s(sink.oldest_received()),
         accounts=accounts(received, sink.counts, sink.pending()),
         dropped=dict(dropped),
-        failures={kind: sink.counts.failures[kind] for kind in sink.failure_kinds},
+        failures={reason: sink.counts.failures[reason] for reason in sink.failure_reasons},
     )

@@ -46,7 +46,7 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
         except OSError as error:
             raise SettingsError([_taken(options, error)]) from error
         port: int = runner.addresses[0][1]
-        log.info("http_open", host=options.host, port=port)
+        log.info("http_listening", host=options.host, port=port)
         yield port
     finally:
         await runner.cleanup()
@@ -85,7 +85,7 @@ async def _ready(status: Status, _request: web.Request) -> web.Response:
     body = {
         "ready": not unready,
         "unready": unready,
-        "silent_streams": status.silent_streams(),
+        "silent_streams": status.streams_without_data(),
         "refused": list(status.refused),
     }
     return web.json_response(body, status=503 if unready else 200)

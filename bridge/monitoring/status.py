@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 
-from bridge.binance.connector import State
-from bridge.binance.coverage import LABELS
+from bridge.binance.connector import Connector, State
+from bridge.binance.coverage import LINES
 from bridge.binance.feed import Feed
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.core.sequencing.sequencers import TrackFigures, Tracks
+from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import FeedCounts, Histogram, Reloads
 
@@ -21,7 +21,7 @@ version = cache(metadata.version)
 
 
 @dataclass(frozen=True, slots=True)
-class LegFigures:
+class LineFigures:
     """`first` of its `events` had not come by another connection; `leads` of them were measured, by
     `lead_s` in all.
     """
@@ -41,7 +41,7 @@ class Status:
     sinks: Sequence[Sink]
     counts: FeedCounts = field(default_factory=FeedCounts)
     feed: Feed | None = None
-    tracks: Tracks | None = None
+    sequencers: Sequencers | None = None
     budget: WeightBudget | None = None
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
@@ -57,14 +57,18 @@ class Status:
         """For how long the streams have been the present ones."""
         return time.monotonic() - self.reloads.since_s
 
-    def legs(self) -> dict[tuple[str, ...], float]:
-        """Number of legs in each state."""
-        states = Counter(leg.state for leg in self.feed.legs) if self.feed else Counter()
+    def connectors(self) -> dict[tuple[str, ...], float]:
+        """Number of connectors in each state."""
+        states = (
+            Counter(connector.state for connector in self.feed.connectors)
+            if self.feed
+            else Counter()
+        )
         return {(state.value,): states[state] for state in State}
 
-    def track_figures(self) -> TrackFigures:
-        """What all tracks have dropped, hold and miss."""
-        return self.tracks.figures() if self.tracks else TrackFigures(Counter(), 0, 0)
+    def sequencer_stats(self) -> SequencerStats:
+        """What all sequencers have dropped, hold and miss."""
+        return self.sequencers.figures() if self.sequencers else SequencerStats(Counter(), 0, 0)
 
     def weight_allowed(self) -> int:
         """What the exchange allows in a minute, to everybody on this address."""
@@ -74,21 +78,24 @@ class Status:
         """The exchange's request weight used in this minute, by everybody on this address."""
         return self.budget.used_at(time.time()) if self.budget else 0
 
-    def leg_figures(self) -> dict[str, LegFigures]:
-        """What the legs with each label have brought, together."""
-        return {label: self._figures(label) for label in LABELS}
+    def line_figures(self) -> dict[str, LineFigures]:
+        """What the connectors with each label have brought, together."""
+        return {line: self._figures(line) for line in LINES}
 
-    def _figures(self, label: str) -> LegFigures:
-        """Behind the other leg is what the other one leads by."""
+    def _figures(self, line: str) -> LineFigures:
+        """Behind the other connector is what the other one leads by."""
         if self.feed is None:
-            return LegFigures(0, 0, 0.0, 0, 0.0)
-        own, other = self.feed.arrivals(label), Arrivals()
-        for each in set(LABELS) - {label}:
+            return LineFigures(0, 0, 0.0, 0, 0.0)
+        own, other = self.feed.arrivals(line), Arrivals()
+        for each in set(LINES) - {line}:
             other.add(self.feed.arrivals(each))
-        return LegFigures(
+        return LineFigures(
             events=own.events,
-            first=own.events - own.repeats,
-            age_s=max((leg.age_s() for leg in self.feed.legs if leg.label == label), default=0.0),
+            first=own.events - own.duplicates,
+            age_s=max(
+                (connector.age_s() for connector in self.feed.connectors if connector.line == line),
+                default=0.0,
+            ),
             leads=other.behind,
             lead_s=other.behind_us / 1e6,
         )
@@ -101,25 +108,27 @@ class Status:
         """By message type, how long its longest silent stream of those `heard` has said nothing."""
         now_us = time.time_ns() // 1000
         oldest = dict.fromkeys(self.message_types, now_us)
-        for part in self.feed.parts if self.feed else ():
+        for part in self.feed.shards if self.feed else ():
             for stream in part[0].streams:
-                kind, received = stream.message_type, heard.get(stream.name, now_us)
-                if received < oldest.get(kind, now_us):
-                    oldest[kind] = received
-        return {kind: (now_us - received) / 1e6 for kind, received in oldest.items()}
+                message_type, received = stream.message_type, heard.get(stream.name, now_us)
+                if received < oldest.get(message_type, now_us):
+                    oldest[message_type] = received
+        return {
+            message_type: (now_us - received) / 1e6 for message_type, received in oldest.items()
+        }
 
-    def overdue_streams(self) -> list[str]:
-        """Streams silent on a leg for longer than their own rhythm explains."""
-        legs = self.feed.legs if self.feed else []
-        return list(dict.fromkeys(name for leg in legs for name in leg.overdue()))
+    def stalled_streams(self) -> list[str]:
+        """Streams silent on a connector for longer than their own rhythm explains."""
+        connectors = self.feed.connectors if self.feed else []
+        return list(dict.fromkeys(name for connector in connectors for name in connector.stalled()))
 
-    def silent_streams(self) -> list[str]:
+    def streams_without_data(self) -> list[str]:
         """Streams that have never sent anything."""
-        return self.feed.silent() if self.feed else []
+        return self.feed.without_data() if self.feed else []
 
     def streams(self) -> int:
         """How many there are."""
-        return sum(len(part[0].streams) for part in self.feed.parts) if self.feed else 0
+        return sum(len(part[0].streams) for part in self.feed.shards) if self.feed else 0
 
     def unready(self) -> list[str]:
         """Why the bridge is not ready; empty when it is."""
@@ -128,14 +137,18 @@ class Status:
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
         else:
-            reasons += [
-                f"{leg.name}: {leg.state.value}, {len(leg.silent())} of {len(leg.streams)} streams "
-                "silent"
-                for leg in self.feed.unready()
-            ]
+            reasons += map(_unready, self.feed.unready())
         return reasons
 
 
 def age_s(received: int | None) -> float:
     """How long ago that was, in seconds; 0 for nothing."""
     return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
+
+
+def _unready(connector: Connector) -> str:
+    without_data = len(connector.without_data())
+    return (
+        f"{connector.name}: {connector.state.value}, {without_data} of {len(connector.streams)} "
+        "streams without data"
+    )

@@ -1,4 +1,4 @@
-"""The pump: frames in, each stream's events once and in order, records out to every sink.
+"""The pipeline: frames in, each stream's events once and in order, records out to every sink.
 
 It never waits: it runs inside the transport's own callback, a chunk of frames at a time (what one
 read of the socket held). Nothing is queued between the socket and the sinks' buffers, so there is
@@ -13,7 +13,7 @@ from bridge.core.binance.decode import (
     MAX_FRAME_BYTES,
     UNREADABLE,
     Decoder,
-    Line,
+    StreamState,
     invalid_event,
     unknown,
 )
@@ -23,10 +23,10 @@ from bridge.core.model.stream import Stream
 from bridge.core.records.record import MAX_AHEAD_US, NO_IDENTITY, Record, Route, Router, encode
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.handover import Joining
+from bridge.core.sequencing.handover import Handover
 from bridge.core.sequencing.position import Name, Position
-from bridge.core.sequencing.rules import Track
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.rules import Sequencer
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import InvalidFrame
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import FeedCounts
@@ -39,12 +39,14 @@ log = structlog.get_logger(__name__)
 
 
 class Pipeline:
-    """What decodes, routes and hands on; one for all legs."""
+    """What decodes, routes and hands on; one for all connectors."""
 
-    def __init__(self, venue: str, router: Router, tracks: Tracks, sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self, venue: str, router: Router, sequencers: Sequencers, sinks: Sequence[Sink]
+    ) -> None:
         self.counts = FeedCounts()
-        self.on_hole: Callable[[str, Contiguous], None] = lambda _symbol, _track: None
-        self._tracks = tracks
+        self.on_hole: Callable[[str, Contiguous], None] = lambda _symbol, _sequencer: None
+        self._sequencers = sequencers
         self._router = router
         self._venue = venue
         # How often the streams have changed.
@@ -54,7 +56,7 @@ class Pipeline:
         self._records: list[Record] = []
         self._latest: dict[Route, Event] = {}
 
-    def pump(  # noqa: PLR0913 (one connection's)
+    def handle_frames(  # noqa: PLR0913 (one connection's)
         self,
         decoder: Decoder,
         frames: Sequence[bytes],
@@ -62,11 +64,11 @@ class Pipeline:
         control: Control,
         arrivals: Arrivals,
         *,
-        joining: Joining | None = None,
+        handover: Handover | None = None,
     ) -> None:
-        """Take a leg's text frames that arrived at `received` (microseconds); `control` gets those
-        that are about the connection, and `arrivals` counts the leg's events. `joining` holds back
-        what would overtake another connection.
+        """Take a connector's text frames that arrived at `received` (microseconds); `control` gets
+        those that are about the connection, and `arrivals` counts the connector's events.
+        `handover` holds back what would overtake another connection.
         """
         if decoder.changes != self._changes:
             decoder.forget(self._changes)
@@ -77,39 +79,39 @@ class Pipeline:
         for frame in frames:
             try:
                 envelope = read(frame)
-                line: Line = envelope.line
-                event = line.normalize(envelope.data, line.stream, received)
+                state: StreamState = envelope.state
+                event = state.normalize(envelope.data, state.stream, received)
             except UNUSUAL:
                 event = None
-            if event is None or event.symbol != line.symbol or len(frame) > MAX_FRAME_BYTES:
+            if event is None or event.symbol != state.symbol or len(frame) > MAX_FRAME_BYTES:
                 unusual += 1
-                self._pump_unusual(decoder, frame, received, control, arrivals, joining)
+                self._handle_unusual(decoder, frame, received, control, arrivals, handover)
                 continue
-            line.received = received
-            first, time = line.first_of(event), event.timestamp
-            if joining is None and line.follows(first, time, received):
-                # As `record_of`, less what is known of the read and of the line.
-                route = line.route
+            state.received = received
+            first, time = state.first_of(event), event.timestamp
+            if handover is None and state.follows(first, time, received):
+                # As `record_of`, less what is known of the read and of the stream.
+                route = state.route
                 time_ms = received_ms if time is None or time > ahead else time // 1000
-                identity = first if line.is_contiguous else NO_IDENTITY
+                identity = first if state.is_contiguous else NO_IDENTITY
                 records.append(Record(route, time_ms, received, encode(event), identity))
                 received_by_type[route.message_type] += 1
                 latest[route] = event
                 continue
-            self._sequence(line.stream, (event,), arrivals, joining)
-            if line.follows is unknown:
-                track = self._tracks.track(line.stream, event)
-                line.look_up(track, self._router.route(event))
+            self._sequence(state.stream, (event,), arrivals, handover)
+            if state.follows is unknown:
+                sequencer = self._sequencers.sequencer(state.stream, event)
+                state.look_up(sequencer, self._router.route(event))
         counts.frames += len(frames)
         arrivals.events += len(frames) - unusual
         if event is not None and event.timestamp is not None:
             counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._flush()
 
-    def change(self, streams: Sequence[Stream], positions: Mapping[Name, Position]) -> None:
+    def set_streams(self, streams: Sequence[Stream], positions: Mapping[Name, Position]) -> None:
         """Have these streams from now on; `positions` are of message types that are new."""
-        self._tracks.change(streams, positions)
-        self._router.change(streams)
+        self._sequencers.set_streams(streams, positions)
+        self._router.set_streams(streams)
         self._changes += 1
 
     def publish(self, events: Iterable[Event]) -> None:
@@ -117,34 +119,34 @@ class Pipeline:
         self._hand_on(events)
         self._flush()
 
-    def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
+    def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Streams may have missed events from here on: say so before their next one."""
         for stream in streams:
-            for track in self._tracks.of(stream):
-                track.interrupt(cause)
+            for sequencer in self._sequencers.of(stream):
+                sequencer.interrupt(cause)
 
-    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None:
+    def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None:
         """A connection is now alone: what it held back goes on, where something of the other one's
         may be missing behind an interruption.
         """
-        for track, event in joining.finish(cause):
-            self._accept(track, event, arrivals)
+        for sequencer, event in handover.finish(cause):
+            self._accept(sequencer, event, arrivals)
         self._flush()
 
-    def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
+    def handle_invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Take a frame that is not even text."""
         self.counts.frames += 1
         self._invalid(error, payload, received)
         self._flush()
 
-    def _pump_unusual(  # noqa: PLR0913, PLR0917 (one connection's)
+    def _handle_unusual(  # noqa: PLR0913, PLR0917 (one connection's)
         self,
         decoder: Decoder,
         frame: bytes,
         received: int,
         control: Control,
         arrivals: Arrivals,
-        joining: Joining | None,
+        handover: Handover | None,
     ) -> None:
         """Take a frame that is of the whole market, about the connection, or wrong."""
         try:
@@ -155,39 +157,39 @@ class Pipeline:
         if isinstance(decoded, tuple):
             stream, events = decoded
             arrivals.events += len(events)
-            self._sequence(stream, events, arrivals, joining)
+            self._sequence(stream, events, arrivals, handover)
         else:
             control(decoded)
 
     def _sequence(
-        self, stream: Stream, events: Sequence[Event], arrivals: Arrivals, joining: Joining | None
+        self, stream: Stream, events: Sequence[Event], arrivals: Arrivals, handover: Handover | None
     ) -> None:
         """Hand on what may pass now that these events of a stream have come."""
-        if joining is not None:
-            events = tuple(self._take(joining, stream, events))
+        if handover is not None:
+            events = tuple(self._take(handover, stream, events))
         for event in events:
             if isinstance(event, Invalid):
                 self._invalid_member(event)
             else:
-                self._accept(self._tracks.track(stream, event), event, arrivals)
+                self._accept(self._sequencers.sequencer(stream, event), event, arrivals)
 
-    def _accept(self, track: Track, event: Event, arrivals: Arrivals) -> None:
+    def _accept(self, sequencer: Sequencer, event: Event, arrivals: Arrivals) -> None:
         """Hand on what an event lets pass, if that is not just itself; it may show a hole."""
-        repeats = track.repeats
-        passed = track.accept(event)
-        if track.repeats != repeats:
-            arrivals.repeated(track, event)
+        duplicates = sequencer.duplicates
+        passed = sequencer.accept(event)
+        if sequencer.duplicates != duplicates:
+            arrivals.count_duplicate(sequencer, event)
         self._hand_on(passed)
-        if isinstance(track, Contiguous) and track.held:
-            self.on_hole(event.symbol, track)
+        if isinstance(sequencer, Contiguous) and sequencer.held:
+            self.on_hole(event.symbol, sequencer)
 
-    def _take(self, joining: Joining, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
+    def _take(self, handover: Handover, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
         """What of a new connection's events may go on."""
         for event in events:
             if isinstance(event, Invalid):
                 yield event
             else:
-                yield from joining.take(self._tracks.track(stream, event), event)
+                yield from handover.take(self._sequencers.sequencer(stream, event), event)
 
     def _hand_on(self, events: Iterable[Event]) -> None:
         """Publish more than the usual one event, counting what is unusual about them."""
@@ -227,7 +229,7 @@ class Pipeline:
 def _said(gap: Gap) -> dict[str, object]:
     return {
         "symbol": gap.symbol,
-        "kind": gap.kind,
+        "message_type": gap.kind,
         "first_id": gap.first_id,
         "last_id": gap.last_id,
         "cause": gap.cause,

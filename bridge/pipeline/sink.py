@@ -16,7 +16,7 @@ class Sink(Protocol):
     counts: SinkCounts
     # Labels of its metrics, known from the start: a series that is not there adds up to nothing.
     drop_causes: tuple[str, ...]
-    failure_kinds: tuple[str, ...]
+    failure_reasons: tuple[str, ...]
 
     @property
     def ready(self) -> bool:

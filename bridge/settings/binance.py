@@ -45,10 +45,10 @@ class Binance(Section):
     reconnect_max_delay_s: Seconds = 30
     """Longest pause between two attempts to connect, in seconds."""
 
-    legs: int = Field(default=1, ge=1, le=2)
+    redundancy: int = Field(default=1, ge=1, le=2)
     """Connections that carry each stream at the same time: with 2 the first arrival wins, and the
     loss of one is no interruption."""
-    max_leg_age_s: float = Field(default=84_600, gt=0, le=85_800)
+    connection_max_age_s: float = Field(default=84_600, gt=0, le=85_800)
     """Age at which a connection is replaced, the new one first, in seconds; Binance ends it at
     86,400."""
     rotation_time: types.TimeOfDay | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, Secret
 
-from bridge.core.model.stream import check_kind, check_stream_name, upper_symbol
+from bridge.core.model.stream import check_stream_name, check_suffix, upper_symbol
 
 MASK = "***"
 TOPIC_MAX_CHARS = 249  # Kafka's own limit
@@ -122,7 +122,7 @@ Listed = Annotated[
     AfterValidator(_unique),
 ]
 Symbol = Annotated[str, AfterValidator(_symbol)]
-StreamKind = Annotated[str, AfterValidator(_checked(check_kind))]
+StreamKind = Annotated[str, AfterValidator(_checked(check_suffix))]
 StreamName = Annotated[str, AfterValidator(_checked(check_stream_name))]
 TimeOfDay = Annotated[str, BeforeValidator(_time_of_day, json_schema_input_type=str)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]

@@ -11,7 +11,7 @@ import asyncio
 TIMER_S = 0.001
 
 
-class Pace:
+class BatchPacer:
     """Of one sink: a rest of `per_record_s` for each record of the last batch, from `least_s` to
     `most_s`, counted from when that was sent. For batches that took all there was: behind others
     more waits.

@@ -16,7 +16,7 @@ class Unbuffered:
     """What every sink has to say that takes all at once: nothing waits, goes or fails."""
 
     drop_causes: tuple[str, ...] = ()
-    failure_kinds: tuple[str, ...] = ()
+    failure_reasons: tuple[str, ...] = ()
     ready = True
 
     def pending(self) -> Counter[str]:

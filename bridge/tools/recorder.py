@@ -8,7 +8,7 @@ from bridge.core.binance.decode import Decoder
 from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.core.sequencing.handover import Joining
+from bridge.core.sequencing.handover import Handover
 from bridge.errors import InvalidFrame
 from bridge.telemetry import FeedCounts
 from bridge.tools.simulator.capture import CaptureWriter
@@ -18,7 +18,9 @@ _LEFT_OUT = {"malformed", "oversized"}
 
 
 class Recorder:
-    """A pump that writes each frame to `writer`. Sets `stopped` when that fails, with `error`."""
+    """A frame handler that writes each frame to `writer`. Sets `stopped` when that fails, with
+    `error`.
+    """
 
     def __init__(self, writer: CaptureWriter, stopped: asyncio.Event) -> None:
         self.counts = FeedCounts()
@@ -28,7 +30,7 @@ class Recorder:
         self._writer = writer
         self._stopped = stopped
 
-    def pump(  # noqa: PLR0913 (one connection's)
+    def handle_frames(  # noqa: PLR0913 (one connection's)
         self,
         decoder: Decoder,
         frames: list[bytes],
@@ -36,7 +38,7 @@ class Recorder:
         control: Control,
         arrivals: Arrivals,  # noqa: ARG002
         *,
-        joining: Joining | None = None,  # noqa: ARG002
+        handover: Handover | None = None,  # noqa: ARG002
     ) -> None:
         """Write frames that arrived at `received` (microseconds)."""
         for frame in frames:
@@ -51,14 +53,14 @@ class Recorder:
                     control(decoded)
             self._write(frame, received)
 
-    def invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:  # noqa: ARG002
+    def handle_invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:  # noqa: ARG002
         """Leave out a binary frame: the format has text only."""
         self.left_out += 1
 
-    def joined(self, joining: Joining, cause: str, arrivals: Arrivals) -> None:
+    def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None:
         """Nothing was held back."""
 
-    def interrupted(self, streams: Iterable[Stream], cause: str) -> None:
+    def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Note nothing: the format has frames only."""
 
     def _write(self, frame: bytes, received: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.app.service import Service
-from bridge.binance import connector as legs
+from bridge.binance import connector as connectors
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import recover_positions
 from bridge.tools.simulator import Market, SimulatedExchange
@@ -27,7 +27,7 @@ TIMEOUT_S = 20
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legs, "LOOK_S", 0.05)
+    monkeypatch.setattr(connectors, "LOOK_S", 0.05)
 
 
 class Running:
@@ -67,17 +67,18 @@ class Running:
         assert feed is not None
         async with asyncio.timeout(TIMEOUT_S):
             while any(  # noqa: ASYNC110 - as above
-                len(leg.sessions) != 1 or leg.cover.is_outdated(leg.sessions[0])
-                for leg in feed.legs
+                len(connector.connections) != 1
+                or connector.coverage.is_outdated(connector.connections[0])
+                for connector in feed.connectors
             ):
                 await asyncio.sleep(0.01)
 
     def last_id(self, kind: str, symbol: str) -> int:
         """Of the last event that has left the pipeline; 0 before the first."""
-        tracks = self.service.status.tracks
-        for name, track in tracks.named() if tracks else ():
-            if (track.kind, name) == (kind, symbol):
-                return track.last_id or 0
+        sequencers = self.service.status.sequencers
+        for name, sequencer in sequencers.named() if sequencers else ():
+            if (sequencer.message_type, name) == (kind, symbol):
+                return sequencer.last_id or 0
         return 0
 
     async def flow(self, *streams: tuple[str, str], count: int = 30) -> None:
@@ -106,7 +107,7 @@ class Bench:
             running = Running(self.settings | {"binance": binance}, journal)
             task = asyncio.create_task(running.service.run())
             await journal.until("kafka_connected")
-            await journal.until("leg_open")
+            await journal.until("connection_open")
             yield running
             if is_killed:  # before it has written any positions
                 task.cancel()
@@ -185,7 +186,11 @@ async def test_a_symbol_that_goes_and_comes_again_has_all_its_trades(bench: Benc
         assert counts.gaps == {"lost": 1}
         assert counts.received["trade"] > stopped_at["trade"]
         (gap,) = running.journal.named("gap")
-        assert (gap["symbol"], gap["kind"], gap["cause"]) == ("ETHUSDT", "quote", "removed")
+        assert (gap["symbol"], gap["message_type"], gap["cause"]) == (
+            "ETHUSDT",
+            "quote",
+            "unsubscribed",
+        )
     await bench.assert_whole("trade", "BTCUSDT", "ETHUSDT")
     assert list(await bench.published("gap")) == ["ETHUSDT"]
     for events in (await bench.published("quote")).values():

@@ -104,7 +104,7 @@ async def test_what_waits_for_a_restart_is_named_each_time_and_left_as_it_was() 
             await made.reload(settings("ETHUSDT", level="debug"))
             assert made.reloads.waiting == ["log.level"]
         assert made.taken == [settings("ETHUSDT")] * 2
-        assert [e["settings"] for e in made.journal.named("settings_need_a_restart")] == [
+        assert [e["settings"] for e in made.journal.named("settings_need_restart")] == [
             *(["log.level"], ["log.level"])
         ]
         await made.reload(settings("ETHUSDT"))

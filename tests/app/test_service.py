@@ -15,7 +15,7 @@ from bridge.binance.connector import State
 from bridge.errors import FeedRefused, SettingsError, UndeliveredRecords
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import recover_positions
-from bridge.sinks.outbox.chunk_store import FILE, Spill
+from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.brokers import Kafka, RedisAddress, read_topic
@@ -53,8 +53,8 @@ async def exchange() -> AsyncIterator[SimulatedExchange]:
 
 
 async def received_some(service: Service, journal: Journal, count: int = 50) -> None:
-    """Wait until the feed has brought so many trades to every sink."""
-    await journal.until("leg_open")
+    """AckWaiter until the feed has brought so many trades to every sink."""
+    await journal.until("connection_open")
     while service.status.counts.received["trade"] < count:  # noqa: ASYNC110 - it counts, no more
         await asyncio.sleep(0.01)
 
@@ -72,7 +72,7 @@ async def test_it_publishes_from_the_start_and_drains_when_stopped(
             await journal.until("redis_connected")
             await received_some(service, journal)
             assert service.status.unready() == []
-            assert service.status.legs()[State.OPEN.value,] == 1
+            assert service.status.connectors()[State.OPEN.value,] == 1
             service.stop()
             await running
         received = service.status.counts.received["trade"]
@@ -106,7 +106,7 @@ async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
         received = service.status.counts.received["trade"]
         assert caught.value.count == received
         assert caught.value.exit_code == 3
-        assert journal.named("start_unknown")
+        assert journal.named("positions_unavailable")
         (entry,) = journal.named("records_undelivered")
         assert (entry["kafka"], entry["redis"]) == (received, 0)
 
@@ -149,7 +149,7 @@ async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
 
 def test_a_folder_in_use_is_an_error_of_the_settings(tmp_path: Path) -> None:
     settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path))
-    spill = Spill(tmp_path, settings.spill_max_bytes)
+    spill = ChunkStore(tmp_path, settings.spill_max_bytes)
     with pytest.raises(SettingsError, match=r"data_dir = .*in use by another bridge; give each"):
         Service(settings)
     spill.close()

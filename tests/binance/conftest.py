@@ -21,7 +21,7 @@ def journal() -> Iterator[Journal]:
 
 @pytest.fixture(autouse=True, params=exchange.TRANSPORTS)
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What carries the legs: every test of them runs on each."""
+    """What carries the connectors: every test of them runs on each."""
     transport: str = request.param
     monkeypatch.setattr(exchange, "transport", exchange.TRANSPORTS[transport])
     return transport

@@ -1,4 +1,4 @@
-"""One leg and its connection, against an exchange that misbehaves. The clock is virtual: the
+"""One connector and its connection, against an exchange that misbehaves. The clock is virtual: the
 settings are the defaults, and no test waits.
 """
 
@@ -66,7 +66,7 @@ async def test_a_refused_connection_is_tried_again_until_it_opens(journal: Journ
     exchange = FakeExchange([send(trade(1))])
     exchange.url = f"ws://{LOOPBACK}:{port}"
     async with bridge(exchange) as running:
-        await journal.until("leg_down", 5)
+        await journal.until("connection_down", 5)
         assert running.states() == [State.CONNECTING]
         assert running.pipeline.counts.reconnects["connect"] == 5
 
@@ -90,7 +90,7 @@ async def test_a_handshake_that_fails_is_tried_again(
     async with exchange.serving(), bridge(exchange) as running:
         await running.sink.until(1)
         assert running.pipeline.counts.reconnects == {"connect": 2}
-    for entry in journal.named("leg_down"):
+    for entry in journal.named("connection_down"):
         assert words in entry["error"]
         assert exchange.url in entry["error"]
 
@@ -101,7 +101,7 @@ async def test_a_connect_timeout_ends_an_attempt_after_the_time_set(journal: Jou
         await running.sink.until(1)
         first, second = exchange.asked_at
         assert 10 <= second - first <= 11
-    assert "does not answer in time" in journal.named("leg_down")[0]["error"]
+    assert "does not answer in time" in journal.named("connection_down")[0]["error"]
 
 
 async def test_an_invalid_url_ends_the_feed_and_says_which_setting_to_check() -> None:
@@ -125,22 +125,24 @@ async def test_a_refusal_at_the_start_ends_the_feed_with_a_remedy(status: int, r
     assert error.exit_code == 2
 
 
-@pytest.mark.parametrize("before", [[send(trade(1)), close()], [close()]], ids=["busy", "quiet"])
-async def test_a_leg_refused_after_it_was_open_waits_and_comes_back(
+@pytest.mark.parametrize(
+    "before", [[send(trade(1)), close()], [close()]], ids=["busy", "rate_limited"]
+)
+async def test_a_connector_refused_after_it_was_open_waits_and_comes_back(
     before: list[Step], journal: Journal
 ) -> None:
     exchange = FakeExchange(before, Answer(451), [send(trade(2))])
     async with exchange.serving(), bridge(exchange) as running:
-        await journal.until("leg_down", 2)
+        await journal.until("connection_down", 2)
         assert running.states() == [State.REFUSED]
         await running.sink.until(len(before))
         assert exchange.asked_at[2] - exchange.asked_at[1] >= REFUSED_RETRY_S
         assert running.pipeline.counts.reconnects == {"closed": 1, "refused": 1}
-        await journal.until("leg_open", 2)
+        await journal.until("connection_open", 2)
         assert running.states() == [State.OPEN]
 
 
-async def test_a_leg_refused_later_leaves_the_others_alone(journal: Journal) -> None:
+async def test_a_connector_refused_later_leaves_the_others_alone(journal: Journal) -> None:
     names = (NAME, "ethusdt@trade")
     both = [send(*map(trade, (1, 2), names)), close_after(1)]
     steady = [send(trade(3)), close_after(60), send(trade(4))]
@@ -149,8 +151,8 @@ async def test_a_leg_refused_later_leaves_the_others_alone(journal: Journal) -> 
         exchange.serving(),
         bridge(exchange, *names, streams_per_connection=1) as running,
     ):
-        await journal.until("leg_open", 3)
-        await journal.until("leg_down", 4)
+        await journal.until("connection_open", 3)
+        await journal.until("connection_down", 4)
         assert not running.running.done()
         assert running.pipeline.counts.reconnects["refused"] == 1
 
@@ -160,7 +162,7 @@ async def test_a_server_that_accepts_and_drops_is_never_met_without_a_pause(
 ) -> None:
     exchange = FakeExchange([send(trade(1)), drop])
     async with exchange.serving(), bridge(exchange):
-        await journal.until("leg_down", CONNECTIONS_PER_WINDOW + 10)
+        await journal.until("connection_down", CONNECTIONS_PER_WINDOW + 10)
         moments = exchange.asked_at
     pauses = [late - early for early, late in pairwise(moments)]
     assert min(pauses) >= LEAST_DELAY_S * 0.99
@@ -172,7 +174,7 @@ async def test_a_server_that_accepts_and_sends_nothing_is_met_ever_more_rarely(
 ) -> None:
     exchange = FakeExchange([send(trade(1)), close()], [close()])
     async with exchange.serving(), bridge(exchange, reconnect_max_delay_s=1000):
-        delays = [entry["retry_in_s"] for entry in await journal.until("leg_down", 16)]
+        delays = [entry["retry_in_s"] for entry in await journal.until("connection_down", 16)]
     assert max(delays[:3]) <= 1
     assert max(delays[8:]) > 10
 
@@ -189,16 +191,19 @@ async def test_a_server_that_accepts_and_sends_nothing_is_met_ever_more_rarely(
     ],
     ids=["429", "418", "429 bare", "418 bare", "429 date", "418 for ever"],
 )
-async def test_who_asks_for_quiet_gets_it_from_every_leg(answer: Answer, quiet_s: float) -> None:
+async def test_who_asks_for_quiet_gets_it_from_every_connector(
+    answer: Answer, quiet_s: float
+) -> None:
     names = (NAME, "ethusdt@trade")
     exchange = FakeExchange([close_after(1)], answer, [send(trade(1))], [send(trade(2, names[1]))])
     async with (
         exchange.serving(),
         bridge(exchange, *names, streams_per_connection=1) as running,
     ):
-        # One leg is open for a second; the other is told to be quiet and to both that applies.
+        # One connector is open for a second; the other is told to be quiet and to both that
+        # applies.
         await running.sink.until(1)
-        assert running.pipeline.counts.reconnects["quiet"] == 1
+        assert running.pipeline.counts.reconnects["rate_limited"] == 1
         first, told, *after = exchange.asked_at
         assert told - first < 1
         assert min(after) - told >= quiet_s
@@ -250,7 +255,7 @@ async def test_a_heartbeat_failure_replaces_the_connection() -> None:
     exchange = FakeExchange([send(trade(1)), go_deaf], [send(trade(2))])
     async with exchange.serving(), bridge(exchange) as running:
         await running.sink.until(2)
-        assert running.pipeline.counts.reconnects == {"keepalive": 1}
+        assert running.pipeline.counts.reconnects == {"ping_timeout": 1}
         first, second = exchange.asked_at
         assert 50 <= second - first <= 60  # a ping after 30 s, 20 s for its pong
 
@@ -281,15 +286,17 @@ async def test_an_announced_shutdown_is_not_waited_for(announcement: str) -> Non
     ],
     ids=["nested", "flat", "without id"],
 )
-async def test_an_error_reply_is_logged_and_the_leg_stays(reply: str, journal: Journal) -> None:
+async def test_an_error_reply_is_logged_and_the_connector_stays(
+    reply: str, journal: Journal
+) -> None:
     exchange = FakeExchange([send(reply, trade(1))])
     async with exchange.serving(), bridge(exchange) as running:
         await running.sink.until(1)
         (entry,) = journal.named("exchange_error")
         assert "no such stream" in entry["error"]
         assert entry["request"] in (7, None)
-        assert entry["leg"] == "leg-1"
-        await journal.until("leg_open")
+        assert entry["connector"] == "connector-1"
+        await journal.until("connection_open")
         assert running.states() == [State.OPEN]
         assert len(exchange.paths) == 1
 
@@ -297,10 +304,10 @@ async def test_an_error_reply_is_logged_and_the_leg_stays(reply: str, journal: J
 async def test_an_invalid_symbol_is_named_when_its_stream_stays_silent(journal: Journal) -> None:
     exchange = FakeExchange([send(trade(1))])
     async with exchange.serving(), bridge(exchange, NAME, "btcusdx@trade") as running:
-        (entry,) = await journal.until("stream_silent")
+        (entry,) = await journal.until("stream_without_data")
         assert entry["stream"] == "btcusdx@trade"
         assert entry["waited_s"] == 60
-        assert running.feed.silent() == ["btcusdx@trade"]
+        assert running.feed.without_data() == ["btcusdx@trade"]
         assert running.feed.ready
 
 
@@ -434,12 +441,12 @@ async def test_the_time_unit_is_asked_for_in_the_url(time_unit: str) -> None:
         assert exchange.paths[0].endswith("timeUnit=MICROSECOND") is (time_unit == "microsecond")
 
 
-async def test_a_redirect_is_followed_to_a_leg_that_stays(journal: Journal) -> None:
+async def test_a_redirect_is_followed_to_a_connector_that_stays(journal: Journal) -> None:
     exchange = FakeExchange([close_after(300)])
     async with exchange.serving() as there:
         signpost = FakeExchange(Answer(307, {"Location": f"{there.url}/stream?streams={NAME}"}))
         async with signpost.serving(), bridge(signpost) as running:
-            await journal.until("leg_down")
+            await journal.until("connection_down")
             assert running.pipeline.counts.reconnects == {"closed": 1}
             assert asyncio.get_running_loop().time() >= 300
 

@@ -47,7 +47,7 @@ def test_the_quiet_asked_for_is_a_number_of_seconds_or_a_minute(
 ) -> None:
     error = from_status(429, retry_after, WHERE)
     assert isinstance(error, FeedUnavailable)
-    assert (error.cause, error.retry_after_s) == ("quiet", quiet_s)
+    assert (error.cause, error.retry_after_s) == ("rate_limited", quiet_s)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import pytest
 
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Subscription
 from bridge.core.model.stream import SPOT, parse_stream
 from bridge.core.records.record import Router
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, SettingsError
 from bridge.pipeline.pipeline import Pipeline
 from tests.support.exchange import (
@@ -32,7 +32,7 @@ async def found(rest: FakeRest, *symbols: str) -> Subscription:
     options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=list(symbols))
     url = rest.url or "http://127.0.0.1:9"
     binance = options.binance.model_copy(update={"rest_url": url})
-    async with Rest(binance, Gate()) as client:
+    async with Rest(binance, RateLimiter()) as client:
         return await find_streams(binance, client)
 
 
@@ -44,7 +44,7 @@ async def test_named_symbols_go_on_unchecked_where_rest_is_unreachable(journal: 
     subscription = await found(FakeRest(), "BTCUSDT", "NOSUCH")
     assert symbols_of(subscription) == ["BTCUSDT", "NOSUCH"]
     assert subscription.refused == []
-    (entry,) = journal.named("symbols_unchecked")
+    (entry,) = journal.named("symbols_not_checked")
     assert "127.0.0.1:9" in entry["error"]
 
 
@@ -54,7 +54,7 @@ async def test_named_symbols_go_on_unchecked_where_rest_answers_nonsense(
 ) -> None:
     async with FakeRest(answer).serving() as rest:
         assert symbols_of(await found(rest, "BTCUSDT")) == ["BTCUSDT"]
-    assert journal.named("symbols_unchecked")
+    assert journal.named("symbols_not_checked")
 
 
 async def test_patterns_wait_for_the_answer(journal: Journal) -> None:
@@ -63,7 +63,7 @@ async def test_patterns_wait_for_the_answer(journal: Journal) -> None:
         assert symbols_of(subscription) == ["BTCUSDT", "ETHUSDT"]
         assert len(rest.asked_at) == 3
         assert min(rest.asked_at[1] - rest.asked_at[0], rest.asked_at[2] - rest.asked_at[1]) > 0
-    assert len(journal.named("symbols_unknown")) == 2
+    assert len(journal.named("symbols_unavailable")) == 2
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "*USDT"])
@@ -76,7 +76,7 @@ async def test_rest_asking_for_quiet_gets_it_before_anything_else_is_asked(
         await found(rest, symbol)
         first, second = rest.asked_at
         assert second - first >= quiet_s
-    assert len(journal.named("symbols_unknown")) == 1
+    assert len(journal.named("symbols_unavailable")) == 1
 
 
 @pytest.mark.parametrize("status", [403, 404, 451])
@@ -111,20 +111,22 @@ async def test_nothing_left_to_subscribe_to_is_an_error_of_the_settings(journal:
 def test_three_thousand_streams_are_spread_over_connections_within_their_bound(bound: int) -> None:
     streams = [parse_stream(f"s{number}usdt@trade") for number in range(3000)]
     options = options_for(FakeExchange(), websocket_url="ws://h", streams_per_connection=bound)
-    pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Tracks(streams), [])
-    feed = Feed(options.binance, streams, pipeline, Gate())
-    assert max(len(leg.streams) for leg in feed.legs) <= bound
-    assert sorted(feed.silent()) == sorted(stream.name for stream in streams)
+    pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Sequencers(streams), [])
+    feed = Feed(options.binance, streams, pipeline, RateLimiter())
+    assert max(len(connector.streams) for connector in feed.connectors) <= bound
+    assert sorted(feed.without_data()) == sorted(stream.name for stream in streams)
 
 
-async def test_a_feed_is_ready_once_something_has_come_over_every_leg(journal: Journal) -> None:
+async def test_a_feed_is_ready_once_something_has_come_over_every_connector(
+    journal: Journal,
+) -> None:
     exchange = FakeExchange([send(trade(1))], [], [send(trade(2))])
     async with exchange.serving(), bridge(exchange, NAME, "ethusdt@trade") as running:
         at_first = running.feed.ready
-        await journal.until("leg_open")
+        await journal.until("connection_open")
         await running.sink.until(1)
         assert (at_first, running.feed.ready) == (False, True)
-        assert running.feed.silent() == ["ethusdt@trade"]
+        assert running.feed.without_data() == ["ethusdt@trade"]
 
 
 async def test_the_exchange_says_what_request_weight_a_minute_has() -> None:
@@ -135,7 +137,7 @@ async def test_the_exchange_says_what_request_weight_a_minute_has() -> None:
     async with FakeRest(answer).serving() as rest:
         options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=["BTCUSDT"])
         binance = options.binance.model_copy(update={"rest_url": rest.url})
-        async with Rest(binance, Gate(), weight_share=0.5) as client:
+        async with Rest(binance, RateLimiter(), weight_share=0.5) as client:
             await client.symbols()
             assert client.budget.allowed == 1200
             assert client.budget.reserve(600, 0.0) == 0

@@ -2,36 +2,36 @@ import asyncio
 
 import pytest
 
-from bridge.binance.rate_limit import CONNECTIONS_PER_WINDOW, WINDOW_S, Gate
+from bridge.binance.rate_limit import CONNECTIONS_PER_WINDOW, WINDOW_S, RateLimiter
 
 pytestmark = pytest.mark.timeout(20)
 
 
-async def passed_at(gate: Gate) -> float:
-    await gate.wait()
+async def passed_at(rate_limiter: RateLimiter) -> float:
+    await rate_limiter.wait()
     return asyncio.get_running_loop().time()
 
 
 async def test_connections_keep_to_the_exchanges_limit() -> None:
-    gate = Gate()
-    moments = sorted(await asyncio.gather(*(passed_at(gate) for _ in range(400))))
+    rate_limiter = RateLimiter()
+    moments = sorted(await asyncio.gather(*(passed_at(rate_limiter) for _ in range(400))))
     for early, late in zip(moments, moments[CONNECTIONS_PER_WINDOW:], strict=False):
         assert late - early >= WINDOW_S - 1e-6
 
 
-async def test_a_closed_gate_lets_nobody_through_not_even_those_who_wait_already() -> None:
-    gate = Gate()
+async def test_a_closed_rate_limiter_lets_nobody_through_not_even_those_who_wait_already() -> None:
+    rate_limiter = RateLimiter()
     for _ in range(CONNECTIONS_PER_WINDOW):
-        await gate.wait()
-    waiting = asyncio.create_task(passed_at(gate))
+        await rate_limiter.wait()
+    waiting = asyncio.create_task(passed_at(rate_limiter))
     await asyncio.sleep(1)
-    gate.close_for(1000)
+    rate_limiter.close_for(1000)
     assert await waiting >= 1001
-    assert await passed_at(gate) >= 1001
+    assert await passed_at(rate_limiter) >= 1001
 
 
 async def test_the_longest_quiet_asked_for_counts() -> None:
-    gate = Gate()
-    gate.close_for(100)
-    gate.close_for(10)
-    assert await passed_at(gate) >= 100
+    rate_limiter = RateLimiter()
+    rate_limiter.close_for(100)
+    rate_limiter.close_for(10)
+    assert await passed_at(rate_limiter) >= 100

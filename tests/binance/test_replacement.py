@@ -42,7 +42,7 @@ def assert_whole(sink: Recorder) -> None:
 
 async def test_a_rotation_interrupts_nothing() -> None:
     exchange = FakeExchange([market(*BOTH)])
-    async with exchange.serving(), bridge(exchange, *BOTH, max_leg_age_s=60) as running:
+    async with exchange.serving(), bridge(exchange, *BOTH, connection_max_age_s=60) as running:
         await running.sink.until_id(70)
         assert_whole(running.sink)
         assert running.pipeline.counts.reconnects == {"rotation": 1}
@@ -53,7 +53,7 @@ async def test_a_rotation_interrupts_nothing() -> None:
 
 async def test_the_old_connection_stays_while_the_new_one_has_not_brought_all_streams() -> None:
     exchange = FakeExchange([market(*BOTH)], [market(NAME)])
-    async with exchange.serving(), bridge(exchange, *BOTH, max_leg_age_s=60) as running:
+    async with exchange.serving(), bridge(exchange, *BOTH, connection_max_age_s=60) as running:
         await running.sink.until_id(110)
         assert OVERLAP_S <= exchange.closed_at[0] - exchange.opened_at[1] <= OVERLAP_S + LOOK_S + 1
         assert_whole(running.sink)
@@ -64,27 +64,29 @@ async def test_a_new_connection_that_cannot_be_had_leaves_the_old_one_open(
 ) -> None:
     failures: list[Script] = [Answer(503), [drop], Answer(451)]
     exchange = FakeExchange([market(*BOTH)], *failures, [market(*BOTH)])
-    async with exchange.serving(), bridge(exchange, *BOTH, max_leg_age_s=60) as running:
-        await journal.until("leg_down", 3)
+    async with exchange.serving(), bridge(exchange, *BOTH, connection_max_age_s=60) as running:
+        await journal.until("connection_down", 3)
         assert running.states() == [State.OPEN]
         await running.sink.until_id(400)
         assert_whole(running.sink)
         assert exchange.closed_at[0] > exchange.opened_at[4]
 
 
-async def test_a_replacement_waits_at_the_gate_as_long_as_the_exchange_asks_for_quiet() -> None:
+async def test_a_replacement_waits_at_the_rate_limiter_as_long_as_the_exchange_asks_for_quiet() -> (
+    None
+):
     quiet = Answer(429, {"Retry-After": "100"})
     exchange = FakeExchange([market(*BOTH)], quiet, [market(*BOTH)])
-    async with exchange.serving(), bridge(exchange, *BOTH, max_leg_age_s=60) as running:
+    async with exchange.serving(), bridge(exchange, *BOTH, connection_max_age_s=60) as running:
         await running.sink.until_id(180)
         assert exchange.asked_at[2] - exchange.asked_at[1] >= 99.999
         assert_whole(running.sink)
 
 
-async def test_many_legs_rotate_one_after_another() -> None:
+async def test_many_connectors_rotate_one_after_another() -> None:
     names = [f"s{number}usdt@trade" for number in range(6)]
     exchange = FakeExchange([market(*names, every_s=5)])
-    options = {"streams_per_connection": 1, "max_leg_age_s": 240}
+    options = {"streams_per_connection": 1, "connection_max_age_s": 240}
     async with exchange.serving(), bridge(exchange, *names, **options) as running:
         while len(exchange.opened_at) < 12:
             await running.sink.until(len(running.sink.events) + 1)
@@ -143,15 +145,15 @@ async def test_a_silent_connection_is_replaced_and_the_silence_announced(journal
     quotes = (QUOTES, "ethusdt@bookTicker")
     exchange = FakeExchange([market(*quotes, seconds=60)], [market(*quotes)])
     async with exchange.serving(), bridge(exchange, *quotes) as running:
-        (entry,) = await journal.until("leg_silent")
+        (entry,) = await journal.until("connection_stalled")
         assert sorted(entry["streams"]) == sorted(quotes)
         while len(running.sink.gaps()) < 2:
             await running.sink.until(len(running.sink.events) + 1)
-        assert running.sink.gaps() == [("quote", "silent")] * 2
-        assert running.pipeline.counts.reconnects == {"silent": 1}
+        assert running.sink.gaps() == [("quote", "stalled")] * 2
+        assert running.pipeline.counts.reconnects == {"stalled": 1}
         assert 60 <= exchange.opened_at[1] <= 60 + CONNECTION_FLOOR_S + 2 * LOOK_S + 1
         assert exchange.closed_at.get(0, 999) > exchange.opened_at[1]
-        assert not journal.named("leg_down")
+        assert not journal.named("connection_down")
 
 
 async def test_a_silence_of_quotes_alone_is_announced_before_the_next_quote(
@@ -160,11 +162,11 @@ async def test_a_silence_of_quotes_alone_is_announced_before_the_next_quote(
     stalling: Script = [market(*BOTH, seconds=60), market(NAME)]
     exchange = FakeExchange(stalling, [market(*BOTH)])
     async with exchange.serving(), bridge(exchange, *BOTH) as running:
-        (entry,) = await journal.until("streams_silent")
+        (entry,) = await journal.until("streams_stalled")
         assert (entry["streams"], entry["count"]) == ([QUOTES], 1)
-        assert entry["leg"] == "leg-1"
+        assert entry["connector"] == "connector-1"
         await running.sink.until_id(140)
-        assert running.sink.gaps() == [("quote", "silent")]
+        assert running.sink.gaps() == [("quote", "stalled")]
         assert running.sink.ids() == list(range(1, 141))
         assert 60 + STREAM_FLOOR_S <= exchange.opened_at[1] <= 60 + STREAM_FLOOR_S + 3 * LOOK_S
 
@@ -174,53 +176,57 @@ async def test_a_stream_silent_on_the_new_connection_too_does_not_cost_one_after
 ) -> None:
     exchange = FakeExchange([market(*BOTH, seconds=60), market(NAME)], [market(NAME)])
     async with exchange.serving(), bridge(exchange, *BOTH) as running:
-        await journal.until("streams_silent")
+        await journal.until("streams_stalled")
         await running.sink.until_id(600)
         assert len(exchange.opened_at) == 2
 
 
-async def test_two_legs_open_at_different_times_and_the_loss_of_one_is_no_interruption(
+async def test_two_connectors_open_at_different_times_and_the_loss_of_one_is_no_interruption(
     journal: Journal,
 ) -> None:
     cut: Script = [market(*BOTH, seconds=30), drop]
     exchange = FakeExchange(cut, [market(*BOTH)])
-    async with exchange.serving(), bridge(exchange, *BOTH, legs=2) as running:
+    async with exchange.serving(), bridge(exchange, *BOTH, redundancy=2) as running:
         await running.sink.until_id(40)
         assert exchange.opened_at[1] - exchange.opened_at[0] >= 5
-        assert [entry["leg"] for entry in journal.named("leg_open")] == [
-            "leg-1a",
-            "leg-1b",
-            "leg-1a",
+        assert [entry["connector"] for entry in journal.named("connection_open")] == [
+            "connector-1a",
+            "connector-1b",
+            "connector-1a",
         ]
         assert_whole(running.sink)
-        one, other = (leg.arrivals for leg in running.feed.legs)
+        one, other = (connector.arrivals for connector in running.feed.connectors)
         # The socket may hold more than the test has seen: each event came first once.
         received = running.pipeline.counts.received
-        assert one.events - one.repeats + other.events - other.repeats == sum(received.values())
+        assert one.events - one.duplicates + other.events - other.duplicates == sum(
+            received.values()
+        )
         assert one.behind + other.behind > 0
 
 
-async def test_the_loss_of_both_legs_at_once_is_announced_once() -> None:
+async def test_the_loss_of_both_connectors_at_once_is_announced_once() -> None:
     exchange = FakeExchange(
         [market(*BOTH, seconds=30), drop], [market(*BOTH, seconds=25), drop], [market(*BOTH)]
     )
-    async with exchange.serving(), bridge(exchange, *BOTH, legs=2) as running:
+    async with exchange.serving(), bridge(exchange, *BOTH, redundancy=2) as running:
         await running.sink.until_id(40)
         assert running.sink.gaps() == [("quote", "closed")]
 
 
-async def test_a_leg_that_fell_silent_before_the_other_was_lost_does_not_hide_the_loss() -> None:
+async def test_a_connector_that_fell_silent_before_the_other_was_lost_does_not_hide_the_loss() -> (
+    None
+):
     deaf: Script = [market(*BOTH, every_s=0.25, seconds=60)]
     lost: Script = [market(*BOTH, every_s=0.25, seconds=58), drop]
     exchange = FakeExchange(deaf, lost, [market(*BOTH, every_s=0.25)])
-    async with exchange.serving(), bridge(exchange, *BOTH, legs=2) as running:
+    async with exchange.serving(), bridge(exchange, *BOTH, redundancy=2) as running:
         await running.sink.until_id(400)
-        assert ("quote", "silent") in running.sink.gaps()
+        assert ("quote", "stalled") in running.sink.gaps()
 
 
-async def test_rotation_never_takes_both_legs_at_once() -> None:
+async def test_rotation_never_takes_both_connectors_at_once() -> None:
     exchange = FakeExchange([market(*BOTH)])
-    options = {"legs": 2, "max_leg_age_s": 80}
+    options = {"redundancy": 2, "connection_max_age_s": 80}
     async with exchange.serving(), bridge(exchange, *BOTH, **options) as running:
         await running.sink.until_id(500)
         end_s = asyncio.get_running_loop().time()

@@ -25,7 +25,7 @@ ROOT = CHART.parents[1]
 ALERTS = CHART / "files" / "alerts.yaml"
 BAD_DAY = Path(__file__).with_name("bad_day.yaml")
 DASHBOARD = CHART / "files" / "dashboard.json"
-# A name, and the matchers behind it: `tickbridge_gaps_total{state=~"open|lost"}`.
+# A name, and the matchers behind it: `tickbridge_gap_events_total{state=~"open|lost"}`.
 SELECTOR = re.compile(r"\b((?:tickbridge|process)_\w+)(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\b(?:by|without|on) \(([^)]*)\)")
 MATCHER = re.compile(r'(\w+)(=|!=|=~|!~)"([^"]*)"')

@@ -12,7 +12,7 @@ def test_it_is_one_bridge_and_the_old_one_ends_before_the_new_one_begins(
 
 
 def test_a_change_of_the_settings_changes_the_pod(default: Rendered) -> None:
-    changed = render({"settings": {"binance": {"legs": 2}}})
+    changed = render({"settings": {"binance": {"redundancy": 2}}})
     assert _checksum(changed) != _checksum(default)
 
 

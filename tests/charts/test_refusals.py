@@ -17,8 +17,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a setting at the top": ({"kafka": {}}, "additional properties 'kafka' not allowed"),
     "a number out of its bounds": (
-        {"settings": {"binance": {"legs": 3}}},
-        "at '/settings/binance/legs': maximum: got 3, want 2",
+        {"settings": {"binance": {"redundancy": 3}}},
+        "at '/settings/binance/redundancy': maximum: got 3, want 2",
     ),
     "a text for a number": ({"settings": {"http": {"port": "x"}}}, "at '/settings/http/port'"),
     "a Secret without its key": (

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.tools.bench import brokers, scenarios
 from bridge.tools.bench.errors import BenchFailed
-from bridge.tools.bench.forms import QUICK
+from bridge.tools.bench.profiles import QUICK
 from bridge.tools.bench.report import report
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.run import Options, measure

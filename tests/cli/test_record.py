@@ -119,9 +119,9 @@ async def test_what_would_make_the_file_unreadable_is_left_out(tmp_path: Path) -
     mistyped = TRADE.replace(b'"t":1', b'"t":"one"')
     with CaptureWriter(out) as writer:
         recorder = Recorder(writer, asyncio.Event())
-        recorder.pump(
+        recorder.handle_frames(
             decoder, [TRADE, b"{no json", spread, mistyped], 5, lambda _: None, Arrivals()
         )
-        recorder.invalid(InvalidFrame("binary", "1 byte"), b"\0", 5)
+        recorder.handle_invalid(InvalidFrame("binary", "1 byte"), b"\0", 5)
     assert [frame.received_us for frame in Capture.read(out).frames] == [5, 5, 5]
     assert (recorder.counts.frames, recorder.left_out) == (3, 2)

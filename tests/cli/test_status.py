@@ -9,7 +9,13 @@ import msgspec
 import pytest
 
 from bridge.core.model.events import Gap
-from bridge.monitoring.report import LegReport, PositionReport, Report, SinkReport, StreamReport
+from bridge.monitoring.report import (
+    ConnectorReport,
+    PositionReport,
+    Report,
+    SinkReport,
+    StreamReport,
+)
 from bridge.telemetry import Account
 from bridge.tools.embedded import free_port
 from tests.cli.conftest import Run
@@ -26,10 +32,10 @@ def a_report() -> Report:
         needs_restart=["log.level"],
         unready=[],
         refused=[],
-        legs=[LegReport("leg-1", "open", 65.0, 2, 1, 12_345, 0)],
+        connectors=[ConnectorReport("connector-1", "open", 65.0, 2, 1, 12_345, 0)],
         streams=[
-            StreamReport("btcusdt@trade", 0.2, is_overdue=False),
-            StreamReport("ethusdt@trade", None, is_overdue=False),
+            StreamReport("btcusdt@trade", 0.2, is_stalled=False),
+            StreamReport("ethusdt@trade", None, is_stalled=False),
         ],
         positions=[
             PositionReport("trade", "BTCUSDT", 41, 1, 3, []),
@@ -66,13 +72,13 @@ def serving(body: bytes, code: int = 200) -> Iterator[str]:
             thread.join()
 
 
-def test_the_tables_tell_legs_accounts_streams_and_gaps(tickbridge: Run) -> None:
+def test_the_tables_tell_connectors_accounts_streams_and_gaps(tickbridge: Run) -> None:
     with serving(msgspec.json.encode(a_report())) as url:
         result = tickbridge("status", "--url", url)
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines()]
     assert rows[0] == "Tickbridge 1.2.3, up 2 h, ready".split()
-    assert "leg-1 open 1 min 2 1 12,345 0".split() in rows
+    assert "connector-1 open 1 min 2 1 12,345 0".split() in rows
     assert "kafka trade 12,345 12,000 5 340 4.0 s".split() in rows
     assert "ethusdt@trade never".split() in rows
     assert "btcusdt@trade 0.2 s ago".split() in rows

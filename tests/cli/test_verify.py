@@ -73,7 +73,7 @@ def test_an_interruption_ends_it_with_the_report_of_what_was_seen(simulator: Pat
     with process(*command, TICKBRIDGE_LOG__FORMAT="json") as running:
         assert running.stdout
         assert running.stderr
-        while b'"leg_open"' not in running.stderr.readline():
+        while b'"connection_open"' not in running.stderr.readline():
             pass
         assert ended(running, signal.SIGINT) in {0, 1}
         report = json.load(running.stdout)

@@ -57,7 +57,7 @@ def test_a_price_keeps_every_digit(price: str) -> None:
 
 
 def test_unknown_fields_are_passed_over() -> None:
-    assert decode_event(written(fee="0.1", legs=[1, 2])) == decode_event(written())
+    assert decode_event(written(fee="0.1", parts=[1, 2])) == decode_event(written())
 
 
 def test_a_source_of_a_newer_bridge_is_read() -> None:

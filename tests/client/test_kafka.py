@@ -57,8 +57,8 @@ async def test_events_of_several_kinds_come_typed(options: settings.Kafka) -> No
     await publish(options, [trade("BTCUSDT", 7), gap("BTCUSDT")])
     events = kafka_events(options, ["trade", "gap"], from_start=True)
     async with asyncio.timeout(30), aclosing(events):
-        kinds = {type(await anext(events)).__name__ for _ in range(2)}
-    assert kinds == {"Trade", "Gap"}
+        message_types = {type(await anext(events)).__name__ for _ in range(2)}
+    assert message_types == {"Trade", "Gap"}
 
 
 async def test_an_absent_topic_is_named_and_not_created(options: settings.Kafka) -> None:

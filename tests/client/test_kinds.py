@@ -2,11 +2,11 @@
 
 import pytest
 
-from bridge.client.kinds import check_kinds, upper_symbols
+from bridge.client.message_types import check_message_types, upper_symbols
 
 
 def test_kinds_are_taken_once_and_in_order() -> None:
-    assert check_kinds(["trade", "gap", "trade"]) == ("trade", "gap")
+    assert check_message_types(["trade", "gap", "trade"]) == ("trade", "gap")
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ def test_kinds_are_taken_once_and_in_order() -> None:
 )
 def test_an_unknown_kind_is_answered_with_the_likely_one(kind: str, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
-        check_kinds([kind])
+        check_message_types([kind])
 
 
 def test_no_kind_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="no kind of event is named"):
-        check_kinds([])
+        check_message_types([])
 
 
 def test_symbols_may_have_any_case() -> None:

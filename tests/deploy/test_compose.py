@@ -84,7 +84,7 @@ def test_a_simulated_tick_is_read_back_from_redis_and_from_kafka(simulated: Comp
 
 
 def test_without_the_simulator_the_bridge_is_fed_by_binance(alone: Compose) -> None:
-    OurContainer(alone("ps", "--quiet", "tickbridge").strip()).logged("http_open")
+    OurContainer(alone("ps", "--quiet", "tickbridge").strip()).logged("http_listening")
     assert _exchange(alone) == "wss://stream.binance.com:9443"
 
 

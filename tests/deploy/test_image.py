@@ -121,7 +121,7 @@ def test_a_data_dir_on_a_volume_that_is_read_only_ends_the_start_and_is_named(
 
 def test_it_runs_on_a_read_only_file_system_and_ends_well_and_soon(image: str) -> None:
     with running("--read-only", "--cap-drop", "ALL", *SYMBOLS, *NOWHERE, image) as container:
-        container.logged("http_open")
+        container.logged("http_listening")
         code, seconds = container.stop()
     assert code == 0
     assert seconds < STOP_MAX_S
@@ -162,7 +162,7 @@ def test_its_health_check_is_well_while_it_serves_and_only_then(
     kind, *check = config["Healthcheck"]["Test"]
     assert kind == "CMD"
     with running(*SYMBOLS, *NOWHERE, image) as container:
-        container.logged("http_open")
+        container.logged("http_listening")
         assert container.runs(*check) == 0
     with running("--env", "TICKBRIDGE_HTTP__PORT=9", *SYMBOLS, image, "simulate") as container:
         assert container.runs(*check) != 0

@@ -8,10 +8,10 @@ import pytest
 
 from tests.faults import result
 from tests.faults.brokers import ProxiedKafka
-from tests.faults.form import SEED, Form
+from tests.faults.environment import Ground
+from tests.faults.profile import SEED, Form
 from tests.faults.result import RESULT, Result
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.stage import Ground
 from tests.support.brokers import Choice, RedisServer
 from tests.support.programs import program
 

@@ -77,7 +77,7 @@ async def read_gaps(bootstrap_servers: str, unique: str) -> list[GapRow]:
 
 
 async def closed(bootstrap_servers: str, unique: str) -> None:
-    """Wait until of all that gap events call open another one says what became of it."""
+    """AckWaiter until of all that gap events call open another one says what became of it."""
     topic = f"{unique}.binance.spot.gap"
     missing: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     consumer = AIOKafkaConsumer(

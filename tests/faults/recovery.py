@@ -16,9 +16,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from bridge.tools.simulator import AnnounceShutdown, CloseWith, Cut, Incident, StallLeg, StallStream
+from bridge.tools.simulator import (
+    AnnounceShutdown,
+    CloseWith,
+    Cut,
+    Incident,
+    StallConnection,
+    StallStream,
+)
+from tests.faults.environment import FRESH_S, Environment
 from tests.faults.reading import Read
-from tests.faults.stage import FRESH_S, Stage
 from tests.faults.watch import Look
 
 # A stall of so many seconds does not end by itself.
@@ -34,14 +41,16 @@ class Seen(NamedTuple):
     made_ms: float
 
 
-def fault_ends_s(stage: Stage) -> list[float]:
+def fault_ends_s(stage: Environment) -> list[float]:
     """Return when each fault was over, by our clock: of the exchange, the actions and rotation."""
     happened = [_end_s(incident) for incident in stage.exchange.happened]
     by_exchange = [stage.wall_s(end_s) for end_s in happened if end_s is not None]
     return sorted((*by_exchange, *stage.ends_s, *_rotations_s(stage)))
 
 
-def seen_in_kafka(stage: Stage, trades: Mapping[str, Sequence[Read]]) -> dict[str, list[Seen]]:
+def seen_in_kafka(
+    stage: Environment, trades: Mapping[str, Sequence[Read]]
+) -> dict[str, list[Seen]]:
     """Return what a reader of the topic sees of each symbol."""
     return {
         symbol: [
@@ -52,7 +61,7 @@ def seen_in_kafka(stage: Stage, trades: Mapping[str, Sequence[Read]]) -> dict[st
     }
 
 
-def seen_in_redis(stage: Stage, looks: Iterable[Look]) -> dict[str, list[Seen]]:
+def seen_in_redis(stage: Environment, looks: Iterable[Look]) -> dict[str, list[Seen]]:
     """Return what a reader of the latest prices sees of each symbol."""
     seen: dict[str, list[Seen]] = {}
     for look in looks:
@@ -101,17 +110,17 @@ def _end_s(incident: Incident) -> float | None:
             return incident.at_s + lead_s
         case StallStream() if "rade" not in incident.subject:
             return None  # of quotes: trades do not show it
-        case StallLeg(for_s=for_s) | StallStream(for_s=for_s):
+        case StallConnection(for_s=for_s) | StallStream(for_s=for_s):
             return incident.at_s + (0.0 if for_s >= LASTING_S else for_s)
         case _:
             return None
 
 
-def _rotations_s(stage: Stage) -> list[float]:
+def _rotations_s(stage: Environment) -> list[float]:
     """When a connection was replaced by its age: nobody but the bridge knows."""
     return [
         datetime.fromisoformat(line["timestamp"]).timestamp()
         for life in stage.lives
         for line in life.log
-        if line["event"] == "leg_replacing" and line["cause"] == "rotation"
+        if line["event"] == "connection_replacing" and line["cause"] == "rotation"
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tests.faults.form import SEED, Form
+from tests.faults.profile import SEED, Form
 from tests.support.brokers import KAFKA_IMAGE, REDIS_IMAGE
 
 # The property of a test's report that holds its result.

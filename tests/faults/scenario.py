@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bridge.tools.simulator import Fault
-from tests.faults.form import Size
-from tests.faults.stage import Stage
+from tests.faults.environment import Environment
+from tests.faults.profile import Size
 
-Ordeal = Callable[[Stage, Size], Awaitable[None]]
+FaultAction = Callable[[Environment, Size], Awaitable[None]]
 
 
 def no_faults(_size: Size, _calm_s: float) -> tuple[Fault, ...]:
@@ -20,7 +20,7 @@ class Scenario:
     """Something that breaks under a flow, and what may come of it beside the promises.
 
     plan: what the exchange does wrong, from the calm at the beginning on.
-    ordeal: what is done to brokers and bridge meanwhile.
+    fault_action: what is done to brokers and bridge meanwhile.
     shows: the event of the log that tells that it has bitten.
     expected: other events of the log at warning and above that it explains.
     drops: what a sink may drop, by sink and cause.
@@ -34,7 +34,7 @@ class Scenario:
     title: str
     full: Size
     short: Size | None
-    ordeal: Ordeal
+    fault_action: FaultAction
     plan: Callable[[Size, float], tuple[Fault, ...]] = no_faults
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     shows: str | None = None

@@ -12,16 +12,16 @@ from bridge.tools.simulator import (
     RestBehind,
     Skip,
     SlowHandshake,
-    StallLeg,
+    StallConnection,
     StallStream,
 )
-from tests.faults import ordeals
-from tests.faults.form import Size
+from tests.faults import fault_actions
+from tests.faults.profile import Size
 from tests.faults.recovery import LASTING_S
 from tests.faults.scenario import Scenario
 
-# A second leg opens so long after the first one.
-_SECOND_LEG_S = 6.0
+# A second connection opens so long after the first one.
+_SECOND_LINE_S = 6.0
 # Until the bridge knows how often something comes, and so can tell that nothing does.
 _RHYTHM_S = 22.0
 _TRADES = "*rade"  # trade and aggTrade: a quote that is left out shows nowhere
@@ -31,7 +31,7 @@ _OUTBOX_FULL = frozenset({("kafka", "outbox_full")})
 
 
 def _cuts(size: Size, calm_s: float) -> tuple[Fault, ...]:
-    begin_s = calm_s + _SECOND_LEG_S
+    begin_s = calm_s + _SECOND_LINE_S
     return (
         Cut(at_s=begin_s),
         Cut(every_s=5.0, at_s=begin_s, until_s=calm_s + size.seconds),
@@ -55,22 +55,24 @@ def _silent_streams(size: Size, calm_s: float) -> tuple[Fault, ...]:
     return (*brief, lasting) if size.seconds > _RHYTHM_S else brief
 
 
-def _silent_legs(size: Size, calm_s: float) -> tuple[Fault, ...]:
+def _silent_connections(size: Size, calm_s: float) -> tuple[Fault, ...]:
     """Each new connection falls silent after a while as well; some do not even hear a ping."""
     return tuple(
-        StallLeg(at_s=calm_s + _RHYTHM_S + 25.0 * number, for_s=LASTING_S, deaf=number == 1)
+        StallConnection(at_s=calm_s + _RHYTHM_S + 25.0 * number, for_s=LASTING_S, deaf=number == 1)
         for number in range(size.times)
     )
 
 
 def _one_of_two(_size: Size, calm_s: float) -> tuple[Fault, ...]:
-    """Connections 0 and 1 are the legs' first; each fault befalls one while the other is open."""
-    begin_s = calm_s + _SECOND_LEG_S
+    """Connections 0 and 1 are the connections' first; each fault befalls one while the other is
+    open.
+    """
+    begin_s = calm_s + _SECOND_LINE_S
     return (
         Cut(at_s=begin_s, connection=0),
         AnnounceShutdown(at_s=begin_s + 2, lead_s=0.5, connection=1),
         Cut(at_s=begin_s + 4, connection=2),
-        StallLeg(at_s=begin_s + 5, for_s=4.0, connection=3),
+        StallConnection(at_s=begin_s + 5, for_s=4.0, connection=3),
     )
 
 
@@ -81,7 +83,7 @@ def _everything(size: Size, calm_s: float) -> tuple[Fault, ...]:
         Cut(every_s=10.0, at_s=calm_s, until_s=until_s),
         CloseWith(every_s=20.0, at_s=calm_s, until_s=until_s, code=1008),
         AnnounceShutdown(every_s=20.0, at_s=calm_s, until_s=until_s, lead_s=0.5),
-        StallLeg(every_s=20.0, at_s=calm_s, until_s=until_s, for_s=1.0, lost=False),
+        StallConnection(every_s=20.0, at_s=calm_s, until_s=until_s, for_s=1.0, lost=False),
         Repeat(share=0.01),
         Reorder(share=0.01, streams=_TRADES),
         Skip(share=0.0001, streams=_TRADES),
@@ -94,45 +96,45 @@ def _everything(size: Size, calm_s: float) -> tuple[Fault, ...]:
 
 SCENARIOS = (
     Scenario(
-        name="leg-cut",
+        name="connection-cut",
         title="connection cut at random moments",
         full=Size(66),
         short=Size(12),
         plan=_cuts,
-        ordeal=ordeals.let_flow,
-        shows="leg_down",
+        fault_action=fault_actions.let_flow,
+        shows="connection_down",
         expected=_GAP,
         interrupts=True,
     ),
     Scenario(
-        name="two-legs-cut",
-        title="the same with `legs: 2`, each cut as often",
+        name="two-connections-cut",
+        title="the same with `redundancy: 2`, each cut as often",
         full=Size(66),
         short=None,
         plan=_cuts,
-        ordeal=ordeals.let_flow,
-        shows="leg_down",
+        fault_action=fault_actions.let_flow,
+        shows="connection_down",
         expected=_GAP,
-        settings={"binance": {"legs": 2}},
+        settings={"binance": {"redundancy": 2}},
         interrupts=True,
     ),
     Scenario(
-        name="one-of-two-legs",
-        title="one of two legs cut, shut down, silent, by turns",
+        name="one-of-two-connections",
+        title="one of two connections cut, shut down, silent, by turns",
         full=Size(18),
         short=Size(17),
         plan=_one_of_two,
-        ordeal=ordeals.let_flow,
-        shows="leg_down",
-        settings={"binance": {"legs": 2}},
+        fault_action=fault_actions.let_flow,
+        shows="connection_down",
+        settings={"binance": {"redundancy": 2}},
     ),
     Scenario(
         name="rotation",
         title="connection replaced by its age",
         full=Size(60),
         short=Size(6),
-        ordeal=ordeals.let_flow,
-        settings={"binance": {"max_leg_age_s": 8}},
+        fault_action=fault_actions.let_flow,
+        settings={"binance": {"connection_max_age_s": 8}},
     ),
     Scenario(
         name="server-shutdown",
@@ -140,7 +142,7 @@ SCENARIOS = (
         full=Size(45, times=5),
         short=Size(5, times=1),
         plan=_shutdowns,
-        ordeal=ordeals.let_flow,
+        fault_action=fault_actions.let_flow,
     ),
     Scenario(
         name="silent-stream",
@@ -148,18 +150,18 @@ SCENARIOS = (
         full=Size(100),
         short=Size(6),
         plan=_silent_streams,
-        ordeal=ordeals.let_flow,
-        expected=_GAP | {"streams_silent"},
+        fault_action=fault_actions.let_flow,
+        expected=_GAP | {"streams_stalled"},
         interrupts=True,
     ),
     Scenario(
-        name="silent-leg",
+        name="silent-connection",
         title="connection open and silent",
         full=Size(95, times=3),
         short=None,
-        plan=_silent_legs,
-        ordeal=ordeals.let_flow,
-        shows="leg_silent",
+        plan=_silent_connections,
+        fault_action=fault_actions.let_flow,
+        shows="connection_stalled",
         expected=_GAP,
         interrupts=True,
     ),
@@ -169,12 +171,12 @@ SCENARIOS = (
         full=Size(60),
         short=Size(10),
         plan=_everything,
-        ordeal=ordeals.let_flow,
-        shows="leg_down",
+        fault_action=fault_actions.let_flow,
+        shows="connection_down",
         # One request in ten is refused. Where that is the one at the start, the bridge does not
         # learn that this exchange allows more requests than Binance, and repairs wait for the
         # next minute.
-        expected=_GAP | {"symbols_unchecked"},
+        expected=_GAP | {"symbols_not_checked"},
         interrupts=True,
         repairs_late=True,
     ),
@@ -183,7 +185,7 @@ SCENARIOS = (
         title="Kafka frozen for 60 s",
         full=Size(60),
         short=Size(5),
-        ordeal=ordeals.pause_kafka,
+        fault_action=fault_actions.pause_kafka,
         expected=frozenset({"kafka_unavailable"}),
         settings={"kafka": {"outbox_max_bytes": "1GiB"}},
         memory_mib=1500,
@@ -193,7 +195,7 @@ SCENARIOS = (
         title="Kafka killed and started",
         full=Size(0, times=4),
         short=Size(0, times=1),
-        ordeal=ordeals.kill_kafka,
+        fault_action=fault_actions.kill_kafka,
         expected=frozenset({"kafka_unavailable"}),
     ),
     Scenario(
@@ -201,7 +203,7 @@ SCENARIOS = (
         title="leaders moved in a cluster of three",
         full=Size(0, times=3),
         short=None,
-        ordeal=ordeals.move_leaders,
+        fault_action=fault_actions.move_leaders,
         expected=frozenset({"kafka_unavailable"}),
         way="cluster",
     ),
@@ -210,7 +212,7 @@ SCENARIOS = (
         title="connection to Kafka reset in the middle of a batch or an answer",
         full=Size(0.5, times=6),
         short=Size(0.5, times=2),
-        ordeal=ordeals.reset_connections,
+        fault_action=fault_actions.reset_connections,
         expected=frozenset({"kafka_unavailable"}),
         way="proxy",
     ),
@@ -219,7 +221,7 @@ SCENARIOS = (
         title="200 ms between bridge and Kafka",
         full=Size(10, times=3),
         short=Size(3, times=1),
-        ordeal=ordeals.delay_kafka,
+        fault_action=fault_actions.delay_kafka,
         way="proxy",
     ),
     Scenario(
@@ -227,19 +229,19 @@ SCENARIOS = (
         title="batches refused: too large, too few replicas",
         full=Size(3, times=6),
         short=Size(2, times=2),
-        ordeal=ordeals.refuse_batches,
+        fault_action=fault_actions.refuse_batches,
         settings={"kafka": {"compression": "none"}},
         expected=frozenset({"kafka_unavailable"}),
-        shows="kafka_identity_given_up",
+        shows="kafka_producer_id_discarded",
     ),
     Scenario(
         name="disk-full",
         title="Kafka frozen until memory and disk are full",
         full=Size(3),
         short=Size(3),
-        ordeal=ordeals.fill_disk,
+        fault_action=fault_actions.fill_disk,
         shows="spill_full",
-        expected=frozenset({"kafka_unavailable", "kafka_gap", "spill_begins", "spill_ends"}),
+        expected=frozenset({"kafka_unavailable", "kafka_gap", "spill_started", "spill_ended"}),
         settings={"kafka": {"outbox_max_bytes": "8MiB"}},
         drops=_OUTBOX_FULL,
         disk_mib=28,
@@ -249,7 +251,7 @@ SCENARIOS = (
         title="Redis frozen",
         full=Size(5, times=3),
         short=Size(3, times=1),
-        ordeal=ordeals.pause_redis,
+        fault_action=fault_actions.pause_redis,
         shows="redis_unavailable",
         drops=_QUEUE_FULL,
         recovers_in="redis",
@@ -259,7 +261,7 @@ SCENARIOS = (
         title="Redis killed and started empty",
         full=Size(0, times=3),
         short=Size(0, times=1),
-        ordeal=ordeals.kill_redis,
+        fault_action=fault_actions.kill_redis,
         shows="redis_unavailable",
         drops=_QUEUE_FULL,
         recovers_in="redis",
@@ -269,7 +271,7 @@ SCENARIOS = (
         title="`FLUSHALL`",
         full=Size(0, times=5),
         short=Size(0, times=1),
-        ordeal=ordeals.empty_redis,
+        fault_action=fault_actions.empty_redis,
         recovers_in="redis",
     ),
     Scenario(
@@ -277,7 +279,7 @@ SCENARIOS = (
         title="Redis out of memory",
         full=Size(5, times=3),
         short=Size(2, times=1),
-        ordeal=ordeals.fill_redis,
+        fault_action=fault_actions.fill_redis,
         shows="redis_keeps_no_values",
         drops=_QUEUE_FULL,
         may_tear=True,
@@ -288,7 +290,7 @@ SCENARIOS = (
         title="`SCRIPT FLUSH`",
         full=Size(0, times=5),
         short=Size(0, times=1),
-        ordeal=ordeals.forget_scripts,
+        fault_action=fault_actions.forget_scripts,
         recovers_in="redis",
     ),
     Scenario(
@@ -296,7 +298,7 @@ SCENARIOS = (
         title="`kill -9` of the bridge at random moments",
         full=Size(0, times=20),
         short=Size(0, times=3),
-        ordeal=ordeals.kill_bridge,
+        fault_action=fault_actions.kill_bridge,
         expected=_GAP,
         interrupts=True,
     ),
@@ -305,7 +307,7 @@ SCENARIOS = (
         title="SIGTERM under load",
         full=Size(0, times=5),
         short=Size(0, times=1),
-        ordeal=ordeals.stop_bridge,
+        fault_action=fault_actions.stop_bridge,
         expected=_GAP,
         interrupts=True,
     ),

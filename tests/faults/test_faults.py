@@ -15,15 +15,15 @@ from redis import Redis
 
 from bridge.settings import Kafka as KafkaSettings
 from bridge.tools.audit.run import audit_topic
-from tests.faults import judgement, recovery
+from tests.faults import recovery, verdict
 from tests.faults.brokers import KafkaCluster
 from tests.faults.disk import small_disk
-from tests.faults.form import QUOTED, SYMBOLS
+from tests.faults.environment import Environment, Ground, Samples
+from tests.faults.profile import QUOTED, SYMBOLS
 from tests.faults.reading import Read, closed, read_gaps, read_kind
 from tests.faults.result import RESULT, Result, Tally, result_of
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.stage import Ground, Samples, Stage
 from tests.support.played import CONTIGUOUS, Ids, arrived, played_ids
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -51,7 +51,7 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
         is_small = not data_dir or stack.enter_context(small_disk(data_dir, scenario.disk_mib))
         if not (is_small or form.full):
             pytest.skip("a small disk cannot be mounted here, and to fill a larger takes too long")
-        stage = Stage(ground, unique, tmp_path, cluster, data_dir)
+        stage = Environment(ground, unique, tmp_path, cluster, data_dir)
         replicas = 3 if cluster else 1
         stage.kafka.create_topic(f"{unique}.binance.spot.trade", replicas)
         stack.callback(stage.kafka.delete_topics, unique)
@@ -59,7 +59,7 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
         servers = through or stage.kafka.bootstrap_servers
         async with stage.open(scenario.plan(size, form.calm_s), scenario.settings, servers):
             await stage.rest(form.calm_s)
-            await scenario.ordeal(stage, size)
+            await scenario.fault_action(stage, size)
             await stage.rest(CALM_AFTER_S)
             wanted = played_ids(stage.exchange, SYMBOLS)
             await arrived(stage.kafka.bootstrap_servers, unique, wanted, stage.is_fresh)
@@ -77,7 +77,7 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
 
 
 async def _judge(
-    scenario: Scenario, stage: Stage, wanted: Ids, until_ms: float
+    scenario: Scenario, stage: Environment, wanted: Ids, until_ms: float
 ) -> tuple[Result, list[str]]:
     """Return the result, and what of it is not as promised. The bridge ran until `until_ms`."""
     servers, unique = stage.kafka.bootstrap_servers, stage.unique
@@ -86,9 +86,9 @@ async def _judge(
     trades = Tally()
     for kind, name in CONTIGUOUS.items():
         played = {s: stage.exchange.history.played(f"{s.lower()}@{name}") for s in SYMBOLS}
-        trades.add(judgement.judge_trades(kind, found[kind], played, wanted, gaps))
+        trades.add(verdict.judge_trades(kind, found[kind], played, wanted, gaps))
     quoted = await read_kind(servers, unique, "quote")
-    quotes = judgement.judge_quotes(quoted, stage.witness.quotes, gaps)
+    quotes = verdict.judge_quotes(quoted, stage.observer.quotes, gaps)
     recoveries = _recoveries_s(scenario, stage, found["trade"], until_ms)
     known = tuple(seconds for seconds in recoveries if seconds < math.inf)
     rate = stage.trades_per_second()
@@ -102,13 +102,13 @@ async def _judge(
         wrong.append(f"the exchange has played {rate:.0f} trades a second only")
     wrong += [f"never recovered: {recoveries}"] if len(known) < len(recoveries) else []
     wrong += [] if recoveries else ["nothing was broken, or no symbol has traded since"]
-    wrong += [f"open for ever: {text}" for text in judgement.left_open(gaps)[:SOME]]
-    unexpected = [gap for gap in gaps if not judgement.may_be_seen(scenario, gap)]
+    wrong += [f"open for ever: {text}" for text in verdict.left_open(gaps)[:SOME]]
+    unexpected = [gap for gap in gaps if not verdict.may_be_seen(scenario, gap)]
     return result, wrong + [f"a gap nobody should see: {gap}" for gap in unexpected[:SOME]]
 
 
 def _recoveries_s(
-    scenario: Scenario, stage: Stage, trades: Mapping[str, Sequence[Read]], until_ms: float
+    scenario: Scenario, stage: Environment, trades: Mapping[str, Sequence[Read]], until_ms: float
 ) -> list[float]:
     """Return how long it took after each fault, in seconds; infinite where it never ended."""
     if scenario.recovers_in == "kafka":
@@ -123,7 +123,7 @@ def _recoveries_s(
     return [seconds for seconds in all_s if seconds is not None]
 
 
-def _wrong_beside(scenario: Scenario, stage: Stage, samples: Samples) -> list[str]:
+def _wrong_beside(scenario: Scenario, stage: Environment, samples: Samples) -> list[str]:
     """What Redis showed, the log says, the accounts and the memory are."""
     wrong = [f"Redis went back: {text}" for text in stage.watch.went_back[:SOME]]
     if not scenario.may_tear:
@@ -144,15 +144,15 @@ def _wrong_beside(scenario: Scenario, stage: Stage, samples: Samples) -> list[st
     wrong += [f"not explained: {line}" for line in unexplained[:SOME]]
     if scenario.shows and scenario.shows not in {line["event"] for line in told}:
         wrong.append(f"no {scenario.shows} in the log: nothing was broken")
-    wrong += judgement.unbalanced(samples)
-    drops = judgement.dropped(samples)
+    wrong += verdict.unbalanced(samples)
+    drops = verdict.dropped(samples)
     wrong += [f"dropped: {drops}"] if drops.keys() - scenario.drops else []
     if stage.peak_kib > scenario.memory_mib * 1024:
         wrong.append(f"memory {stage.peak_kib / 1024:.0f} MiB above {scenario.memory_mib} MiB")
     return wrong
 
 
-async def _audit_findings(stage: Stage) -> list[str]:
+async def _audit_findings(stage: Environment) -> list[str]:
     """What the audit, which knows nothing of all this, finds."""
     options = KafkaSettings.model_validate(
         {

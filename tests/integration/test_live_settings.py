@@ -79,7 +79,7 @@ async def test_symbols_come_and_go_and_the_others_never_notice(
                 assert ids == list(range(ids[0], ids[0] + len(ids)))
         gaps = await read_topic(kafka.bootstrap_servers, topics["gap"])
         assert [(gap["kind"], gap["cause"]) for gap in of_symbol(gaps, ETH)] == [
-            ("quote", "removed")
+            ("quote", "unsubscribed")
         ]
         assert len(gaps) == 1
         await assert_audit(kafka.bootstrap_servers, unique)

@@ -25,12 +25,12 @@ async def test_servers_that_are_not_there_are_named_and_the_bridge_is_alive_and_
     async with running_bridge(tmp_path, settings) as bridge:
         for event, server in (
             ("kafka_unavailable", kafka),
-            ("start_waits_for_kafka", kafka),
+            ("start_waiting_for_kafka", kafka),
             ("redis_unavailable", redis),
-            ("symbols_unchecked", exchange),
+            ("symbols_not_checked", exchange),
         ):
             assert server in (await bridge.logged(event))["error"]
-        port = (await bridge.logged("http_open"))["port"]
+        port = (await bridge.logged("http_listening"))["port"]
         async with aiohttp.ClientSession(f"http://{LOOPBACK}:{port}") as session:
             assert (await session.get("/livez")).status == 200
             answer = await session.get("/readyz")

@@ -71,12 +71,12 @@ async def test_an_outage_longer_than_memory_with_a_kill_in_it_costs_no_trade(
             await bridge.logged("kafka_connected")
             await arrived(servers, unique, played_ids(exchange, SYMBOLS))
             await asyncio.to_thread(own_kafka.kill)
-            await bridge.logged("spill_begins")
+            await bridge.logged("spill_started")
             bridge.process.kill()
         async with running_bridge(tmp_path, settings) as bridge:
             assert (await bridge.logged("spill_found"))["records"] > 0
-            assert (await bridge.logged("start_unknown"))["streams_on_disk"] == 6
-            await bridge.logged("leg_open")
+            assert (await bridge.logged("positions_unavailable"))["streams_on_disk"] == 6
+            await bridge.logged("connection_open")
             await bridge.logged("kafka_unavailable")
             await asyncio.to_thread(own_kafka.start)
             await bridge.logged("kafka_connected", timeout_s=60)
@@ -94,7 +94,7 @@ async def test_a_new_process_delivers_what_the_last_one_spilled_before_anything_
         nowhere = f"{LOOPBACK}:{free_port()}"
         settings = _settings(exchange, nowhere, redis, unique, folder)
         async with running_bridge(tmp_path, settings | {"shutdown_timeout_s": 1}) as bridge:
-            await bridge.logged("spill_begins", timeout_s=60)
+            await bridge.logged("spill_started", timeout_s=60)
             if end == "kill":
                 bridge.process.kill()
             else:
@@ -105,7 +105,7 @@ async def test_a_new_process_delivers_what_the_last_one_spilled_before_anything_
             found = (await bridge.logged("spill_found"))["records"]
             assert found > 0
             assert end == "kill" or found == kept
-            await bridge.logged("leg_open")
+            await bridge.logged("connection_open")
             await _stop_when_all_arrived(bridge, kafka.bootstrap_servers, unique, exchange)
         await _assert_every_trade(kafka.bootstrap_servers, unique, exchange)
     quotes = await read_topic(kafka.bootstrap_servers, f"{unique}.binance.spot.quote")
@@ -122,7 +122,7 @@ async def test_two_bridges_in_one_folder_are_refused(
     async with _exchange() as exchange:
         settings = _settings(exchange, f"{LOOPBACK}:{free_port()}", redis, unique, tmp_path)
         async with running_bridge(tmp_path, settings) as first:
-            await first.logged("http_open")  # the folder was opened before
+            await first.logged("http_listening")  # the folder was opened before
             async with running_bridge(tmp_path, settings) as second:
                 failed = await second.logged("failed")
                 assert await second.process.wait() == 2

@@ -46,10 +46,10 @@ async def test_both_publish_all_of_it_and_say_that_another_one_does(
 
 async def _foreign_records(bridge: BridgeProcess) -> float:
     """What the alert goes by."""
-    port = (await bridge.logged("http_open"))["port"]
+    port = (await bridge.logged("http_listening"))["port"]
     async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
         families = text_string_to_metric_families(await answer.text())
-    labels = {"sink": "kafka", "kind": "foreign_records"}
+    labels = {"sink": "kafka", "reason": "foreign_records"}
     return next(s.value for family in families for s in family.samples if s.labels == labels)
 
 

@@ -46,13 +46,17 @@ def lines(stream: io.StringIO) -> list[str]:
 
 def test_a_line_is_json_unless_a_person_reads_it(stderr: io.StringIO) -> None:
     log_to(stderr)
-    structlog.get_logger().info("leg_open", leg="leg-1", symbol="牛来USDT")
+    structlog.get_logger().info("connection_open", connector="connector-1", symbol="牛来USDT")
     (line,) = lines(stderr)
     if stderr.isatty():
-        assert "leg_open" in re.sub(r"\x1b\[\d*m", "", line)
+        assert "connection_open" in re.sub(r"\x1b\[\d*m", "", line)
         return
     entry = json.loads(line)
-    assert (entry["event"], entry["level"], entry["leg"]) == ("leg_open", "info", "leg-1")
+    assert (entry["event"], entry["level"], entry["connector"]) == (
+        "connection_open",
+        "info",
+        "connector-1",
+    )
     assert entry["symbol"] == "牛来USDT"
     assert entry["timestamp"].endswith("Z")
 
@@ -60,7 +64,7 @@ def test_a_line_is_json_unless_a_person_reads_it(stderr: io.StringIO) -> None:
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_the_form_can_be_chosen(form: str, stderr: io.StringIO) -> None:
     log_to(stderr, format=form)
-    structlog.get_logger().info("leg_open")
+    structlog.get_logger().info("connection_open")
     assert lines(stderr)[0].startswith("{") is (form == "json")
 
 
@@ -76,10 +80,10 @@ def test_an_error_in_json_stays_on_its_line_with_its_traceback(stderr: io.String
 
 def test_less_than_the_level_is_not_written(stderr: io.StringIO) -> None:
     log_to(stderr, level="warning", format="json")
-    structlog.get_logger().info("leg_open")
-    structlog.get_logger().warning("leg_down")
+    structlog.get_logger().info("connection_open")
+    structlog.get_logger().warning("connection_down")
     (line,) = lines(stderr)
-    assert json.loads(line)["event"] == "leg_down"
+    assert json.loads(line)["event"] == "connection_down"
 
 
 @pytest.mark.parametrize("name", ["aiokafka.client", "websockets.client", "asyncio", "aiohttp.web"])

@@ -20,6 +20,6 @@ async def test_whoever_waits_has_a_turn_after_each_family_and_all_are_of_one_mom
     text = writing.result().decode()
 
     assert turns >= text.count("# TYPE")
-    assert "\ntickbridge_frames_total 1.0\n" in text
-    assert '\ntickbridge_received_total{message_type="quote"} 1.0\n' in text
+    assert "\ntickbridge_frames_received_total 1.0\n" in text
+    assert '\ntickbridge_events_received_total{message_type="quote"} 1.0\n' in text
     assert "\ntickbridge_event_loop_lag_seconds_count 0.0\n" in text

@@ -1,7 +1,7 @@
 """What `/status` tells of a bridge, and that its accounts add up."""
 
 from bridge.binance.connector import State
-from bridge.monitoring.report import LegReport
+from bridge.monitoring.report import ConnectorReport
 from bridge.monitoring.reporter import report
 from bridge.telemetry import Account
 from tests.support.exchange import trade
@@ -9,24 +9,26 @@ from tests.support.running_server import RECEIVED, Running
 
 
 def feed(running: Running, *ids: int) -> None:
-    running.session.frames([trade(identity).encode() for identity in ids], RECEIVED)
+    running.connection.frames([trade(identity).encode() for identity in ids], RECEIVED)
 
 
 async def test_a_bridge_that_has_just_begun_says_what_it_waits_for() -> None:
     found = report(Running().status)
     assert found.unready
-    assert (found.legs, found.streams, found.positions) == ([], [], [])
+    assert (found.connectors, found.streams, found.positions) == ([], [], [])
     assert [sink.accounts for sink in found.sinks] == [{}, {}]
 
 
-async def test_each_leg_and_stream_is_told() -> None:
+async def test_each_connector_and_stream_is_told() -> None:
     running = Running()
     running.flow()
     feed(running, 1)
     found = report(running.status)
     assert found.unready == []
-    (leg,) = found.legs
-    assert leg == LegReport("leg-1", State.OPEN.value, leg.age_s, 2, 1, events=2, repeats=1)
+    (connector,) = found.connectors
+    assert connector == ConnectorReport(
+        "connector-1", State.OPEN.value, connector.age_s, 2, 1, events=2, duplicates=1
+    )
     heard, unheard = found.streams
     assert (heard.name, unheard.name) == ("btcusdt@trade", "ethusdt@trade")
     assert heard.silence_s is not None
@@ -46,8 +48,8 @@ async def test_what_was_given_up_and_may_yet_be_filled_is_told() -> None:
     running = Running()
     running.flow()
     feed(running, 3)
-    (_, track), *_ = running.tracks.named()
-    running.pipeline.publish(track.give_up("patience"))  # type: ignore[attr-defined]
+    (_, sequencer), *_ = running.sequencers.named()
+    running.pipeline.publish(sequencer.give_up("patience"))  # type: ignore[attr-defined]
     found = report(running.status)
     (gap,) = found.positions[0].open_gaps
     assert (gap.first_id, gap.last_id, gap.state) == (2, 2, "open")
@@ -58,10 +60,10 @@ async def test_the_accounts_of_each_sink_add_up() -> None:
     running = Running()
     running.flow()
     feed(running, *range(2, 10))
-    (lane,) = running.kafka.outbox.idle()
-    running.kafka.outbox.drop(lane, 2, "outbox_full")
-    lane.in_flight = 3
-    running.kafka.outbox.acknowledge(lane)
+    (queue,) = running.kafka.outbox.idle()
+    running.kafka.outbox.drop(queue, 2, "outbox_full")
+    queue.in_flight = 3
+    running.kafka.outbox.acknowledge(queue)
     kafka, redis = report(running.status).sinks
     assert kafka.accounts == {"trade": Account(received=9, published=3, dropped=2, pending=4)}
     assert redis.accounts == {"trade": Account(received=9, published=0, dropped=0, pending=9)}

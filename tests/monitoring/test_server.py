@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.binance.connector import State
-from bridge.binance.coverage import LABELS
+from bridge.binance.coverage import LINES
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.monitoring.server import serve
 from bridge.settings.model import Http
@@ -24,7 +24,7 @@ LOOPBACK = "127.0.0.1"
 
 @pytest.fixture
 def two() -> Running:
-    return Running(legs=2)
+    return Running(connectors=2)
 
 
 @pytest.fixture
@@ -87,24 +87,24 @@ async def test_a_sink_that_is_away_makes_it_unready(sink: str, url: str, running
 
 
 @pytest.mark.parametrize("state", [State.CONNECTING, State.REFUSED])
-async def test_a_leg_that_is_not_open_makes_it_unready(
+async def test_a_connector_that_is_not_open_makes_it_unready(
     state: State, url: str, running: Running
 ) -> None:
     running.flow()
-    running.session.lost()
-    running.feed.legs[0]._is_refused = state is State.REFUSED
+    running.connection.lost()
+    running.feed.connectors[0]._is_refused = state is State.REFUSED
     status, body = await ready(url)
     assert status == 503
-    assert body["unready"] == [f"leg-1: {state.value}, 1 of 2 streams silent"]
+    assert body["unready"] == [f"connector-1: {state.value}, 1 of 2 streams without data"]
 
 
-async def test_an_open_leg_over_which_nothing_came_makes_it_unready(
+async def test_an_open_connector_over_which_nothing_came_makes_it_unready(
     url: str, running: Running
 ) -> None:
     running.flow(heard=False)
     status, body = await ready(url)
     assert status == 503
-    assert body["unready"] == ["leg-1: open, 2 of 2 streams silent"]
+    assert body["unready"] == ["connector-1: open, 2 of 2 streams without data"]
 
 
 async def test_a_bridge_that_drains_is_not_ready(url: str, running: Running) -> None:
@@ -128,24 +128,24 @@ async def test_what_could_not_be_subscribed_to_is_said_and_changes_nothing(
 async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> None:
     found = await metrics(url)
     expected = {
-        ("tickbridge_frames_total",),
+        ("tickbridge_frames_received_total",),
         ("tickbridge_gaps_open",),
         ("tickbridge_rest_weight_used",),
-        ("tickbridge_rest_weight_allowed",),
+        ("tickbridge_rest_weight_limit",),
         ("tickbridge_exchange_latency_seconds_count",),
         ("tickbridge_event_loop_lag_seconds_count",),
-        *(("tickbridge_received_total", kind) for kind in KINDS),
-        *(("tickbridge_invalid_total", reason) for reason in INVALID_REASONS),
+        *(("tickbridge_events_received_total", kind) for kind in KINDS),
+        *(("tickbridge_frames_invalid_total", reason) for reason in INVALID_REASONS),
         *(("tickbridge_reconnects_total", cause) for cause in RECONNECT_CAUSES),
-        *(("tickbridge_legs", state.value) for state in State),
-        ("tickbridge_streams_silent",),
-        ("tickbridge_streams_overdue",),
+        *(("tickbridge_connections", state.value) for state in State),
+        ("tickbridge_streams_without_data",),
+        ("tickbridge_streams_stalled",),
         *(("tickbridge_stream_silence_seconds", kind) for kind in KINDS),
-        *(("tickbridge_leg_age_seconds", label) for label in LABELS),
-        *(("tickbridge_leg_events_total", label) for label in LABELS),
-        *(("tickbridge_leg_first_total", label) for label in LABELS),
-        *(("tickbridge_leg_lead_seconds_count", label) for label in LABELS),
-        *(("tickbridge_leg_lead_seconds_sum", label) for label in LABELS),
+        *(("tickbridge_connection_age_seconds", label) for label in LINES),
+        *(("tickbridge_line_events_total", label) for label in LINES),
+        *(("tickbridge_line_first_total", label) for label in LINES),
+        *(("tickbridge_line_lead_seconds_count", label) for label in LINES),
+        *(("tickbridge_line_lead_seconds_sum", label) for label in LINES),
     }
     for sink, causes in (("kafka", ("outbox_full", "too_large")), ("redis", ("queue_full",))):
         expected |= {
@@ -153,10 +153,10 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
             ("tickbridge_pending_bytes", sink),
             ("tickbridge_sink_latency_seconds_count", sink),
             ("tickbridge_sink_failures_total", "unavailable", sink),
-            *(("tickbridge_published_total", kind, sink) for kind in KINDS),
-            *(("tickbridge_pending", kind, sink) for kind in KINDS),
+            *(("tickbridge_events_published_total", kind, sink) for kind in KINDS),
+            *(("tickbridge_events_pending", kind, sink) for kind in KINDS),
             *(
-                ("tickbridge_dropped_total", cause, kind, sink)
+                ("tickbridge_events_dropped_total", cause, kind, sink)
                 for kind in KINDS
                 for cause in causes
             ),
@@ -170,47 +170,50 @@ async def test_the_accounts_hold_in_the_metrics_of_each_sink_and_kind(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.session.frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
+    running.connection.frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
     running.redis.counts.latency.observe(0.003)
     found = await metrics(url)
-    assert found["tickbridge_frames_total",] == 3
-    assert found["tickbridge_invalid_total", "malformed"] == 1
-    assert found["tickbridge_legs", "open"] == 1
-    assert found["tickbridge_streams_silent",] == 1
+    assert found["tickbridge_frames_received_total",] == 3
+    assert found["tickbridge_frames_invalid_total", "malformed"] == 1
+    assert found["tickbridge_connections", "open"] == 1
+    assert found["tickbridge_streams_without_data",] == 1
     assert found["tickbridge_sink_latency_seconds_count", "redis"] == 1
     assert found["tickbridge_sink_latency_seconds_bucket", "0.0025", "redis"] == 0
     assert found["tickbridge_sink_latency_seconds_bucket", "0.005", "redis"] == 1
     for sink in ("kafka", "redis"):
         for kind, received in {"trade": 2, "invalid": 1, "gap": 0}.items():
-            assert found["tickbridge_received_total", kind] == received
-            assert found["tickbridge_pending", kind, sink] == received
-            assert found["tickbridge_published_total", kind, sink] == 0
+            assert found["tickbridge_events_received_total", kind] == received
+            assert found["tickbridge_events_pending", kind, sink] == received
+            assert found["tickbridge_events_published_total", kind, sink] == 0
 
 
-async def test_the_lead_of_one_leg_over_the_other_is_in_the_metrics(two: Running) -> None:
+async def test_the_lead_of_one_connector_over_the_other_is_in_the_metrics(two: Running) -> None:
     moment = 1_790_000_000_000_000
-    sessions = [two.open(leg) for leg in two.feed.legs]
+    connections = [two.open(connector) for connector in two.feed.connectors]
     for number in range(1, 5):
-        for session, late_us in zip(sessions, (0, 2_000), strict=True):
-            session.frames([trade(number).encode()], moment + number * 1_000_000 + late_us)
+        for connection, late_us in zip(connections, (0, 2_000), strict=True):
+            connection.frames([trade(number).encode()], moment + number * 1_000_000 + late_us)
     two.status.feed = two.feed
     async with serve(Http(port=0), two.status) as port:
         found = await metrics(f"http://{LOOPBACK}:{port}")
-    assert [found["tickbridge_leg_events_total", label] for label in LABELS] == [4, 4]
-    assert [found["tickbridge_leg_first_total", label] for label in LABELS] == [4, 0]
-    assert [found["tickbridge_leg_lead_seconds_count", label] for label in LABELS] == [4, 0]
-    assert found["tickbridge_leg_lead_seconds_sum", "a"] == pytest.approx(0.008)
+    assert [found["tickbridge_line_events_total", label] for label in LINES] == [4, 4]
+    assert [found["tickbridge_line_first_total", label] for label in LINES] == [4, 0]
+    assert [found["tickbridge_line_lead_seconds_count", label] for label in LINES] == [4, 0]
+    assert found["tickbridge_line_lead_seconds_sum", "a"] == pytest.approx(0.008)
     assert found["tickbridge_stream_silence_seconds", "trade"] > 0
 
 
-async def test_one_open_leg_of_two_is_enough_to_be_ready(two: Running) -> None:
+async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> None:
     two.status.feed = two.feed
     two.kafka._ready = two.redis._ready = True
-    assert [reason.split(":")[0] for reason in two.status.unready()] == ["leg-1a", "leg-1b"]
-    session = two.open(two.feed.legs[1])
-    session.frames([trade(1).encode()], 1_790_000_000_000_000)
+    assert [reason.split(":")[0] for reason in two.status.unready()] == [
+        "connector-1a",
+        "connector-1b",
+    ]
+    connection = two.open(two.feed.connectors[1])
+    connection.frames([trade(1).encode()], 1_790_000_000_000_000)
     assert two.status.unready() == []
-    assert two.status.legs() == {("connecting",): 1, ("open",): 1, ("refused",): 0}
+    assert two.status.connectors() == {("connecting",): 1, ("open",): 1, ("refused",): 0}
 
 
 async def test_a_port_that_is_taken_is_an_error_of_the_settings_naming_it(

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from bridge.core.model.events import Event, Gap, Trade
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.sequencers import new_track
+from bridge.core.sequencing.sequencers import new_sequencer
 from bridge.errors import FeedRefused, FeedUnavailable
-from bridge.pipeline.gap_repair import LATE_PATIENCE_S, PARALLEL, Repairer
+from bridge.pipeline.gap_repair import LATE_TIMEOUT_S, PARALLEL, Repairer
 from bridge.settings import Repair
 from tests.support.virtual_time import VirtualTimeLoop
 
@@ -43,7 +43,7 @@ class Bench:
 
     def __init__(self, exchange: Exchange, **options: float) -> None:
         self.published: list[Event] = []
-        self.track = new_track(Trade)
+        self.sequencer = new_sequencer(Trade)
         # When the durable record has what it has not given up.
         self.has_all = asyncio.Event()
         self.has_all.set()
@@ -62,11 +62,11 @@ class Bench:
         return self.given_up.intersection(ids)
 
     def arrive(self, *ids: int) -> None:
-        assert isinstance(self.track, Contiguous)
+        assert isinstance(self.sequencer, Contiguous)
         for identity in ids:
-            self.published += self.track.accept(trade(identity))
-        if self.track.hole:
-            self.repairer.notice("BTCUSDT", self.track)
+            self.published += self.sequencer.accept(trade(identity))
+        if self.sequencer.hole:
+            self.repairer.notice("BTCUSDT", self.sequencer)
 
     def ids(self) -> list[int]:
         return [event.trade_id for event in self.published if isinstance(event, Trade)]
@@ -124,7 +124,7 @@ def test_rest_that_is_behind_the_stream_is_asked_again() -> None:
 
 def test_a_failing_rest_is_asked_again_and_not_at_once() -> None:
     exchange = Exchange(last=10)
-    exchange.errors = [FeedUnavailable("reset"), FeedUnavailable("quiet", 3.0)]
+    exchange.errors = [FeedUnavailable("reset"), FeedUnavailable("rate_limited", 3.0)]
     bench = Bench(exchange)
 
     async def script() -> None:
@@ -139,24 +139,24 @@ def test_a_failing_rest_is_asked_again_and_not_at_once() -> None:
 
 def test_after_its_patience_the_stream_goes_on_and_the_gap_is_closed_later() -> None:
     exchange = Exchange(last=1)
-    bench = Bench(exchange, patience_s=10)
+    bench = Bench(exchange, timeout_s=10)
 
     async def script() -> None:
         bench.arrive(1, 4, 5)
         await asyncio.sleep(11)
         assert bench.ids() == [1, 4, 5]
-        assert bench.gaps() == [(2, 3, "repair_patience", "open")]
+        assert bench.gaps() == [(2, 3, "repair_timeout", "open")]
         bench.arrive(6)
         exchange.last = 100
 
     repaired(bench, script, for_s=60)
     assert bench.ids() == [1, 4, 5, 6, 2, 3]
-    assert bench.gaps()[1:] == [(2, 3, "repair_patience", "filled")]
+    assert bench.gaps()[1:] == [(2, 3, "repair_timeout", "filled")]
 
 
 def test_each_hole_of_a_stream_has_patience_of_its_own() -> None:
     exchange = Exchange(last=1)
-    bench = Bench(exchange, patience_s=10)
+    bench = Bench(exchange, timeout_s=10)
 
     async def script() -> None:
         bench.arrive(1, 3)
@@ -186,16 +186,16 @@ def test_a_hole_that_closes_by_itself_is_not_asked_for() -> None:
 
 def test_while_streams_wait_for_rest_others_are_repaired() -> None:
     exchange = Exchange(last=1)
-    bench = Bench(exchange, patience_s=600)
-    waiting = [new_track(Trade) for _ in range(PARALLEL)]
+    bench = Bench(exchange, timeout_s=600)
+    waiting = [new_sequencer(Trade) for _ in range(PARALLEL)]
 
     async def script() -> None:
         exchange.last = 5
-        for track in waiting:
-            assert isinstance(track, Contiguous)
-            track.accept(trade(8))
-            track.accept(trade(10))
-            bench.repairer.notice("BTCUSDT", track)
+        for sequencer in waiting:
+            assert isinstance(sequencer, Contiguous)
+            sequencer.accept(trade(8))
+            sequencer.accept(trade(10))
+            bench.repairer.notice("BTCUSDT", sequencer)
         await asyncio.sleep(3)
         bench.arrive(1, 4)
         await asyncio.sleep(3)
@@ -205,7 +205,7 @@ def test_while_streams_wait_for_rest_others_are_repaired() -> None:
 
 
 def test_an_id_that_rest_passes_over_is_given_up_without_waiting_for_the_patience() -> None:
-    bench = Bench(Exchange(last=50, lacking=[20, 30]), patience_s=600)
+    bench = Bench(Exchange(last=50, lacking=[20, 30]), timeout_s=600)
 
     async def script() -> None:
         bench.arrive(1, 50)
@@ -221,12 +221,12 @@ def test_what_cannot_be_had_in_the_end_is_said_to_be_lost() -> None:
     async def script() -> None:
         bench.arrive(1, 50)
 
-    repaired(bench, script, for_s=LATE_PATIENCE_S + 60)
+    repaired(bench, script, for_s=LATE_TIMEOUT_S + 60)
     assert bench.gaps()[-1] == (20, 20, "not_in_history", "lost")
 
 
 def test_what_is_still_asked_for_holds_no_later_hole() -> None:
-    bench = Bench(Exchange(last=100, lacking=[20]), patience_s=10)
+    bench = Bench(Exchange(last=100, lacking=[20]), timeout_s=10)
 
     async def script() -> None:
         bench.arrive(19, 21)
@@ -240,15 +240,15 @@ def test_what_is_still_asked_for_holds_no_later_hole() -> None:
 
 def test_what_is_still_asked_for_holds_no_other_stream() -> None:
     """However many streams ask."""
-    bench = Bench(Exchange(last=100, lacking=[20]), patience_s=10)
-    tracks = [new_track(Trade) for _ in range(PARALLEL + 1)]
+    bench = Bench(Exchange(last=100, lacking=[20]), timeout_s=10)
+    sequencers = [new_sequencer(Trade) for _ in range(PARALLEL + 1)]
 
     async def script() -> None:
-        for track in tracks:
-            assert isinstance(track, Contiguous)
+        for sequencer in sequencers:
+            assert isinstance(sequencer, Contiguous)
             for identity in (19, 21):
-                track.accept(trade(identity))
-            bench.repairer.notice("BTCUSDT", track)
+                sequencer.accept(trade(identity))
+            bench.repairer.notice("BTCUSDT", sequencer)
         await asyncio.sleep(60)
         bench.arrive(30, 40)
 
@@ -295,7 +295,7 @@ def test_what_the_record_has_given_up_again_is_not_called_filled() -> None:
         bench.given_up = {5, 6}
         bench.arrive(1, 30)
 
-    repaired(bench, script, for_s=LATE_PATIENCE_S + 60)
+    repaired(bench, script, for_s=LATE_TIMEOUT_S + 60)
     assert bench.ids() == [1, 30, *range(2, 20), *range(21, 30)]
     states = [(first, last, state) for first, last, _, state in bench.gaps()]
     assert states == [

@@ -15,7 +15,7 @@ from bridge.core.model.events import AnyEvent, Invalid
 from bridge.core.model.stream import SPOT, Stream, parse_stream
 from bridge.core.records.record import MAX_AHEAD_US, Router
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import InvalidFrame
 from bridge.pipeline.pipeline import Pipeline
 from bridge.tools.simulator import Capture
@@ -34,15 +34,15 @@ class Bench:
     def __init__(self) -> None:
         self.sinks = (Recorder(), Recorder())
         self.pipeline = Pipeline(
-            SPOT, Router(STREAMS, "{venue}.{message_type}"), Tracks(STREAMS), self.sinks
+            SPOT, Router(STREAMS, "{venue}.{message_type}"), Sequencers(STREAMS), self.sinks
         )
         self.decoder = Decoder(STREAMS)
         self.arrivals = Arrivals()
         self.control: list[Reply | ServerShutdown] = []
 
-    def pump(self, *frames: str | bytes) -> None:
+    def handle_frames(self, *frames: str | bytes) -> None:
         encoded = [frame.encode() if isinstance(frame, str) else frame for frame in frames]
-        self.pipeline.pump(self.decoder, encoded, NOW, self.control.append, self.arrivals)
+        self.pipeline.handle_frames(self.decoder, encoded, NOW, self.control.append, self.arrivals)
 
     def check(self) -> None:
         """Both sinks got all that was received, the same bytes and in the same order."""
@@ -54,7 +54,7 @@ class Bench:
 
 def test_every_sink_gets_the_same_records_in_order() -> None:
     bench = Bench()
-    bench.pump(*(trade(number) for number in range(5)))
+    bench.handle_frames(*(trade(number) for number in range(5)))
     assert bench.sinks[0].ids() == list(range(5))
     assert bench.pipeline.counts.frames == 5
     bench.check()
@@ -63,8 +63,8 @@ def test_every_sink_gets_the_same_records_in_order() -> None:
 
 def test_each_sink_gets_the_frames_of_one_read_at_once() -> None:
     bench = Bench()
-    bench.pump(*(trade(number) for number in range(50)))
-    bench.pump(trade(50))
+    bench.handle_frames(*(trade(number) for number in range(50)))
+    bench.handle_frames(trade(50))
     assert [sink.reads for sink in bench.sinks] == [2, 2]
 
 
@@ -72,7 +72,7 @@ def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> No
     good = '{"e":"24hrMiniTicker","E":1,"s":"%s","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"}'
     bench = Bench()
     members = f'{good % "AUSDT"},{{"e":"24hrMiniTicker"}},{good % "BUSDT"}'
-    bench.pump(f'{{"stream":"!miniTicker@arr","data":[{members}]}}')
+    bench.handle_frames(f'{{"stream":"!miniTicker@arr","data":[{members}]}}')
     assert bench.pipeline.counts.frames == 1
     assert bench.pipeline.counts.received == {"mini_ticker": 2, "invalid": 1}
     assert bench.pipeline.counts.invalid == {"mistyped": 1}
@@ -94,7 +94,7 @@ def test_a_bad_frame_is_an_invalid_event_and_the_next_goes_on(
     frame: str | bytes, reason: str
 ) -> None:
     bench = Bench()
-    bench.pump(trade(1), frame, trade(2))
+    bench.handle_frames(trade(1), frame, trade(2))
     assert bench.pipeline.counts.invalid == {reason: 1}
     assert bench.pipeline.counts.received == {"trade": 2, "invalid": 1}
     assert bench.sinks[0].ids() == [1, 2]
@@ -105,7 +105,7 @@ def test_a_bad_frame_is_an_invalid_event_and_the_next_goes_on(
 
 def test_what_is_not_even_text_is_counted_and_handed_on() -> None:
     bench = Bench()
-    bench.pipeline.invalid(InvalidFrame("binary", "2 bytes"), b"\x00\xff", NOW)
+    bench.pipeline.handle_invalid(InvalidFrame("binary", "2 bytes"), b"\x00\xff", NOW)
     assert bench.pipeline.counts.frames == 1
     assert bench.pipeline.counts.invalid == {"binary": 1}
     assert [sink.reads for sink in bench.sinks] == [1, 1]
@@ -114,7 +114,7 @@ def test_what_is_not_even_text_is_counted_and_handed_on() -> None:
 
 def test_frames_about_the_connection_are_no_events() -> None:
     bench = Bench()
-    bench.pump(
+    bench.handle_frames(
         '{"result":null,"id":1}',
         '{"error":{"code":2,"msg":"no"},"id":null}',
         '{"e":"serverShutdown","E":1}',
@@ -159,24 +159,24 @@ def test_the_short_way_of_a_frame_leads_where_the_careful_one_does(
     short, careful = Bench(), Bench()
     careful.decoder = Careful(STREAMS)
     for frames in reads:
-        short.pump(*frames)
-        careful.pump(*frames)
+        short.handle_frames(*frames)
+        careful.handle_frames(*frames)
     for bench in (short, careful):
         bench.check()
     assert [r.value for r in short.sinks[0].records] == [r.value for r in careful.sinks[0].records]
     assert short.pipeline.counts.invalid == careful.pipeline.counts.invalid
     assert short.pipeline.counts.frames == careful.pipeline.counts.frames
     assert short.arrivals.events == careful.arrivals.events
-    assert short.arrivals.repeats == careful.arrivals.repeats
+    assert short.arrivals.duplicates == careful.arrivals.duplicates
     assert short.control == careful.control
     assert short.decoder.last_received() == careful.decoder.last_received()
 
 
 def test_a_stream_that_is_taken_away_ends_at_once() -> None:
     bench = Bench()
-    bench.pump(trade(1), trade(2))
-    bench.pipeline.change([parse_stream(QUOTES)], {})
-    bench.pump(trade(3), quote(1, QUOTES))
+    bench.handle_frames(trade(1), trade(2))
+    bench.pipeline.set_streams([parse_stream(QUOTES)], {})
+    bench.handle_frames(trade(3), quote(1, QUOTES))
     assert bench.sinks[0].ids() == [1, 2]
     assert bench.pipeline.counts.received == {"trade": 2, "quote": 1}
     bench.check()
@@ -184,19 +184,19 @@ def test_a_stream_that_is_taken_away_ends_at_once() -> None:
 
 def test_what_sets_a_latest_value_goes_by_the_streams_as_they_are_now() -> None:
     bench = Bench()
-    bench.pump(quote(1, QUOTES), quote(2, QUOTES))
+    bench.handle_frames(quote(1, QUOTES), quote(2, QUOTES))
     (quotes,) = {record.route for record in bench.sinks[0].records}
-    bench.pipeline.change([*STREAMS, parse_stream("btcusdt@aggTrade")], {})
-    bench.pump(quote(3, QUOTES))
+    bench.pipeline.set_streams([*STREAMS, parse_stream("btcusdt@aggTrade")], {})
+    bench.handle_frames(quote(3, QUOTES))
     assert bench.sinks[0].records[-1].route is not quotes
 
 
 def test_what_is_still_on_its_way_of_a_stream_taken_away_is_dropped() -> None:
     """However much of it: the short way asks it for an id as any other."""
     bench = Bench()
-    bench.pump(trade(1))
-    bench.pipeline.change([parse_stream(QUOTES)], {})
-    bench.pump(trade(2), trade(3), quote(1, QUOTES), quote(2, QUOTES), trade(4))
+    bench.handle_frames(trade(1))
+    bench.pipeline.set_streams([parse_stream(QUOTES)], {})
+    bench.handle_frames(trade(2), trade(3), quote(1, QUOTES), quote(2, QUOTES), trade(4))
     assert bench.pipeline.counts.received == {"trade": 1, "quote": 2}
     bench.check()
 
@@ -210,7 +210,7 @@ def test_the_short_way_makes_the_records_that_the_careful_one_makes(
     bench, router = Bench(), Router(STREAMS, "{venue}.{message_type}")
     for number, lead_ms in enumerate(leads_ms):
         time = (NOW + lead_ms * 1000) // unit_us
-        bench.pump(
+        bench.handle_frames(
             trade(number).replace(f'"T":{NOW // 1000}', f'"T":{time}'), quote(number, QUOTES)
         )
     records = bench.sinks[0].records
@@ -226,14 +226,18 @@ def test_the_accounts_hold_over_a_recorded_market(captures: Path) -> None:
     capture = Capture.read(captures / "spot" / "btcusdt_20240808.gz")
     streams = [parse_stream(name) for name in {frame.stream for frame in capture.frames}]
     sink = Recorder()
-    pipeline = Pipeline(SPOT, Router(streams, "{venue}.{message_type}"), Tracks(streams), [sink])
+    pipeline = Pipeline(
+        SPOT, Router(streams, "{venue}.{message_type}"), Sequencers(streams), [sink]
+    )
     frames = [
         b'{"stream":"%s","data":%s}' % (frame.stream.encode(), frame.payload)
         for frame in capture.frames
     ]
     decoder = Decoder(streams)
     for start in range(0, len(frames), 500):
-        pipeline.pump(decoder, frames[start : start + 500], NOW, lambda _: None, Arrivals())
+        pipeline.handle_frames(
+            decoder, frames[start : start + 500], NOW, lambda _: None, Arrivals()
+        )
     assert pipeline.counts.frames == len(frames)
     assert sum(pipeline.counts.received.values()) == len(sink.records) == len(frames)
     assert pipeline.counts.received["trade"] == 9757

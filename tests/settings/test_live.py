@@ -25,14 +25,18 @@ def test_symbols_and_streams_count_at_once() -> None:
 
 def test_everything_else_waits_for_a_restart_and_is_named_without_its_value() -> None:
     changed = settings(
-        binance={"symbols": ["ETHUSDT"], "legs": 2},
+        binance={"symbols": ["ETHUSDT"], "redundancy": 2},
         redis={"url": "redis://:secret-2@cache:6379/0"},
         log={"level": "debug"},
     )
-    assert waiting_for_a_restart(settings(), changed) == ["binance.legs", "redis.url", "log.level"]
+    assert waiting_for_a_restart(settings(), changed) == [
+        "binance.redundancy",
+        "redis.url",
+        "log.level",
+    ]
     in_force = with_streams_of(settings(), changed)
     assert in_force.binance.symbols == ["ETHUSDT"]
-    assert (in_force.binance.legs, in_force.redis, in_force.log.level) == (
+    assert (in_force.binance.redundancy, in_force.redis, in_force.log.level) == (
         *(1, settings().redis, "info"),
     )
 

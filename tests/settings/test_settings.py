@@ -766,7 +766,8 @@ def test_the_schema_takes_the_smallest_file_and_refuses_a_typing_error() -> None
     assert not validator.is_valid({"http": {"port": "x"}})
 
 
-# --- legs ------------------------------------------------------------------------------------
+# --- connectors
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -784,14 +785,14 @@ def test_what_is_no_time_of_the_day_is_an_error_that_says_how_to_write_one(value
     assert '"04:00"' in found["binance.rotation_time"].remedy
 
 
-@pytest.mark.parametrize("legs", ["0", "3"])
-def test_there_are_one_or_two_legs(legs: str) -> None:
-    assert load(TICKBRIDGE_BINANCE__LEGS="2").binance.legs == 2
-    assert "binance.legs" in problems(TICKBRIDGE_BINANCE__LEGS=legs)
+@pytest.mark.parametrize("connectors", ["0", "3"])
+def test_there_are_one_or_two_connectors(connectors: str) -> None:
+    assert load(TICKBRIDGE_BINANCE__REDUNDANCY="2").binance.redundancy == 2
+    assert "binance.redundancy" in problems(TICKBRIDGE_BINANCE__REDUNDANCY=connectors)
 
 
-def test_a_leg_has_to_be_replaced_before_the_exchange_ends_it() -> None:
-    assert "binance.max_leg_age_s" in problems({"binance": {"max_leg_age_s": 86_400}})
+def test_a_connector_has_to_be_replaced_before_the_exchange_ends_it() -> None:
+    assert "binance.connection_max_age_s" in problems({"binance": {"connection_max_age_s": 86_400}})
 
 
 # --- transport -------------------------------------------------------------------------------

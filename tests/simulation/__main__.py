@@ -5,7 +5,7 @@ import gc
 import sys
 import time
 
-from tests.simulation.schedule import Broken, play
+from tests.simulation.schedule import CorruptChunk, play
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     for seed in range(options.first, options.first + options.schedules):
         try:
             play(seed)
-        except Broken as error:
+        except CorruptChunk as error:
             broken += 1
             print(error.problems, flush=True)
         if seed % 50 == 0:
@@ -37,7 +37,7 @@ def _replay(seed: int) -> int:
     try:
         journal = play(seed)
         verdict = "every promise was kept"
-    except Broken as error:
+    except CorruptChunk as error:
         verdict, journal = error.problems, error.journal
     for entry in journal.entries:
         print(*(f"{name}={value}" for name, value in entry.items()))

@@ -71,7 +71,7 @@ class Node:
         self.kills = 0
         self.awake = asyncio.Event()
         self.awake.set()
-        self.backlog: list[Callable[[], None]] = []
+        self.spill_accounts: list[Callable[[], None]] = []
 
     @property
     def is_down(self) -> bool:
@@ -118,15 +118,15 @@ class Broker:
         """Old requests and new ones come in any order: they lay in different buffers."""
         node = self.nodes[number]
         node.awake.set()
-        backlog, node.backlog = node.backlog, []
-        for work in backlog:
+        spill_accounts, node.spill_accounts = node.spill_accounts, []
+        for work in spill_accounts:
             self._later(BACKLOG_S, work)
 
     def kill(self, number: int) -> None:
         """What it had in its buffers is gone."""
         node = self.nodes[number]
         node.kills += 1
-        node.backlog.clear()
+        node.spill_accounts.clear()
         self.thaw(number)
 
     def start(self, number: int) -> None:
@@ -152,7 +152,7 @@ class Broker:
             elif node.awake.is_set():
                 work()
             else:
-                node.backlog.append(work)
+                node.spill_accounts.append(work)
 
         def work() -> None:
             results = [self._write(batch) for batch in batches]

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bridge import settings
-from bridge.binance.transport.base import Receiver
+from bridge.binance.transport.base import FrameListener
 from bridge.errors import FeedUnavailable
 from tests.simulation import process
 from tests.simulation.loop import now_us
@@ -21,7 +21,7 @@ SHUTDOWN = b'{"e":"serverShutdown","E":1}'
 class Connection:
     """One connection: frames arrive in order, `latency_s` after they were sent."""
 
-    def __init__(self, exchange: "Exchange", path: str, receiver: Receiver) -> None:
+    def __init__(self, exchange: "Exchange", path: str, receiver: FrameListener) -> None:
         self.process = process.current.get()
         # As far as the bridge looks into the library's connection.
         self.has_missed_pong = self.has_close_frame = False
@@ -91,8 +91,8 @@ class Exchange:
         self.refuses = 0.0
         self.unnoticed: set[tuple[str, int]] = set()
 
-    async def open(self, _options: settings.Binance, path: str, receiver: Receiver) -> Any:
-        """In the place of `open_leg`."""
+    async def open(self, _options: settings.Binance, path: str, receiver: FrameListener) -> Any:
+        """Stand in for `open_websocket`."""
         own = process.current.get()
         await process.pause(own, self.random.uniform(0.01, 0.2))
         if self.random.random() < self.refuses:

@@ -94,9 +94,9 @@ async def fail_over_rest(world: World) -> None:
 
 
 async def keep_rest_behind(world: World) -> None:
-    world.rest.behind = world.random.randint(1, 50)
+    world.rest.awaiting_write = world.random.randint(1, 50)
     await _a_while(world)
-    world.rest.behind = 0
+    world.rest.awaiting_write = 0
 
 
 async def lack_ids(world: World) -> None:
@@ -190,7 +190,7 @@ async def kill_the_bridge(world: World) -> None:
 
 
 async def kill_the_bridge_behind_a_gap(world: World) -> None:
-    """Some of what belongs together may have landed by then."""
+    """Some of what belongs together may have committed by then."""
     gaps = len(world.journal.named("gap"))
     if await within(20, world.journal.until("gap", gaps + 1)):
         await asyncio.sleep(world.random.uniform(0, 0.2))

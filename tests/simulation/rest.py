@@ -32,7 +32,7 @@ class Rest:
 
     def __init__(self, random: Random, market: Market, symbols: list[str]) -> None:
         self.fails = 0.0
-        self.behind = 0
+        self.awaiting_write = 0
         self.lacks = 0.0
         self.has_history = True
         self.random = random
@@ -65,7 +65,7 @@ class Rest:
 
     def _page(self, kind: str, symbol: str, from_id: int | None) -> list[Tick]:
         history = self._market.history[kind, symbol]
-        known = history[: len(history) - self.behind]
+        known = history[: len(history) - self.awaiting_write]
         there = [tick for tick in known if not self.is_lacking(tick)]
         if from_id is None:
             return there[-PAGE_ROWS:]

@@ -25,7 +25,7 @@ Draw = Callable[[Random], list[tuple[float, faults.Fault]]]
 _log = structlog.get_logger(__name__)
 
 
-class Broken(AssertionError):
+class CorruptChunk(AssertionError):
     """A promise was not kept: `problems` says which, `journal` has what happened."""
 
     def __init__(self, problems: str, journal: Journal) -> None:
@@ -35,7 +35,7 @@ class Broken(AssertionError):
 
 
 def play(seed: int, draw: Draw = faults.draw) -> Journal:
-    """Play one schedule. Raises Broken."""
+    """Play one schedule. Raises CorruptChunk."""
     random = Random(seed)
     with journal_kept() as journal:
         structlog.configure(processors=[_place, journal])
@@ -72,7 +72,7 @@ async def _play(
         await world.bury()
     problems = [*world.problems, *find_problems(world), *map(str, running_in.errors)]
     if problems:
-        raise Broken(f"seed {seed}: " + "\n  ".join(problems[:10]), journal)
+        raise CorruptChunk(f"seed {seed}: " + "\n  ".join(problems[:10]), journal)
 
 
 async def _tick(world: World) -> None:
@@ -98,25 +98,25 @@ async def _strike(world: World, at_s: float, fault: Callable[[World], Awaitable[
 def draw_settings(random: Random) -> Settings:
     """Settings that let everything happen within a minute."""
     streams = random.choice((("trade", "bookTicker"), ("trade", "aggTrade", "bookTicker")))
-    max_leg_age_s = random.choice((8, 80_000, 80_000))
-    return _settings(random.choice((1, 2)), streams, random.choice((1, 2, 3)), max_leg_age_s)
+    connection_max_age_s = random.choice((8, 80_000, 80_000))
+    return _settings(random.choice((1, 2)), streams, random.choice((1, 2, 3)), connection_max_age_s)
 
 
 @cache
 def _settings(
-    legs: int, streams: tuple[str, ...], partitions: int, max_leg_age_s: float
+    connections: int, streams: tuple[str, ...], partitions: int, connection_max_age_s: float
 ) -> Settings:
     overrides = {
         "binance": {
             "symbols": ["AUSDT", "BUSDT"],
             "streams": list(streams),
-            "legs": legs,
+            "redundancy": connections,
             "reconnect_max_delay_s": 2,
             "ping_interval_s": 4,
             "ping_timeout_s": 2,
-            "max_leg_age_s": max_leg_age_s,
+            "connection_max_age_s": connection_max_age_s,
         },
-        "repair": {"patience_s": 4},
+        "repair": {"timeout_s": 4},
         "kafka": {
             "partitions": partitions,
             "request_timeout_ms": 1000,

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.simulation.faults import draw_changes
-from tests.simulation.schedule import Broken, play
+from tests.simulation.schedule import CorruptChunk, play
 
 SCHEDULES = 50
 
@@ -26,7 +26,7 @@ def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
     for seed in range(150):
         journal = play(seed, draw_changes)
         gone = Counter(name for read in journal.named("settings_read") for name in read["removed"])
-        gaps = [gap for gap in journal.named("gap") if gap["cause"] != "silent"]
+        gaps = [gap for gap in journal.named("gap") if gap["cause"] != "stalled"]
         told = Counter(f"{gap['symbol'].lower()}@bookTicker" for gap in gaps)
         assert told <= gone, f"seed {seed}"
 
@@ -35,6 +35,6 @@ def _played(seed: int) -> str:
     """What went wrong."""
     try:
         play(seed)
-    except Broken as error:
+    except CorruptChunk as error:
         return f"{error.problems}\nmake simulate SEED={seed} shows all that happened"
     return ""

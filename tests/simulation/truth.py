@@ -80,7 +80,7 @@ def _unknown_starts(world: World, name: Name) -> set[int]:
     had stopped: all it can do is log it, and hide what it did not see from the next one.
     """
     return {
-        next((life.witness.first[name] for life in lives if name in life.witness.first), -1)
+        next((life.observer.first[name] for life in lives if name in life.observer.first), -1)
         for number in world.unknown_starts
         for lives in (world.lives[number:],)
     }
@@ -89,7 +89,7 @@ def _unknown_starts(world: World, name: Name) -> set[int]:
 def _quotes(
     world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """Rising, up to the market's last; of what is missing a gap event says from when to when."""
+    """Monotonic, up to the market's last; of what is missing a gap event says from when to when."""
     history = [tick.identity for tick in world.market.history[name]]
     announced = {gap["to_time"]: gap for gap in gaps}
     unknown = _unknown_starts(world, name)
@@ -115,9 +115,9 @@ def _gaps(world: World) -> Iterator[str]:
     """Nothing is given up that REST has, and what can be had later is brought later."""
     if REST_FAULTS.isdisjoint(entry["fault"] for entry in world.journal.named("fault_begins")):
         for gap in world.journal.named("gap"):
-            if gap["kind"] in CONTIGUOUS:
+            if gap["message_type"] in CONTIGUOUS:
                 yield f"{gap} though REST has never failed"
-    for name, missing in world.life.witness.missing.items():
+    for name, missing in world.life.observer.missing.items():
         if missing:
             yield f"{name} {sorted(missing)} not brought, though REST has them"
     yield from _left_open(world)
@@ -126,7 +126,7 @@ def _gaps(world: World) -> Iterator[str]:
 def _left_open(world: World) -> Iterator[str]:
     """Also what processes have left open that were killed, unless the last one knows of nothing."""
     last = len(world.lives) - 1
-    unknown = world.journal.named("open_gaps_unknown")
+    unknown = world.journal.named("open_gaps_unavailable")
     if last in world.unknown_starts or last in {entry["life"] for entry in unknown}:
         return
     states: defaultdict[Name, dict[int, str]] = defaultdict(dict)
@@ -156,10 +156,10 @@ def _positions(world: World) -> Iterator[str]:
 def _redis(world: World) -> Iterator[str]:
     """All messages in their order, but for repeats after a time-out; each value the newest."""
     published = list(dict.fromkeys(value for _, value in world.redis.published))
-    of_this_life = {record.value for record in world.life.witness.records}
+    of_this_life = {record.value for record in world.life.observer.records}
     if not of_this_life.issubset(published):
         yield f"Redis: {len(of_this_life.difference(published))} messages not published"
-    pushed = (record.value for life in world.lives for record in life.witness.records)
+    pushed = (record.value for life in world.lives for record in life.observer.records)
     if not all(value in pushed for value in published):
         yield "Redis: messages out of order"
     for symbol in world.settings.binance.symbols:

@@ -35,10 +35,10 @@ from tests.simulation.kafka_clients import Admin, Consumer
 from tests.simulation.kafka_producer import Producer
 from tests.simulation.loop import within
 from tests.simulation.market import Market
+from tests.simulation.observer import Observer
 from tests.simulation.redis_server import RedisServer
 from tests.simulation.rest import Rest
 from tests.simulation.settings_file import SettingsFile
-from tests.simulation.witness import Witness
 from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
@@ -48,14 +48,14 @@ PATIENCE_SLACK_S = 1.0
 
 
 class Life(process.Process):
-    """A process, the service in it, and what a witness in it has seen."""
+    """A process, the service in it, and what a observer in it has seen."""
 
-    def __init__(self, number: int, file: SettingsFile, witness: Witness) -> None:
+    def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
         super().__init__(number)
         self.service = Service(file.load(), file)
         self.is_killed = False
-        self.witness = witness
-        self.service.sinks = (*self.service.sinks, witness)
+        self.observer = observer
+        self.service.sinks = (*self.service.sinks, observer)
         context = copy_context()
         context.run(process.current.set, self)
         loop = asyncio.get_running_loop()
@@ -89,11 +89,11 @@ class World:
     @property
     def unknown_starts(self) -> set[int]:
         """Processes that could not read from Kafka where the one before had stopped."""
-        return {entry["life"] for entry in self.journal.named("start_unknown")}
+        return {entry["life"] for entry in self.journal.named("positions_unavailable")}
 
     def start(self) -> None:
-        witness = Witness(self.problems)
-        self.lives.append(Life(len(self.lives), self.file, witness))
+        observer = Observer(self.problems)
+        self.lives.append(Life(len(self.lives), self.file, observer))
 
     def kill(self) -> None:
         """From here on the process does nothing any more: what it had sent may still arrive."""
@@ -137,7 +137,7 @@ class World:
         (sink,) = (sink for sink in life.service.sinks if isinstance(sink, RedisSink))
         if sink._latest or self.redis.calls:
             return
-        for symbol, newest in life.witness.newest_trades.items():
+        for symbol, newest in life.observer.newest_trades.items():
             if symbol in self.file.left_out:
                 continue  # a hole of a removed stream may be filled, and sets no values
             shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id", "-1")
@@ -145,20 +145,22 @@ class World:
                 self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")
 
     def check_patience(self) -> None:
-        """No hole holds its stream for much longer than `repair.patience_s`."""
+        """No hole holds its stream for much longer than `repair.timeout_s`."""
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
-        tracks = status.tracks if self.life.is_alive and not status.draining else None
+        sequencers = status.sequencers if self.life.is_alive and not status.draining else None
         holes = {
-            (track, track.hole[0])
-            for track in (tracks._all() if tracks else ())
-            if isinstance(track, Contiguous) and track.hole
+            (sequencer, sequencer.hole[0])
+            for sequencer in (sequencers._all() if sequencers else ())
+            if isinstance(sequencer, Contiguous) and sequencer.hole
         }
         self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
-        limit_s = self.settings.repair.patience_s + PATIENCE_SLACK_S
-        for (track, first), since_s in self._held_since_s.items():
+        limit_s = self.settings.repair.timeout_s + PATIENCE_SLACK_S
+        for (sequencer, first), since_s in self._held_since_s.items():
             if now_s - since_s > limit_s:
-                self.problems.append(f"{track.kind} {first} holds its stream at {now_s:.3f} s")
+                self.problems.append(
+                    f"{sequencer.message_type} {first} holds its stream at {now_s:.3f} s"
+                )
 
     def _see_end(self, life: Life) -> None:
         if not life.task.done() or life.task.cancelled():
@@ -177,7 +179,7 @@ def edges(world: World) -> Iterator[None]:
     )
     with ExitStack() as stack:
         for module, name, likeness in (
-            (connection, "open_leg", world.exchange.open),
+            (connection, "open_websocket", world.exchange.open),
             (aiohttp, "ClientSession", world.rest.session),
             (kafka_producer, "AIOKafkaProducer", producer),
             (kafka_producer, "AIOKafkaAdminClient", admin),

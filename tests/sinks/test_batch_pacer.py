@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.sinks.batch_pacer import Pace
+from bridge.sinks.batch_pacer import BatchPacer
 from tests.support.virtual_time import VirtualTimeLoop
 
 
@@ -12,7 +12,7 @@ def rested_s(records: int, *, answered_after_s: float = 0.0, least_s: float = 0.
     """How long after a batch the next one goes, when its answer takes so long."""
 
     async def next_after() -> float:
-        loop, pace = asyncio.get_running_loop(), Pace(least_s, 0.0001, 0.005)
+        loop, pace = asyncio.get_running_loop(), BatchPacer(least_s, 0.0001, 0.005)
         began = loop.time()
         pace.sent(records)
         await asyncio.sleep(answered_after_s)
@@ -25,7 +25,7 @@ def rested_s(records: int, *, answered_after_s: float = 0.0, least_s: float = 0.
 
 def test_the_first_batch_goes_at_once() -> None:
     async def first() -> float:
-        await Pace(1.0, 1.0, 1.0).rest()
+        await BatchPacer(1.0, 1.0, 1.0).rest()
         return asyncio.get_running_loop().time()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:

@@ -8,7 +8,7 @@ from bridge import settings
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
-from bridge.sinks.kafka.producer_state import Ledger
+from bridge.sinks.kafka.producer_state import ProducerState
 from tests.support.audit import event
 
 
@@ -20,7 +20,7 @@ async def publish(
     options: settings.Kafka, kind: str, values: Iterable[bytes], *, partition: int = 0
 ) -> None:
     """Put values into one partition of the topic of a kind, in order, made if need be."""
-    producer = await open_producer(options, Ledger())
+    producer = await open_producer(options, ProducerState())
     try:
         await ensure_topics(producer, options, [topic_of(options, kind)], "")
         await _send(producer, topic_of(options, kind), values, partition)

@@ -4,11 +4,11 @@ from bridge.tools.bench.results import Figure, Machine, Results
 from bridge.tools.bench.scrape import Sample
 
 
-def results(*figures: Figure, processor: str = "a processor", form: str = "usual") -> Results:
+def results(*figures: Figure, processor: str = "a processor", profile: str = "usual") -> Results:
     """Results with nothing in them but these figures."""
     return Results(
         date="2026-01-02T03:04:05+00:00",
-        form=form,
+        profile=profile,
         workload="invented",
         machine=Machine(processor, 2, 8.0, "Linux 6", 0.1),
         versions={"python": "3.11"},

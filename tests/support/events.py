@@ -109,21 +109,21 @@ def router(*names: str) -> Router:
 
 
 def decode(frame: str | bytes, received: int = RECEIVED) -> Decoded:
-    """Decode a frame on a leg that carries its stream alone."""
+    """Decode a frame on a connector that carries its stream alone."""
     raw = frame.encode() if isinstance(frame, str) else frame
     return decode_both_ways(decoder(stream_name(frame)), raw, received)
 
 
-def decode_both_ways(leg: Decoder, frame: bytes, received: int) -> Decoded:
+def decode_both_ways(connector: Decoder, frame: bytes, received: int) -> Decoded:
     """Decode with care; what can be read in one go has to be the same."""
     try:
-        envelope = leg.read(frame)
-        event = envelope.line.normalize(envelope.data, envelope.line.stream, received)
+        envelope = connector.read(frame)
+        event = envelope.state.normalize(envelope.data, envelope.state.stream, received)
     except (*UNREADABLE, InvalidFrame):
-        return leg.decode(frame, received)
-    if event.symbol == envelope.line.symbol:
-        assert leg.decode(frame, received) == (envelope.line.stream, (event,))
-    return leg.decode(frame, received)
+        return connector.decode(frame, received)
+    if event.symbol == envelope.state.symbol:
+        assert connector.decode(frame, received) == (envelope.state.stream, (event,))
+    return connector.decode(frame, received)
 
 
 def decode_event(frame: str | bytes) -> Event:

@@ -20,11 +20,11 @@ from websockets.http11 import Request, Response
 
 from bridge.binance.connector import State
 from bridge.binance.feed import Feed
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.core.model.events import Event, Gap
 from bridge.core.model.stream import SPOT, parse_stream
 from bridge.core.records.record import Record, Route, Router
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.pipeline.pipeline import Pipeline
 from bridge.settings import Settings, load_settings
 from bridge.sinks.memory import MemorySink
@@ -35,7 +35,7 @@ TRANSPORTS: dict[str, dict[str, str]] = {
     "websockets": {},
     "picows": {"transport": "picows", "compression": "none"},
 }
-# The settings of the transport that the legs of this test use.
+# The settings of the transport that the connectors of this test use.
 transport = TRANSPORTS["websockets"]
 
 Step = Callable[[ServerConnection], Awaitable[None]]
@@ -259,7 +259,7 @@ class Bridge:
     running: "asyncio.Task[None]"
 
     def states(self) -> list[State]:
-        return [leg.state for leg in self.feed.legs]
+        return [connector.state for connector in self.feed.connectors]
 
 
 def options_for(exchange: FakeExchange, **options: Any) -> Settings:
@@ -278,8 +278,8 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
     settings = options_for(exchange, **options)
     streams = [parse_stream(name) for name in names or (NAME,)]
     sink = Recorder()
-    pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Tracks(streams), [sink])
-    feed = Feed(settings.binance, streams, pipeline, Gate())
+    pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Sequencers(streams), [sink])
+    feed = Feed(settings.binance, streams, pipeline, RateLimiter())
     running = asyncio.create_task(feed.run())
     try:
         yield Bridge(feed, pipeline, sink, running)

@@ -9,7 +9,7 @@ from bridge.core.model.events import Event, Gap, Trade
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
-from bridge.sinks.kafka.producer_state import Ledger
+from bridge.sinks.kafka.producer_state import ProducerState
 from tests.support.brokers import Kafka, KafkaBroker
 
 
@@ -37,7 +37,7 @@ async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[byte
     """Write the events to their topics, made if need be; the record values."""
     topics = [topic_name(options.topic, SPOT, _kind(event)) for event in events]
     values = [msgspec.json.encode(event) for event in events]
-    producer = await open_producer(options, Ledger())
+    producer = await open_producer(options, ProducerState())
     try:
         await ensure_topics(producer, options, sorted(set(topics)), "")
         for event, topic, value in zip(events, topics, values, strict=True):

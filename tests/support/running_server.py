@@ -4,13 +4,13 @@ import asyncio
 
 import structlog
 
-from bridge.binance.connection import Session
-from bridge.binance.connector import Leg
+from bridge.binance.connection import Connection
+from bridge.binance.connector import Connector
 from bridge.binance.feed import Feed
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.core.model.stream import SPOT, parse_stream
 from bridge.core.records.record import Router
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.monitoring.status import Status
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.sink import Sink
@@ -25,35 +25,37 @@ RECEIVED = 1_790_000_000_000_000
 
 
 class Running:
-    """A bridge at rest: sinks that never run, one leg that is not connected."""
+    """A bridge at rest: sinks that never run, one connector that is not connected."""
 
-    def __init__(self, legs: int = 1) -> None:
-        binance = {"symbols": ["BTCUSDT"], "legs": legs}
+    def __init__(self, connectors: int = 1) -> None:
+        binance = {"symbols": ["BTCUSDT"], "redundancy": connectors}
         settings = load_settings(environment={}, overrides={"binance": binance})
         self.kafka = KafkaSink(settings.kafka, [], "position")
         self.redis = RedisSink(settings.redis, SPOT)
         sinks: tuple[Sink, ...] = (self.kafka, self.redis)
         self.status = Status(KINDS, sinks)
         streams = [parse_stream(name) for name in NAMES]
-        tracks = Tracks(streams)
-        self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), tracks, sinks)
+        sequencers = Sequencers(streams)
+        self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), sequencers, sinks)
         self.status.counts = self.pipeline.counts
-        self.tracks = tracks
-        self.feed = Feed(settings.binance, streams, self.pipeline, Gate())
+        self.sequencers = sequencers
+        self.feed = Feed(settings.binance, streams, self.pipeline, RateLimiter())
 
     def flow(self, *, heard: bool = True) -> None:
         """Everything as it should be; or no stream has been `heard` yet."""
-        self.status.feed, self.status.tracks = self.feed, self.tracks
+        self.status.feed, self.status.sequencers = self.feed, self.sequencers
         self.kafka._ready = self.redis._ready = True
-        (leg,) = self.feed.legs
-        self.session = self.open(leg)
+        (connector,) = self.feed.connectors
+        self.connection = self.open(connector)
         if heard:
-            self.session.frames([trade(1).encode()], RECEIVED)
+            self.connection.frames([trade(1).encode()], RECEIVED)
 
-    def open(self, leg: Leg) -> Session:
-        """A connection of the leg that has just opened, on nothing."""
-        session = Session(leg.label, leg.streams, self.pipeline, structlog.get_logger())
-        session.attach(leg.arrivals, leg._lost)
-        session.opened_s = asyncio.get_running_loop().time()
-        leg._take_over(session)
-        return session
+    def open(self, connector: Connector) -> Connection:
+        """A connection of the connector that has just opened, on nothing."""
+        connection = Connection(
+            connector.line, connector.streams, self.pipeline, structlog.get_logger()
+        )
+        connection.attach(connector.arrivals, connector._lost)
+        connection.opened_s = asyncio.get_running_loop().time()
+        connector._take_over(connection)
+        return connection

@@ -36,7 +36,7 @@ def gap(venue: str, first_id: int, last_id: int, state: str = "open") -> Gap:
         last_id=last_id,
         from_time=TIME_US + first_id - 1,
         to_time=TIME_US + last_id + 1,
-        cause="repair_patience",
+        cause="repair_timeout",
         state=state,  # type: ignore[arg-type]  # one of them
     )
 

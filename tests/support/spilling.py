@@ -1,10 +1,10 @@
-"""Records for the tests of the overflow: numbered per route, so that order and loss show."""
+"""Records for the tests of the spiller: numbered per route, so that order and loss show."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
-from bridge.sinks.outbox.chunk_store import LOG_MAX_BYTES, Chunk, Spill
+from bridge.sinks.outbox.chunk_store import LOG_MAX_BYTES, Chunk, ChunkStore
 
 SMALLEST_BYTES = LOG_MAX_BYTES + 40 * 4096
 LARGE = 2**30
@@ -37,7 +37,7 @@ def content(records: Iterable[Record]) -> list[tuple[object, ...]]:
     ]
 
 
-def read_all(spill: Spill) -> list[Record]:
+def read_all(spill: ChunkStore) -> list[Record]:
     found: list[Record] = []
     while chunk := spill.read():
         found += chunk.records or []
@@ -48,7 +48,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-class QuickSpill(Spill):
+class QuickSpill(ChunkStore):
     """A disk that is never waited for: what a process has written outlives it all the same."""
 
     synchronous = "OFF"

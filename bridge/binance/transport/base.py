@@ -1,4 +1,4 @@
-"""One leg's WebSocket connection, whichever library carries it: what goes in, what comes out.
+"""One connector's WebSocket connection, whichever library carries it: what goes in, what comes out.
 
 A connection hands its frames over in the read callback itself, a whole read at a time: `recv()` in
 a loop costs 7-8 us a frame, and nothing here ever pauses reading, which would also hold back the
@@ -11,14 +11,14 @@ from typing import Protocol
 from bridge import settings
 from bridge.errors import FeedRefused
 
-# Above the decoder's own bound on purpose: a frame too large to use must not cost the leg, as the
-# library's limit would (close 1009). Beyond this one it does: memory has a bound too.
+# Above the decoder's own bound on purpose: a frame too large to use must not cost the connector,
+# as the library's limit would (close 1009). Beyond this one it does: memory has a bound too.
 MAX_WIRE_BYTES = 2**24
 CLOSE_TIMEOUT_S = 2.0
 
 
-class Receiver(Protocol):
-    """Where a leg's frames go."""
+class FrameListener(Protocol):
+    """Where a connector's frames go."""
 
     def frames(self, frames: list[bytes], received: int) -> None:
         """Text frames of one read, and when it was, in microseconds."""
@@ -33,7 +33,7 @@ class Receiver(Protocol):
         ...
 
 
-class Connection(Protocol):
+class WebSocket(Protocol):
     """An open connection, or one that was."""
 
     @property
@@ -56,16 +56,16 @@ class Connection(Protocol):
         ...
 
 
-class Collector:
+class FrameBatch:
     """The messages of one read, and the parts of one that is not whole yet.
 
     `texts` are for the connection to append to: a method call a frame would cost as much as that.
     """
 
-    __slots__ = ("_binary", "_is_text", "_parts", "_receiver", "texts")
+    __slots__ = ("_binary", "_is_text", "_listener", "_parts", "texts")
 
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
+    def __init__(self, listener: FrameListener) -> None:
+        self._listener = listener
         self.texts: list[bytes] = []
         self._binary: list[bytes] = []
         self._parts: list[bytes] = []
@@ -82,32 +82,34 @@ class Collector:
             (self.texts if self._is_text else self._binary).append(message)
 
     def hand_over(self) -> None:
-        """Give the receiver all messages collected."""
+        """Give the listener all messages collected."""
         if not (self.texts or self._binary):
             return
         received = time.time_ns() // 1000
         texts, self.texts = self.texts, []
         binary, self._binary = self._binary, []
-        self._receiver.frames(texts, received)
+        self._listener.frames(texts, received)
         for payload in binary:
-            self._receiver.binary(payload, received)
+            self._listener.binary(payload, received)
 
 
-async def open_leg(options: settings.Binance, path: str, receiver: Receiver) -> Connection:
-    """Connect one leg to `path` (`/stream?streams=...`).
+async def open_websocket(
+    options: settings.Binance, path: str, listener: FrameListener
+) -> WebSocket:
+    """Connect one connector to `path` (`/stream?streams=...`).
 
     Raises FeedRefused where trying again cannot help, FeedUnavailable where it may.
     """
     # Imported here: the one needs what the other stands for, and picows is an extra.
     if options.transport == "websockets":
-        from bridge.binance.transport.websockets_client import open_connection
+        from bridge.binance.transport.websockets_client import open_with_websockets
 
-        return await open_connection(options, path, receiver)
+        return await open_with_websockets(options, path, listener)
     try:
-        from bridge.binance.transport.picows_client import open_fast_connection
+        from bridge.binance.transport.picows_client import open_with_picows
     except ImportError as error:
         raise FeedRefused(
             f"binance.transport = picows: {error}",
             'pip install "tickbridge[fast]", or set binance.transport: websockets',
         ) from error
-    return await open_fast_connection(options, path, receiver)
+    return await open_with_picows(options, path, listener)

@@ -1,4 +1,4 @@
-"""A leg over `picows`, the extra `fast`: written in C, knows no compression.
+"""A connector over `picows`, the extra `fast`: written in C, knows no compression.
 
 What it leaves to its user is done here as `websockets` does it: fragments, the closing handshake,
 the proxy of the environment.
@@ -18,7 +18,7 @@ from websockets.uri import parse_uri
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_proxy, from_status
-from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, Collector, Receiver
+from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
 from bridge.errors import FeedRefused, FeedUnavailable
 
 # A read may hold thousands of frames: the library doubles its buffer whenever one fills it. After
@@ -29,13 +29,13 @@ TURN_FRAMES = 200
 logging.getLogger("picows").setLevel(logging.CRITICAL)
 
 
-class FastConnection(WSListener):
+class PicowsConnection(WSListener):
     """Collects the text frames of each read and hands them over with its last one."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, listener: FrameListener) -> None:
         super().__init__()
-        self._receiver = receiver
-        self._collector = Collector(receiver)
+        self._listener = listener
+        self._batch = FrameBatch(listener)
         self._transport: WSTransport
 
     @property
@@ -74,11 +74,11 @@ class FastConnection(WSListener):
         self._transport = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if kind is WSMsgType.TEXT and frame.fin:
-            self._collector.texts.append(frame.get_payload_as_bytes())
+        opcode = frame.msg_type
+        if opcode is WSMsgType.TEXT and frame.fin:
+            self._batch.texts.append(frame.get_payload_as_bytes())
         else:
-            self._take_unusual(transport, frame, kind)
+            self._take_unusual(transport, frame, opcode)
         if frame.last_in_buffer:
             self._hand_over()
 
@@ -90,19 +90,19 @@ class FastConnection(WSListener):
         return is_pong
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
-        self._collector.hand_over()
-        self._receiver.lost()
+        self._batch.hand_over()
+        self._listener.lost()
 
     def _hand_over(self) -> None:
         """Hand over a turn's worth; what is left waits for the next turn, and nothing is read."""
-        transport, collector = self._transport.underlying_transport, self._collector
-        if len(collector.texts) < TURN_FRAMES or transport.is_closing():
-            collector.hand_over()
+        transport, batch = self._transport.underlying_transport, self._batch
+        if len(batch.texts) < TURN_FRAMES or transport.is_closing():
+            batch.hand_over()
             return
-        left = collector.texts[TURN_FRAMES:]
-        del collector.texts[TURN_FRAMES:]
-        collector.hand_over()
-        collector.texts = left
+        left = batch.texts[TURN_FRAMES:]
+        del batch.texts[TURN_FRAMES:]
+        batch.hand_over()
+        batch.texts = left
         transport.pause_reading()
         asyncio.get_running_loop().call_soon(self._next_turn)
 
@@ -112,26 +112,26 @@ class FastConnection(WSListener):
             transport.resume_reading()
         self._hand_over()
 
-    def _take_unusual(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
+    def _take_unusual(self, transport: WSTransport, frame: WSFrame, opcode: WSMsgType) -> None:
         payload = frame.get_payload_as_bytes()
-        if kind is WSMsgType.PING:
+        if opcode is WSMsgType.PING:
             transport.send_pong(payload)
-        elif kind is WSMsgType.CLOSE:
+        elif opcode is WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
-        elif kind is not WSMsgType.PONG:
-            is_text = None if kind is WSMsgType.CONTINUATION else kind is WSMsgType.TEXT
-            self._collector.add_part(payload, is_text=is_text, is_last=frame.fin)
+        elif opcode is not WSMsgType.PONG:
+            is_text = None if opcode is WSMsgType.CONTINUATION else opcode is WSMsgType.TEXT
+            self._batch.add_part(payload, is_text=is_text, is_last=frame.fin)
 
 
-async def open_fast_connection(
-    options: settings.Binance, path: str, receiver: Receiver
-) -> FastConnection:
+async def open_with_picows(
+    options: settings.Binance, path: str, listener: FrameListener
+) -> PicowsConnection:
     """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it may."""
     try:
         async with asyncio.timeout(options.connect_timeout_s):
             _, connection = await picows.ws_connect(
-                lambda: FastConnection(receiver),
+                lambda: PicowsConnection(listener),
                 options.websocket_url + path,
                 websocket_handshake_timeout=options.connect_timeout_s,
                 enable_auto_ping=True,
@@ -145,7 +145,7 @@ async def open_fast_connection(
             )
     except (picows.WSError, ProxyError, OSError, EOFError) as error:
         raise _failure(error, options.websocket_url) from error
-    if not isinstance(connection, FastConnection):
+    if not isinstance(connection, PicowsConnection):
         # A connection that ends before it is open counts for the library as one without a listener.
         raise FeedUnavailable(f"{options.websocket_url}: ended during the handshake")
     return connection

@@ -1,4 +1,4 @@
-"""A leg over `websockets`, the default: speaks deflate, and is written in Python.
+"""A connector over `websockets`, the default: speaks deflate, and is written in Python.
 
 A subclass of its connection sees each frame as it is parsed: 4.5 us each.
 """
@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 
 from bridge import settings
 from bridge.binance.failures import from_exception
-from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, Collector, Receiver
+from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
 
 # A read may hold 256 KiB, which is over 5,000 frames if compressed, and 55 ms of work. It is worked
 # off in pieces of this size, and between two of them the sinks get their turn. Measured: without
@@ -21,13 +21,13 @@ PIECE_BYTES = 2**15
 _DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 
-class LegConnection(ClientConnection):
+class WebsocketsConnection(ClientConnection):
     """Collects the text frames of each read and hands them over at its end."""
 
-    def __init__(self, receiver: Receiver, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, listener: FrameListener, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._receiver = receiver
-        self._collector = Collector(receiver)
+        self._listener = listener
+        self._batch = FrameBatch(listener)
         self._unread = b""
 
     @property
@@ -65,11 +65,11 @@ class LegConnection(ClientConnection):
         super().connection_lost(exc)
         # A redirect ends one connection on the way to another: that one was never open.
         if self.protocol.handshake_exc is None:
-            self._receiver.lost()
+            self._listener.lost()
 
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
-        self._collector.hand_over()
+        self._batch.hand_over()
 
     def _receive_piece(self) -> None:
         if not self._unread:
@@ -97,15 +97,15 @@ class LegConnection(ClientConnection):
         # Uncompressed it is a bytearray, which cannot be looked up by.
         payload = bytes(frame.data)
         if frame.opcode is Opcode.TEXT and frame.fin:
-            self._collector.texts.append(payload)
+            self._batch.texts.append(payload)
         else:
             is_text = None if frame.opcode is Opcode.CONT else frame.opcode is Opcode.TEXT
-            self._collector.add_part(payload, is_text=is_text, is_last=frame.fin)
+            self._batch.add_part(payload, is_text=is_text, is_last=frame.fin)
 
 
-async def open_connection(
-    options: settings.Binance, path: str, receiver: Receiver
-) -> LegConnection:
+async def open_with_websockets(
+    options: settings.Binance, path: str, listener: FrameListener
+) -> WebsocketsConnection:
     """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it may."""
     proxy = options.proxy.get_secret_value()
     try:
@@ -118,9 +118,9 @@ async def open_connection(
             ping_timeout=options.ping_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=MAX_WIRE_BYTES,
-            create_connection=partial(LegConnection, receiver),  # type: ignore[arg-type]
+            create_connection=partial(WebsocketsConnection, listener),  # type: ignore[arg-type]
         )
     except (WebSocketException, OSError, EOFError) as error:
         raise from_exception(error, options.websocket_url) from error
-    assert isinstance(connection, LegConnection)  # noqa: S101  # as asked for
+    assert isinstance(connection, WebsocketsConnection)  # noqa: S101  # as asked for
     return connection

@@ -1,8 +1,9 @@
 """One frame in, its events out, or an InvalidFrame that says what is wrong with it.
 
 The combined form wraps each payload, `{"stream":name,"data":payload}`. The name is the tag by which
-one typed decoder for all streams of a leg tells what it reads: 0.25 us for a trade, for one stream
-or three thousand, where `json.loads` alone takes 5. What it cannot read is looked at with care.
+one typed decoder for all streams of a connector tells what it reads: 0.25 us for a trade, for one
+stream or three thousand, where `json.loads` alone takes 5. What it cannot read is looked at with
+care.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,7 @@ from bridge.core.binance.normalize import LIVE, PAYLOADS
 from bridge.core.model.events import Event, Invalid
 from bridge.core.model.stream import Stream
 from bridge.core.records.record import Route
-from bridge.core.sequencing.rules import Track
+from bridge.core.sequencing.rules import Sequencer
 from bridge.errors import InvalidFrame, InvalidReason
 
 MAX_FRAME_BYTES = 2**20
@@ -24,7 +25,7 @@ MAX_PAYLOAD_BYTES = 2**16
 # The events of one frame of a stream, or what the exchange says about the connection.
 Decoded = tuple[Stream, Sequence[Event]] | wire.Reply | wire.ServerShutdown
 
-# Whether an event follows, by its first id, its time and its arrival: `Track.follows`.
+# Whether an event follows, by its first id, its time and its arrival: `Sequencer.follows`.
 Follows = Callable[[int, int | None, int], bool]
 
 _decode_envelope = msgspec.json.Decoder(wire.Envelope).decode
@@ -37,8 +38,8 @@ _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Line:
-    """One stream of one leg: how it is read, and where what it brings goes.
+class StreamState:
+    """One stream of one connector: how it is read, and where what it brings goes.
 
     `envelope` is the type of a whole frame, `payload` reads what is in it; `normalize` makes an
     event of that, and `symbol` is what it must carry. `received` is when its last frame arrived, in
@@ -65,16 +66,16 @@ class Line:
         self.envelope = msgspec.defstruct(
             "Envelope",
             [("data", struct)],
-            namespace={"line": self},
+            namespace={"state": self},
             tag_field="stream",
             tag=stream.name,
             frozen=True,
             gc=False,
         )
 
-    def look_up(self, track: Track, route: Route) -> None:
+    def look_up(self, sequencer: Sequencer, route: Route) -> None:
         """Keep what its events need, once the first has come."""
-        self.first_of, self.follows = track.first_of, track.follows
+        self.first_of, self.follows = sequencer.first_of, sequencer.follows
         self.route, self.is_contiguous = route, route.id_of is not None
 
 
@@ -93,17 +94,18 @@ def _read_nothing(_frame: bytes) -> NoReturn:
 
 
 class Decoder:
-    """Reads the frames of one leg: of the streams it was made for, and no other.
+    """Reads the frames of one connector: of the streams it was made for, and no other.
 
-    `read` takes the frame of a stream of one symbol: what it returns has the stream's `line`, and
+    `read` takes the frame of a stream of one symbol: what it returns has the stream's `state`, and
     the payload as `data`. It raises one of UNREADABLE on any other; `decode` takes them all.
-    `changes` is the pipeline's: how often the streams had changed when the lines were looked up.
+    `changes` is the pipeline's: how often the streams had changed when the stream states were
+    looked up.
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         self.changes = 0
-        self._lines = {stream.name: Line(stream) for stream in streams}
-        envelopes = [line.envelope for line in self._lines.values() if line.symbol is not None]
+        self._states = {stream.name: StreamState(stream) for stream in streams}
+        envelopes = [state.envelope for state in self._states.values() if state.symbol is not None]
         self.read: Callable[[bytes], Any] = _read_nothing
         if envelopes:
             self.read = msgspec.json.Decoder(Union[*envelopes]).decode
@@ -111,12 +113,12 @@ class Decoder:
     def forget(self, changes: int) -> None:
         """Look up again where each stream goes: the streams have changed so many times."""
         self.changes = changes
-        for line in self._lines.values():
-            line.follows = unknown
+        for state in self._states.values():
+            state.follows = unknown
 
     def last_received(self) -> dict[str, int]:
         """Of each stream that has sent anything, when its last frame arrived, in microseconds."""
-        return {name: line.received for name, line in self._lines.items() if line.received}
+        return {name: state.received for name, state in self._states.items() if state.received}
 
     def decode(self, frame: bytes, received: int) -> Decoded:
         """What one text frame holds. `received` is its arrival in microseconds.
@@ -129,15 +131,15 @@ class Decoder:
             envelope = _decode_envelope(frame)
         except UNREADABLE as error:
             return _decode_control(frame, error)
-        line = self._lines.get(envelope.stream)
-        if line is None:
+        state = self._states.get(envelope.stream)
+        if state is None:
             return _decode_unexpected(envelope)
         try:
-            events = _events(line, envelope.data, received)
+            events = _events(state, envelope.data, received)
         except UNREADABLE as error:
             raise _invalid(error) from None
-        line.received = received
-        return line.stream, events
+        state.received = received
+        return state.stream, events
 
 
 def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str) -> Invalid:
@@ -153,23 +155,23 @@ def payload_text(payload: bytes) -> str:
     return text.decode(errors="ignore")
 
 
-def _events(line: Line, data: msgspec.Raw, received: int) -> Sequence[Event]:
-    if line.symbol is None:
-        return [_member(line, member, received) for member in _decode_list(data)]
-    event = line.normalize(line.payload(data), line.stream, received)
-    if event.symbol != line.symbol:
-        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {line.stream.name}")
+def _events(state: StreamState, data: msgspec.Raw, received: int) -> Sequence[Event]:
+    if state.symbol is None:
+        return [_member(state, member, received) for member in _decode_list(data)]
+    event = state.normalize(state.payload(data), state.stream, received)
+    if event.symbol != state.symbol:
+        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} on {state.stream.name}")
     return (event,)
 
 
-def _member(line: Line, member: msgspec.Raw, received: int) -> Event:
+def _member(state: StreamState, member: msgspec.Raw, received: int) -> Event:
     """One member of an `arr` stream: a bad one costs only itself."""
     try:
-        return line.normalize(line.payload(member), line.stream, received)
+        return state.normalize(state.payload(member), state.stream, received)
     except UNREADABLE as error:
-        return invalid_event(_invalid(error), bytes(member), received, line.stream.venue)
+        return invalid_event(_invalid(error), bytes(member), received, state.stream.venue)
     except InvalidFrame as error:
-        return invalid_event(error, bytes(member), received, line.stream.venue)
+        return invalid_event(error, bytes(member), received, state.stream.venue)
 
 
 def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerShutdown:

@@ -55,11 +55,13 @@ _ROWS: dict[str, tuple[Callable[[bytes], Any], Callable[..., Event]]] = {
 }
 
 
-def read_rows(kind: str, body: bytes, venue: str, symbol: str, received: int) -> list[Event]:
+def read_rows(
+    message_type: str, body: bytes, venue: str, symbol: str, received: int
+) -> list[Event]:
     """The events of one answer, in its order; `received` in microseconds.
 
     Raises InvalidFrame for a price that is no number, msgspec.DecodeError or UnicodeDecodeError for
     an answer of another form.
     """
-    decode, event_of = _ROWS[kind]
+    decode, event_of = _ROWS[message_type]
     return [event_of(row, venue, symbol, received) for row in decode(body)]

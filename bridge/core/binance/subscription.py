@@ -42,11 +42,11 @@ def is_pattern(symbol: str) -> bool:
 
 def subscribe(
     symbols: Sequence[str],
-    kinds: Sequence[str],
+    suffixes: Sequence[str],
     extra_streams: Sequence[str],
     listed: Mapping[str, str] | None,
 ) -> Subscription:
-    """The streams of all symbols and kinds, and the extra ones, each once.
+    """The streams of all symbols and suffixes, and the extra ones, each once.
 
     `listed` maps each symbol of the exchange to its status, or is None where that is unknown: names
     are then taken as they are, and patterns match nothing. A named symbol is kept whatever its
@@ -55,8 +55,8 @@ def subscribe(
     refused: list[str] = []
     streams: dict[str, Stream] = {}
     for symbol in _resolve(symbols, listed, refused):
-        for kind in kinds:
-            stream = stream_of(symbol, kind)
+        for suffix in suffixes:
+            stream = stream_of(symbol, suffix)
             streams[stream.name] = stream
     for name in extra_streams:
         stream = parse_stream(name)

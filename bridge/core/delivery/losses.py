@@ -20,7 +20,7 @@ class Loss(msgspec.Struct, gc=False):
     unknown. `is_exact` where none of the ids in between was published.
     """
 
-    kind: str
+    message_type: str
     symbol: str
     first_id: int
     last_id: int
@@ -31,7 +31,7 @@ class Loss(msgspec.Struct, gc=False):
 
     @property
     def name(self) -> Name:
-        return self.kind, self.symbol
+        return self.message_type, self.symbol
 
 
 class Losses:

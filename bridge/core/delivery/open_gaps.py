@@ -32,7 +32,7 @@ class OpenGaps:
         name = (gap.kind, gap.symbol)
         if gap.first_id is None or gap.last_id is None:
             # Ids that have started again are others: nothing can be asked for by the old ones.
-            if gap.cause == "restarted":
+            if gap.cause == "ids_restarted":
                 self._open.pop(name, None)
             return
         ids = (gap.first_id, gap.last_id)
@@ -53,19 +53,22 @@ class OpenGaps:
                 self._ahead += [part for gap in gaps for part in _outside(gap, (0, last_id))]
             self._open[name] = [part for gap in gaps for part in _inside(gap, last_id)]
 
-    def since(self, kind: str) -> int | None:
+    def since(self, message_type: str) -> int | None:
         """The time of the earliest event that may have been brought, in microseconds since the
         epoch; None where nothing is open, or nobody knows.
         """
         times = [
-            gap.from_time for name, gaps in self._open.items() if name[0] == kind for gap in gaps
+            gap.from_time
+            for name, gaps in self._open.items()
+            if name[0] == message_type
+            for gap in gaps
         ]
         known = [time for time in times if time is not None]
         return min(known) if known and len(known) == len(times) else None
 
-    def forget(self, kind: str) -> None:
-        """Leave the gaps of a kind open."""
-        for name in [name for name in self._open if name[0] == kind]:
+    def forget(self, message_type: str) -> None:
+        """Leave the gaps of a message_type open."""
+        for name in [name for name in self._open if name[0] == message_type]:
             del self._open[name]
 
     def brought(self, name: Name, identity: int) -> None:

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from bridge.core.records.record import Key, Record
 
 
-class Restored:
+class ReplayMatcher:
     """Records of a process that has gone, in their order, held against what topics hold.
 
-    Each symbol's records were sent in their order: those up to the last that has landed have
-    landed, or were given up in between. `first_ms` is where to begin looking, by topic.
+    Each symbol's records were sent in their order: those up to the last that has committed have
+    committed, or were given up in between. `first_ms` is where to begin looking, by topic.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.first_ms: dict[str, int] = {}
         # How many of each symbol's first records are not to be sent any more.
-        self.landed: Counter[Key] = Counter()
+        self.committed: Counter[Key] = Counter()
         self._places: dict[Key, dict[bytes, deque[int]]] = {}
         self._counts: Counter[Key] = Counter()
         for record in records:
@@ -26,10 +26,10 @@ class Restored:
         """Look at a record of a topic, each partition's in its order."""
         name = (topic, key)
         places = self._places.get(name, {}).get(value)
-        while places and places[0] < self.landed[name]:
+        while places and places[0] < self.committed[name]:
             places.popleft()
         if places:
-            self.landed[name] = places.popleft() + 1
+            self.committed[name] = places.popleft() + 1
 
     def _add(self, record: Record) -> None:
         key, time = record.route.name, record.timestamp_ms

@@ -1,6 +1,6 @@
 """The grammar of Binance's spot stream names: what each name carries, and for whom.
 
-A name is `<symbol>@<kind>` (`btcusdt@depth20@100ms`) or, for the whole market, `!<kind>@arr`.
+A name is `<symbol>@<suffix>` (`btcusdt@depth20@100ms`) or, for the whole market, `!<suffix>@arr`.
 Source: shared rules of the exchange's WebSocket streams document, section "Spot streams". An
 acknowledgement proves nothing there (a wrong name is acknowledged and then silent), so names are
 checked here, before anything is sent.
@@ -79,24 +79,24 @@ def parse_stream(name: str, venue: str = SPOT) -> Stream:
     """Read a whole stream name. Raises ValueError, naming the nearest known form."""
     if name.startswith("!"):
         return _parse_market_wide(name, venue)
-    symbol, at, kind_name = name.partition("@")
+    symbol, at, suffix = name.partition("@")
     if not at or not symbol:
         raise ValueError(f"{name!r} is no stream name; write <symbol>@<stream>: btcusdt@trade")
-    payload, message_type, detail = _parse_kind(kind_name)
-    name = f"{lower_symbol(symbol)}@{kind_name}"
+    payload, message_type, detail = _parse_suffix(suffix)
+    name = f"{lower_symbol(symbol)}@{suffix}"
     return Stream(venue, name, upper_symbol(symbol), payload, message_type, detail)
 
 
-def stream_of(symbol: str, kind_name: str) -> Stream:
+def stream_of(symbol: str, suffix: str) -> Stream:
     """The stream of one symbol and one of Binance's stream names (`BTCUSDT`, `kline_1m`)."""
-    return parse_stream(f"{symbol}@{kind_name}")
+    return parse_stream(f"{symbol}@{suffix}")
 
 
-def check_kind(name: str) -> None:
+def check_suffix(name: str) -> None:
     """Raise ValueError unless `name` can follow a symbol's `@`."""
     if name.startswith("!") or name.partition("@")[2] in _EXAMPLES:
         raise ValueError(f"{name!r} is a whole stream name; it belongs in extra_streams")
-    _parse_kind(name)
+    _parse_suffix(name)
 
 
 def check_stream_name(name: str) -> None:
@@ -113,7 +113,7 @@ def streams_path(streams: Sequence[Stream], *, microseconds: bool = True) -> str
     return f"/stream?streams={names}" + ("&timeUnit=MICROSECOND" if microseconds else "")
 
 
-def _parse_kind(name: str) -> tuple[str, str, str]:
+def _parse_suffix(name: str) -> tuple[str, str, str]:
     for payload, (pattern, message_type) in _PAYLOADS.items():
         if match := pattern.fullmatch(name):
             return payload, message_type, match.groupdict().get("detail") or ""
@@ -125,7 +125,7 @@ def _parse_market_wide(name: str, venue: str) -> Stream:
         raise ValueError(f"{name!r} is gone: {_RETIRED[name]}")
     if name not in _MARKET_WIDE:
         raise ValueError(f"{name!r} is no spot stream of Binance{_nearest(name, _MARKET_WIDE)}")
-    payload, message_type, detail = _parse_kind(name[1:].removesuffix("@arr"))
+    payload, message_type, detail = _parse_suffix(name[1:].removesuffix("@arr"))
     return Stream(venue, name, None, payload, message_type, detail)
 
 

@@ -10,7 +10,7 @@ ROTATION_SPACING_S = 60.0
 OVERLAP_S = 30.0
 # A connection that has just been opened is not replaced for the time of day's sake.
 LEAST_AGE_S = 600.0
-# A rotation waits for that of the other leg with the same streams, but not longer than this.
+# A rotation waits for that of the other connector with the same streams, but not longer than this.
 POSTPONE_S = 300.0
 
 
@@ -35,8 +35,8 @@ def rotate_after_s(
 def may_rotate(overdue_s: float, others_open: Iterable[int]) -> bool:
     """Whether a connection past its time by `overdue_s` is to be replaced now.
 
-    `others_open`: of each other leg with the same streams, how many connections it has open. Not
-    while one of them is being replaced or away, unless that takes too long.
+    `others_open`: of each other connector with the same streams, how many connections it has open.
+    Not while one of them is being replaced or away, unless that takes too long.
     """
     if overdue_s < 0:
         return False

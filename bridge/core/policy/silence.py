@@ -31,7 +31,7 @@ class Silence(NamedTuple):
     whole: bool
 
 
-class Rhythm:
+class IntervalEstimate:
     """The intervals of one stream."""
 
     __slots__ = ("_heard_s", "_intervals", "mean_s", "since_s")
@@ -69,15 +69,15 @@ class Rhythm:
         self._intervals += 1
 
 
-class Watch:
+class SilenceDetector:
     """The rhythms of a set of streams, over one connection after another.
 
     `marks` says of each stream that has been heard something that changes with each message.
     """
 
     def __init__(self, now_s: float) -> None:
-        self._all = Rhythm(now_s)
-        self._streams: dict[str, Rhythm] = {}
+        self._all = IntervalEstimate(now_s)
+        self._streams: dict[str, IntervalEstimate] = {}
         self._marks: dict[str, int] = {}
         self._frames = 0
         self._fruitless = 0
@@ -104,7 +104,7 @@ class Watch:
             self._note(now_s, marks)
         return self._whole(now_s) or self._some(now_s)
 
-    def overdue(self, now_s: float) -> list[str]:
+    def stalled(self, now_s: float) -> list[str]:
         """The streams that are silent beyond their limits."""
         return [
             name
@@ -120,7 +120,7 @@ class Watch:
                 self._marks[name] = mark
                 rhythm = self._streams.get(name)
                 if rhythm is None:
-                    rhythm = self._streams[name] = Rhythm(now_s)
+                    rhythm = self._streams[name] = IntervalEstimate(now_s)
                 rhythm.heard(now_s)
 
     def _whole(self, now_s: float) -> Silence | None:
@@ -133,11 +133,11 @@ class Watch:
         return Silence(list(self._streams), silent_s, whole=True)
 
     def _some(self, now_s: float) -> Silence | None:
-        overdue = self.overdue(now_s) if now_s >= self._pause_until_s else []
-        if not overdue:
+        stalled = self.stalled(now_s) if now_s >= self._pause_until_s else []
+        if not stalled:
             return None
         self._pause_until_s = now_s + STREAM_PAUSE_S
-        silent_s = max(now_s - self._streams[name].since_s for name in overdue)
-        for name in overdue:
+        silent_s = max(now_s - self._streams[name].since_s for name in stalled)
+        for name in stalled:
             self._streams[name].learn(now_s)
-        return Silence(overdue, silent_s, whole=False)
+        return Silence(stalled, silent_s, whole=False)

@@ -55,7 +55,7 @@ class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
     identity: int = NO_IDENTITY
 
 
-class Announcement(Record, frozen=True, eq=False, gc=False):
+class PriorityRecord(Record, frozen=True, eq=False, gc=False):
     """A record that goes ahead of what waits on disk, and never there itself."""
 
 
@@ -66,9 +66,9 @@ class Router:
         self._topic_template = topic_template
         self._routes: dict[type[Event], dict[str, Route]] = {}
         self._payloads: _Payloads = {}
-        self.change(streams)
+        self.set_streams(streams)
 
-    def change(self, streams: Iterable[Stream]) -> None:
+    def set_streams(self, streams: Iterable[Stream]) -> None:
         """These are the streams from now on: what sets a symbol's latest values goes by them."""
         before, self._payloads = self._payloads, {None: set()}
         for stream in streams:
@@ -118,9 +118,9 @@ def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:
     return payloads[None] | payloads.get(symbol, set())
 
 
-def announcement(record: Record) -> Announcement:
+def priority_record(record: Record) -> PriorityRecord:
     """The same record, to go ahead."""
-    return Announcement(*msgspec.structs.astuple(record))
+    return PriorityRecord(*msgspec.structs.astuple(record))
 
 
 def topic_name(template: str, venue: str, message_type: str) -> str:

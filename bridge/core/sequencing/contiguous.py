@@ -11,7 +11,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.rules import Ids, Track, is_restart, time_of
+from bridge.core.sequencing.rules import Ids, Sequencer, is_restart, time_of
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
@@ -21,13 +21,13 @@ MAX_GAP_IDS = 10_000
 _HOLDING = -1
 
 
-class Contiguous(Track):
+class Contiguous(Sequencer):
     """Every id exactly once."""
 
     __slots__ = ("_first_held", "_held", "_next", "_open", "expected")
 
-    def __init__(self, kind: str, first: str, last: str) -> None:
-        super().__init__(kind, first, last)
+    def __init__(self, message_type: str, first: str, last: str) -> None:
+        super().__init__(message_type, first, last)
         self.expected: int | None = None
         self._next = _HOLDING
         self._held: dict[int, Event] = {}
@@ -121,12 +121,12 @@ class Contiguous(Track):
         if identity < self.expected:
             if is_restart(time_of(event), before):
                 return self._restart(event)
-            return self.repeated()
+            return self.drop_duplicate()
         if identity in self._held:
-            return self.repeated()
+            return self.drop_duplicate()
         self._hold(event, identity)
         released = self._release()
-        return self.give_up("held_full") if len(self._held) > MAX_HELD_EVENTS else released
+        return self.give_up("hold_limit") if len(self._held) > MAX_HELD_EVENTS else released
 
     def _pass(self, event: Event) -> Sequence[Event]:
         self._next = self.expected = self.last_of(event) + 1
@@ -155,10 +155,10 @@ class Contiguous(Track):
         """The ids count from the start again: nothing that is missing can be asked for any more."""
         passed: list[Event] = []
         while self.hole:
-            passed += self.give_up("restarted")
+            passed += self.give_up("ids_restarted")
         for gap in self.open_gaps:
             passed += self.close_gap(gap)
-        return [*passed, self.gap(None, event, "restarted", "lost"), *self._pass(event)]
+        return [*passed, self.gap(None, event, "ids_restarted", "lost"), *self._pass(event)]
 
 
 def _pieces(first: int, last: int, max_ids: int) -> Iterator[Ids]:

@@ -60,7 +60,7 @@ def furthest(positions: Iterable[Position]) -> dict[Name, Position]:
     return found
 
 
-def landed(waiting: Sequence[bytes], tail: Sequence[bytes]) -> list[int]:
+def committed(waiting: Sequence[bytes], tail: Sequence[bytes]) -> list[int]:
     """Which places of a partition's tail hold the first of the waiting records, in their order:
     so many have been written. Others may have written in between.
     """

@@ -3,8 +3,8 @@
     events                  rule         new is                       a loss shows as
     trade, agg_trade        Contiguous   the id that is expected      a hole: held until filled
     book_delta              Chained      what continues the last      a hole: announced
-    quote, book, ...        Rising       an id above the last         nothing: interruptions are
-    tickers, candles, ...   Timed        a time not before the last     announced instead
+    quote, book, ...        Monotonic       an id above the last         nothing: interruptions are
+    tickers, candles, ...   TimeOrdered        a time not before the last     announced instead
 
 No clock is known here: the events' own times are all the time there is.
 """
@@ -21,7 +21,7 @@ from bridge.core.model.events import Event, Gap
 # A repeat is not younger than what has been seen since; an id far back with a younger time is a
 # symbol that was listed anew and counts from the start. Within this, times of one moment differ.
 _RESTART_US = 1_000_000
-# Streams without a time: so many events in a row below the last id are no repeats.
+# Streams without a time: so many events in a row below the last id are no duplicates.
 _RESTART_EVENTS = 1_000
 NOTHING: tuple[Event, ...] = ()
 
@@ -29,7 +29,7 @@ Ids = tuple[int, int]
 GapState = Literal["open", "filled", "lost"]
 
 
-class Track:
+class Sequencer:
     """One stream of one symbol: what has been passed on, and what may come next. `removals` counts
     how often nobody has wanted it any more.
 
@@ -38,15 +38,15 @@ class Track:
     """
 
     __slots__ = (
-        *("_cause", "_timestamp", "first_of", "kind"),
-        *("last_of", "last_received", "removals", "repeats"),
+        *("_cause", "_timestamp", "first_of", "message_type"),
+        *("last_of", "last_received", "removals", "duplicates"),
     )
 
-    def __init__(self, kind: str, first: str, last: str) -> None:
-        self.kind = kind
+    def __init__(self, message_type: str, first: str, last: str) -> None:
+        self.message_type = message_type
         self.first_of = _getter(first)
         self.last_of = _getter(last)
-        self.repeats = 0
+        self.duplicates = 0
         self.removals = 0
         self.last_received: int | None = None
         self._timestamp: int | None = None
@@ -100,24 +100,26 @@ class Track:
         self._timestamp = event.timestamp
         self.last_received = None if event.source == "rest" else event.received
 
-    def repeated(self) -> Sequence[Event]:
-        self.repeats += 1
+    def drop_duplicate(self) -> Sequence[Event]:
+        self.duplicates += 1
         return NOTHING
 
     def gap(self, ids: Ids | None, until: Event, cause: str, state: GapState) -> Gap:
         """A gap event for what is missing between the last event passed on and `until`."""
         first, last = ids or (None, None)
         head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
-        return Gap(*head, self.kind, first, last, self.last_time, time_of(until), cause, state)
+        return Gap(
+            *head, self.message_type, first, last, self.last_time, time_of(until), cause, state
+        )
 
 
-class Rising(Track):
+class Monotonic(Sequencer):
     """Ids that rise with holes: a repeat shows, a loss does not."""
 
     __slots__ = ("_highest", "_lower")
 
-    def __init__(self, kind: str, first: str, last: str) -> None:
-        super().__init__(kind, first, last)
+    def __init__(self, message_type: str, first: str, last: str) -> None:
+        super().__init__(message_type, first, last)
         self._highest = -1
         self._lower = 0
 
@@ -140,21 +142,21 @@ class Rising(Track):
         if identity <= self._highest:
             self._lower += 1
             if self._lower < _RESTART_EVENTS:
-                return self.repeated()
-            self._cause = "restarted"
+                return self.drop_duplicate()
+            self._cause = "ids_restarted"
         gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
         self._highest, self._lower, self._cause = identity, 0, ""
         self.note(event)
         return (*gap, event)
 
 
-class Timed(Track):
+class TimeOrdered(Sequencer):
     """No ids, only times, and several events may share one: a repeat is equal in all it says."""
 
     __slots__ = ("_same_time",)
 
-    def __init__(self, kind: str, first: str, last: str) -> None:
-        super().__init__(kind, first, last)
+    def __init__(self, message_type: str, first: str, last: str) -> None:
+        super().__init__(message_type, first, last)
         self._same_time: list[Event] = []
 
     @property
@@ -170,7 +172,7 @@ class Timed(Track):
         if (previous := self.last_mark) is not None:
             now = self.first_of(event)
             if now < previous or (now == previous and self._is_repeat(event)):
-                return self.repeated()
+                return self.drop_duplicate()
             if now > previous:
                 self._same_time.clear()
         gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
@@ -184,13 +186,13 @@ class Timed(Track):
         return any(_content(other) == content for other in self._same_time)
 
 
-class Chained(Track):
+class Chained(Sequencer):
     """Each event says where the last one ended: a hole shows, and cannot be filled."""
 
     __slots__ = ("_expected",)
 
-    def __init__(self, kind: str, first: str, last: str) -> None:
-        super().__init__(kind, first, last)
+    def __init__(self, message_type: str, first: str, last: str) -> None:
+        super().__init__(message_type, first, last)
         self._expected: int | None = None
 
     @property
@@ -209,9 +211,9 @@ class Chained(Track):
         elif last >= expected:
             passed = self._with_gap(event, first, expected)
         elif is_restart(time_of(event), before):
-            passed = (self.gap(None, event, "restarted", "lost"), event)
+            passed = (self.gap(None, event, "ids_restarted", "lost"), event)
         else:
-            return self.repeated()
+            return self.drop_duplicate()
         self._expected, self._cause = last + 1, ""
         self.note(event)
         return passed
@@ -220,12 +222,12 @@ class Chained(Track):
         """A hole; or an overlap, which is harmless: a level's volume is absolute."""
         if first < expected:
             return (event,)
-        return (self.gap((expected, first - 1), event, self._cause or "hole", "lost"), event)
+        return (self.gap((expected, first - 1), event, self._cause or "missing_ids", "lost"), event)
 
 
 @cache
 def _getter(name: str) -> Callable[[Any], int]:
-    """What reads a field; one for all tracks."""
+    """What reads a field; one for all sequencers."""
     return attrgetter(name)
 
 

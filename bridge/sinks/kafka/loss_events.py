@@ -10,7 +10,7 @@ from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.records.record import NO_IDENTITY, Record
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import Name
-from bridge.core.sequencing.sequencers import contiguous_track
+from bridge.core.sequencing.sequencers import contiguous_sequencer
 
 TOO_LARGE = "too_large"
 
@@ -19,7 +19,7 @@ Notice = Callable[[str, Contiguous], None]
 log = structlog.get_logger(__name__)
 
 
-class Announcer:
+class GapReporter:
     """Makes gap events of losses. Those of contiguous streams stay open, in pieces of at most
     `max_ids`: `notice` hears of them.
     """
@@ -27,15 +27,15 @@ class Announcer:
     def __init__(self, venue: str, max_ids: int) -> None:
         self._venue = venue
         self._max_ids = max_ids
-        self._tracks: dict[Name, Contiguous] = {}
-        self._notice: Notice = lambda _symbol, _track: None
+        self._sequencers: dict[Name, Contiguous] = {}
+        self._notice: Notice = lambda _symbol, _sequencer: None
 
     def watch(self, notice: Notice) -> None:
         """Have what is open, and will be, seen to."""
         self._notice = notice
-        for (_, symbol), track in self._tracks.items():
-            if track.open_gaps:
-                notice(symbol, track)
+        for (_, symbol), sequencer in self._sequencers.items():
+            if sequencer.open_gaps:
+                notice(symbol, sequencer)
 
     def reopen(self, gaps: Iterable[Gap]) -> list[Event]:
         """Have what was left open by another process seen to; returns the end of what is too much
@@ -43,9 +43,11 @@ class Announcer:
         """
         said: list[Event] = []
         for gap in gaps:
-            track = self._tracks.setdefault((gap.kind, gap.symbol), contiguous_track(gap.kind))
-            said += track.announce(gap, self._max_ids)
-            self._notice(gap.symbol, track)
+            sequencer = self._sequencers.setdefault(
+                (gap.kind, gap.symbol), contiguous_sequencer(gap.kind)
+            )
+            said += sequencer.announce(gap, self._max_ids)
+            self._notice(gap.symbol, sequencer)
         return [event for event in said if isinstance(event, Gap) and event.state != "open"]
 
     def announce(self, losses: Iterable[Loss], now: int) -> list[Event]:
@@ -59,9 +61,9 @@ class Announcer:
         gap = self._said(_gap(self._venue, loss, now))
         if gap.state == "lost":
             return [gap]
-        track = self._tracks.setdefault(loss.name, contiguous_track(loss.kind))
-        events = track.announce(gap, self._max_ids)
-        self._notice(loss.symbol, track)
+        sequencer = self._sequencers.setdefault(loss.name, contiguous_sequencer(loss.message_type))
+        events = sequencer.announce(gap, self._max_ids)
+        self._notice(loss.symbol, sequencer)
         return events
 
     def _said(self, gap: Gap) -> Gap:
@@ -98,7 +100,7 @@ def _gap(venue: str, loss: Loss, now: int) -> Gap:
         timestamp=None,
         received=now,
         source="websocket",
-        kind=loss.kind,
+        kind=loss.message_type,
         first_id=loss.first_id if has_ids else None,
         last_id=loss.last_id if has_ids else None,
         from_time=loss.from_time,

@@ -1,4 +1,6 @@
-"""Positions on their way to their compacted topic: for each stream where its last record lies."""
+"""PositionWriter on their way to their compacted topic: for each stream where its last record
+lies.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,7 +10,7 @@ import msgspec
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.sequencing.position import MESSAGE_TYPE, Name, Position, is_further
-from bridge.sinks.outbox.outbox import Lane, Outbox
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
 # How often changed positions are written: what a restart has to read is what came since.
@@ -19,7 +21,7 @@ MAX_BYTES = 256 * 2**20
 NO_STREAMS = frozenset({"gap", "invalid"})
 
 
-class _Place:
+class _StreamEnd:
     """Where a stream's last record lies: a position that costs little to change."""
 
     __slots__ = ("last_id", "message_type", "offset", "partition", "symbol", "time_ms")
@@ -31,20 +33,20 @@ class _Place:
         self.time_ms = self.partition = self.offset = 0
 
     def position(self) -> Position:
-        place = (self.time_ms * 1000, self.partition, self.offset)
-        return Position(self.message_type, self.symbol, self.last_id, *place)
+        end = (self.time_ms * 1000, self.partition, self.offset)
+        return Position(self.message_type, self.symbol, self.last_id, *end)
 
 
-class Positions:
+class PositionWriter:
     """The positions, and an outbox for those that have changed."""
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
         self._topic = topic
         # By message type and symbol, not by route: what comes back from disk has its own.
-        self._places: defaultdict[str, dict[str, _Place]] = defaultdict(dict)
+        self._ends: defaultdict[str, dict[str, _StreamEnd]] = defaultdict(dict)
         # Each once, in their order: a schedule of the simulation is to be the same each time.
-        self._changed: dict[_Place, None] = {}
+        self._changed: dict[_StreamEnd, None] = {}
         self._routes: dict[Name, Route] = {}
 
     @property
@@ -58,23 +60,29 @@ class Positions:
         """
         self._push(found)
 
-    def published(self, lane: Lane, records: Sequence[Record], offsets: Sequence[int]) -> None:
+    def published(
+        self, queue: PartitionQueue, records: Sequence[Record], offsets: Sequence[int]
+    ) -> None:
         """Note records that have been published, and where they lie."""
-        if lane.message_type in NO_STREAMS:
+        if queue.message_type in NO_STREAMS:
             return
-        places, changed, partition = self._places[lane.message_type], self._changed, lane.partition
+        ends, changed, partition = (
+            self._ends[queue.message_type],
+            self._changed,
+            queue.partition,
+        )
         for record, offset in zip(records, offsets, strict=True):
             symbol, identity = record.route.symbol, record.identity
-            place = places.get(symbol)
-            if place is None:
-                place = places[symbol] = _Place(lane.message_type, symbol)
-            elif identity < place.last_id and not _is_further(record, place):
+            end = ends.get(symbol)
+            if end is None:
+                end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
+            elif identity < end.last_id and not _is_further(record, end):
                 continue  # brought late, into a gap
-            place.last_id = identity
-            place.time_ms = record.timestamp_ms
-            place.partition = partition
-            place.offset = offset
-            changed[place] = None
+            end.last_id = identity
+            end.time_ms = record.timestamp_ms
+            end.partition = partition
+            end.offset = offset
+            changed[end] = None
 
     def flush(self) -> None:
         """Put what has changed into the outbox, by offset: where a position was written, those
@@ -83,7 +91,7 @@ class Positions:
         if len(self.outbox):
             return
         changed, self._changed = self._changed, {}
-        self._push(place.position() for place in changed)
+        self._push(end.position() for end in changed)
 
     def _push(self, positions: Iterable[Position]) -> None:
         for position in sorted(positions, key=attrgetter("offset")):
@@ -97,5 +105,5 @@ class Positions:
         return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
 
 
-def _is_further(record: Record, place: _Place) -> bool:
-    return is_further(record.identity, record.timestamp_ms * 1000, place.position())
+def _is_further(record: Record, end: _StreamEnd) -> bool:
+    return is_further(record.identity, record.timestamp_ms * 1000, end.position())

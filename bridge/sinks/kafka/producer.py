@@ -19,15 +19,15 @@ from bridge.brokers.kafka_client import (
     reason_of,
 )
 from bridge.errors import SinkUnavailable
-from bridge.sinks.kafka.producer_state import Ledger
+from bridge.sinks.kafka.producer_state import ProducerState
 
 _TOPIC_EXISTS = kafka_errors.TopicAlreadyExistsError.errno
 
 log = structlog.get_logger(__name__)
 
 
-async def open_producer(options: settings.Kafka, ledger: Ledger) -> AIOKafkaProducer:
-    """A started idempotent producer, in the place of the ledger's last one.
+async def open_producer(options: settings.Kafka, producer_state: ProducerState) -> AIOKafkaProducer:
+    """A started idempotent producer, in the place of the producer_state's last one.
 
     Raises SinkUnavailable, or SinkRefused where the cluster rejects our credentials or we its
     certificate.
@@ -38,11 +38,11 @@ async def open_producer(options: settings.Kafka, ledger: Ledger) -> AIOKafkaProd
         compression_type=None if options.compression == "none" else options.compression,
         max_batch_size=options.batch_max_bytes,
     )
-    ledger.lend(producer)
+    producer_state.lend(producer)
     try:
         await _start(producer, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
-            await ledger.learn(producer)
+            await producer_state.learn(producer)
     except FAILURES as error:
         await discard(producer)
         raise failure(await reason_of(options, error), options.bootstrap_servers) from error

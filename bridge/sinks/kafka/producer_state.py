@@ -19,25 +19,25 @@ MAX_SEQUENCE = 2**31 - 1
 # A batch that does not lie behind the one before it: somebody else has written in between.
 FOREIGN_RECORDS = "foreign_records"
 # aiokafka tries again by itself what may be, and for an idempotent producer without end: a failure
-# of that kind is its own, of a batch that grew old while its partition had no leader.
+# of that sort is its own, of a batch that grew old while its partition had no leader.
 _REFUSALS = (kafka_errors.BrokerResponseError, kafka_errors.ProducerFenced)
 
 log = structlog.get_logger(__name__)
 
 
-class Identity(NamedTuple):
+class ProducerId(NamedTuple):
     """Who a producer is to the brokers."""
 
     producer_id: int
     epoch: int
 
 
-class Ledger:
-    """The state of a producer that outlives it. `failures` counts what is wrong by its kind."""
+class ProducerState:
+    """The state of a producer that outlives it. `failures` counts failures by reason."""
 
     def __init__(self, failures: Counter[str] | None = None) -> None:
         self._failures: Counter[str] = Counter() if failures is None else failures
-        self.identity: Identity | None = None
+        self.identity: ProducerId | None = None
         # Whether unanswered batches may be sent again under their numbers.
         self.is_continued = True
         # Where the next record of each partition is expected to lie, as far as known.
@@ -60,7 +60,7 @@ class Ledger:
         await manager.wait_for_pid()
         if self.identity is None:
             self._next_sequences.clear()
-        self.identity = Identity(manager.producer_id, manager.producer_epoch)
+        self.identity = ProducerId(manager.producer_id, manager.producer_epoch)
 
     def acknowledged(self, place: TopicPartition, count: int, answer: RecordMetadata) -> int:
         """Note a batch; returns the offset of its first record."""
@@ -102,6 +102,6 @@ class Ledger:
         under the same number they never will.
         """
         if isinstance(error, _REFUSALS) and not error.retriable:
-            log.warning("kafka_identity_given_up", error=str(error))
+            log.warning("kafka_producer_id_discarded", error=str(error))
             self.identity = None
             self.is_continued = False

@@ -12,9 +12,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
-from bridge.core.sequencing.position import landed
-from bridge.sinks.kafka.producer_state import Ledger
-from bridge.sinks.outbox.outbox import Lane
+from bridge.core.sequencing.position import committed
+from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.outbox.outbox import PartitionQueue
 
 # What a client had sent when it went may still be written: until the broker has worked off what
 # the closed connection held.
@@ -23,22 +23,22 @@ SETTLE_S = 0.5
 MAX_RECORDS = 50_000
 
 
-async def find_landed(
-    options: settings.Kafka, ledger: Ledger, lanes: Sequence[Lane]
+async def find_committed(
+    options: settings.Kafka, producer_state: ProducerState, queues: Sequence[PartitionQueue]
 ) -> list[list[int]]:
-    """For each lane the offsets of those of its unsure records that are in the partition.
+    """For each queue the offsets of those of its in_doubt records that are in the partition.
 
-    The ledger learns where the partitions end. Raises SinkUnavailable.
+    The producer_state learns where the partitions end. Raises SinkUnavailable.
     """
-    if not ledger.is_continued:
+    if not producer_state.is_continued:
         await asyncio.sleep(SETTLE_S)
     async with TopicReader(options) as reader:
-        tails = [await _read_tail(reader, ledger, lane) for lane in lanes]
+        tails = [await _read_tail(reader, producer_state, queue) for queue in queues]
     # Not before all are read: after a failure under way each is read again from the same place on.
-    for lane, tail in zip(lanes, tails, strict=True):
+    for queue, tail in zip(queues, tails, strict=True):
         if tail.end_offset is not None:
-            ledger.next_offsets[_place(lane)] = tail.end_offset
-    return [_offsets(lane, tail) for lane, tail in zip(lanes, tails, strict=True)]
+            producer_state.next_offsets[_place(queue)] = tail.end_offset
+    return [_offsets(queue, tail) for queue, tail in zip(queues, tails, strict=True)]
 
 
 class _Tail(NamedTuple):
@@ -48,23 +48,25 @@ class _Tail(NamedTuple):
     records: "list[ConsumerRecord[bytes, bytes]]"
 
 
-async def _read_tail(reader: TopicReader, ledger: Ledger, lane: Lane) -> _Tail:
-    for part in await reader.bounds(lane.topic):
-        if part.partition == lane.partition:
-            bounds = [tail_of(part, ledger.next_offsets.get(_place(lane)))]
-            records = [r async for _, batch in reader.read(lane.topic, bounds) for r in batch]
+async def _read_tail(
+    reader: TopicReader, producer_state: ProducerState, queue: PartitionQueue
+) -> _Tail:
+    for part in await reader.bounds(queue.topic):
+        if part.partition == queue.partition:
+            bounds = [tail_of(part, producer_state.next_offsets.get(_place(queue)))]
+            records = [r async for _, batch in reader.read(queue.topic, bounds) for r in batch]
             return _Tail(part.end_offset, records)
     return _Tail(None, [])
 
 
-def _offsets(lane: Lane, tail: _Tail) -> list[int]:
-    waiting = [record.value for record in islice(lane.records, lane.unsure)]
-    places = landed(waiting, [record.value or b"" for record in tail.records])
+def _offsets(queue: PartitionQueue, tail: _Tail) -> list[int]:
+    waiting = [record.value for record in islice(queue.records, queue.in_doubt)]
+    places = committed(waiting, [record.value or b"" for record in tail.records])
     return [tail.records[place].offset for place in places]
 
 
-def _place(lane: Lane) -> TopicPartition:
-    return TopicPartition(lane.topic, lane.partition)
+def _place(queue: PartitionQueue) -> TopicPartition:
+    return TopicPartition(queue.topic, queue.partition)
 
 
 def tail_of(whole: Partition, begin: int | None) -> Partition:

@@ -38,8 +38,10 @@ async def read_open_gaps(
         async with asyncio.timeout(READ_TIMEOUT_S), TopicReader(options) as reader:
             await _see_all(reader, topic_name(options.topic, venue, "gap"), gaps)
             gaps.go_back(positions, streams)
-            for kind in ("trade", "agg_trade"):
-                await _find_brought(reader, topic_name(options.topic, venue, kind), kind, gaps)
+            for message_type in ("trade", "agg_trade"):
+                await _find_brought(
+                    reader, topic_name(options.topic, venue, message_type), message_type, gaps
+                )
     except TimeoutError as error:
         raise SinkUnavailable(f"open gaps were not read in {READ_TIMEOUT_S:g} s") from error
     return gaps
@@ -53,15 +55,15 @@ async def _see_all(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
                 gaps.see(gap)
 
 
-async def _find_brought(reader: TopicReader, topic: str, kind: str, gaps: OpenGaps) -> None:
-    since = gaps.since(kind)
+async def _find_brought(reader: TopicReader, topic: str, message_type: str, gaps: OpenGaps) -> None:
+    since = gaps.since(message_type)
     bounds = [] if since is None else await reader.bounds(topic, since // 1000 - MARGIN_MS)
     if not bounds or sum(map(len, bounds)) > MAX_RECORDS:
-        gaps.forget(kind)
+        gaps.forget(message_type)
         return
     async for partition, records in reader.read(topic, bounds):
         for record in records:
-            if position := position_of(kind, partition, record):
+            if position := position_of(message_type, partition, record):
                 gaps.brought(position.name, position.last_id)
 
 

@@ -55,20 +55,22 @@ async def read_start(
 
     Raises SinkUnavailable where Kafka cannot be read in time, SinkRefused where it rejects us.
     """
-    kinds = [kind for kind in message_types if kind not in NO_STREAMS]
+    message_types = [
+        message_type for message_type in message_types if message_type not in NO_STREAMS
+    ]
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             backoff = Backoff(_MAX_DELAY_S)
             async for attempt in forever(backoff, _Interrupted, on_retry=_on_retry):
                 with attempt:
-                    return await _read_all(options, venue, kinds)
+                    return await _read_all(options, venue, message_types)
     except TimeoutError as error:
         raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
     raise AssertionError("forever has no end")
 
 
 async def _read_all(
-    options: settings.Kafka, venue: str, kinds: Iterable[str]
+    options: settings.Kafka, venue: str, message_types: Iterable[str]
 ) -> dict[Name, Position]:
     """Raises _Interrupted where Kafka was there, and SinkUnavailable where it is not."""
     async with _reader(options) as reader:
@@ -76,7 +78,10 @@ async def _read_all(
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             written = [_written(record) for record in await _read(reader, topic)]
             positions = furthest(position for position in written if position)
-            topics = {kind: topic_name(options.topic, venue, kind) for kind in kinds}
+            topics = {
+                message_type: topic_name(options.topic, venue, message_type)
+                for message_type in message_types
+            }
             return await _read_tails(reader, topics, positions)
         except SinkUnavailable as error:
             raise _Interrupted(str(error)) from error
@@ -110,26 +115,28 @@ async def _read_tails(
 
     All topics a round, so that a start waits once for them all, however many they are.
     """
-    known = {kind: _offsets_behind(positions.values(), kind) for kind in topics}
+    known = {
+        message_type: _offsets_behind(positions.values(), message_type) for message_type in topics
+    }
     moving = list(topics)
     for settled in range(MAX_ROUNDS):
-        for kind in tuple(moving):
-            bounds = await reader.bounds(topics[kind])
-            tails = [tail_of(part, known[kind].get(part.partition)) for part in bounds]
-            async for partition, records in reader.read(topics[kind], tails):
-                rows = [position_of(kind, partition, record) for record in records]
+        for message_type in tuple(moving):
+            bounds = await reader.bounds(topics[message_type])
+            tails = [tail_of(part, known[message_type].get(part.partition)) for part in bounds]
+            async for partition, records in reader.read(topics[message_type], tails):
+                rows = [position_of(message_type, partition, record) for record in records]
                 positions = furthest([*positions.values(), *(row for row in rows if row)])
-            known[kind] = {part.partition: part.end_offset for part in bounds}
+            known[message_type] = {part.partition: part.end_offset for part in bounds}
             # Also where ids prove nothing: what is late may be the first of its stream.
             if not bounds or (settled and not any(map(len, tails))):
-                moving.remove(kind)
+                moving.remove(message_type)
         if not moving:
             return positions
         await asyncio.sleep(SETTLE_S)
-    for kind in moving:
+    for message_type in moving:
         log.warning(
             "kafka_topic_in_use",
-            topic=topics[kind],
+            topic=topics[message_type],
             remedy="end the other bridge that writes there",
         )
     return positions
@@ -140,11 +147,11 @@ async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, 
     return [record async for _, records in reader.read(topic, bounds) for record in records]
 
 
-def _offsets_behind(positions: Iterable[Position], kind: str) -> dict[int, int]:
+def _offsets_behind(positions: Iterable[Position], message_type: str) -> dict[int, int]:
     """The offset to read on from, by partition."""
     greatest: dict[int, int] = {}
     for position in positions:
-        if position.message_type == kind:
+        if position.message_type == message_type:
             begin = position.offset + 1
             greatest[position.partition] = max(begin, greatest.get(position.partition, begin))
     return greatest
@@ -158,17 +165,17 @@ def _written(record: "ConsumerRecord[bytes, bytes]") -> Position | None:
 
 
 def position_of(
-    kind: str, partition: int, record: "ConsumerRecord[bytes, bytes]"
+    message_type: str, partition: int, record: "ConsumerRecord[bytes, bytes]"
 ) -> Position | None:
     """What a record of a contiguous stream says; None where it is not one of ours."""
     try:
         row = msgspec.json.decode(record.value or b"", type=_Row)
     except msgspec.DecodeError:
         return None
-    identity: int = getattr(row, _ID_FIELDS[kind]) if kind in _ID_FIELDS else -1
+    identity: int = getattr(row, _ID_FIELDS[message_type]) if message_type in _ID_FIELDS else -1
     time = row.received if row.timestamp is None else row.timestamp
-    return Position(kind, row.symbol, identity, time, partition, record.offset)
+    return Position(message_type, row.symbol, identity, time, partition, record.offset)
 
 
 def _on_retry(error: Exception, delay_s: float) -> None:
-    log.info("start_waits_for_kafka", error=str(error), retry_in_s=round(delay_s, 2))
+    log.info("start_waiting_for_kafka", error=str(error), retry_in_s=round(delay_s, 2))

@@ -1,15 +1,15 @@
-"""Which records that were brought back from disk have landed: read from their topics."""
+"""Which records that were brought back from disk have committed: read from their topics."""
 
 import asyncio
 
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
-from bridge.core.delivery.replay import Restored
+from bridge.core.delivery.replay import ReplayMatcher
 from bridge.sinks.kafka.recover_batches import SETTLE_S
 from bridge.sinks.kafka.recover_positions import MAX_ROUNDS
 
 
-async def find_landed(options: settings.Kafka, restored: Restored) -> None:
+async def find_committed(options: settings.Kafka, restored: ReplayMatcher) -> None:
     """Show `restored` what its topics hold since its oldest record, until the ends stand still:
     what the last process had sent may still be written. Raises SinkUnavailable.
     """
@@ -29,7 +29,9 @@ async def find_landed(options: settings.Kafka, restored: Restored) -> None:
                 break
 
 
-async def _see(reader: TopicReader, topic: str, tails: list[Partition], restored: Restored) -> None:
+async def _see(
+    reader: TopicReader, topic: str, tails: list[Partition], restored: ReplayMatcher
+) -> None:
     async for _, records in reader.read(topic, tails):
         for record in records:
             restored.see(topic, record.key or b"", record.value or b"")

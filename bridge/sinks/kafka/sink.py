@@ -3,8 +3,8 @@
 A producer is disposable. One refused batch makes every later one of its partition fail, and one
 that lost its brokers may never answer: at the first failure, or after too long without an
 acknowledgement, it is thrown away. The next one takes over its identity, takes out of the outbox
-what has landed after all, and first sends again what else was on its way, under the same numbers:
-what the brokers have already, they drop.
+what has committed after all, and first sends again what else was on its way, under the same
+numbers: what the brokers have already, they drop.
 """
 
 import asyncio
@@ -22,24 +22,24 @@ from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
-from bridge.core.records.record import Record, Route, Router, announcement
+from bridge.core.records.record import Record, Route, Router, priority_record
 from bridge.core.sequencing.contiguous import MAX_GAP_IDS
 from bridge.core.sequencing.position import Position
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, check_cancelled, forever
-from bridge.sinks.batch_pacer import Pace
+from bridge.sinks.batch_pacer import BatchPacer
 from bridge.sinks.kafka import position_writer, recover_spill
-from bridge.sinks.kafka.awaited import Awaited
-from bridge.sinks.kafka.batch_sender import Delivery
-from bridge.sinks.kafka.loss_events import TOO_LARGE, Announcer, Notice, too_large_event
-from bridge.sinks.kafka.position_writer import Positions
+from bridge.sinks.kafka.ack_waiters import AckWaiters
+from bridge.sinks.kafka.batch_sender import BatchSender
+from bridge.sinks.kafka.loss_events import TOO_LARGE, GapReporter, Notice, too_large_event
+from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
-from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, Ledger
-from bridge.sinks.kafka.recover_batches import find_landed
+from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, ProducerState
+from bridge.sinks.kafka.recover_batches import find_committed
 from bridge.sinks.kafka.recover_positions import read_start
-from bridge.sinks.outbox.chunk_store import Spill
-from bridge.sinks.outbox.outbox import Lane, Outbox
-from bridge.sinks.outbox.spiller import Overflow
+from bridge.sinks.outbox.chunk_store import ChunkStore
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
+from bridge.sinks.outbox.spiller import Spiller
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
@@ -59,10 +59,10 @@ class KafkaSink:
     """An outbox, and the task that empties it into one producer after another."""
 
     name = "kafka"
-    drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_broken")
-    failure_kinds: tuple[str, ...] = (
+    drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_corrupt")
+    failure_reasons: tuple[str, ...] = (
         *("unavailable", FOREIGN_RECORDS),
-        *("spill_full", "spill_failed", "spill_broken"),
+        *("spill_full", "spill_failed", "spill_corrupt"),
     )
 
     def __init__(
@@ -71,24 +71,24 @@ class KafkaSink:
         topics: Sequence[str],
         position_topic: str,
         venue: str = SPOT,
-        spill: Spill | None = None,
+        spill: ChunkStore | None = None,
     ) -> None:
         self.counts = SinkCounts()
-        self._awaited = Awaited()
+        self._ack_waiters = AckWaiters()
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
         self.outbox = Outbox(options.outbox_max_bytes, self.counts)
-        self.overflow = Overflow(self.outbox, spill, self.counts, self._moved) if spill else None
+        self.spiller = Spiller(self.outbox, spill, self.counts, self._moved) if spill else None
         self._venue = venue
         room = round(options.outbox_max_bytes * ROOM_SHARE)
-        self._announcer = Announcer(venue, min(MAX_GAP_IDS, room // 1000))
+        self._gap_reporter = GapReporter(venue, min(MAX_GAP_IDS, room // 1000))
         self._record = Router((), options.topic).record
         self._options = options
         self._topics = [*topics, position_topic]
         self._partitions: dict[str, list[int]] = {}
         self._producer: AIOKafkaProducer | None = None
-        self._positions = Positions(position_topic)
-        self._ledger = Ledger(self.counts.failures)
+        self._positions = PositionWriter(position_topic)
+        self._producer_state = ProducerState(self.counts.failures)
         self._ready = False
         self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
@@ -113,39 +113,39 @@ class KafkaSink:
             self._emptied.clear()
             await self._emptied.wait()
 
-    async def given_up(self, kind: str, symbol: str, ids: Sequence[int]) -> set[int]:
+    async def given_up(self, message_type: str, symbol: str, ids: Sequence[int]) -> set[int]:
         """Which of these ids of a contiguous stream, pushed just now, were given up: returns when
         all others are acknowledged. What is given up is announced by then.
         """
-        wait = self._awaited.begin((kind, symbol), ids)
+        wait = self._ack_waiters.begin((message_type, symbol), ids)
         try:
             while wait.left:
                 self._emptied.clear()
                 await self._emptied.wait()
         finally:
-            self._awaited.end(wait)
+            self._ack_waiters.end(wait)
         return wait.given_up
 
     def watch_losses(self, notice: Notice) -> None:
         """Have trades that were given up here seen to: what is brought goes to `publish`."""
-        self._announcer.watch(notice)
+        self._gap_reporter.watch(notice)
 
     def reopen(self, gaps: OpenGaps) -> None:
         """Say what has been brought of the gaps that the process before this one has left open, and
         have the rest seen to, as `watch_losses` has it.
         """
-        self.publish([*gaps.filled(), *self._announcer.reopen(gaps.left())])
+        self.publish([*gaps.filled(), *self._gap_reporter.reopen(gaps.left())])
 
     def close(self) -> None:
         """At the end, save what waits; blocks. Whether that was possible, `kept` says."""
-        if self.overflow:
+        if self.spiller:
             self._announce()
-            self.overflow.close()
+            self.spiller.close()
 
     @property
     def kept(self) -> int:
         """Records on disk."""
-        return self.overflow.on_disk if self.overflow else 0
+        return self.spiller.on_disk if self.spiller else 0
 
     def wake(self) -> None:
         self._changed.set()
@@ -180,7 +180,7 @@ class KafkaSink:
             self._topics = [topic for topic in self._topics if topic not in added]
             raise
         except FAILURES as error:
-            log.info("kafka_topics_wait", topics=added, error=str(error))
+            log.info("kafka_topics_delayed", topics=added, error=str(error))
             self._producer = None
             self.wake()
 
@@ -228,31 +228,31 @@ class KafkaSink:
 
     async def _session(self) -> None:
         """One producer's life, ended by its first failure."""
-        producer = await open_producer(self._options, self._ledger)
-        delivery = Delivery(producer, self._options, self._ledger, self._changed)
+        producer = await open_producer(self._options, self._producer_state)
+        sender = BatchSender(producer, self._options, self._producer_state, self._changed)
         try:
             self._partitions = await self._ensure(producer, self._topics)
             check_cancelled()
             await self._take_out_restored()
-            await self._take_out_landed()
-            self._ledger.number(producer)
-            await self._send_again(delivery)
+            await self._take_out_committed()
+            self._producer_state.number(producer)
+            await self._send_again(sender)
             while added := [topic for topic in self._topics if topic not in self._partitions]:
                 self._partitions |= await self._ensure(producer, added)
             self._producer = producer
             self.outbox.assign(
-                # Of a topic not known yet all waits in one lane, for the next producer.
+                # Of a topic not known yet all waits in one queue, for the next producer.
                 lambda route: _partition(route, self._partitions.get(route.topic, [0]))
             )
             self._ready = self._was_ready = True
             log.info("kafka_connected", topics=len(self._partitions))
-            await self._drain(delivery)
+            await self._drain(sender)
         except FAILURES as error:
             raise failure(error) from error
         finally:
             self._ready = False
             self._producer = None
-            delivery.close()
+            sender.close()
             self.outbox.release()
             self._positions.outbox.release()
             await discard(producer)
@@ -266,77 +266,82 @@ class KafkaSink:
             raise
 
     async def _take_out_restored(self) -> None:
-        """See what has landed of what the last process may have sent."""
-        if self.overflow is None or (restored := self.overflow.restored()) is None:
+        """See what has committed of what the last process may have sent."""
+        if self.spiller is None or (restored := self.spiller.restored()) is None:
             return
-        await recover_spill.find_landed(self._options, restored)
-        kinds = {kind for kind, _ in self.overflow.positions}
-        positions = await read_start(self._options, self._venue, kinds)
-        self.overflow.settle(restored, positions)
+        await recover_spill.find_committed(self._options, restored)
+        message_types = {message_type for message_type, _ in self.spiller.positions}
+        positions = await read_start(self._options, self._venue, message_types)
+        self.spiller.settle(restored, positions)
         self._emptied.set()
 
-    async def _take_out_landed(self) -> None:
-        """See what has landed of the batches that the last producer had on its way.
+    async def _take_out_committed(self) -> None:
+        """See what has committed of the batches that the last producer had on its way.
 
         The tails tell it even where the brokers have forgotten the numbers: at a restart they do,
         if a batch's records are a day old. The numbers keep out what lands after that.
         """
-        if lanes := self.outbox.unsure():
-            landed = await find_landed(self._options, self._ledger, lanes)
-            for lane, offsets in zip(lanes, landed, strict=True):
+        if queues := self.outbox.in_doubt():
+            committed = await find_committed(self._options, self._producer_state, queues)
+            for queue, offsets in zip(queues, committed, strict=True):
                 if offsets:
-                    lane.in_flight = len(offsets)
-                    self._ledger.found(TopicPartition(lane.topic, lane.partition), len(offsets))
-                    self._published(lane, offsets)
-        if not self._ledger.is_continued:
-            self.outbox.settle()
-            self._positions.outbox.settle()
-            self._ledger.is_continued = True
+                    queue.in_flight = len(offsets)
+                    self._producer_state.found(
+                        TopicPartition(queue.topic, queue.partition), len(offsets)
+                    )
+                    self._published(queue, offsets)
+        if not self._producer_state.is_continued:
+            self.outbox.clear_in_doubt()
+            self._positions.outbox.clear_in_doubt()
+            self._producer_state.is_continued = True
 
-    async def _send_again(self, delivery: Delivery) -> None:
+    async def _send_again(self, sender: BatchSender) -> None:
         """Deliver the other batches before anything else, each as it was."""
         self._changed.clear()
-        for lane in self.outbox.unsure():
-            await delivery.send(lane, self._published)
-        for lane in self._positions.outbox.unsure():
-            await delivery.send(lane, self._positions_written)
-        while self.outbox.unsure() or self._positions.outbox.unsure():
-            await delivery.wait()
+        for queue in self.outbox.in_doubt():
+            await sender.send(queue, self._published)
+        for queue in self._positions.outbox.in_doubt():
+            await sender.send(queue, self._positions_written)
+        while self.outbox.in_doubt() or self._positions.outbox.in_doubt():
+            await sender.wait()
             self._changed.clear()
 
-    async def _drain(self, delivery: Delivery) -> None:
+    async def _drain(self, sender: BatchSender) -> None:
         """Send whatever is idle, wait for a push or an acknowledgement, and again."""
-        pace = Pace(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
+        pacer = BatchPacer(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
         while True:
             check_cancelled()
-            await pace.rest()
+            await pacer.rest()
             if self._producer is None:
                 raise SinkUnavailable("Kafka: no answer about further topics")
             self._changed.clear()
-            for lane in self.outbox.idle():
-                self._drop_too_large(lane)
+            for queue in self.outbox.idle():
+                self._drop_too_large(queue)
             self._announce()
             sent, left = 0, False
-            for lane in self.outbox.sendable():
-                left |= not await delivery.send(lane, self._published)
-                sent += lane.in_flight
+            for queue in self.outbox.sendable():
+                left |= not await sender.send(queue, self._published)
+                sent += queue.in_flight
             if sent and not left:
-                pace.sent(sent)
-            for lane in self._positions.outbox.idle():
-                await delivery.send(lane, self._positions_written)
-            await delivery.wait()
+                pacer.sent(sent)
+            for queue in self._positions.outbox.idle():
+                await sender.send(queue, self._positions_written)
+            await sender.wait()
 
-    def _drop_too_large(self, lane: Lane) -> None:
+    def _drop_too_large(self, queue: PartitionQueue) -> None:
         """Give up what the broker will never take; an invalid event goes in its place."""
         max_bytes = self._options.batch_max_bytes
-        if not (too_large := _too_large(lane, max_bytes)):
+        if not (too_large := _too_large(queue, max_bytes)):
             return
         now = time.time_ns() // 1000
-        for record in self.outbox.drop(lane, too_large, TOO_LARGE):
+        for record in self.outbox.drop(queue, too_large, TOO_LARGE):
             log.warning(
-                "record_too_large", topic=lane.topic, symbol=record.route.symbol, id=record.identity
+                "record_too_large",
+                topic=queue.topic,
+                symbol=record.route.symbol,
+                id=record.identity,
             )
-            if lane.message_type != "invalid":
+            if queue.message_type != "invalid":
                 self._push_own(self._record(too_large_event(self._venue, record, max_bytes, now)))
         self._emptied.set()
 
@@ -346,32 +351,32 @@ class KafkaSink:
         One after the other: while Kafka takes nothing, the losses grow together instead of each
         being told apart.
         """
-        if self.outbox.losses and not self.outbox.is_telling():
+        if self.outbox.losses and not self.outbox.has_gap_in_flight():
             losses = self.outbox.losses.take()
-            for event in self._announcer.announce(losses, time.time_ns() // 1000):
-                self._push_own(announcement(self._record(event)))
-            self._awaited.lost(losses)
+            for event in self._gap_reporter.announce(losses, time.time_ns() // 1000):
+                self._push_own(priority_record(self._record(event)))
+            self._ack_waiters.lost(losses)
             self._emptied.set()
 
     def _push_own(self, record: Record) -> None:
         self.counts.restored[record.route.message_type] += 1
         self.outbox.push(record)
 
-    def _published(self, lane: Lane, offsets: Sequence[int]) -> None:
+    def _published(self, queue: PartitionQueue, offsets: Sequence[int]) -> None:
         """Count what a broker has acknowledged, and how long it took since the frame arrived."""
         now = time.time_ns() // 1000
-        published = self.outbox.acknowledge(lane)
-        self._positions.published(lane, published, offsets)
-        if self._awaited:
-            self._awaited.published(published)
+        published = self.outbox.acknowledge(queue)
+        self._positions.published(queue, published, offsets)
+        if self._ack_waiters:
+            self._ack_waiters.published(published)
         # Records of one read share their arrival.
         for received, count in Counter(map(_received, published)).items():
             self.counts.latency.observe((now - received) / 1e6, count)
         self._backoff.worked()
         self._emptied.set()
 
-    def _positions_written(self, lane: Lane, _offsets: Sequence[int]) -> None:
-        self._positions.outbox.acknowledge(lane)
+    def _positions_written(self, queue: PartitionQueue, _offsets: Sequence[int]) -> None:
+        self._positions.outbox.acknowledge(queue)
         self._emptied.set()
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
@@ -382,11 +387,11 @@ class KafkaSink:
         )
 
 
-def _too_large(lane: Lane, max_bytes: int) -> int:
-    """How many of a lane's first records fit into no batch."""
+def _too_large(queue: PartitionQueue, max_bytes: int) -> int:
+    """How many of a queue's first records fit into no batch."""
     count = 0
-    for record in lane.records:
-        if len(record.value) < max_bytes and record is not lane.limit.refused:
+    for record in queue.records:
+        if len(record.value) < max_bytes and record is not queue.limit.refused:
             break
         count += 1
     return count

@@ -15,7 +15,7 @@ from bridge.core.sequencing.rules import Ids
 _CHECKSUM_BYTES = 4
 
 
-class Broken(Exception):
+class CorruptChunk(Exception):
     """Bytes that are not those that were written."""
 
 
@@ -111,15 +111,15 @@ def write(records: Sequence[Record]) -> tuple[bytes, bytes, list[RouteRow]]:
 
 
 def read_routes(part: object) -> list[RouteRow]:
-    """What a chunk holds. Raises Broken."""
+    """What a chunk holds. Raises CorruptChunk."""
     try:
         return _decode_routes(_body(part))
     except msgspec.DecodeError as error:
-        raise Broken from error
+        raise CorruptChunk from error
 
 
 def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list[Record]:
-    """The records of a chunk. Raises Broken."""
+    """The records of a chunk. Raises CorruptChunk."""
     of = [routes.of(row) for row in rows]
     try:
         return [
@@ -127,7 +127,7 @@ def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list
             for r in _decode_records(_body(part))
         ]
     except (msgspec.DecodeError, IndexError) as error:
-        raise Broken from error
+        raise CorruptChunk from error
 
 
 def counts(rows: Iterable[RouteRow]) -> Counter[Key]:
@@ -138,7 +138,7 @@ def counts(rows: Iterable[RouteRow]) -> Counter[Key]:
     return found
 
 
-def kinds(rows: Iterable[RouteRow]) -> Counter[str]:
+def message_types(rows: Iterable[RouteRow]) -> Counter[str]:
     """How many records there are of each message type."""
     found: Counter[str] = Counter()
     for row in rows:
@@ -151,10 +151,10 @@ def _sealed(body: bytes) -> bytes:
 
 
 def _body(part: object) -> bytes:
-    """What a part holds. Raises Broken."""
+    """What a part holds. Raises CorruptChunk."""
     if not isinstance(part, bytes):
-        raise Broken
+        raise CorruptChunk
     body = part[_CHECKSUM_BYTES:]
     if _sealed(body) != part:
-        raise Broken
+        raise CorruptChunk
     return body

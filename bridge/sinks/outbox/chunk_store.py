@@ -1,4 +1,5 @@
-"""The overflow of the outbox on disk: one SQLite file of chunks of records, first in, first out.
+"""The records of the outbox that are on disk: one SQLite file of chunks of records, first in,
+first out.
 
 A chunk is one row: a table of what it holds, and its records in one checked piece. So a thousand
 records cost one step of SQLite, a start reads no record that may wait, and a piece that has gone
@@ -25,7 +26,7 @@ from bridge.core.records.record import NO_IDENTITY, Key, Record
 from bridge.core.sequencing.position import Name, Position, furthest
 from bridge.core.sequencing.rules import Ids
 from bridge.sinks.outbox import chunk_codec
-from bridge.sinks.outbox.chunk_codec import Broken, RouteRow, Routes
+from bridge.sinks.outbox.chunk_codec import CorruptChunk, RouteRow, Routes
 
 FILE = "outbox.sqlite"
 LOCK_FILE = "outbox.lock"
@@ -53,7 +54,7 @@ class Chunk(msgspec.Struct):
     records: list[Record] | None
 
 
-class Spill:
+class ChunkStore:
     """The file in `folder`, at most `max_bytes` large with its log, or what the disk has; locked.
 
     Raises BlockingIOError where another process has the folder, OSError or sqlite3.Error where
@@ -84,7 +85,7 @@ class Spill:
             raise
 
     def append(self, records: Sequence[Record], *, begun: bool = False) -> None:
-        """Write a chunk behind all others; `begun` where its records are in the lanes as well, as
+        """Write a chunk behind all others; `begun` where its records are in the queues as well, as
         are those of all before it.
         """
         routes, body, rows = chunk_codec.write(records)
@@ -105,7 +106,7 @@ class Spill:
     def read(self) -> Chunk | None:
         """The next chunk; it stays in the file, marked as begun.
 
-        Raises Broken where not even what it holds can be read.
+        Raises CorruptChunk where not even what it holds can be read.
         """
         row = self._next("*", self.read_to)
         if row is None:
@@ -122,7 +123,7 @@ class Spill:
     def oldest(self, after: int) -> tuple[int, Counter[Key]] | None:
         """The first chunk behind one: its id, and how much of each symbol it holds.
 
-        Raises Broken.
+        Raises CorruptChunk.
         """
         row = self._next("id, routes", after)
         return (
@@ -167,7 +168,7 @@ class Spill:
         last = self.last
         self._survey()
         self.last = max(last, self.last)
-        log.error("spill_broken", set_aside=str(broken), records_saved=self._found_count())
+        log.error("spill_corrupt", set_aside=str(broken), records_saved=self._found_count())
 
     def close(self) -> None:
         """Let go of the file and the lock."""
@@ -179,7 +180,7 @@ class Spill:
         try:
             self._connect()
             self._survey()
-        except (sqlite3.DatabaseError, Broken) as error:
+        except (sqlite3.DatabaseError, CorruptChunk) as error:
             if not is_broken(error):
                 raise
             self.recover()
@@ -233,8 +234,8 @@ class Spill:
     def _records(self, number: int, rows: list[RouteRow], body: object) -> list[Record] | None:
         try:
             return chunk_codec.read_records(body, rows, self.routes)
-        except Broken:
-            log.error("spill_chunk_broken", chunk=number)  # noqa: TRY400 - the words say it
+        except CorruptChunk:
+            log.error("spill_chunk_corrupt", chunk=number)  # noqa: TRY400 - the words say it
             return None
 
     def _next(self, columns: str, after: int) -> tuple[int, bytes, bytes] | None:
@@ -272,9 +273,9 @@ class Spill:
 
 
 def is_broken(error: Exception) -> bool:
-    """Whether the file is damaged, or none of its kind."""
+    """Whether the file is damaged, or not an SQLite file."""
     code = getattr(error, "sqlite_errorcode", None) or 0
-    return isinstance(error, Broken) or code & 0xFF in _BROKEN
+    return isinstance(error, CorruptChunk) or code & 0xFF in _BROKEN
 
 
 def is_full(error: Exception) -> bool:
@@ -319,6 +320,6 @@ def _begun(path: Path) -> int:
 def _is_whole(row: tuple[int, bytes, bytes]) -> bool:
     try:
         chunk_codec.read_routes(row[1])
-    except Broken:
+    except CorruptChunk:
         return False
     return True

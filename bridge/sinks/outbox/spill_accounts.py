@@ -1,7 +1,7 @@
 """What an outbox has given to the disk: the accounts of it, symbol by symbol.
 
     oldest                                                                  newest
-    lanes (outbox.py)            disk (chunk_store.py)      behind, on its way to the disk
+    queues (outbox.py)            disk (chunk_store.py)      behind, on its way to the disk
     ├── records on disk too ──┤
                               ├── unread: on disk alone ──┤
 
@@ -14,13 +14,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
-from bridge.core.records.record import Announcement, Key, Record
+from bridge.core.records.record import Key, PriorityRecord, Record
 
-# A record's objects beside its value: the struct, its integers, its place in the lane.
+# A record's objects beside its value: the struct, its integers, its place in the queue.
 RECORD_OVERHEAD_BYTES = 200
 
 
-class Backlog:
+class SpillAccounts:
     """Everything of an outbox that is on disk or on its way there; `changed` is called when there
     may be something to do for whoever moves it along.
     """
@@ -29,10 +29,10 @@ class Backlog:
         self.changed = changed
         # While set, new records go behind.
         self.spilling = False
-        # What was on its way to a broker when it began: stays in its lanes, is first on disk.
+        # What was on its way to a broker when it began: stays in its queues, is first on disk.
         self.copies: list[Record] = []
-        self.behind: deque[Record] = deque()
-        self.behind_bytes = 0
+        self.awaiting_write: deque[Record] = deque()
+        self.awaiting_write_bytes = 0
         # The first so many of `behind` are being written: they are not dropped.
         self.writing = 0
         # By message type.
@@ -43,8 +43,8 @@ class Backlog:
         self.done: Counter[Key] = Counter()
 
     def __len__(self) -> int:
-        """Records that are in no lane."""
-        return self.unread.total() + len(self.behind)
+        """Records that are in no queue."""
+        return self.unread.total() + len(self.awaiting_write)
 
     @property
     def is_empty(self) -> bool:
@@ -54,21 +54,21 @@ class Backlog:
     def push(self, record: Record) -> int:
         """Put a record behind all others; returns the memory it takes, in bytes."""
         size = size_of((record,))
-        self.behind.append(record)
-        self.behind_bytes += size
+        self.awaiting_write.append(record)
+        self.awaiting_write_bytes += size
         self.left[record.route.name] += 1
         self.changed()
         return size
 
     def extend(self, records: list[Record]) -> None:
         """Put records behind all others, as `push` does."""
-        self.behind.extend(records)
-        self.behind_bytes += size_of(records)
+        self.awaiting_write.extend(records)
+        self.awaiting_write_bytes += size_of(records)
         self._count(records)
         self.changed()
 
     def copy(self, records: list[Record]) -> None:
-        """Take note of records that stay in their lanes."""
+        """Take note of records that stay in their queues."""
         self.copies += records
         self._count(records)
 
@@ -77,23 +77,23 @@ class Backlog:
         for route, count in Counter(map(attrgetter("route"), records)).items():
             self.left[route.name] += count
 
-    def read(self, kinds: Counter[str]) -> None:
+    def read(self, message_types: Counter[str]) -> None:
         """A chunk has been read."""
-        self.unread = self.unread - kinds
+        self.unread = self.unread - message_types
 
     def settle(self, records: Iterable[Record]) -> None:
-        """Note records that were in a lane, or on disk alone, and are acknowledged or given up."""
+        """Note records that were in a queue, or on disk alone, and are acknowledged or given up."""
         for record in records:
             key = record.route.name
-            if self.left[key] > 0 and not isinstance(record, Announcement):
+            if self.left[key] > 0 and not isinstance(record, PriorityRecord):
                 self.left[key] -= 1
                 self.done[key] += 1
         self.changed()
 
-    def take_behind(self, count: int) -> list[Record]:
+    def take_awaiting_write(self, count: int) -> list[Record]:
         """Take the first records of what is on its way to the disk."""
-        taken = [self.behind.popleft() for _ in range(min(count, len(self.behind)))]
-        self.behind_bytes -= size_of(taken)
+        taken = [self.awaiting_write.popleft() for _ in range(min(count, len(self.awaiting_write)))]
+        self.awaiting_write_bytes -= size_of(taken)
         return taken
 
     def forget(self, records: Iterable[Record]) -> None:
@@ -108,16 +108,16 @@ class Backlog:
         """Whether all of the oldest chunk has been acknowledged or given up."""
         return all(self.done[key] >= count for key, count in chunk.items())
 
-    def rebase(self, lanes: Counter[Key], disk: Counter[Key]) -> Counter[Key]:
-        """The disk was begun anew: it holds so much, and nothing of what is in the lanes. Returns
+    def rebase(self, queues: Counter[Key], disk: Counter[Key]) -> Counter[Key]:
+        """The disk was begun anew: it holds so much, and nothing of what is in the queues. Returns
         what is lost.
         """
         before = +self.left
         self.copies.clear()
-        in_lanes = lanes & before
-        behind = Counter(record.route.name for record in self.behind)
-        self.left = in_lanes + disk + behind
-        self.done = Counter({key: -count for key, count in in_lanes.items()})
+        in_queues = queues & before
+        behind = Counter(record.route.name for record in self.awaiting_write)
+        self.left = in_queues + disk + behind
+        self.done = Counter({key: -count for key, count in in_queues.items()})
         return before - self.left
 
 

@@ -1,32 +1,36 @@
-"""What the disk has lost of an outbox's overflow: counted, and noted to be announced."""
+"""What the disk has lost of an outbox: counted, and noted to be announced."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 from bridge.core.delivery.losses import Loss, holes
-from bridge.core.records.record import NO_IDENTITY, Announcement, Record
+from bridge.core.records.record import NO_IDENTITY, PriorityRecord, Record
 from bridge.core.sequencing.position import Name, Position
 from bridge.core.sequencing.rules import Ids
-from bridge.sinks.outbox.chunk_codec import RouteRow, counts, kinds
-from bridge.sinks.outbox.chunk_store import Spill
+from bridge.sinks.outbox.chunk_codec import RouteRow, counts, message_types
+from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
-from bridge.sinks.outbox.spill_accounts import Backlog
+from bridge.sinks.outbox.spill_accounts import SpillAccounts
 from bridge.telemetry import SinkCounts
 
-BROKEN = "spill_broken"
+BROKEN = "spill_corrupt"
 
 
-class DiskLosses:
+class SpillLosses:
     """Looks after the accounts of one outbox and its file where records do not come back."""
 
     def __init__(
-        self, outbox: Outbox, backlog: Backlog, spill: Spill, sink_counts: SinkCounts
+        self,
+        outbox: Outbox,
+        spill_accounts: SpillAccounts,
+        spill: ChunkStore,
+        sink_counts: SinkCounts,
     ) -> None:
         self._outbox = outbox
-        self._backlog = backlog
-        self._spill = spill
+        self._spill_accounts = spill_accounts
+        self._store = spill
         self._counts = sink_counts
-        # The last id of each stream that came back to the lanes.
+        # The last id of each stream that came back to the queues.
         self._returned: dict[Name, int] = {}
 
     def came_back(self, rows: Iterable[RouteRow]) -> None:
@@ -37,44 +41,44 @@ class DiskLosses:
 
     def between(self, positions: dict[Name, Position]) -> None:
         """Note the ids that neither the topics had nor the disk, at the start."""
-        for name, ranges in self._spill.ranges().items():
+        for name, ranges in self._store.ranges().items():
             known = positions.get(name)
             self._note_holes(name, _above(ranges, known.last_id) if known else ranges)
 
     def of_chunk(self, rows: Iterable[RouteRow]) -> None:
         """A chunk cannot be read: its records are lost."""
         for row in rows:
-            self._backlog.left[row.key] -= row.count
-            self._backlog.done[row.key] += row.count
+            self._spill_accounts.left[row.key] -= row.count
+            self._spill_accounts.done[row.key] += row.count
             self._counts.dropped[row.message_type, BROKEN] += row.count
         self._outbox.losses.add_runs(row.loss(BROKEN) for row in rows)
 
     def of_file(self) -> None:
         """The file was begun anew, with what could be saved: the rest is lost."""
-        backlog, found = self._backlog, self._spill.found
-        in_lanes = [r for r in self._outbox.in_lanes() if not isinstance(r, Announcement)]
-        lost = backlog.rebase(Counter(r.route.name for r in in_lanes), counts(found))
-        backlog.unread = kinds(found)
-        names = {key: self._spill.routes.name(key) for key in lost}
+        spill_accounts, found = self._spill_accounts, self._store.found
+        in_queues = [r for r in self._outbox.in_queues() if not isinstance(r, PriorityRecord)]
+        lost = spill_accounts.rebase(Counter(r.route.name for r in in_queues), counts(found))
+        spill_accounts.unread = message_types(found)
+        names = {key: self._store.routes.name(key) for key in lost}
         for key, count in lost.items():
             self._counts.dropped[names[key][0], BROKEN] += count
         for name in names.values():
-            self._note_lost(name, in_lanes)
+            self._note_lost(name, in_queues)
 
-    def _note_lost(self, name: Name, in_lanes: list[Record]) -> None:
+    def _note_lost(self, name: Name, in_queues: list[Record]) -> None:
         """Announce what a broken file has cost a stream: by its ids, if it has any around."""
         ranges = [
             (record.identity, record.identity)
-            for record in (*in_lanes, *self._backlog.behind)
+            for record in (*in_queues, *self._spill_accounts.awaiting_write)
             if (record.route.message_type, record.route.symbol) == name
             and record.identity != NO_IDENTITY
         ]
         if (last := self._returned.get(name)) is not None:
             ranges.append((last, last))
         if ranges:
-            end = self._spill.ends[name] + 1
+            end = self._store.ends[name] + 1
             ranges.append((end, end))
-        if not self._note_holes(name, [*ranges, *self._spill.ranges().get(name, [])]):
+        if not self._note_holes(name, [*ranges, *self._store.ranges().get(name, [])]):
             ids = (NO_IDENTITY, NO_IDENTITY)
             self._outbox.losses.add_runs([Loss(*name, *ids, None, None, BROKEN)])
 

@@ -1,6 +1,6 @@
-"""Moves an outbox's overflow to the disk and back: the task between outbox.py and chunk_store.py.
+"""Moves records of an outbox to the disk and back: the task between outbox.py and chunk_store.py.
 
-What is behind goes to the disk, what was acknowledged leaves it, and as soon as the lanes have
+What is behind goes to the disk, what was acknowledged leaves it, and as soon as the queues have
 room its oldest chunk comes back to them. The disk works in a thread, one call at a time: a chunk
 takes a few milliseconds, but a checkpoint may wait for the disk for as long as that likes.
 """
@@ -13,17 +13,17 @@ from contextlib import suppress
 
 import structlog
 
-from bridge.core.delivery.replay import Restored
-from bridge.core.records.record import Announcement, Key, Record
+from bridge.core.delivery.replay import ReplayMatcher
+from bridge.core.records.record import Key, PriorityRecord, Record
 from bridge.core.sequencing.position import Name, Position
-from bridge.sinks.outbox.chunk_codec import Broken, counts, kinds
-from bridge.sinks.outbox.chunk_store import Chunk, Spill, is_broken, is_full
+from bridge.sinks.outbox.chunk_codec import CorruptChunk, counts, message_types
+from bridge.sinks.outbox.chunk_store import Chunk, ChunkStore, is_broken, is_full
 from bridge.sinks.outbox.outbox import Outbox
-from bridge.sinks.outbox.spill_accounts import RECORD_OVERHEAD_BYTES, Backlog
-from bridge.sinks.outbox.spill_losses import BROKEN, DiskLosses
+from bridge.sinks.outbox.spill_accounts import RECORD_OVERHEAD_BYTES, SpillAccounts
+from bridge.sinks.outbox.spill_losses import BROKEN, SpillLosses
 from bridge.telemetry import SinkCounts
 
-# Of the outbox's bound: below it the lanes have room for what is on disk.
+# Of the outbox's bound: below it the queues have room for what is on disk.
 BRING_BACK_BELOW = 0.25
 CHUNK_MAX_RECORDS = 1_000
 CHUNK_MAX_BYTES = 2**20
@@ -32,62 +32,71 @@ CHUNK_MAX_SHARE = 1 / 16
 # What comes within this time is written together.
 LINGER_S = 0.05
 RETRY_S = 1.0
-FAILURES = (OSError, sqlite3.Error, Broken)
+FAILURES = (OSError, sqlite3.Error, CorruptChunk)
 
 log = structlog.get_logger(__name__)
 
 
-class Overflow:
-    """Keeps one outbox's overflow in one file. `wake` tells the sink of filled lanes.
+class Spiller:
+    """Keeps the records of one outbox in one file. `wake` tells the sink of filled queues.
 
     Made, it has brought back what a process before this one may have sent (`restored`): nothing may
-    be sent before it is known what has landed of that. Blocks for it. Raises what Spill does.
+    be sent before it is known what has committed of that. Blocks for it. Raises what ChunkStore
+    does.
     """
 
     def __init__(
-        self, outbox: Outbox, spill: Spill, sink_counts: SinkCounts, wake: Callable[[], None]
+        self, outbox: Outbox, spill: ChunkStore, sink_counts: SinkCounts, wake: Callable[[], None]
     ) -> None:
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._outbox = outbox
-        self._spill = spill
+        self._store = spill
         self._counts = sink_counts
         self._wake = wake
         self._failing = self._full = False
         self._chunk_max_bytes = min(CHUNK_MAX_BYTES, round(outbox.max_bytes * CHUNK_MAX_SHARE))
-        self._backlog = outbox.backlog = Backlog(self._notice)
+        self._spill_accounts = outbox.spill_accounts = SpillAccounts(self._notice)
         # The oldest chunk on disk, and up to where chunks are done with or gone.
         self._oldest: tuple[int, Counter[Key]] | None = None
         self._done_to = spill.read_to
         self._removed_to = spill.read_to
-        self._losses = DiskLosses(outbox, self._backlog, spill, sink_counts)
+        self._losses = SpillLosses(outbox, self._spill_accounts, spill, sink_counts)
         self.positions = spill.positions()
         self._restore()
-        self._is_spilling = self._backlog.spilling
+        self._is_spilling = self._spill_accounts.spilling
 
-    def restored(self) -> Restored | None:
+    def restored(self) -> ReplayMatcher | None:
         """What the last process may have sent; None if that is nothing, or settled."""
         if not self.positions:
             return None
-        return Restored(r for r in self._outbox.in_lanes() if not isinstance(r, Announcement))
+        return ReplayMatcher(
+            r for r in self._outbox.in_queues() if not isinstance(r, PriorityRecord)
+        )
 
-    def settle(self, restored: Restored, positions: dict[Name, Position]) -> None:
-        """Take out what has landed, and note what neither the topics nor the disk have."""
-        self._outbox.settle()
-        landed = self._outbox.take_first(restored.landed)
-        self._counts.published.update(record.route.message_type for record in landed)
+    def settle(self, restored: ReplayMatcher, positions: dict[Name, Position]) -> None:
+        """Take out what has committed, and note what neither the topics nor the disk have."""
+        self._outbox.clear_in_doubt()
+        committed = self._outbox.take_first(restored.committed)
+        self._counts.published.update(record.route.message_type for record in committed)
         self._losses.between(positions)
         self.positions = {}
-        if landed or self._outbox.losses:
+        if committed or self._outbox.losses:
             log.info(
-                "spill_settled", landed=len(landed), streams_with_holes=len(self._outbox.losses)
+                "spill_reconciled",
+                committed=len(committed),
+                streams_with_holes=len(self._outbox.losses),
             )
 
     @property
     def on_disk(self) -> int:
         """Records on disk that have not been acknowledged."""
-        backlog = self._backlog
-        return backlog.left.total() - len(backlog.behind) - len(backlog.copies)
+        spill_accounts = self._spill_accounts
+        return (
+            spill_accounts.left.total()
+            - len(spill_accounts.awaiting_write)
+            - len(spill_accounts.copies)
+        )
 
     async def run(self) -> None:
         """Move records along for ever. Cancelled, it ends what the disk is doing."""
@@ -105,7 +114,7 @@ class Overflow:
 
     def _notice(self) -> None:
         self._changed.set()
-        if self._backlog.behind_bytes > self._chunk_max_bytes:
+        if self._spill_accounts.awaiting_write_bytes > self._chunk_max_bytes:
             self._urgent.set()
 
     async def _linger(self) -> None:
@@ -122,14 +131,14 @@ class Overflow:
         try:
             await self._write_copies()
             await self._bring_back()
-            await self._write(len(self._backlog.behind))
+            await self._write(len(self._spill_accounts.awaiting_write))
             await self._remove()
         except FAILURES as error:
             await self._fail(error)
         else:
             self._worked()
-        self._counts.spill_bytes = self._spill.bytes
-        if self._backlog.unread and self._has_room():
+        self._counts.spill_bytes = self._store.bytes
+        if self._spill_accounts.unread and self._has_room():
             self._changed.set()
 
     def close(self) -> None:
@@ -137,82 +146,82 @@ class Overflow:
 
         What cannot be saved is not in `on_disk`.
         """
-        outbox, backlog = self._outbox, self._backlog
-        if not backlog.spilling and len(outbox):
-            outbox.spill(backlog)
+        outbox, spill_accounts = self._outbox, self._spill_accounts
+        if not spill_accounts.spilling and len(outbox):
+            outbox.spill(spill_accounts)
         try:
-            for records in self._chunks(backlog.copies):
-                self._spill.append(records, begun=True)
-            backlog.copies.clear()
-            while backlog.behind:
-                self._append(next(self._chunks(backlog.behind)))
+            for records in self._chunks(spill_accounts.copies):
+                self._store.append(records, begun=True)
+            spill_accounts.copies.clear()
+            while spill_accounts.awaiting_write:
+                self._append(next(self._chunks(spill_accounts.awaiting_write)))
             for records in self._chunks(outbox.announcements()):
-                self._spill.append(records)
-                backlog.left.update(record.route.name for record in records)
-            self._spill.remove(self._done_to)
+                self._store.append(records)
+                spill_accounts.left.update(record.route.name for record in records)
+            self._store.remove(self._done_to)
         except FAILURES as error:
             log.error("spill_failed", error=str(error))  # noqa: TRY400 - the words say it
-        self._spill.close()
+        self._store.close()
 
     def _restore(self) -> None:
         """Bring back what the last process had sent, or might have."""
-        backlog, found = self._backlog, self._spill.found
+        spill_accounts, found = self._spill_accounts, self._store.found
         if not found:
             return
-        backlog.spilling = True
-        backlog.left.update(counts(found))
-        backlog.unread.update(kinds(found))
-        self._counts.restored.update(kinds(found))
-        self._counts.spill_bytes = self._spill.bytes
+        spill_accounts.spilling = True
+        spill_accounts.left.update(counts(found))
+        spill_accounts.unread.update(message_types(found))
+        self._counts.restored.update(message_types(found))
+        self._counts.spill_bytes = self._store.bytes
         try:
             self._read_begun()
         except FAILURES as error:
             if not is_broken(error):
                 raise
-            self._spill.recover()
+            self._store.recover()
             self._begin_anew()
-        self._outbox.doubt()
+        self._outbox.mark_in_doubt()
         self._changed.set()
         log.info("spill_found", records=sum(row.count for row in found))
 
     def _read_begun(self) -> None:
-        begun = self._spill.begun
-        while self._spill.read_to < begun and (chunk := self._spill.read()):
+        begun = self._store.begun
+        while self._store.read_to < begun and (chunk := self._store.read()):
             self._return(chunk)
 
     async def _write_copies(self) -> None:
         """What was on its way to a broker is the first on disk, so that a kill leaves no hole."""
-        backlog = self._backlog
-        while backlog.copies:
-            records = next(self._chunks(backlog.copies))
+        spill_accounts = self._spill_accounts
+        while spill_accounts.copies:
+            records = next(self._chunks(spill_accounts.copies))
             await self._append_in_thread(records, begun=True)
-            del backlog.copies[: len(records)]
+            del spill_accounts.copies[: len(records)]
 
     async def _bring_back(self) -> None:
-        """The oldest chunks to the lanes; with none left, what is behind, and memory is enough."""
-        backlog = self._backlog
-        while backlog.unread and self._has_room():
-            chunk = await asyncio.to_thread(self._spill.read)
+        """The oldest chunks to the queues; with none left, what is behind, and memory is enough."""
+        spill_accounts = self._spill_accounts
+        while spill_accounts.unread and self._has_room():
+            chunk = await asyncio.to_thread(self._store.read)
             if chunk is None:
-                raise Broken
+                raise CorruptChunk
             self._return(chunk)
-        if backlog.spilling and not backlog.unread and self._is_small():
-            backlog.spilling = self._full = False
-            records = self._outbox.take_behind(len(backlog.behind))
-            backlog.forget(records)
+        if spill_accounts.spilling and not spill_accounts.unread and self._is_small():
+            spill_accounts.spilling = self._full = False
+            records = self._outbox.take_awaiting_write(len(spill_accounts.awaiting_write))
+            spill_accounts.forget(records)
             for record in records:
                 self._outbox.put(record)
             self._wake()
 
     async def _write(self, count: int) -> None:
-        backlog = self._backlog
-        while count > 0 and backlog.behind:
-            records = next(self._chunks(backlog.behind))
-            backlog.writing = len(records)
+        spill_accounts = self._spill_accounts
+        while count > 0 and spill_accounts.awaiting_write:
+            records = next(self._chunks(spill_accounts.awaiting_write))
+            spill_accounts.writing = len(records)
             try:
                 await self._append_in_thread(records, begun=False)
             finally:
-                backlog.writing = 0
+                spill_accounts.writing = 0
             self._written(records)
             count -= len(records)
 
@@ -220,61 +229,61 @@ class Overflow:
         """Write a chunk; while there is no room for it, the oldest goes."""
         while True:
             try:
-                return await asyncio.to_thread(self._spill.append, records, begun=begun)
+                return await asyncio.to_thread(self._store.append, records, begun=begun)
             except sqlite3.Error as error:
                 if not is_full(error) or not await self._drop_oldest():
                     raise
 
     def _append(self, records: list[Record]) -> None:
-        self._spill.append(records)
+        self._store.append(records)
         self._written(records)
 
     def _written(self, records: list[Record]) -> None:
-        self._outbox.take_behind(len(records))
-        self._backlog.unread.update(record.route.message_type for record in records)
+        self._outbox.take_awaiting_write(len(records))
+        self._spill_accounts.unread.update(record.route.message_type for record in records)
 
     async def _remove(self) -> None:
         """Take out the chunks at the head that are done with."""
         while oldest := await self._find_oldest():
             number, held = oldest
-            if number > self._spill.read_to or not self._backlog.is_done(held):
+            if number > self._store.read_to or not self._spill_accounts.is_done(held):
                 break
             self._gone(number, held)
         await self._remove_done()
 
     async def _find_oldest(self) -> tuple[int, Counter[Key]] | None:
-        if self._oldest is None and self._done_to < self._spill.last:
-            self._oldest = await asyncio.to_thread(self._spill.oldest, self._done_to)
+        if self._oldest is None and self._done_to < self._store.last:
+            self._oldest = await asyncio.to_thread(self._store.oldest, self._done_to)
         return self._oldest
 
     def _gone(self, number: int, held: Counter[Key]) -> None:
-        self._backlog.gone(held)
+        self._spill_accounts.gone(held)
         self._oldest = None
         self._done_to = number
 
     async def _remove_done(self) -> None:
         if self._removed_to < self._done_to:
             number = self._done_to
-            await asyncio.to_thread(self._spill.remove, number)
+            await asyncio.to_thread(self._store.remove, number)
             self._removed_to = number
-        if self._backlog.is_empty:
-            self._backlog.left.clear()
-            self._backlog.done.clear()
+        if self._spill_accounts.is_empty:
+            self._spill_accounts.left.clear()
+            self._spill_accounts.done.clear()
 
     async def _drop_oldest(self) -> bool:
         """Give up the oldest chunk on a full disk; False if there is none."""
         if not self._full:
-            log.warning("spill_full", bytes=self._spill.bytes)
+            log.warning("spill_full", bytes=self._store.bytes)
             self._counts.failures["spill_full"] += 1
             self._full = True
         oldest = await self._find_oldest()
         if oldest is None:
             return False
         number, held = oldest
-        if number > self._spill.read_to:
-            self._drop_unread(await asyncio.to_thread(self._spill.read))
+        if number > self._store.read_to:
+            self._drop_unread(await asyncio.to_thread(self._store.read))
         else:
-            done = self._backlog.done
+            done = self._spill_accounts.done
             left = Counter({key: count - done[key] for key, count in held.items()})
             taken = self._outbox.take_first(left)
             self._outbox.give_up(taken, "outbox_full")
@@ -284,17 +293,17 @@ class Overflow:
 
     def _drop_unread(self, chunk: Chunk | None) -> None:
         if chunk is None:
-            raise Broken
-        self._backlog.read(kinds(chunk.rows))
+            raise CorruptChunk
+        self._spill_accounts.read(message_types(chunk.rows))
         if chunk.records is None:
             self._losses.of_chunk(chunk.rows)
         else:
-            self._backlog.settle(chunk.records)
+            self._spill_accounts.settle(chunk.records)
             self._outbox.give_up(chunk.records, "outbox_full")
 
     def _return(self, chunk: Chunk) -> None:
-        """Put a chunk into the lanes, or count what cannot be."""
-        self._backlog.read(kinds(chunk.rows))
+        """Put a chunk into the queues, or count what cannot be."""
+        self._spill_accounts.read(message_types(chunk.rows))
         if chunk.records is None:
             self._losses.of_chunk(chunk.rows)
         for record in chunk.records or ():
@@ -303,26 +312,26 @@ class Overflow:
         self._wake()
 
     def _has_room(self) -> bool:
-        """Whether the lanes have room. If the disk takes nothing, what is behind fills the memory;
+        """Whether the queues have room. If the disk takes nothing, what is behind fills the memory;
         then they have while they are empty, or what is on disk would never get out.
         """
         outbox = self._outbox
-        lanes = outbox.bytes - self._backlog.behind_bytes
+        queues = outbox.bytes - self._spill_accounts.awaiting_write_bytes
         below = outbox.max_bytes * BRING_BACK_BELOW
-        return lanes < below and (outbox.bytes < outbox.max_bytes - below or not lanes)
+        return queues < below and (outbox.bytes < outbox.max_bytes - below or not queues)
 
     def _is_small(self) -> bool:
         return self._outbox.bytes < self._outbox.max_bytes * BRING_BACK_BELOW
 
     def _worked(self) -> None:
         """Log what has changed."""
-        if self._is_spilling != self._backlog.spilling:
-            self._is_spilling = self._backlog.spilling
-            event = "spill_begins" if self._is_spilling else "spill_ends"
-            log.warning(event, waiting=len(self._outbox), bytes=self._spill.bytes)
+        if self._is_spilling != self._spill_accounts.spilling:
+            self._is_spilling = self._spill_accounts.spilling
+            event = "spill_started" if self._is_spilling else "spill_ended"
+            log.warning(event, waiting=len(self._outbox), bytes=self._store.bytes)
         if self._failing:
             self._failing = False
-            log.info("spill_works_again")
+            log.info("spill_recovered")
 
     async def _fail(self, error: Exception) -> None:
         """Go on in memory alone for a while; a broken file is replaced by a new one."""
@@ -338,7 +347,7 @@ class Overflow:
     async def _recover(self) -> None:
         """Go on with a new file, and what could be saved of the old one."""
         try:
-            await asyncio.to_thread(self._spill.recover)
+            await asyncio.to_thread(self._store.recover)
         except FAILURES as error:
             log.error("spill_failed", error=str(error), retry_in_s=RETRY_S)  # noqa: TRY400
             self._failing = True
@@ -348,7 +357,7 @@ class Overflow:
     def _begin_anew(self) -> None:
         self._counts.failures[BROKEN] += 1
         self._oldest = None
-        self._done_to = self._removed_to = self._spill.read_to
+        self._done_to = self._removed_to = self._store.read_to
         self._losses.of_file()
         self._wake()
 

@@ -29,7 +29,7 @@ from bridge.core.records.latest_values import Group, LatestValue, prices_key
 from bridge.core.records.record import Record, Route
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, check_cancelled, forever
-from bridge.sinks.batch_pacer import Pace
+from bridge.sinks.batch_pacer import BatchPacer
 from bridge.telemetry import SinkCounts
 
 SCRIPT = resources.files(__package__).joinpath("latest.lua").read_text()
@@ -55,7 +55,7 @@ class RedisSink:
 
     name = "redis"
     drop_causes: tuple[str, ...] = ("queue_full",)
-    failure_kinds: tuple[str, ...] = ("unavailable", "values")
+    failure_reasons: tuple[str, ...] = ("unavailable", "values")
 
     def __init__(self, options: settings.Redis, venue: str) -> None:
         self.counts = SinkCounts()
@@ -70,7 +70,7 @@ class RedisSink:
         self._ready = False
         self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
-        self._pace = Pace(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
+        self._pace = BatchPacer(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
 
     @property
     def ready(self) -> bool:

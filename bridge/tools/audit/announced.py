@@ -12,7 +12,7 @@ from bridge.tools.audit.rules import UNREADABLE, Id
 
 # Far more than a stream is ever interrupted; beyond it the lowest ids are forgotten, and counted.
 ANNOUNCED_MAX_RANGES = 100_000
-RESTARTED = "restarted"
+RESTARTED = "ids_restarted"
 
 _first = attrgetter("first_id")
 _last = attrgetter("last_id")

@@ -19,7 +19,7 @@ What = Literal[
     "filled_but_missing",
     "repeated",
     "out_of_order",
-    "restarted",
+    "ids_restarted",
     "wrong_key",
     "several_partitions",
     "unreadable",
@@ -158,7 +158,7 @@ def stream_findings(stream: StreamReport) -> Iterator[Finding]:
     places: tuple[tuple[What, Places, str], ...] = (
         ("repeated", stream.repeated, "repeated"),
         ("out_of_order", stream.out_of_order, "out of order, not announced"),
-        ("restarted", stream.restarts, "start of the ids anew, not announced"),
+        ("ids_restarted", stream.restarts, "start of the ids anew, not announced"),
         ("wrong_key", stream.wrong_key, "with a key that is not the symbol"),
     )
     for what, found, words in places:

@@ -61,7 +61,7 @@ def caveats(before: Results, now: Results) -> list[str]:
         ("machine", before.machine.processor, now.machine.processor),
         ("number of cores", f"{before.machine.cores}", f"{now.machine.cores}"),
         ("workload", before.workload, now.workload),
-        ("form", before.form, now.form),
+        ("profile", before.profile, now.profile),
     ):
         if then != today:
             found.append(f"another {what}: {then} before, {today} now")

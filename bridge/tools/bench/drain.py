@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from bridge.tools.bench.errors import BenchFailed
-from bridge.tools.bench.offer import Opening, Progress
+from bridge.tools.bench.load_generator import Opening, Progress
 from bridge.tools.bench.processes import python
 from bridge.tools.bench.workload import Load
 
@@ -25,7 +25,7 @@ _DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits
 async def drain(load: Load, seconds: float, *, deflate: bool) -> float:
     """Messages a second that a flat-out generator hands to a socket that is read at once."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("bridge.tools.bench.offer", msgspec.json.encode(load).decode())
+        words = ("bridge.tools.bench.load_generator", msgspec.json.encode(load).decode())
         async with python(Path(folder), *words) as exchange:
             opening = msgspec.json.decode(await exchange.line(), type=Opening)
             names = [f"{s.lower()}@{kind}" for s in opening.symbols for kind in load.streams]

@@ -83,7 +83,7 @@ def _where(results: Results) -> str:
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
-        f"Measured {results.date[:16].replace('T', ' ')} UTC, form `{results.form}`, on "
+        f"Measured {results.date[:16].replace('T', ' ')} UTC, profile `{results.profile}`, on "
         f"{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB, "
         f"{machine.system}; load average at the beginning {machine.load_average:g}. Offered: "
         f"{results.workload}. {versions}."

@@ -47,12 +47,12 @@ class Curve(msgspec.Struct):
 
 
 class Results(msgspec.Struct):
-    """All of it. `form` is quick, usual or long; `workload` says what was offered; `failures` are
-    runs that gave nothing.
+    """All of it. `profile` is quick, usual or long; `workload` says what was offered; `failures`
+    are runs that gave nothing.
     """
 
     date: str
-    form: str
+    profile: str
     workload: str
     machine: Machine
     versions: dict[str, str]

@@ -13,7 +13,7 @@ from bridge.tools.bench import machine, plots, results
 from bridge.tools.bench.brokers import open_brokers
 from bridge.tools.bench.compare import compare
 from bridge.tools.bench.errors import BenchFailed, BenchRefused
-from bridge.tools.bench.forms import Form
+from bridge.tools.bench.profiles import Profile
 from bridge.tools.bench.report import FILE, comparison, put_between_marks, report
 from bridge.tools.bench.results import Figure, Results
 from bridge.tools.bench.scenario import Bench, Outcome, Scenario
@@ -27,7 +27,7 @@ LIBRARIES = ("matplotlib", "confluent_kafka")
 class Options(NamedTuple):
     """What is measured, where, and what it is held against. Empty `scenarios`: all."""
 
-    form: Form
+    profile: Profile
     scenarios: Sequence[str]
     captures: Sequence[Path]
     kafka: str | None
@@ -57,10 +57,10 @@ async def measure(options: Options, say: Say) -> Results:
     _cancel_at_sigterm()
     async with open_brokers(options.kafka, options.redis) as brokers:
         captures = tuple(str(path.resolve()) for path in options.captures)
-        bench = Bench(brokers, options.form, captures)
+        bench = Bench(brokers, options.profile, captures)
         found = Results(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
-            form=options.form.name,
+            profile=options.profile.name,
             workload=_workload(options.captures),
             machine=machine.machine(),
             versions=machine.versions(brokers),
@@ -90,8 +90,8 @@ async def _run(name: str, bench: Bench, found: Results, say: Say) -> None:
         say(note)
         return
     outcomes = []
-    for number in range(1, bench.form.runs + 1):
-        say(f"{name}: {scenario.title}, run {number} of {bench.form.runs}")
+    for number in range(1, bench.profile.runs + 1):
+        say(f"{name}: {scenario.title}, run {number} of {bench.profile.runs}")
         try:
             outcomes.append(await scenario.run(bench))
         except BenchFailed as error:  # the others are worth their half hour all the same

@@ -17,7 +17,7 @@ from bridge.core.model.stream import SPOT, stream_of
 from bridge.core.records.record import topic_name
 from bridge.tools.bench.brokers import Brokers, create_topics, remove_traces
 from bridge.tools.bench.errors import BenchFailed
-from bridge.tools.bench.offer import Opening, Progress
+from bridge.tools.bench.load_generator import Opening, Progress
 from bridge.tools.bench.processes import START_TIMEOUT_S, Child, python
 from bridge.tools.bench.scrape import is_ready
 from bridge.tools.bench.statistics import Delays
@@ -78,7 +78,7 @@ class Run:
         return self._prefix + ".{venue}.{message_type}"
 
     async def start_exchange(self) -> None:
-        words = ("bridge.tools.bench.offer", msgspec.json.encode(self.plan.load).decode())
+        words = ("bridge.tools.bench.load_generator", msgspec.json.encode(self.plan.load).decode())
         self.exchange = await self._stack.enter_async_context(python(self._folder, *words))
         opening = msgspec.json.decode(await self.exchange.line(), type=Opening)
         self._port, self.symbols = opening.port, opening.symbols

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bridge.tools.bench.brokers import Brokers
-from bridge.tools.bench.forms import Form
+from bridge.tools.bench.profiles import Profile
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.workload import Load, Phase
 
@@ -28,7 +28,7 @@ class Bench:
     """What every scenario gets."""
 
     brokers: Brokers
-    form: Form
+    profile: Profile
     captures: tuple[str, ...]
 
     def load(self, *phases: tuple[int, float]) -> Load:
@@ -37,7 +37,7 @@ class Bench:
 
     def ladder(self) -> list[tuple[int, float]]:
         """Rates that rise."""
-        return [(rate, self.form.step_s) for rate in self.form.ladder]
+        return [(rate, self.profile.step_s) for rate in self.profile.ladder]
 
 
 class Scenario(NamedTuple):

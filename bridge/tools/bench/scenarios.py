@@ -11,8 +11,8 @@ from bridge.tools.bench.scenario import Bench, Outcome, Scenario
 
 async def _stages(bench: Bench) -> Outcome:
     """What each stage costs, and its floor."""
-    form, load = bench.form, bench.load()
-    material = await asyncio.to_thread(stages.material, load, form.frames)
+    profile, load = bench.profile, bench.load()
+    material = await asyncio.to_thread(stages.material, load, profile.frames)
     transports = [("websockets", "none"), ("websockets", "deflate")]
     if find_spec("picows"):
         transports.append(("picows", "none"))
@@ -24,12 +24,12 @@ async def _stages(bench: Bench) -> Outcome:
     for transport, compression in transports:
         name = transport if compression == "none" else compression
         costs = await stages_socket.socket_to_frames(
-            load, material, form.rounds, transport=transport, compression=compression
+            load, material, profile.rounds, transport=transport, compression=compression
         )
         found(name, costs)
-    found("record", await stages.frame_to_record(material, form.rounds))
-    found("kafka", await stages_sinks.outbox_to_kafka(bench.brokers, material, form.rounds))
-    found("redis", await stages_sinks.queue_to_redis(bench.brokers, material, form.rounds))
+    found("record", await stages.frame_to_record(material, profile.rounds))
+    found("kafka", await stages_sinks.outbox_to_kafka(bench.brokers, material, profile.rounds))
+    found("redis", await stages_sinks.queue_to_redis(bench.brokers, material, profile.rounds))
     return Outcome(figures)
 
 

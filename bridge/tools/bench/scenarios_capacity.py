@@ -15,7 +15,7 @@ async def _throughput(
     bench: Bench, name: str, transport: str = "websockets", compression: str = "none"
 ) -> Outcome:
     """The generator alone, then a rising load until one is too much."""
-    offers = await drain(bench.load(), bench.form.flat_out_s, deflate=compression == "deflate")
+    offers = await drain(bench.load(), bench.profile.flat_out_s, deflate=compression == "deflate")
     plan = Plan(bench.load(*bench.ladder()), transport, compression, ends_when_overrun=True)
     steps = (await play(bench.brokers, plan)).steps()
     outcome = Outcome({f"{name}.offers": offers})
@@ -38,8 +38,8 @@ def _limit(name: str, steps: list[Step]) -> str:
     last = steps[steps.index(best) + 1 if best else 0]
     return (
         f"{name}: too much were {last.asked_per_s:,.0f} msg/s: the generator offered "
-        f"{last.offered_per_s:,.0f}, {last.carried_per_s:,.0f} went through, the backlog grew by "
-        f"{last.backlog_growth_per_s:,.0f}/s, {last.dropped:,.0f} were dropped, "
+        f"{last.offered_per_s:,.0f}, {last.carried_per_s:,.0f} went through, the waiting grew by "
+        f"{last.pending_growth_per_s:,.0f}/s, {last.dropped:,.0f} were dropped, "
         f"{last.reconnects:.0f} connections lost, with {last.cpu_share:.0%} of a core"
     )
 
@@ -60,7 +60,7 @@ async def growth(bench: Bench) -> Outcome:
     """The same mix of the same messages, of three symbols and of a thousand."""
     costs = {}
     for key, symbols in (("growth.few", 3), ("growth.many", 1000)):
-        phases = (Phase(bench.form.growth_rate, 2 * bench.form.step_s),)
+        phases = (Phase(bench.profile.growth_rate, 2 * bench.profile.step_s),)
         load = Load(phases=phases, symbols=symbols, streams=THREE_KINDS)
         costs[key] = (await play(bench.brokers, Plan(load))).steps()[0].cpu_us
     return Outcome(costs | {"growth.cpu": costs["growth.many"] / costs["growth.few"]})
@@ -84,8 +84,8 @@ async def pair(bench: Bench) -> Outcome:
 
 async def memory(bench: Bench) -> Outcome:
     """At rest what it takes, at the high rate whether it grows."""
-    calm = await play(bench.brokers, Plan(bench.load((RATE, bench.form.latency_s))))
-    busy = await play(bench.brokers, Plan(bench.load((HIGH_RATE, bench.form.memory_s))))
+    calm = await play(bench.brokers, Plan(bench.load((RATE, bench.profile.latency_s))))
+    busy = await play(bench.brokers, Plan(bench.load((HIGH_RATE, bench.profile.memory_s))))
     points = {rate: _resident(t) for rate, t in ((RATE, calm), (HIGH_RATE, busy))}
     return Outcome(
         {
@@ -93,7 +93,7 @@ async def memory(bench: Bench) -> Outcome:
             "memory.growth": settled_growth(points[HIGH_RATE]),
         },
         [Curve("memory", f"{rate:,} msg/s", found) for rate, found in points.items()],
-        [f"memory at {HIGH_RATE:,} msg/s: watched for {bench.form.memory_s / 60:.2g} min"],
+        [f"memory at {HIGH_RATE:,} msg/s: watched for {bench.profile.memory_s / 60:.2g} min"],
     )
 
 

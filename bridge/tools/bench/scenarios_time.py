@@ -28,7 +28,9 @@ async def latency(bench: Bench) -> Outcome:
     """At 5,000 messages a second, and at other loads; the greatest first: a broker that has just
     begun compiles itself for a minute, on the cores of all.
     """
-    loads = dict.fromkeys(bench.form.loads, bench.form.step_s) | {RATE: bench.form.latency_s}
+    loads = dict.fromkeys(bench.profile.loads, bench.profile.step_s) | {
+        RATE: bench.profile.latency_s
+    }
     rates = sorted(loads, reverse=True)
     phases = [(rate, loads[rate]) for rate in rates]
     plan = Plan(bench.load(*phases), listeners=("redis", "kafka"))
@@ -64,7 +66,7 @@ def _mean_acknowledged_ms(timeline: Timeline, phase: int) -> float:
 
 async def burst(bench: Bench) -> Outcome:
     """A calm, ten times as much, and a calm again."""
-    seconds = bench.form.burst_s
+    seconds = bench.profile.burst_s
     plan = Plan(
         bench.load((RATE, seconds), (10 * RATE, seconds), (RATE, seconds)), listeners=("redis",)
     )

@@ -38,11 +38,11 @@ def _name(metric: str, labels: Mapping[str, str]) -> str | None:
     """The field of a sample that a metric adds to."""
     sink = labels.get("sink", "")
     return {
-        "tickbridge_received_total": "received",
-        "tickbridge_published_total": f"{sink}_published",
-        "tickbridge_pending": "pending",
-        "tickbridge_pending_oldest_seconds": f"{sink}_oldest_s" if sink == "kafka" else None,
-        "tickbridge_dropped_total": "dropped",
+        "tickbridge_events_received_total": "received",
+        "tickbridge_events_published_total": f"{sink}_published",
+        "tickbridge_events_pending": "pending",
+        "tickbridge_oldest_pending_seconds": f"{sink}_oldest_s" if sink == "kafka" else None,
+        "tickbridge_events_dropped_total": "dropped",
         "tickbridge_reconnects_total": "reconnects",
         "process_cpu_seconds_total": "cpu_s",
         "process_resident_memory_bytes": "resident_bytes",

@@ -18,7 +18,7 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT, Stream, parse_stream
 from bridge.core.records.record import Record, Route, Router
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.pipeline.pipeline import Pipeline
 from bridge.sinks.memory import MemorySink
 from bridge.sinks.outbox.outbox import Outbox
@@ -108,11 +108,11 @@ async def frame_to_record(material: Material, rounds: int) -> tuple[float, float
 
 def _pump(streams: Sequence[Stream], frames: Sequence[bytes], sink: MemorySink) -> None:
     decoder, arrivals = Decoder(streams), Arrivals()
-    pipeline = Pipeline(SPOT, Router(streams, TOPIC), Tracks(streams), [sink])
+    pipeline = Pipeline(SPOT, Router(streams, TOPIC), Sequencers(streams), [sink])
     received = time.time_ns() // 1000
     for begin in range(0, len(frames), CHUNK_FRAMES):
         chunk = frames[begin : begin + CHUNK_FRAMES]
-        pipeline.pump(decoder, chunk, received, _ignore, arrivals)
+        pipeline.handle_frames(decoder, chunk, received, _ignore, arrivals)
 
 
 def _prepared(material: Material) -> Any:

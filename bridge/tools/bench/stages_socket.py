@@ -14,11 +14,11 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from bridge import settings
-from bridge.binance.transport.base import MAX_WIRE_BYTES, open_leg
+from bridge.binance.transport.base import MAX_WIRE_BYTES, open_websocket
 from bridge.core.model.stream import streams_path
 from bridge.settings.urls import SecretUrl
 from bridge.tools.bench.errors import BenchFailed
-from bridge.tools.bench.offer import Opening
+from bridge.tools.bench.load_generator import Opening
 from bridge.tools.bench.processes import START_TIMEOUT_S, python
 from bridge.tools.bench.stages import Material, least
 from bridge.tools.bench.workload import Load
@@ -27,7 +27,7 @@ _CHUNK_BYTES = 2**15
 _WINDOW_BITS = 12  # as websockets' server has it
 
 
-class CountingReceiver:
+class CountingFrameListener:
     """Takes frames and does nothing with them but count; measures from the first to the last."""
 
     def __init__(self, frames: int) -> None:
@@ -56,7 +56,7 @@ class CountingReceiver:
         """Seen by the timeout of who waits."""
 
 
-Opener = Callable[[str, str, CountingReceiver], "asyncio.Future[object]"]
+Opener = Callable[[str, str, CountingFrameListener], "asyncio.Future[object]"]
 
 
 async def socket_to_frames(
@@ -66,7 +66,7 @@ async def socket_to_frames(
     path = streams_path(list(material.streams), microseconds=False)
     frames = 2 * len(material.frames)
 
-    async def ours(url: str, receiver: CountingReceiver) -> Callable[[], object]:
+    async def ours(url: str, receiver: CountingFrameListener) -> Callable[[], object]:
         options = settings.Binance.model_validate(
             {
                 "symbols": ["ANY"],
@@ -76,9 +76,9 @@ async def socket_to_frames(
                 "proxy": SecretUrl("none"),
             }
         )
-        return (await open_leg(options, path, receiver)).close
+        return (await open_websocket(options, path, receiver)).close
 
-    async def bare(url: str, receiver: CountingReceiver) -> Callable[[], object]:
+    async def bare(url: str, receiver: CountingFrameListener) -> Callable[[], object]:
         from bridge.tools.bench.bare_picows import open_bare
 
         return await open_bare(url + path, receiver)
@@ -94,9 +94,9 @@ async def _over_socket(
 ) -> float:
     costs = []
     for _ in range(rounds):
-        receiver = CountingReceiver(frames)
+        receiver = CountingFrameListener(frames)
         with tempfile.TemporaryDirectory() as folder:
-            words = ("bridge.tools.bench.offer", msgspec.json.encode(load).decode())
+            words = ("bridge.tools.bench.load_generator", msgspec.json.encode(load).decode())
             async with python(Path(folder), *words) as exchange:
                 opening = msgspec.json.decode(await exchange.line(), type=Opening)
                 close = await connect(f"ws://127.0.0.1:{opening.port}", receiver)  # type: ignore[misc]

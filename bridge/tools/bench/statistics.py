@@ -25,7 +25,7 @@ class Step:
     asked_per_s: float
     offered_per_s: float
     carried_per_s: float
-    backlog_growth_per_s: float
+    pending_growth_per_s: float
     dropped: float
     reconnects: float
     cpu_us: float
@@ -35,7 +35,7 @@ class Step:
     @property
     def is_sustained(self) -> bool:
         """Nothing was dropped, no connection was lost, and the backlog did not grow."""
-        grows = self.backlog_growth_per_s > STEADY_SHARE * self.offered_per_s
+        grows = self.pending_growth_per_s > STEADY_SHARE * self.offered_per_s
         return not (self.dropped or self.reconnects or grows) and self.carried_per_s > 0
 
 
@@ -94,12 +94,12 @@ def step(
     seconds = (last.at_us - first.at_us) / 1e6
     received = last.received - first.received
     cpu_s = last.cpu_s - first.cpu_s
-    backlog = [(s.at_us / 1e6, between(offered, s.at_us) - s.published) for s in inside]
+    waiting = [(s.at_us / 1e6, between(offered, s.at_us) - s.published) for s in inside]
     return Step(
         asked_per_s=asked_per_s,
         offered_per_s=(between(offered, last.at_us) - between(offered, first.at_us)) / seconds,
         carried_per_s=(last.published - first.published) / seconds,
-        backlog_growth_per_s=growth(backlog),
+        pending_growth_per_s=growth(waiting),
         dropped=last.dropped - first.dropped,
         reconnects=last.reconnects - first.reconnects,
         cpu_us=cpu_s / received * 1e6 if received else 0.0,

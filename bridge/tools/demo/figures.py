@@ -92,7 +92,11 @@ class Meter:
     async def _symbols(self) -> list[str]:
         """Those of the streams, in their order; of whole-market streams, all with a price."""
         feed = self._service.status.feed
-        streams = [stream for leg in feed.legs for stream in leg.streams] if feed else []
+        streams = (
+            [stream for connector in feed.connectors for stream in connector.streams]
+            if feed
+            else []
+        )
         named = dict.fromkeys(stream.symbol for stream in streams if stream.symbol)
         return list(named) or await self._prices.symbols()
 

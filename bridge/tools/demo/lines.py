@@ -1,7 +1,6 @@
 """The view for pipes and logs: a line a second, nothing but text."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -22,12 +21,7 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         pass
 
     def wait_for(self, what: str) -> None:

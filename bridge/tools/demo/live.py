@@ -3,7 +3,6 @@
 import sys
 from collections import defaultdict
 from decimal import Decimal
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -54,12 +53,7 @@ class LiveTable:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._live.stop()
 
     def wait_for(self, what: str) -> None:

@@ -13,7 +13,7 @@ import aiohttp
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
-from bridge.binance.transport.base import open_leg
+from bridge.binance.transport.base import open_websocket
 from bridge.core.model.stream import stream_of, streams_path
 from bridge.errors import FeedRefused, FeedUnavailable
 
@@ -104,7 +104,7 @@ async def _ping(exchange: settings.Binance) -> None:
 
 
 async def _connect(exchange: settings.Binance) -> None:
-    connection = await open_leg(exchange, _PATH, _Nobody())
+    connection = await open_websocket(exchange, _PATH, _Nobody())
     await connection.close()
 
 

@@ -15,10 +15,10 @@ from bridge.settings import Settings
 from bridge.telemetry import SinkCounts
 from bridge.tools.demo.figures import Meter, accounts
 from bridge.tools.demo.introduction import Addresses, introduce
+from bridge.tools.demo.kafka_check import count_records
 from bridge.tools.demo.latency import quantiles
 from bridge.tools.demo.listener import Listener
 from bridge.tools.demo.options import DEFAULT_SYMBOLS, DemoOptions, with_brokers
-from bridge.tools.demo.proof import count_records
 from bridge.tools.demo.source import Exchange, open_exchange
 from bridge.tools.demo.summary import DemoFailed, Summary, Topic, print_summary
 from bridge.tools.demo.view import View, choose_view
@@ -67,9 +67,9 @@ class _Demo:
 
     async def run(self, seconds: float | None) -> None:
         """Run the bridge to its end, then let the subscriber have its last messages."""
-        kinds = self._service.status.message_types
+        message_types = self._service.status.message_types
         async with (
-            RedisReader(self._settings.redis, kinds) as reader,
+            RedisReader(self._settings.redis, message_types) as reader,
             self._prices,
             asyncio.TaskGroup() as group,
         ):
@@ -109,8 +109,8 @@ class _Demo:
         (kafka,) = self._settings.kafka.bootstrap_servers
         redis = self._settings.redis.url.get_secret_value()
         addresses = Addresses(kafka, redis, self._redis_kind, f"http://{LOOPBACK}:{port}")
-        kinds = self._service.status.message_types
-        kind = "trade" if "trade" in kinds else kinds[0]
+        message_types = self._service.status.message_types
+        kind = "trade" if "trade" in message_types else message_types[0]
         introduce(self._view.console, self._exchange, addresses, self._any_symbol(), kind)
 
     def _any_symbol(self) -> str:
@@ -144,8 +144,8 @@ class _Demo:
 
     async def _topics(self) -> list[Topic]:
         """What each topic should hold and does; those without a record are left out."""
-        kafka, kinds = self._settings.kafka, self._service.status.message_types
-        names = {kind: topic_name(kafka.topic, SPOT, kind) for kind in kinds}
+        kafka, message_types = self._settings.kafka, self._service.status.message_types
+        names = {kind: topic_name(kafka.topic, SPOT, kind) for kind in message_types}
         records = await count_records(kafka, list(names.values()))
         published = self._counts("kafka").published
         topics = [Topic(name, published[kind], records[name]) for kind, name in names.items()]

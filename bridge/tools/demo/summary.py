@@ -88,12 +88,16 @@ def _run(summary: Summary) -> Table:
     received = sum(summary.received.values())
     mean = received / summary.duration_s if summary.duration_s else 0.0
     first = summary.first_message_s
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(summary.received.items()))
+    message_types = ", ".join(
+        f"{count:,} {kind}" for kind, count in sorted(summary.received.items())
+    )
     table = Table.grid(padding=(0, 2))
     table.add_row("  Source", Text(summary.source))
     table.add_row("  Duration", f"{summary.duration_s:.1f} s; {summary.reconnects} reconnects")
     table.add_row("  First tick", "none" if first is None else f"{first:.2f} s after the start")
-    table.add_row("  Received", f"{received:,} messages: {kinds}" if kinds else "nothing")
+    table.add_row(
+        "  Received", f"{received:,} messages: {message_types}" if message_types else "nothing"
+    )
     table.add_row("  Rate", f"{mean:,.0f}/s on average, {summary.most_in_a_second:,} at most")
     return table
 

@@ -4,8 +4,8 @@
                         ├─▶ Source ─▶ Player ──┤
     a seed ───▶ Market ─┘                      └─▶ History ──▶ Rest          (REST, same port)
 
-A plan of faults stands between: `Conduct` at each subscriber, `PartialHistory` before Rest. It says
-what goes wrong (`faults`, `FaultPlan`), and `SimulatedExchange.happened` what did.
+A plan of faults stands between: `ConnectionFaults` at each subscriber, `PartialHistory` before
+Rest. It says what goes wrong (`faults`, `FaultPlan`), and `SimulatedExchange.happened` what did.
 
 The left half is pure: it can be stepped at any speed and gives the same every time.
 """
@@ -24,7 +24,7 @@ from bridge.tools.simulator.faults import (
     Reorder,
     Repeat,
     Skip,
-    StallLeg,
+    StallConnection,
     StallStream,
 )
 from bridge.tools.simulator.history import History, PlayedTrade
@@ -73,7 +73,7 @@ __all__ = [
     "SlowAnswer",
     "SlowHandshake",
     "Source",
-    "StallLeg",
+    "StallConnection",
     "StallStream",
     "read_capture",
 ]

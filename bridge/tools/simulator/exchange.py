@@ -14,11 +14,11 @@ from websockets.http11 import Request, Response
 
 from bridge.tools.simulator import messages
 from bridge.tools.simulator.audience import Audience
+from bridge.tools.simulator.fault_engine import FaultEngine
 from bridge.tools.simulator.fault_plan import FaultPlan
 from bridge.tools.simulator.faulty_subscriber import FaultySubscriber
 from bridge.tools.simulator.history import TRADES_KEPT, History
 from bridge.tools.simulator.incidents import Incident
-from bridge.tools.simulator.misbehaviour import Misbehaviour
 from bridge.tools.simulator.partial_history import PartialHistory
 from bridge.tools.simulator.player import Player
 from bridge.tools.simulator.rest import WEIGHT_PER_MINUTE, Answer, Rest, WeightBudget
@@ -69,10 +69,10 @@ class SimulatedExchange:
         self.history = History(source.symbols, trades_kept, counting=faults is not None)
         self._audience = Audience(source, start_after_streams)
         self._player = Player(source, self.history, self._audience, speed)
-        self._misbehaviour = (
-            None if faults is None else Misbehaviour(faults, source, lambda: self._player.played_s)
+        self._engine = (
+            None if faults is None else FaultEngine(faults, source, lambda: self._player.played_s)
         )
-        known = PartialHistory(self.history, self._misbehaviour) if self._misbehaviour else None
+        known = PartialHistory(self.history, self._engine) if self._engine else None
         self._rest = Rest(source, known or self.history, WeightBudget(weight_per_minute))
         self._compression = "deflate" if compression else None
         self._life_s = life_s
@@ -96,7 +96,7 @@ class SimulatedExchange:
     @property
     def happened(self) -> list[Incident]:
         """The faults so far, in order: a new list."""
-        return self._misbehaviour.incidents.happened() if self._misbehaviour else []
+        return self._engine.incidents.happened() if self._engine else []
 
     def announce_shutdown(self) -> None:
         """Tell every client to go elsewhere, as Binance does before it closes a server."""
@@ -112,7 +112,7 @@ class SimulatedExchange:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -122,7 +122,7 @@ class SimulatedExchange:
         cancelled = isinstance(error, asyncio.CancelledError)
         try:
             await self._tasks.__aexit__(
-                kind if cancelled else None, error if cancelled else None, traceback
+                error_type if cancelled else None, error if cancelled else None, traceback
             )
         finally:
             await self._stack.aclose()
@@ -146,11 +146,11 @@ class SimulatedExchange:
 
     def _manners(self) -> tuple[type[ServerConnection], _Respond]:
         """What a connection is, and who answers its handshake."""
-        if self._misbehaviour is None:
+        if self._engine is None:
             return Subscriber, self._respond
-        misbehaving = partial(FaultySubscriber, self._misbehaviour)
-        return cast("type[ServerConnection]", misbehaving), partial(
-            self._respond_badly, self._misbehaviour
+        faulty_subscriber = partial(FaultySubscriber, self._engine)
+        return cast("type[ServerConnection]", faulty_subscriber), partial(
+            self._respond_badly, self._engine
         )
 
     async def _converse(self, connection: ServerConnection) -> None:
@@ -171,10 +171,10 @@ class SimulatedExchange:
         return _response(self._rest.answer(path, query))
 
     async def _respond_badly(
-        self, misbehaviour: Misbehaviour, connection: ServerConnection, request: Request
+        self, fault_engine: FaultEngine, connection: ServerConnection, request: Request
     ) -> Response | None:
         websocket = parse_target(request.path) is not None
-        treatment = misbehaviour.handshake() if websocket else misbehaviour.request(request.path)
+        treatment = fault_engine.handshake() if websocket else fault_engine.request(request.path)
         await asyncio.sleep(treatment.delay_s)
         if treatment.refusal is not None:
             return _response(treatment.refusal)

@@ -16,7 +16,7 @@ from bridge.tools.simulator.faults import (
     Reorder,
     Repeat,
     Skip,
-    StallLeg,
+    StallConnection,
     StallStream,
 )
 from bridge.tools.simulator.http_faults import (
@@ -48,7 +48,9 @@ class FaultPlan:
         Left out: 418 and 451, which are no accidents, and ids that REST does not have.
         """
         random = Random(f"{seed}:plan")  # noqa: S311 (a seed is the point)
-        return cls((*_leg_faults(random, every_s), *_frame_faults(random), *_http_faults()), seed)
+        return cls(
+            (*_connection_faults(random, every_s), *_frame_faults(random), *_http_faults()), seed
+        )
 
     def random(self, *names: object) -> Random:
         """A generator of its own for whoever is so named."""
@@ -69,7 +71,7 @@ class FaultPlan:
         return number in fault.ids or drawn < fault.share
 
 
-def _leg_faults(random: Random, every_s: float) -> tuple[Fault, ...]:
+def _connection_faults(random: Random, every_s: float) -> tuple[Fault, ...]:
     def every(share: float) -> float:
         return every_s / share * random.uniform(0.8, 1.25)
 
@@ -83,8 +85,8 @@ def _leg_faults(random: Random, every_s: float) -> tuple[Fault, ...]:
         AnnounceShutdown(every_s=every(0.1), lead_s=random.uniform(0.2, 2.0)),
         StallStream(every_s=every(0.1), for_s=stall_s(), lost=True),
         StallStream(every_s=every(0.1), for_s=stall_s(), lost=False),
-        StallLeg(every_s=every(0.1), for_s=stall_s(), lost=True),
-        StallLeg(every_s=every(0.1), for_s=stall_s(), lost=False, deaf=True),
+        StallConnection(every_s=every(0.1), for_s=stall_s(), lost=True),
+        StallConnection(every_s=every(0.1), for_s=stall_s(), lost=False, deaf=True),
     )
 
 

@@ -1,7 +1,7 @@
 """What can go wrong on a connection, as data: each fault says when, how often and on what.
 
     Cut(every_s=3.0)                                 on each connection, at random
-    StallLeg(at_s=20.0, for_s=5.0, deaf=True)        once, on all that are open then
+    StallConnection(at_s=20.0, for_s=5.0, deaf=True)        once, on all that are open then
     Malformed(share=0.01)                            beside every hundredth frame, at random
 
 Seconds are the market's since play began, 0 before; a market that says nothing stands still: what
@@ -29,7 +29,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LegFault(Fault):
+class ConnectionFault(Fault):
     """Something on a connection: `every_s` on average, or on a `share` of its frames, or once.
 
     Each connection draws its own moments. Once is at `at_s`, on the connections open then; on
@@ -51,12 +51,12 @@ class LegFault(Fault):
             )
 
 
-class Cut(LegFault):
+class Cut(ConnectionFault):
     """The TCP connection is aborted: the client sees 1006."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloseWith(LegFault):
+class CloseWith(ConnectionFault):
     """The exchange closes, with this code."""
 
     code: int = 1001
@@ -64,14 +64,14 @@ class CloseWith(LegFault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnnounceShutdown(LegFault):
+class AnnounceShutdown(ConnectionFault):
     """`serverShutdown`, and `lead_s` later a close with 1001."""
 
     lead_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StallStream(LegFault):
+class StallStream(ConnectionFault):
     """One stream, drawn from those of `streams`, is silent `for_s`; its frames are lost or late."""
 
     for_s: float
@@ -79,7 +79,7 @@ class StallStream(LegFault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StallLeg(LegFault):
+class StallConnection(ConnectionFault):
     """The connection is open and silent `for_s`; `deaf`: it does not even read, so no pongs."""
 
     for_s: float
@@ -88,7 +88,7 @@ class StallLeg(LegFault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameFault(LegFault):
+class FrameFault(ConnectionFault):
     """Something about the next `count` frames of `streams`, one after the other."""
 
     count: int = 1

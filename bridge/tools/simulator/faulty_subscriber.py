@@ -6,29 +6,29 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from bridge.tools.simulator.actions import Action, Binary, Command
 from bridge.tools.simulator.batch import Batch, Form
-from bridge.tools.simulator.conduct import Conduct
-from bridge.tools.simulator.deeds import Binary, Deed, Do
-from bridge.tools.simulator.misbehaviour import Misbehaviour, Treatment
+from bridge.tools.simulator.connection_faults import ConnectionFaults
+from bridge.tools.simulator.fault_engine import FaultEngine, Treatment
 from bridge.tools.simulator.session import Close, Target
 from bridge.tools.simulator.subscriber import Subscriber
 
 
 class FaultySubscriber(Subscriber):
-    """Does what a `Conduct` decides."""
+    """Does what a `ConnectionFaults` decides."""
 
-    def __init__(self, misbehaviour: Misbehaviour, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, fault_engine: FaultEngine, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._dropped = False
-        self._misbehaviour = misbehaviour
-        self._conduct: Conduct | None = None
+        self._engine = fault_engine
+        self._faults: ConnectionFaults | None = None
         self._deaf = False
         self._unwritten: list[bytes] = []
 
     def begin(self, treatment: Treatment) -> None:
         """The handshake so treated is about to succeed."""
         self._dropped = treatment.dropped
-        self._conduct = self._misbehaviour.conduct(treatment.number)
+        self._faults = self._engine.connection_faults(treatment.number)
 
     async def converse(self, target: Target, changed: Callable[[], None], life_s: float) -> None:
         if self._dropped:
@@ -37,17 +37,17 @@ class FaultySubscriber(Subscriber):
             await super().converse(target, changed, life_s)
 
     def deliver(self, batch: Batch, streams: Collection[str] | None = None) -> None:
-        if self.state is not State.OPEN or self._ending is not None or self._conduct is None:
+        if self.state is not State.OPEN or self._ending is not None or self._faults is None:
             return
         if streams is not None:  # an announcement
-            if not self._conduct.silent:
+            if not self._faults.silent:
                 super().deliver(batch, streams)
             return
         wanted = self.session.streams
         form = Form(self.session.combined, self.session.microseconds)
         frames = batch.named_texts(wanted, form)
-        for deed in self._conduct.pass_on(frames, wanted, self._misbehaviour.now_s()):
-            self._carry(deed)
+        for action in self._faults.pass_on(frames, wanted, self._engine.now_s()):
+            self._carry(action)
         self._write()
 
     def drop(self) -> None:
@@ -55,25 +55,25 @@ class FaultySubscriber(Subscriber):
             self.transport.abort()
         super().drop()
 
-    def _carry(self, deed: Deed) -> None:
-        match deed:
+    def _carry(self, action: Action) -> None:
+        match action:
             case bytes():
-                self._put(Opcode.TEXT, deed)
+                self._put(Opcode.TEXT, action)
             case Binary(data):
                 self._put(Opcode.BINARY, data)
             case Close():
                 self._write()
-                self.end(deed)
-            case Do.ANNOUNCE_SHUTDOWN:
+                self.end(action)
+            case Command.ANNOUNCE_SHUTDOWN:
                 self._write()
-                announcement = self._misbehaviour.announcement()
+                announcement = self._engine.announcement()
                 super().deliver(Batch([announcement]), (announcement[0],))
-            case Do.ABORT:
+            case Command.ABORT:
                 self._write()
                 self.transport.abort()
-            case Do.STOP_READING:
+            case Command.STOP_READING:
                 self._stop_reading()
-            case Do.READ_AGAIN:
+            case Command.READ_AGAIN:
                 self._read_again()
 
     def _put(self, opcode: Opcode, data: bytes) -> None:

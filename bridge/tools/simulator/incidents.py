@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from bridge.tools.simulator.faults import Fault, LegFault
+from bridge.tools.simulator.faults import ConnectionFault, Fault
 from bridge.tools.simulator.http_faults import HandshakeFault, RequestFault
 
 INCIDENTS_KEPT = 1_000_000  # the oldest go first
@@ -43,7 +43,7 @@ class Incidents:
     def add(self, incident: Incident) -> None:
         self._kept.append(incident)
 
-    def begin(self, fault: LegFault | HandshakeFault | RequestFault) -> bool:
+    def begin(self, fault: ConnectionFault | HandshakeFault | RequestFault) -> bool:
         """Count a fault that is about to happen; False when it has happened often enough."""
         if fault.times is not None and self._begun[id(fault)] >= fault.times:
             return False

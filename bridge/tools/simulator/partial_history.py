@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from bridge.tools.simulator.fault_engine import FaultEngine
 from bridge.tools.simulator.fields import ascii_lower
 from bridge.tools.simulator.history import History, Row
 from bridge.tools.simulator.http_faults import RestBehind, RestLacks
 from bridge.tools.simulator.incidents import Incident
-from bridge.tools.simulator.misbehaviour import Misbehaviour
 
 _Fetch = Callable[[int | None, int], Sequence[Row]]
 
@@ -14,15 +14,15 @@ _Fetch = Callable[[int | None, int], Sequence[Row]]
 class PartialHistory:
     """Answers as `History` does; what it keeps back is an incident."""
 
-    def __init__(self, history: History, misbehaviour: Misbehaviour) -> None:
+    def __init__(self, history: History, fault_engine: FaultEngine) -> None:
         self._history = history
-        self._misbehaviour = misbehaviour
+        self._engine = fault_engine
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]:
         def fetch(begin: int | None, most: int) -> list[Row]:
             return self._history.trades(symbol, begin, most)
 
-        sieve = _Sieve(self._misbehaviour, f"{ascii_lower(symbol)}@trade", "id", "time")
+        sieve = _Sieve(self._engine, f"{ascii_lower(symbol)}@trade", "id", "time")
         return sieve.page(fetch, from_id, limit)
 
     def aggregate_trades(
@@ -31,7 +31,7 @@ class PartialHistory:
         def fetch(begin: int | None, most: int) -> list[Row]:
             return self._history.aggregate_trades(symbol, begin, times_ms, most)
 
-        sieve = _Sieve(self._misbehaviour, f"{ascii_lower(symbol)}@aggTrade", "a", "T")
+        sieve = _Sieve(self._engine, f"{ascii_lower(symbol)}@aggTrade", "a", "T")
         if times_ms == (None, None):
             return sieve.page(fetch, from_id, limit)
         return sieve.let_through(fetch(None, limit))
@@ -43,15 +43,15 @@ class PartialHistory:
 class _Sieve:
     """What is kept back of one stream's rows, now; `id_key` and `time_key` are theirs."""
 
-    def __init__(self, misbehaviour: Misbehaviour, stream: str, id_key: str, time_key: str) -> None:
-        self._misbehaviour = misbehaviour
+    def __init__(self, fault_engine: FaultEngine, stream: str, id_key: str, time_key: str) -> None:
+        self._engine = fault_engine
         self._stream = stream
         self._id_key = id_key
         self._time_key = time_key
-        self._now_s = misbehaviour.now_s()
+        self._now_s = fault_engine.now_s()
         self._faults = [
             fault
-            for fault in misbehaviour.plan.faults
+            for fault in fault_engine.plan.faults
             if isinstance(fault, RestBehind | RestLacks) and fault.covers(self._now_s)
         ]
 
@@ -71,7 +71,7 @@ class _Sieve:
             hidden = tuple(row[self._id_key] for row in rows if self._hides(fault, row))
             if hidden:
                 incident = Incident(self._now_s, fault, subject=self._stream, ids=hidden)
-                self._misbehaviour.incidents.add(incident)
+                self._engine.incidents.add(incident)
         return [row for row in rows if self._visible(row)]
 
     def _shown(self, rows: Sequence[Row]) -> int:
@@ -82,6 +82,6 @@ class _Sieve:
 
     def _hides(self, fault: RestBehind | RestLacks, row: Row) -> bool:
         if isinstance(fault, RestLacks):
-            return self._misbehaviour.plan.denies(fault, self._stream, row[self._id_key])
-        known_until_ms: int = self._misbehaviour.source.now_ms - fault.by_ms
+            return self._engine.plan.denies(fault, self._stream, row[self._id_key])
+        known_until_ms: int = self._engine.source.now_ms - fault.by_ms
         return bool(row[self._time_key] > known_until_ms)

@@ -2,7 +2,7 @@
 
     settings ──▶ error cases    five, provoked on loopback
         │
-        └──────▶ live ──▶ witness ──▶ observation ──▶ checks ──▶ report
+        └──────▶ live ──▶ observer ──▶ observation ──▶ checks ──▶ report
                  (the bridge's own feed, without Kafka and Redis)
 
 `live` and `error_cases` wait, `text` prints; the rest is pure.

@@ -9,7 +9,7 @@ from bridge.tools.verify.report import Check, Observation
 # Of a list of names so many are written out.
 NAMED_MAX = 10
 # The new connection is open before the old one is closed: nothing is lost by it.
-_PLANNED = frozenset[ReconnectCause](("rotation", "server_shutdown", "changed"))
+_PLANNED = frozenset[ReconnectCause](("rotation", "server_shutdown", "streams_changed"))
 
 
 def checks(seen: Observation) -> Iterator[Check]:
@@ -32,9 +32,11 @@ def _connection(seen: Observation) -> Check:
     first_s = connection.first_message_s
     first = "no message" if first_s is None else f"first message after {latency(first_s)}"
     failed = f"failed or lost: {_counts(lost)}" if lost else "none lost"
-    passed = first_s is not None and not lost and connection.open == connection.legs
+    passed = first_s is not None and not lost and connection.open == connection.connectors
     return Check(
-        "connection", passed, f"{connection.open} of {connection.legs} open, {first}, {failed}"
+        "connection",
+        passed,
+        f"{connection.open} of {connection.connectors} open, {first}, {failed}",
     )
 
 

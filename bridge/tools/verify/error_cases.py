@@ -9,18 +9,25 @@ from contextlib import asynccontextmanager
 
 from bridge import settings
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT, parse_stream
 from bridge.core.records.record import Record, Route, Router
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import SettingsError, TickbridgeError
 from bridge.pipeline.pipeline import Pipeline
 from bridge.settings.urls import SecretUrl
 from bridge.sinks.memory import MemorySink
 from bridge.telemetry import FeedCounts
-from bridge.tools.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange, StallLeg
+from bridge.tools.simulator import (
+    Fault,
+    FaultPlan,
+    Malformed,
+    Market,
+    SimulatedExchange,
+    StallConnection,
+)
 from bridge.tools.verify.report import Check
 
 CASE_TIMEOUT_S = 20.0
@@ -33,7 +40,7 @@ _ONE_STREAM = {
     "symbols": [SYMBOL],
     "streams": ["trade"],
     "extra_streams": [],
-    "legs": 1,
+    "redundancy": 1,
     "proxy": SecretUrl("none"),
     "reconnect_max_delay_s": 1.0,
 }
@@ -83,7 +90,7 @@ async def _wrong_symbol(options: settings.Binance) -> str:
     """It is named, and the others are subscribed to."""
     async with _exchange() as exchange:
         options = _at(exchange, options, symbols=[SYMBOL, UNKNOWN])
-        async with Rest(options, Gate()) as rest:
+        async with Rest(options, RateLimiter()) as rest:
             found = await find_streams(options, rest)
     if [stream.name for stream in found.streams] != [STREAM] or UNKNOWN not in str(found.refused):
         raise _NotHandled(f"{UNKNOWN} is subscribed to, or {SYMBOL} is not")
@@ -116,13 +123,13 @@ async def _no_answer(options: settings.Binance) -> str:
 async def _no_pong(options: settings.Binance) -> str:
     """The connection is given up, and the next one brings data."""
     began_s, arrivals = time.monotonic(), _Arrivals()
-    deaf = StallLeg(connection=0, for_s=10 * CASE_TIMEOUT_S, deaf=True)
+    deaf = StallConnection(connection=0, for_s=10 * CASE_TIMEOUT_S, deaf=True)
     async with (
         _exchange(deaf) as exchange,
         _feed(_at(exchange, options, **_HASTE), arrivals) as counts,
     ):
         await arrivals.until(_TRADES)
-    if counts.reconnects["keepalive"] != 1:
+    if counts.reconnects["ping_timeout"] != 1:
         raise _NotHandled(f"reconnected for another cause: {dict(counts.reconnects)}")
     return f"noticed and replaced, data again within {time.monotonic() - began_s:.1f} s"
 
@@ -184,8 +191,8 @@ async def _feed(options: settings.Binance, sink: MemorySink) -> AsyncIterator[Fe
     """The bridge's own feed of one stream of trades."""
     streams = [parse_stream(STREAM)]
     router = Router(streams, "{venue}.{message_type}")
-    pipeline = Pipeline(SPOT, router, Tracks(streams), (sink,))
-    feed = Feed(options, streams, pipeline, Gate())
+    pipeline = Pipeline(SPOT, router, Sequencers(streams), (sink,))
+    feed = Feed(options, streams, pipeline, RateLimiter())
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run(), name="feed")
         yield pipeline.counts

@@ -1,4 +1,4 @@
-"""The bridge's own feed, with a witness in the place of Kafka and Redis."""
+"""The bridge's own feed, with a observer in the place of Kafka and Redis."""
 
 import asyncio
 import time
@@ -6,20 +6,20 @@ from contextlib import suppress
 
 from bridge.binance.connector import State
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import Gate
+from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Subscription
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.pipeline import Pipeline
 from bridge.settings import Settings
 from bridge.telemetry import FeedCounts
 from bridge.tools.audit.rules import RULES
+from bridge.tools.verify.observer import Observer, quantile_ms
 from bridge.tools.verify.report import Clock, Connection, Messages, Observation
-from bridge.tools.verify.witness import Witness, quantile_ms
 
 
 async def observe(settings: Settings, seconds: float, stopped: asyncio.Event) -> Observation:
@@ -43,32 +43,32 @@ class _Live:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._witness = Witness()
+        self._observer = Observer()
         self._found = Subscription([], [])
         self._clock: Clock | None = None
         self._begun = time.time_ns() // 1000
-        self._tracks = Tracks([])
+        self._sequencers = Sequencers([])
         self._counts = FeedCounts()
         self._feed: Feed | None = None
 
     async def run(self) -> None:
         """Until it is cancelled."""
         options, repair = self._settings.binance, self._settings.repair
-        gate = Gate()
-        async with Rest(options, gate, repair.weight_share) as rest:
+        rate_limiter = RateLimiter()
+        async with Rest(options, rate_limiter, repair.weight_share) as rest:
             self._found = await find_streams(options, rest)
             self._clock = await _compare_clocks(rest)
-            self._tracks = Tracks(self._found.streams)
+            self._sequencers = Sequencers(self._found.streams)
             router = Router(self._found.streams, self._settings.kafka.topic)
-            pipeline = Pipeline(SPOT, router, self._tracks, (self._witness,))
+            pipeline = Pipeline(SPOT, router, self._sequencers, (self._observer,))
             repairer = Repairer(repair, rest, pipeline.publish)
             pipeline.on_hole = repairer.notice
             self._counts = pipeline.counts
-            self._feed = Feed(options, self._found.streams, pipeline, gate)
+            self._feed = Feed(options, self._found.streams, pipeline, rate_limiter)
             self._begun = time.time_ns() // 1000
             async with asyncio.TaskGroup() as group:
                 group.create_task(repairer.run(), name="repair")
-                group.create_task(self._feed.run(), name="legs")
+                group.create_task(self._feed.run(), name="connectors")
 
     def observation(self) -> Observation:
         """What has been seen by now."""
@@ -79,44 +79,44 @@ class _Live:
             asked=len(streams),
             symbols=len({stream.symbol for stream in streams} - {None}),
             refused=self._found.refused,
-            never_heard=feed.silent() if feed else [],
+            never_heard=feed.without_data() if feed else [],
             connection=self._connection(),
             messages=self._messages((ended - self._begun) / 1e6),
             clock=self._clock,
-            streams=self._witness.streams(self._begun, ended),
-            proven=self._witness.proven(),
-            findings=self._witness.findings(),
+            streams=self._observer.streams(self._begun, ended),
+            proven=self._observer.proven(),
+            findings=self._observer.findings(),
         )
 
     def _connection(self) -> Connection:
-        options, legs = self._settings.binance, self._feed.legs if self._feed else []
-        first = self._witness.first_received
+        options, connectors = self._settings.binance, self._feed.connectors if self._feed else []
+        first = self._observer.first_received
         return Connection(
             websocket_url=options.websocket_url,
             rest_url=options.rest_url,
             transport=options.transport,
             compression=options.compression,
-            legs=len(legs),
-            open=sum(leg.state is State.OPEN for leg in legs),
+            connectors=len(connectors),
+            open=sum(connector.state is State.OPEN for connector in connectors),
             first_message_s=(first - self._begun) / 1e6 if first else None,
             lost=dict(self._counts.reconnects),
         )
 
     def _messages(self, seconds: float) -> Messages:
-        counts, witness, figures = self._counts, self._witness, self._tracks.figures()
+        counts, observer, figures = self._counts, self._observer, self._sequencers.figures()
         events = sum(count for kind, count in counts.received.items() if kind in RULES)
         return Messages(
             frames=counts.frames,
             events=events,
             invalid=dict(counts.invalid),
             per_second=events / seconds,
-            most_in_a_second=witness.most_in_a_second,
-            repeats=figures.repeats.total(),
+            most_in_a_second=observer.most_in_a_second,
+            duplicates=figures.duplicates.total(),
             fetched=counts.repaired.total(),
             held=figures.held,
             gaps=dict(counts.gaps),
-            latency_p50_ms=quantile_ms(witness.latency, 0.5),
-            latency_p99_ms=quantile_ms(witness.latency, 0.99),
+            latency_p50_ms=quantile_ms(observer.latency, 0.5),
+            latency_p99_ms=quantile_ms(observer.latency, 0.99),
         )
 
 

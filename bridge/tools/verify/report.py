@@ -15,14 +15,15 @@ class Check(msgspec.Struct):
 
 class Connection(msgspec.Struct, kw_only=True):
     """How the streams came. `first_message_s`: from the start of the feed, null without one;
-    `open` connections of `legs` at the end; `lost` ones by cause, those replaced on purpose too.
+    `open` connections of `connectors` at the end; `lost` ones by cause, those replaced on purpose
+    too.
     """
 
     websocket_url: str
     rest_url: str
     transport: str
     compression: str
-    legs: int
+    connectors: int
     open: int
     first_message_s: float | None
     lost: dict[str, int]
@@ -36,7 +37,7 @@ class Clock(msgspec.Struct):
 
 
 class Messages(msgspec.Struct, kw_only=True):
-    """What came. `invalid` by reason; `repeats` were dropped, `fetched` over REST to fill holes;
+    """What came. `invalid` by reason; `duplicates` were dropped, `fetched` over REST to fill holes;
     `held` wait behind a hole at the end; `gaps` are gap events by state. Latency is from the
     exchange's time to ours, clocks as they are.
     """
@@ -46,7 +47,7 @@ class Messages(msgspec.Struct, kw_only=True):
     invalid: dict[str, int]
     per_second: float
     most_in_a_second: int
-    repeats: int
+    duplicates: int
     fetched: int
     held: int
     gaps: dict[str, int]

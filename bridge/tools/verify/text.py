@@ -5,8 +5,8 @@ from rich.table import Table
 
 from bridge.monitoring.tables import report_console, right_aligned
 from bridge.monitoring.words import duration, latency
+from bridge.tools.verify.observer import LONGEST_MS
 from bridge.tools.verify.report import Check, Clock, Observation, Report, StreamReport
-from bridge.tools.verify.witness import LONGEST_MS
 
 MAX_ROWS = 20
 
@@ -32,7 +32,9 @@ def _figures(seen: Observation) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("  Transport", f"{connection.transport}, compression {connection.compression}")
     rate = f"{messages.per_second:,.1f}/s, {messages.most_in_a_second:,} in the busiest second"
-    table.add_row("  Events", f"{messages.events:,}: {rate}; {messages.repeats:,} repeats dropped")
+    table.add_row(
+        "  Events", f"{messages.events:,}: {rate}; {messages.duplicates:,} duplicates dropped"
+    )
     p50, p99 = _latency(messages.latency_p50_ms), _latency(messages.latency_p99_ms)
     table.add_row("  Latency", f"exchange to arrival p50 {p50}, p99 {p99}")
     table.add_row("  Clock", _clock(seen.clock))

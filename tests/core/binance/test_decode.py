@@ -61,19 +61,19 @@ def test_a_list_on_a_symbols_stream_is_mistyped() -> None:
 
 
 def test_a_bad_frame_leaves_the_decoder_as_it_was() -> None:
-    leg = decoder("btcusdt@trade")
+    connector = decoder("btcusdt@trade")
     for bad in (b"\xff", TRADE.replace("BTCUSDT", "ETHUSDT").encode(), b"[" * 100_000):
         with pytest.raises(InvalidFrame):
-            leg.decode(bad, RECEIVED)
-    assert leg.last_received() == {}
-    assert len(events(leg.decode(TRADE.encode(), RECEIVED))) == 1
+            connector.decode(bad, RECEIVED)
+    assert connector.last_received() == {}
+    assert len(events(connector.decode(TRADE.encode(), RECEIVED))) == 1
 
 
 def test_a_decoder_knows_when_each_stream_last_spoke() -> None:
-    leg = decoder("btcusdt@trade", "btcusdt@bookTicker")
-    leg.decode(TRADE.encode(), 5)
-    leg.decode(TRADE.encode(), 9)
-    assert leg.last_received() == {"btcusdt@trade": 9}
+    connector = decoder("btcusdt@trade", "btcusdt@bookTicker")
+    connector.decode(TRADE.encode(), 5)
+    connector.decode(TRADE.encode(), 9)
+    assert connector.last_received() == {"btcusdt@trade": 9}
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ def observed(captures: Path, market: str) -> list[str]:
 def test_every_frame_of_a_capture_becomes_the_event_it_is(captures: Path, name: str) -> None:
     frames = list(lines(captures / "spot" / name))
     streams = [parse_stream(name) for name in {json.loads(f)["stream"] for _, f in frames}]
-    leg, router = Decoder(streams), Router(streams, TEMPLATE)
+    connector, router = Decoder(streams), Router(streams, TEMPLATE)
     count: Counter[str] = Counter()
     for received, frame in frames:
-        (event,) = events(decode_both_ways(leg, frame, received))
+        (event,) = events(decode_both_ways(connector, frame, received))
         record = router.record(event)
         assert [json.loads(record.value)] == read(frame, received)
         count[record.route.message_type] += 1
@@ -63,7 +63,7 @@ def test_every_single_frame_is_an_event_or_about_the_connection(captures: Path) 
         fields = json.loads(frame)
         if "stream" not in fields and fields.get("e") in RAW:
             stream = f"{fields['s'].lower()}@{RAW[fields['e']]}"
-            frame = f'{{"stream":"{stream}","data":{frame}}}'  # noqa: PLW2901 - as a leg has it
+            frame = f'{{"stream":"{stream}","data":{frame}}}'  # noqa: PLW2901 - as a connector has it
         if '"stream":"!serverShutdown"' in frame or '"stream"' not in frame:
             control = decoder().decode(frame.encode(), 1)
             assert isinstance(control, Reply | ServerShutdown)

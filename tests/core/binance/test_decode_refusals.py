@@ -55,7 +55,7 @@ def test_every_reason_but_a_binary_frame_is_the_decoders() -> None:
         mark.args[1]
         for mark in test_a_bad_frame_is_refused_with_its_reason.pytestmark  # type: ignore[attr-defined]
     )
-    # A text decoder never sees a binary frame: the leg refuses it.
+    # A text decoder never sees a binary frame: the connector refuses it.
     assert {reason for reason, _ in tested} == set(INVALID_REASONS) - {"binary"}
 
 

@@ -26,8 +26,8 @@ def test_without_ids_a_loss_is_a_time() -> None:
 def test_another_cause_is_another_run() -> None:
     losses = Losses()
     losses.add([record(QUOTE, 1)], "outbox_full")
-    losses.add([record(QUOTE, 2)], "spill_broken")
-    assert [loss.cause for loss in losses.take()] == ["outbox_full", "spill_broken"]
+    losses.add([record(QUOTE, 2)], "spill_corrupt")
+    assert [loss.cause for loss in losses.take()] == ["outbox_full", "spill_corrupt"]
 
 
 def test_runs_that_are_too_many_are_stretched_and_none_is_forgotten() -> None:

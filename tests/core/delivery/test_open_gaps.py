@@ -17,7 +17,7 @@ def gap(first_id: int | None, last_id: int | None, state: str = "open", **fields
     values: dict[str, Any] = {
         "kind": "trade",
         "symbol": "BTCUSDT",
-        "cause": "repair_patience",
+        "cause": "repair_timeout",
         "from_time": 1_000,
     }
     return Gap(
@@ -87,7 +87,7 @@ def test_streams_without_a_position_are_left_alone() -> None:
 
 
 def test_ids_that_have_started_again_are_asked_for_no_more() -> None:
-    gaps = seen(gap(3, 9), gap(None, None, "lost", cause="restarted"), gap(2, 2))
+    gaps = seen(gap(3, 9), gap(None, None, "lost", cause="ids_restarted"), gap(2, 2))
     gaps.go_back(at(50), [NAME])
     assert ids(gaps.left()) == [(2, 2, "open")]
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.delivery.replay import Restored
+from bridge.core.delivery.replay import ReplayMatcher
 from bridge.core.records.record import Record
 from tests.support.events import repeatable
 from tests.support.spilling import record, route
@@ -9,8 +9,8 @@ from tests.support.spilling import record, route
 BTC, ETH = route("BTCUSDT"), route("ETHUSDT")
 
 
-def seen(waiting: list[Record], topic: list[Record]) -> Restored:
-    restored = Restored(waiting)
+def seen(waiting: list[Record], topic: list[Record]) -> ReplayMatcher:
+    restored = ReplayMatcher(waiting)
     for one in topic:
         restored.see(one.route.topic, one.route.key, one.value)
     return restored
@@ -22,27 +22,27 @@ def records(*numbers: int) -> list[Record]:
 
 @repeatable
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.sets(st.integers(1, 20)))
-def test_what_is_up_to_the_last_that_landed_has_landed(
-    first: int, landed: int, begin: int, given_up: set[int]
+def test_what_is_up_to_the_last_that_committed_has_committed(
+    first: int, committed: int, begin: int, given_up: set[int]
 ) -> None:
     """The topic is read from some record on, and some were given up and never sent."""
     waiting = records(*range(first, 21))
-    topic = records(*(n for n in range(begin, landed) if n not in given_up))
+    topic = records(*(n for n in range(begin, committed) if n not in given_up))
     last = max(
-        (n for n in range(max(begin, first), landed) if n not in given_up), default=first - 1
+        (n for n in range(max(begin, first), committed) if n not in given_up), default=first - 1
     )
-    assert seen(waiting, topic).landed[BTC.name] == last - first + 1
+    assert seen(waiting, topic).committed[BTC.name] == last - first + 1
 
 
 def test_each_symbol_has_its_own() -> None:
     waiting = [record(BTC, 1), record(ETH, 1), record(BTC, 2), record(ETH, 2)]
     restored = seen(waiting, [record(BTC, 1), record(BTC, 2), record(route("XRPUSDT"), 1)])
-    assert restored.landed == {BTC.name: 2}
+    assert restored.committed == {BTC.name: 2}
 
 
-def test_of_two_records_that_say_the_same_one_may_have_landed() -> None:
-    assert seen(records(1, 1, 2), records(1)).landed[BTC.name] == 1
-    assert seen(records(1, 1, 2), records(1, 1)).landed[BTC.name] == 2
+def test_of_two_records_that_say_the_same_one_may_have_committed() -> None:
+    assert seen(records(1, 1, 2), records(1)).committed[BTC.name] == 1
+    assert seen(records(1, 1, 2), records(1, 1)).committed[BTC.name] == 2
 
 
 def test_where_to_begin_is_the_least_time_of_each_topic() -> None:

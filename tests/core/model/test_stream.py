@@ -9,8 +9,8 @@ from bridge.core.binance.normalize import PAYLOADS
 from bridge.core.model.stream import (
     INTERVALS,
     Stream,
-    check_kind,
     check_stream_name,
+    check_suffix,
     lower_symbol,
     parse_stream,
     stream_of,
@@ -49,7 +49,7 @@ def test_a_stream_name_says_what_it_carries_and_for_whom(
     expected = Stream("binance.spot", name, "BTCUSDT", payload, message_type, detail)
     assert parse_stream(name) == expected
     assert stream_of("BTCUSDT", kind) == expected
-    check_kind(kind)
+    check_suffix(kind)
     check_stream_name(name)
 
 
@@ -117,13 +117,13 @@ def test_a_wrong_name_is_refused_with_the_nearest_right_one(name: str, hint: str
 )
 def test_a_kind_is_matched_whole(kind: str) -> None:
     with pytest.raises(ValueError, match="is no spot stream"):
-        check_kind(kind)
+        check_suffix(kind)
 
 
 @pytest.mark.parametrize("name", ["btcusdt@trade", "btcusdt@depth@100ms", "!miniTicker@arr"])
 def test_a_whole_name_among_the_kinds_is_sent_to_extra_streams(name: str) -> None:
     with pytest.raises(ValueError, match="belongs in extra_streams"):
-        check_kind(name)
+        check_suffix(name)
 
 
 @repeatable

@@ -52,7 +52,7 @@ def test_with_a_time_of_day_nothing_is_replaced_far_from_it_after_the_first_day(
 ) -> None:
     moments = [float(now_s)]
     for _ in range(12):
-        opened_s = moments[-1] + 0.3  # the gate, a back-off, the handshake
+        opened_s = moments[-1] + 0.3  # the rate_limiter, a back-off, the handshake
         moments.append(opened_s + rotate_after_s(place, MAX_AGE_S, opened_s, time_of_day_s))
     window_s = DAY_S - MAX_AGE_S + place[1] * ROTATION_SPACING_S
     for moment in [moment for moment in moments if moment > now_s + 2 * DAY_S]:
@@ -61,7 +61,7 @@ def test_with_a_time_of_day_nothing_is_replaced_far_from_it_after_the_first_day(
     assert all(b - a >= LEAST_AGE_S for a, b in pairwise(moments[1:]))
 
 
-def test_a_rotation_waits_for_the_other_leg_but_not_for_ever() -> None:
+def test_a_rotation_waits_for_the_other_connector_but_not_for_ever() -> None:
     assert not may_rotate(-0.1, [])
     assert may_rotate(0, [])
     assert may_rotate(0, [1])

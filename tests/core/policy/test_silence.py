@@ -14,9 +14,9 @@ from bridge.core.policy.silence import (
     STREAM_CEILING_S,
     STREAM_FLOOR_S,
     STREAM_PAUSE_S,
-    Rhythm,
+    IntervalEstimate,
     Silence,
-    Watch,
+    SilenceDetector,
 )
 from tests.support.events import repeatable
 
@@ -27,7 +27,7 @@ class Connection:
     """Streams that are heard when told, looked at each second."""
 
     def __init__(self) -> None:
-        self.watch = Watch(0.0)
+        self.watch = SilenceDetector(0.0)
         self.now_s = 0.0
         self.frames = 0
         self.marks: dict[str, int] = {}
@@ -56,7 +56,7 @@ class Connection:
 @repeatable
 @given(st.lists(intervals, min_size=1, max_size=60))
 def test_a_rhythm_stays_between_the_shortest_and_the_longest_interval(pauses: list[float]) -> None:
-    rhythm, now_s = Rhythm(0.0), 0.0
+    rhythm, now_s = IntervalEstimate(0.0), 0.0
     for pause in [0.0, *pauses]:
         now_s += pause
         rhythm.heard(now_s)
@@ -68,7 +68,7 @@ def test_a_rhythm_stays_between_the_shortest_and_the_longest_interval(pauses: li
 def test_a_limit_is_so_many_intervals_between_floor_and_ceiling_once_regular(
     interval_s: float, count: int
 ) -> None:
-    rhythm = Rhythm(0.0)
+    rhythm = IntervalEstimate(0.0)
     for number in range(count + 1):
         rhythm.heard(number * interval_s)
     limit_s = rhythm.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
@@ -85,7 +85,7 @@ def test_pauses_below_the_floor_are_never_a_silence(pauses: list[int]) -> None:
     line = Connection()
     for pause in pauses:
         line.go_on(pause, "other")
-        line.hear(["quiet"])
+        line.hear(["rate_limited"])
     assert line.found == []
 
 
@@ -107,7 +107,7 @@ def test_a_stream_silent_alone_is_found_by_its_own_limit(every_s: int, more: int
 
 def test_a_quiet_pair_may_be_silent_for_minutes() -> None:
     line = Connection()
-    line.go_on(900, "other", "quiet", every_s=60)
+    line.go_on(900, "other", "rate_limited", every_s=60)
     line.go_on(600, "other")
     assert line.found == []
 
@@ -183,11 +183,11 @@ def test_overdue_streams_are_named_until_they_are_heard_again() -> None:
     line = Connection()
     line.go_on(60, "one", "other")
     line.go_on(59, "other")
-    assert line.watch.overdue(line.now_s) == []
-    assert line.watch.overdue(line.now_s + 5) == ["one"]
+    assert line.watch.stalled(line.now_s) == []
+    assert line.watch.stalled(line.now_s + 5) == ["one"]
     line.hear(["one"])
     line.go_on(1, "one", "other")
-    assert line.watch.overdue(line.now_s + 5) == []
+    assert line.watch.stalled(line.now_s + 5) == []
 
 
 def test_a_stream_that_a_new_connection_does_not_have_is_not_missed() -> None:
@@ -197,4 +197,4 @@ def test_a_stream_that_a_new_connection_does_not_have_is_not_missed() -> None:
     line.frames, line.marks = 0, {}
     line.go_on(1000, "one")
     assert line.found == []
-    assert line.watch.overdue(line.now_s) == []
+    assert line.watch.stalled(line.now_s) == []

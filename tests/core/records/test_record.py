@@ -139,10 +139,10 @@ def test_the_price_comes_from_another_stream_when_the_first_is_taken_away() -> N
     changing = Router(both, TEMPLATE)
     price = MiniTicker(VENUE, "BTCUSDT", 1, 1, "websocket", "1", "1", "1", "1", "1", "1")
     assert not any(is_price(value) for value in changing.record(price).route.latest)
-    changing.change(both[1:])
+    changing.set_streams(both[1:])
     assert any(is_price(value) for value in changing.record(price).route.latest)
     assert changing.record(trade()).route.latest == ()
-    changing.change(both)
+    changing.set_streams(both)
     assert not any(is_price(value) for value in changing.record(price).route.latest)
     assert changing.record(trade()).route.latest != ()
 
@@ -150,5 +150,5 @@ def test_the_price_comes_from_another_stream_when_the_first_is_taken_away() -> N
 def test_the_routes_of_symbols_whose_streams_stay_are_kept() -> None:
     changing = Router([parse_stream("btcusdt@trade")], TEMPLATE)
     route = changing.record(trade()).route
-    changing.change([parse_stream("btcusdt@trade"), parse_stream("ethusdt@trade")])
+    changing.set_streams([parse_stream("btcusdt@trade"), parse_stream("ethusdt@trade")])
     assert changing.record(trade()).route is route

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from bridge.core.model.events import Event, Gap, Quote
 from bridge.core.model.stream import SPOT, stream_of
-from bridge.core.sequencing.handover import MAX_WAIT_US, Joining
-from bridge.core.sequencing.sequencers import Tracks, new_track
+from bridge.core.sequencing.handover import MAX_WAIT_US, Handover
+from bridge.core.sequencing.sequencers import Sequencers, new_sequencer
 
 QUOTES = stream_of("BTCUSDT", "bookTicker")
 
@@ -29,8 +29,8 @@ class Bench:
     """One stream of quotes, and two connections: `old` has it to itself, `new` joins."""
 
     def __init__(self) -> None:
-        self.track = new_track(Quote)
-        self.joining = Joining()
+        self.sequencer = new_sequencer(Quote)
+        self.handover = Handover()
         self.passed: list[int | str] = []
 
     def old(self, *ids: int) -> None:
@@ -38,14 +38,14 @@ class Bench:
 
     def new(self, *ids: int, received: int = 0) -> None:
         for number in ids:
-            self._accept(self.joining.take(self.track, quote(number, received=received)))
+            self._accept(self.handover.take(self.sequencer, quote(number, received=received)))
 
     def finish(self) -> None:
-        self._accept(event for _, event in self.joining.finish("closed"))
+        self._accept(event for _, event in self.handover.finish("closed"))
 
     def _accept(self, events: Iterable[Event]) -> None:
         for event in events:
-            for passed in self.track.accept(event):
+            for passed in self.sequencer.accept(event):
                 assert isinstance(passed, Gap | Quote)
                 self.passed.append(passed.cause if isinstance(passed, Gap) else passed.update_id)
 
@@ -90,26 +90,26 @@ def test_a_connection_too_far_behind_is_overtaken_and_that_is_announced() -> Non
     bench.old(1, 2)
     bench.new(7)
     bench.new(9, received=MAX_WAIT_US + 1)
-    assert bench.passed == [1, 2, "overtaken", 7, 9]
+    assert bench.passed == [1, 2, "handover_timeout", 7, 9]
 
 
 def test_behind_an_interruption_nothing_waits() -> None:
     bench = Bench()
     bench.old(1, 2)
-    bench.track.interrupt("silent")
+    bench.sequencer.interrupt("stalled")
     bench.new(7)
-    assert bench.passed == [1, 2, "silent", 7]
+    assert bench.passed == [1, 2, "stalled", 7]
 
 
 def test_what_waited_when_the_stream_was_taken_away_stays_behind_when_it_comes_again() -> None:
     """Between it and what then comes something is missing."""
-    tracks = Tracks([QUOTES])
+    sequencers = Sequencers([QUOTES])
     bench = Bench()
-    bench.track = tracks.track(QUOTES, quote(1))
+    bench.sequencer = sequencers.sequencer(QUOTES, quote(1))
     bench.old(1)
     bench.new(5)
-    tracks.change([])
-    tracks.change([QUOTES])
+    sequencers.set_streams([])
+    sequencers.set_streams([QUOTES])
     bench.new(9)
     bench.finish()
-    assert bench.passed == [1, "removed", 9]
+    assert bench.passed == [1, "unsubscribed", 9]

@@ -1,4 +1,4 @@
-"""Where a stream has stopped, and what of a failed batch has landed."""
+"""Where a stream has stopped, and what of a failed batch has committed."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from bridge.core.model.events import Event, Gap
 from bridge.core.model.stream import parse_stream
-from bridge.core.sequencing.position import Position, furthest, landed
+from bridge.core.sequencing.position import Position, committed, furthest
 from bridge.core.sequencing.rules import time_of
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from tests.core.sequencing.test_rules import (
     HEAD,
     SECOND_US,
@@ -33,26 +33,28 @@ def position(
 
 
 @given(VALUES, st.integers(0, 8), st.lists(st.integers(0, 8), max_size=5))
-def test_what_landed_is_found_in_its_order_whatever_others_have_written(
+def test_what_committed_is_found_in_its_order_whatever_others_have_written(
     waiting: list[bytes], count: int, foreign_at: list[int]
 ) -> None:
     tail = waiting[:count]
     for place in foreign_at:
         tail.insert(place, FOREIGN)
-    places = landed(waiting, tail)
+    places = committed(waiting, tail)
     assert [tail[place] for place in places] == waiting[:count]
     assert places == sorted(set(places))
 
 
 @given(VALUES, VALUES)
-def test_what_landed_is_always_a_beginning_of_what_waits(
+def test_what_committed_is_always_a_beginning_of_what_waits(
     waiting: list[bytes], tail: list[bytes]
 ) -> None:
-    assert [tail[place] for place in landed(waiting, tail)] == waiting[: len(landed(waiting, tail))]
+    assert [tail[place] for place in committed(waiting, tail)] == waiting[
+        : len(committed(waiting, tail))
+    ]
 
 
 def test_a_tail_of_others_holds_nothing_of_ours() -> None:
-    assert landed([b"1", b"2"], [FOREIGN, b"2", FOREIGN]) == []
+    assert committed([b"1", b"2"], [FOREIGN, b"2", FOREIGN]) == []
 
 
 @given(st.permutations([position(i, time=i * 1000, offset=i) for i in range(1, 7)]))
@@ -75,23 +77,25 @@ def test_a_position_is_small_json() -> None:
 
 
 def test_the_first_trade_behind_a_position_shows_the_hole() -> None:
-    tracks = tracks_at(position(7))
-    track = tracks.track(parse_stream("btcusdt@trade"), trade(11))
-    assert ids(accept_all(track, [trade(11)])) == []
-    assert tracks.figures().held == 1
+    sequencers = sequencers_at(position(7))
+    sequencer = sequencers.sequencer(parse_stream("btcusdt@trade"), trade(11))
+    assert ids(accept_all(sequencer, [trade(11)])) == []
+    assert sequencers.figures().held == 1
 
 
 def test_the_trade_behind_a_position_passes_and_older_ones_are_repeats() -> None:
-    track = tracks_at(position(7)).track(parse_stream("btcusdt@trade"), trade(6))
-    assert ids(accept_all(track, map(trade, [6, 7, 8, 9]))) == [8, 9]
-    assert track.repeats == 2
+    sequencer = sequencers_at(position(7)).sequencer(parse_stream("btcusdt@trade"), trade(6))
+    assert ids(accept_all(sequencer, map(trade, [6, 7, 8, 9]))) == [8, 9]
+    assert sequencer.duplicates == 2
 
 
 def test_a_symbol_listed_anew_while_no_bridge_ran_is_announced() -> None:
-    track = tracks_at(position(7_000, time=1)).track(parse_stream("btcusdt@trade"), trade(1))
-    gap, first = accept_all(track, [trade(1, seconds=60)])
+    sequencer = sequencers_at(position(7_000, time=1)).sequencer(
+        parse_stream("btcusdt@trade"), trade(1)
+    )
+    gap, first = accept_all(sequencer, [trade(1, seconds=60)])
     assert isinstance(gap, Gap)
-    assert (gap.cause, gap.state, first) == ("restarted", "lost", trade(1, seconds=60))
+    assert (gap.cause, gap.state, first) == ("ids_restarted", "lost", trade(1, seconds=60))
 
 
 def test_streams_without_contiguous_ids_announce_a_restart_once() -> None:
@@ -101,14 +105,14 @@ def test_streams_without_contiguous_ids_announce_a_restart_once() -> None:
         ("depth", "book_delta", [delta(5, 6), delta(7, 8)]),
     ]
     for name, kind, events in cases:
-        tracks = tracks_at(position(-1, time=3, kind=kind), name)
-        track = tracks.track(parse_stream(f"btcusdt@{name}"), events[0])
-        gap, *others = accept_all(track, events)
+        sequencers = sequencers_at(position(-1, time=3, kind=kind), name)
+        sequencer = sequencers.sequencer(parse_stream(f"btcusdt@{name}"), events[0])
+        gap, *others = accept_all(sequencer, events)
         assert isinstance(gap, Gap)
         assert (gap.kind, gap.cause, gap.state) == (kind, "restart", "lost")
         assert (gap.from_time, gap.to_time) == (3, time_of(events[0]))
         assert others == events
 
 
-def tracks_at(known: Position, name: str = "trade") -> Tracks:
-    return Tracks([parse_stream(f"btcusdt@{name}")], {known.name: known})
+def sequencers_at(known: Position, name: str = "trade") -> Sequencers:
+    return Sequencers([parse_stream(f"btcusdt@{name}")], {known.name: known})

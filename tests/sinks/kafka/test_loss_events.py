@@ -104,8 +104,8 @@ async def test_trades_given_up_are_announced_and_brought_back_later(
     )
     noticed = asyncio.Event()
 
-    def notice(symbol: str, track: Contiguous) -> None:
-        repairer.notice(symbol, track)
+    def notice(symbol: str, sequencer: Contiguous) -> None:
+        repairer.notice(symbol, sequencer)
         noticed.set()
 
     sink.watch_losses(notice)
@@ -184,14 +184,14 @@ async def test_losses_grow_together_while_one_is_being_told(unique: str) -> None
         sink._announce()
 
     lose(1, 2)
-    (lane,) = sink.outbox.idle()
-    lane.in_flight = 1
+    (queue,) = sink.outbox.idle()
+    queue.in_flight = 1
     for number in range(3, 200):
         lose(number)
     assert sink.pending()["gap"] == 1
-    sink.outbox.acknowledge(lane)
+    sink.outbox.acknowledge(queue)
     sink._announce()
-    (told,) = sink.outbox.in_lanes()
+    (told,) = sink.outbox.in_queues()
     assert [json.loads(told.value)[name] for name in ("first_id", "last_id")] == [3, 199]
 
 
@@ -200,5 +200,5 @@ async def test_what_is_open_is_seen_to_by_who_comes_later(unique: str) -> None:
     overfilled(sink, unique)
     sink._announce()
     noticed: list[tuple[str, bool]] = []
-    sink.watch_losses(lambda symbol, track: noticed.append((symbol, bool(track.open_gaps))))
+    sink.watch_losses(lambda symbol, sequencer: noticed.append((symbol, bool(sequencer.open_gaps))))
     assert noticed == [("BTCUSDT", True)]

@@ -6,8 +6,8 @@ import msgspec
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.sequencing.position import Position
-from bridge.sinks.kafka.position_writer import Positions
-from bridge.sinks.outbox.outbox import Lane
+from bridge.sinks.kafka.position_writer import PositionWriter
+from bridge.sinks.outbox.outbox import PartitionQueue
 
 YEAR_MS = 365 * 86_400_000
 
@@ -18,29 +18,31 @@ def record(symbol: str, identity: int, time_ms: int = 0) -> Record:
     return Record(route, time_ms or identity, 0, b"value", identity)
 
 
-def published(positions: Positions, records: Sequence[Record], offset: int, partition: int) -> None:
-    lane = Lane("trade", partition, "trade")
-    positions.published(lane, records, range(offset, offset + len(records)))
+def published(
+    positions: PositionWriter, records: Sequence[Record], offset: int, partition: int
+) -> None:
+    queue = PartitionQueue("trade", partition, "trade")
+    positions.published(queue, records, range(offset, offset + len(records)))
 
 
-def written(positions: Positions) -> list[tuple[str, int, int, int]]:
+def written(positions: PositionWriter) -> list[tuple[str, int, int, int]]:
     """Symbol, last id, partition and offset of what a flush writes, in its order."""
     positions.flush()
-    lane = next(iter(positions.outbox.idle()), Lane("position", 0, "position"))
-    found = [msgspec.json.decode(record.value, type=Position) for record in lane.records]
-    lane.in_flight = len(found)
-    positions.outbox.acknowledge(lane)
+    queue = next(iter(positions.outbox.idle()), PartitionQueue("position", 0, "position"))
+    found = [msgspec.json.decode(record.value, type=Position) for record in queue.records]
+    queue.in_flight = len(found)
+    positions.outbox.acknowledge(queue)
     return [(p.symbol, p.last_id, p.partition, p.offset) for p in found]
 
 
 def test_of_each_stream_the_last_record_is_written_by_its_place_in_the_partition() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     published(positions, [record("B", 5), record("A", 7), record("B", 6), record("A", 8)], 10, 0)
     assert written(positions) == [("B", 6, 0, 12), ("A", 8, 0, 13)]
 
 
 def test_what_has_not_changed_is_not_written_again() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     published(positions, [record("A", 1), record("B", 1)], 0, 0)
     assert len(written(positions)) == 2
     assert written(positions) == []
@@ -49,39 +51,39 @@ def test_what_has_not_changed_is_not_written_again() -> None:
 
 
 def test_a_trade_brought_late_into_a_gap_moves_nothing() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     late = [record("A", 105), record("A", 101), record("A", 102)]
     published(positions, late, 0, 0)
     assert written(positions) == [("A", 105, 0, 0)]
 
 
 def test_ids_that_count_from_the_start_again_are_followed() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     published(positions, [record("A", 10**9, 1), record("A", 1, YEAR_MS)], 0, 0)
     assert written(positions) == [("A", 1, 0, 1)]
 
 
 def test_where_ids_say_nothing_the_last_record_counts() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     published(positions, [record("A", NO_IDENTITY, time) for time in (5, 4)], 0, 0)
     assert written(positions) == [("A", NO_IDENTITY, 0, 1)]
 
 
 def test_a_stream_that_has_moved_to_another_partition_is_found_there() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     published(positions, [record("A", 1)], 100, 0)
     published(positions, [record("A", 2)], 0, 1)
     assert written(positions) == [("A", 2, 1, 0)]
 
 
 def test_what_tells_of_losses_has_no_position() -> None:
-    positions = Positions("position")
-    positions.published(Lane("gap", 0, "gap"), [record("A", 1)], range(1))
+    positions = PositionWriter("position")
+    positions.published(PartitionQueue("gap", 0, "gap"), [record("A", 1)], range(1))
     assert not positions.are_behind
 
 
 def test_what_a_start_has_found_is_written_first() -> None:
-    positions = Positions("position")
+    positions = PositionWriter("position")
     positions.resume(
         [Position("trade", s, 5, 5_000, 0, offset) for s, offset in (("A", 9), ("B", 3))]
     )

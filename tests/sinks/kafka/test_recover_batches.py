@@ -26,9 +26,9 @@ from bridge.brokers.kafka_reader import Batch, Partition
 from bridge.core.records.record import Record, Route
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import recover_batches
-from bridge.sinks.kafka.producer_state import MAX_SEQUENCE, Ledger
+from bridge.sinks.kafka.producer_state import MAX_SEQUENCE, ProducerState
 from bridge.sinks.kafka.sink import KafkaSink
-from bridge.sinks.outbox.outbox import Lane
+from bridge.sinks.outbox.outbox import PartitionQueue
 from tests.sinks.kafka.test_sink import SHORT, ids, sink_for
 from tests.support.brokers import Kafka, KafkaBroker, read_topic
 from tests.support.journal import Journal
@@ -118,9 +118,9 @@ REFUSED = OutOfOrderSequenceNumber(), InvalidProducerEpoch()
 LEADERLESS = LeaderNotAvailableError(), NotLeaderForPartitionError()
 
 
-@pytest.mark.parametrize("fate", ["landed", "lost"])
+@pytest.mark.parametrize("fate", ["committed", "lost"])
 @pytest.mark.parametrize(("errors", "given_up"), [(REFUSED, 2), (LEADERLESS, 0)])
-async def test_what_landed_of_a_failed_batch_is_taken_out_and_the_rest_is_sent(  # noqa: PLR0917
+async def test_what_committed_of_a_failed_batch_is_taken_out_and_the_rest_is_sent(  # noqa: PLR0917
     kafka: Kafka,
     unique: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -138,10 +138,10 @@ async def test_what_landed_of_a_failed_batch_is_taken_out_and_the_rest_is_sent( 
     ) -> "asyncio.Future[RecordMetadata]":
         refusal = next(refusals, None)
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-        if refusal is None or fate == "landed":
+        if refusal is None or fate == "committed":
             future = await send_batch(self, batch, topic, partition=partition)
         if refusal is not None:
-            if fate == "landed":
+            if fate == "committed":
                 await future
             future = asyncio.get_running_loop().create_future()
             future.set_exception(refusal)
@@ -158,7 +158,7 @@ async def test_what_landed_of_a_failed_batch_is_taken_out_and_the_rest_is_sent( 
             feeder.check()
         await sink.drained()
     assert len(journal.named("kafka_unavailable")) == 2
-    assert len(journal.named("kafka_identity_given_up")) == given_up
+    assert len(journal.named("kafka_producer_id_discarded")) == given_up
     assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == list(range(300))
     written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
     assert json.loads(written[-1].value)["offset"] == 299
@@ -187,10 +187,10 @@ class HalfReader:
                 HalfReader.failures -= 1
                 raise SinkUnavailable("gone")
             if len(part):
-                yield part.partition, [landed_record(topic, part.partition)]
+                yield part.partition, [committed_record(topic, part.partition)]
 
 
-def landed_record(topic: str, partition: int) -> ConsumerRecord:
+def committed_record(topic: str, partition: int) -> ConsumerRecord:
     return ConsumerRecord(topic, partition, 0, 0, 0, b"", b"value", None, 0, 0, ())
 
 
@@ -199,16 +199,19 @@ async def test_after_a_failure_under_way_the_tails_are_read_from_where_they_bega
 ) -> None:
     """What was read the first time has been taken out by nobody."""
     monkeypatch.setattr(recover_batches, "TopicReader", HalfReader)
-    ledger, lanes = Ledger(), [Lane("topic", partition, "trade") for partition in (0, 1)]
-    for lane in lanes:
-        ledger.next_offsets[TopicPartition("topic", lane.partition)] = 0
-        lane.records.append(Record(Route("trade", "S", "topic", b"", "", ()), 0, 0, b"value"))
-        lane.unsure = 1
+    producer_state, queues = (
+        ProducerState(),
+        [PartitionQueue("topic", partition, "trade") for partition in (0, 1)],
+    )
+    for queue in queues:
+        producer_state.next_offsets[TopicPartition("topic", queue.partition)] = 0
+        queue.records.append(Record(Route("trade", "S", "topic", b"", "", ()), 0, 0, b"value"))
+        queue.in_doubt = 1
     options = settings.Kafka()
     with pytest.raises(SinkUnavailable):
-        await recover_batches.find_landed(options, ledger, lanes)
-    assert await recover_batches.find_landed(options, ledger, lanes) == [[0], [0]]
-    assert set(ledger.next_offsets.values()) == {1}
+        await recover_batches.find_committed(options, producer_state, queues)
+    assert await recover_batches.find_committed(options, producer_state, queues) == [[0], [0]]
+    assert set(producer_state.next_offsets.values()) == {1}
 
 
 async def test_somebody_else_who_writes_is_noticed(
@@ -228,8 +231,8 @@ async def test_somebody_else_who_writes_is_noticed(
 
 
 async def test_sequence_numbers_begin_again_behind_the_greatest() -> None:
-    ledger, place = Ledger(), TopicPartition("topic", 0)
+    producer_state, place = ProducerState(), TopicPartition("topic", 0)
     answer = RecordMetadata("topic", 0, place, -1, None, None, None)
-    ledger._next_sequences[place] = MAX_SEQUENCE - 4
-    ledger.acknowledged(place, 10, answer)
-    assert ledger._next_sequences[place] == 5
+    producer_state._next_sequences[place] = MAX_SEQUENCE - 4
+    producer_state.acknowledged(place, 10, answer)
+    assert producer_state._next_sequences[place] == 5

@@ -13,7 +13,7 @@ from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import position_writer, recover_positions
 from bridge.sinks.kafka.producer import discard, open_producer
-from bridge.sinks.kafka.producer_state import Ledger
+from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.tools.embedded import LOOPBACK, free_port
@@ -195,7 +195,7 @@ async def test_records_of_others_are_passed_over(kafka: Kafka, unique: str) -> N
     options = options_for(kafka.bootstrap_servers)
     sink = sink_for(kafka.bootstrap_servers, unique)
     await publish(sink, unique, {"BTCUSDT": range(3)})
-    producer = await open_producer(options, Ledger())
+    producer = await open_producer(options, ProducerState())
     for topic in ("trade", "position"):
         for value in (b"none", b'{"symbol":7}', None):
             await producer.send_and_wait(f"{unique}.{topic}", value, b"BTCUSDT")
@@ -226,7 +226,7 @@ async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
 
     monkeypatch.setattr(TopicReader, "bounds", failing)
     assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
-    assert [entry["error"] for entry in journal.named("start_waits_for_kafka")] == ["gone"]
+    assert [entry["error"] for entry in journal.named("start_waiting_for_kafka")] == ["gone"]
 
 
 async def test_an_absent_kafka_is_not_waited_for_for_ever(
@@ -236,4 +236,4 @@ async def test_an_absent_kafka_is_not_waited_for_for_ever(
     server = f"{LOOPBACK}:{free_port()}"
     with pytest.raises(SinkUnavailable, match=rf"Kafka at {server} was not there for 0.5 s"):
         await read_start(options_for(server), unique, ["trade"])
-    assert server in journal.named("start_waits_for_kafka")[0]["error"]
+    assert server in journal.named("start_waiting_for_kafka")[0]["error"]

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from bridge.sinks.kafka.sink import KafkaSink
-from bridge.sinks.outbox.chunk_store import Spill
+from bridge.sinks.outbox.chunk_store import ChunkStore
 from tests.sinks.kafka.test_sink import ids, sink_for
 from tests.support.brokers import Choice, Kafka, read_topic
 from tests.support.journal import Journal
@@ -27,14 +27,16 @@ LARGE = 2**30
 def sink_on(folder: Path, kafka: Kafka, venue: str) -> KafkaSink:
     kinds = ("trade", "ticker")
     options = {"outbox_max_bytes": 4 * 2**20, "batch_max_bytes": 16 * 2**10}
-    return sink_for(kafka.bootstrap_servers, venue, *kinds, spill=Spill(folder, LARGE), **options)
+    return sink_for(
+        kafka.bootstrap_servers, venue, *kinds, spill=ChunkStore(folder, LARGE), **options
+    )
 
 
 @asynccontextmanager
 async def both_at_work(sink: KafkaSink) -> AsyncIterator[None]:
-    assert sink.overflow
+    assert sink.spiller
     async with at_work(sink):
-        moving = asyncio.create_task(sink.overflow.run())
+        moving = asyncio.create_task(sink.spiller.run())
         try:
             yield
         finally:
@@ -44,14 +46,14 @@ async def both_at_work(sink: KafkaSink) -> AsyncIterator[None]:
 
 async def spilled(sink: KafkaSink, venue: str) -> Feeder:
     """Everything is on disk, but for what is being brought back."""
-    assert sink.overflow
+    assert sink.spiller
     feeder = Feeder(sink, "trade", "ticker")
     for start in range(0, COUNT, 100):
         for symbol in SYMBOLS:
             feeder.push(*trades(venue, range(start, start + 100), symbol))
         feeder.push(*(ticker(venue, moment) for moment in range(start + 1, start + 51)))
-        await sink.overflow.work()
-    assert sink.overflow.on_disk > COUNT
+        await sink.spiller.work()
+    assert sink.spiller.on_disk > COUNT
     return feeder
 
 
@@ -60,7 +62,7 @@ def moments(records: list[ConsumerRecord]) -> list[int]:
 
 
 @pytest.mark.parametrize("published", [1, 3000, 12_000])
-async def test_what_has_landed_of_it_is_not_sent_again_and_the_rest_is(
+async def test_what_has_committed_of_it_is_not_sent_again_and_the_rest_is(
     published: int,
     brokers: Choice,
     kafka: Kafka,
@@ -93,8 +95,8 @@ async def test_what_has_landed_of_it_is_not_sent_again_and_the_rest_is(
         feeder.check()
     sink.close()
     assert sink.kept == 0
-    (settled,) = journal.named("spill_settled")
-    assert settled["landed"] > 0
+    (settled,) = journal.named("spill_reconciled")
+    assert settled["committed"] > 0
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")
     for symbol in SYMBOLS:
         assert ids(records, symbol) == list(range(COUNT + 10))

@@ -185,8 +185,8 @@ async def test_what_comes_while_kafka_is_absent_waits_and_the_oldest_goes_when_f
         assert sink.outbox.bytes <= sink.outbox.max_bytes
         dropped = sink.counts.dropped["trade", "outbox_full"]
         assert dropped > 0
-        (lane,) = sink.outbox.idle()
-        waiting = [json.loads(record.value)["trade_id"] for record in lane.records]
+        (queue,) = sink.outbox.idle()
+        waiting = [json.loads(record.value)["trade_id"] for record in queue.records]
         assert waiting == list(range(dropped, 6000))
 
 

@@ -48,7 +48,7 @@ async def assert_sorted(sink: KafkaSink, kafka: Kafka, feeder: Feeder, venue: st
     partitions = defaultdict(set)
     for record in await read_topic(kafka.bootstrap_servers, topic, 12):
         partitions[record.key.decode()].add(record.partition)
-    for route in {route.symbol: route for route in sink.outbox._lane_of}.values():
+    for route in {route.symbol: route for route in sink.outbox._queue_of}.values():
         if route.symbol in SYMBOLS:
             expected = _partition(route, sink._partitions[topic])
             assert partitions[route.symbol] == {expected}
@@ -84,13 +84,13 @@ async def test_a_topic_added_while_a_connection_opens_is_known_when_it_is_open(
     kafka: Kafka, unique: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = sink_for(kafka.bootstrap_servers, unique)
-    take_out_landed = sink._take_out_landed
+    take_out_committed = sink._take_out_committed
 
     async def slowly() -> None:
         await sink.add_topics([f"{unique}.quote"])
-        await take_out_landed()
+        await take_out_committed()
 
-    monkeypatch.setattr(sink, "_take_out_landed", slowly)
+    monkeypatch.setattr(sink, "_take_out_committed", slowly)
     feeder = Feeder(sink)
     async with at_work(sink):
         await journal.until("kafka_connected")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.records.record import Record
-from bridge.sinks.outbox.chunk_codec import Broken, counts
-from bridge.sinks.outbox.chunk_store import FILE, LOG_MAX_BYTES, Spill, is_full
+from bridge.sinks.outbox.chunk_codec import CorruptChunk, counts
+from bridge.sinks.outbox.chunk_store import FILE, LOG_MAX_BYTES, ChunkStore, is_full
 from tests.support.events import repeatable
 from tests.support.journal import Journal, journal_kept
 from tests.support.spilling import (
@@ -145,7 +145,7 @@ def filled(folder: Path, chunks: int, size: int = 2000) -> list[list[Record]]:
         [record(ROUTES[0], 10 * number + index, size) for index in range(10)]
         for number in range(chunks)
     ]
-    spill = Spill(folder, LARGE)
+    spill = ChunkStore(folder, LARGE)
     for records in wrote:
         spill.append(records)
     spill.close()
@@ -153,23 +153,23 @@ def filled(folder: Path, chunks: int, size: int = 2000) -> list[list[Record]]:
 
 
 def test_a_folder_has_one_bridge_at_a_time(tmp_path: Path) -> None:
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     with pytest.raises(BlockingIOError):
-        Spill(tmp_path, LARGE)
+        ChunkStore(tmp_path, LARGE)
     spill.close()
-    Spill(tmp_path, LARGE).close()
+    ChunkStore(tmp_path, LARGE).close()
 
 
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     with pytest.raises(sqlite3.OperationalError):
-        Spill(tmp_path, LARGE)
+        ChunkStore(tmp_path, LARGE)
     with pytest.raises(FileNotFoundError):
-        Spill(tmp_path / "absent", LARGE)
+        ChunkStore(tmp_path / "absent", LARGE)
 
 
 def test_the_bound_holds_for_all_its_files_and_room_made_can_be_used_again(tmp_path: Path) -> None:
-    spill = Spill(tmp_path, SMALLEST_BYTES)
+    spill = ChunkStore(tmp_path, SMALLEST_BYTES)
     records = [record(ROUTES[0], number, 1000) for number in range(10)]
 
     def fill() -> int:
@@ -204,7 +204,7 @@ def test_a_disk_that_is_full_keeps_room_for_taking_out_what_it_holds(
         return SimpleNamespace(free=max(0, size - used))
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     records = [record(ROUTES[0], number, 1000) for number in range(10)]
 
     def append_until_full() -> None:
@@ -223,7 +223,7 @@ def test_a_disk_that_is_full_keeps_room_for_taking_out_what_it_holds(
 
 
 def test_an_emptied_file_gives_its_space_back(tmp_path: Path) -> None:
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     for number in range(100):
         spill.append([record(ROUTES[0], number, 100_000)])
     assert spill.bytes > 8_000_000
@@ -236,12 +236,12 @@ def test_an_emptied_file_gives_its_space_back(tmp_path: Path) -> None:
 
 
 def test_the_ids_found_are_ranges_that_name_what_is_missing(tmp_path: Path) -> None:
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     for ids in (range(1, 5), range(5, 9), range(12, 15), (9, 10)):
         spill.append([record(ROUTES[0], number) for number in ids])
     spill.append([record(ROUTES[2], 1)])
     spill.close()
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     assert spill.ranges() == {("trade", "BTCUSDT"): [(1, 8), (9, 10), (12, 14)]}
     spill.close()
 
@@ -251,12 +251,12 @@ def test_a_file_that_is_no_database_is_set_aside_and_named(
     text: bytes, tmp_path: Path, journal: Journal
 ) -> None:
     (tmp_path / FILE).write_bytes(text)
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     assert spill.read() is None
     spill.append([record(ROUTES[0], 1)])
     assert len(read_all(spill)) == 1
     spill.close()
-    (entry,) = journal.named("spill_broken")
+    (entry,) = journal.named("spill_corrupt")
     assert Path(entry["set_aside"]).read_bytes() == text
 
 
@@ -264,7 +264,7 @@ def test_a_torn_log_costs_its_last_chunks_only(tmp_path: Path) -> None:
     """A kill leaves the write-ahead log; here its end is missing as well."""
     other = tmp_path / "killed"
     other.mkdir()
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     wrote = [[record(ROUTES[0], number, 3000)] for number in range(20)]
     for records in wrote:
         spill.append(records)
@@ -274,7 +274,7 @@ def test_a_torn_log_costs_its_last_chunks_only(tmp_path: Path) -> None:
     wal = other / f"{FILE}-wal"
     with wal.open("r+b") as file:
         file.truncate(wal.stat().st_size * 2 // 3)
-    torn = Spill(other, LARGE)
+    torn = ChunkStore(other, LARGE)
     found = content(read_all(torn))
     expected = content(one for records in wrote for one in records)
     assert 5 < len(found) < 20
@@ -296,12 +296,12 @@ def test_a_damaged_file_never_stops_the_start_nor_changes_a_record(
         begin = damage.randrange(len(raw))
         raw[begin : begin + 600] = damage.randbytes(len(raw[begin : begin + 600]))
     path.write_bytes(raw)
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     found: list[Record] = []
     try:
         while chunk := spill.read():
             found += chunk.records or []
-    except (sqlite3.DatabaseError, Broken):
+    except (sqlite3.DatabaseError, CorruptChunk):
         spill.recover()
         found += read_all(spill)
     spill.append([record(ROUTES[0], 999)])
@@ -310,7 +310,7 @@ def test_a_damaged_file_never_stops_the_start_nor_changes_a_record(
     places = [expected.index(one) for one in content(found)]
     assert places == sorted(set(places))
     if len(found) < len(expected) and raw:
-        assert journal.named("spill_broken") or journal.named("spill_chunk_broken")
+        assert journal.named("spill_corrupt") or journal.named("spill_chunk_corrupt")
 
 
 def test_a_chunk_gone_bad_is_named_by_what_it_held_and_the_others_are_read(
@@ -321,16 +321,16 @@ def test_a_chunk_gone_bad_is_named_by_what_it_held_and_the_others_are_read(
     database.execute("UPDATE chunks SET records = zeroblob(length(records)) WHERE id = 3")
     database.commit()
     database.close()
-    spill = Spill(tmp_path, LARGE)
+    spill = ChunkStore(tmp_path, LARGE)
     chunks = [spill.read() for _ in range(5)]
     spill.close()
     bad = chunks.pop(2)
     assert bad is not None
     assert bad.records is None
     (row,) = bad.rows
-    loss = row.loss("spill_broken")
+    loss = row.loss("spill_corrupt")
     assert (loss.symbol, loss.first_id, loss.last_id, loss.is_exact) == ("BTCUSDT", 20, 29, True)
     del wrote[2]
     found = [content(chunk.records or []) for chunk in chunks if chunk]
     assert found == [*map(content, wrote)]
-    assert journal.named("spill_chunk_broken")
+    assert journal.named("spill_chunk_corrupt")

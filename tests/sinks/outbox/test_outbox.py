@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.records.record import Record, Route
-from bridge.sinks.outbox.outbox import Lane, Outbox
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.sinks.outbox.spill_accounts import RECORD_OVERHEAD_BYTES
 from bridge.telemetry import SinkCounts
 from tests.support.events import repeatable
@@ -37,16 +37,16 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox = Outbox(MAX_BYTES, self.counts)
         self.now = 0
         self.pushed: Counter[str] = Counter()
-        self.in_flight: dict[Lane, list[Record]] = {}
-        self.unsure: dict[Lane, list[Record]] = {}
+        self.in_flight: dict[PartitionQueue, list[Record]] = {}
+        self.in_doubt: dict[PartitionQueue, list[Record]] = {}
         # What each route still waits with, oldest first: none of it may change places.
         self.expected: dict[Route, list[Record]] = defaultdict(list)
 
-    def lanes(self) -> list[Lane]:
-        return list(self.outbox._lanes.values())
+    def queues(self) -> list[PartitionQueue]:
+        return list(self.outbox._queues.values())
 
     def pending(self) -> list[Record]:
-        return [record for lane in self.lanes() for record in lane.records]
+        return [record for queue in self.queues() for record in queue.records]
 
     def forget(self, gone: set[int]) -> None:
         for records in self.expected.values():
@@ -67,71 +67,71 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def _push(self, new: Record) -> None:
         before = [*self.pending(), new]
-        waiting = {lane: list(lane.records)[lane.kept :] for lane in self.lanes()}
+        waiting = {queue: list(queue.records)[queue.kept :] for queue in self.queues()}
         self.outbox.push(new)
         self.pushed[new.route.message_type] += 1
         self.expected[new.route].append(new)
         self.forget(set(map(id, self.dropped_since(before))))
-        everything_flies = all(lane.kept == len(lane.records) for lane in self.lanes())
+        everything_flies = all(queue.kept == len(queue.records) for queue in self.queues())
         assert self.outbox.bytes <= MAX_BYTES or everything_flies
-        for lane in self.lanes():
-            kept = list(lane.records)[lane.kept :]
-            had = waiting.get(lane, []) + ([new] if lane is self.lane_of(new) else [])
+        for queue in self.queues():
+            kept = list(queue.records)[queue.kept :]
+            had = waiting.get(queue, []) + ([new] if queue is self.queue_of(new) else [])
             assert kept == had[len(had) - len(kept) :], "the oldest go, never one in the middle"
 
-    def lane_of(self, of: Record) -> Lane:
-        return self.outbox._lane_of[of.route]
+    def queue_of(self, of: Record) -> PartitionQueue:
+        return self.outbox._queue_of[of.route]
 
     @precondition(lambda self: self.outbox.idle())
     @rule(data=st.data())
     def take(self, data: st.DataObject) -> None:
-        lane = data.draw(st.sampled_from(range(len(self.outbox.idle()))), "lane")
-        taken = self.outbox.idle()[lane]
-        count = taken.unsure or data.draw(st.integers(1, len(taken.records)), "count")
+        queue = data.draw(st.sampled_from(range(len(self.outbox.idle()))), "queue")
+        taken = self.outbox.idle()[queue]
+        count = taken.in_doubt or data.draw(st.integers(1, len(taken.records)), "count")
         taken.in_flight = count
         self.in_flight[taken] = list(taken.records)[:count]
-        self.unsure.pop(taken, None)
+        self.in_doubt.pop(taken, None)
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
-        lane = list(self.in_flight)[data.draw(st.integers(0, len(self.in_flight) - 1), "lane")]
-        published = self.outbox.acknowledge(lane)
-        assert published == self.in_flight.pop(lane)
+        queue = list(self.in_flight)[data.draw(st.integers(0, len(self.in_flight) - 1), "queue")]
+        published = self.outbox.acknowledge(queue)
+        assert published == self.in_flight.pop(queue)
         for done in published:
             assert self.expected[done.route].pop(0) is done, "published out of turn"
 
     @rule()
     def release(self) -> None:
         self.outbox.release()
-        self.unsure |= self.in_flight
+        self.in_doubt |= self.in_flight
         self.in_flight.clear()
 
-    @precondition(lambda self: self.unsure)
+    @precondition(lambda self: self.in_doubt)
     @rule(data=st.data())
-    def find_landed(self, data: st.DataObject) -> None:
+    def find_committed(self, data: st.DataObject) -> None:
         """A tail has been read: some of a failed batch has been written after all, or nothing."""
-        lane = list(self.unsure)[data.draw(st.integers(0, len(self.unsure) - 1), "lane")]
-        records = self.unsure.pop(lane)
-        lane.in_flight = data.draw(st.integers(0, len(records)), "count")
-        landed = self.outbox.acknowledge(lane)
-        assert landed == records[: len(landed)]
-        assert lane.kept == 0
-        for done in landed:
+        queue = list(self.in_doubt)[data.draw(st.integers(0, len(self.in_doubt) - 1), "queue")]
+        records = self.in_doubt.pop(queue)
+        queue.in_flight = data.draw(st.integers(0, len(records)), "count")
+        committed = self.outbox.acknowledge(queue)
+        assert committed == records[: len(committed)]
+        assert queue.kept == 0
+        for done in committed:
             assert self.expected[done.route].pop(0) is done, "published out of turn"
 
     @rule()
     def settle(self) -> None:
-        self.outbox.settle()
-        self.unsure.clear()
+        self.outbox.clear_in_doubt()
+        self.in_doubt.clear()
 
-    @precondition(lambda self: self.lanes())
+    @precondition(lambda self: self.queues())
     @rule(data=st.data(), count=st.integers(0, 5))
     def drop(self, data: st.DataObject, count: int) -> None:
-        lane = self.lanes()[data.draw(st.integers(0, len(self.lanes()) - 1), "lane")]
-        waiting = list(lane.records)[lane.kept :]
-        self.outbox.drop(lane, count, "too_large")
-        assert list(lane.records)[lane.kept :] == waiting[count:]
+        queue = self.queues()[data.draw(st.integers(0, len(self.queues()) - 1), "queue")]
+        waiting = list(queue.records)[queue.kept :]
+        self.outbox.drop(queue, count, "too_large")
+        assert list(queue.records)[queue.kept :] == waiting[count:]
         self.forget(set(map(id, waiting[:count])))
 
     @rule(partitions=st.integers(1, 5))
@@ -151,18 +151,18 @@ class OutboxMachine(RuleBasedStateMachine):
         assert {of: waiting[of] for of in ROUTES} == {of: self.expected[of] for of in ROUTES}
 
     @invariant()
-    def a_symbol_is_in_one_lane(self) -> None:
+    def a_symbol_is_in_one_queue(self) -> None:
         places: dict[Route, set[int]] = defaultdict(set)
-        for lane in self.lanes():
-            for waiting in lane.records:
-                places[waiting.route].add(id(lane))
-        assert all(len(lanes) == 1 for lanes in places.values())
+        for queue in self.queues():
+            for waiting in queue.records:
+                places[waiting.route].add(id(queue))
+        assert all(len(queues) == 1 for queues in places.values())
 
     @invariant()
     def nothing_in_flight_or_unsure_is_dropped(self) -> None:
-        kept = {lane: list(lane.records)[: lane.kept] for lane in self.lanes() if lane.kept}
-        assert kept == self.in_flight | self.unsure
-        assert set(self.outbox.unsure()) >= set(self.unsure)
+        kept = {queue: list(queue.records)[: queue.kept] for queue in self.queues() if queue.kept}
+        assert kept == self.in_flight | self.in_doubt
+        assert set(self.outbox.in_doubt()) >= set(self.in_doubt)
 
     @invariant()
     def bytes_are_those_of_the_records(self) -> None:
@@ -178,8 +178,8 @@ class OutboxMachine(RuleBasedStateMachine):
         assert accounted == self.pushed
 
     @invariant()
-    def idle_lanes_have_records_and_none_in_flight(self) -> None:
-        idle = {lane for lane in self.lanes() if lane.records and lane not in self.in_flight}
+    def idle_queues_have_records_and_none_in_flight(self) -> None:
+        idle = {queue for queue in self.queues() if queue.records and queue not in self.in_flight}
         assert set(self.outbox.idle()) == idle
 
     @invariant()
@@ -202,28 +202,28 @@ def test_an_empty_outbox_has_nothing_to_send() -> None:
     assert not empty.pending()
 
 
-def test_records_wait_in_one_lane_a_topic_until_the_partitions_are_known() -> None:
+def test_records_wait_in_one_queue_a_topic_until_the_partitions_are_known() -> None:
     box = outbox()
     for of in ROUTES:
         box.push(record(of, 1))
-    assert {(lane.topic, lane.partition, len(lane.records)) for lane in box.idle()} == {
+    assert {(queue.topic, queue.partition, len(queue.records)) for queue in box.idle()} == {
         ("binance.spot.trade", 0, 4),
         ("binance.spot.quote", 0, 4),
     }
     box.assign(lambda of: int(of.symbol[1:]))
-    assert {(lane.topic, lane.partition) for lane in box.idle()} == {
+    assert {(queue.topic, queue.partition) for queue in box.idle()} == {
         (f"binance.spot.{kind}", partition) for kind in ("trade", "quote") for partition in range(4)
     }
 
 
-def test_lanes_that_become_one_are_merged_by_the_time_of_arrival() -> None:
+def test_queues_that_become_one_are_merged_by_the_time_of_arrival() -> None:
     box = outbox()
     box.assign(lambda of: int(of.symbol[1:]))
     for received, symbol in enumerate((2, 1, 2, 0, 1, 0)):
         box.push(record(ROUTES[symbol * 2], received))
     box.assign(lambda _: 0)
-    (lane,) = box.idle()
-    assert [waiting.received for waiting in lane.records] == [0, 1, 2, 3, 4, 5]
+    (queue,) = box.idle()
+    assert [waiting.received for waiting in queue.records] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_symbol_keeps_its_order_in_a_merge_even_if_the_clock_went_back() -> None:
@@ -233,19 +233,23 @@ def test_a_symbol_keeps_its_order_in_a_merge_even_if_the_clock_went_back() -> No
     for new in pushed:
         box.push(new)
     box.assign(lambda _: 0)
-    (lane,) = box.idle()
+    (queue,) = box.idle()
     for of in (ROUTES[0], ROUTES[2]):
         expected = [new for new in pushed if new.route is of]
-        assert [waiting for waiting in lane.records if waiting.route is of] == expected
+        assert [waiting for waiting in queue.records if waiting.route is of] == expected
 
 
-def test_a_full_outbox_drops_from_the_lane_with_the_oldest_record() -> None:
+def test_a_full_outbox_drops_from_the_queue_with_the_oldest_record() -> None:
     counts = SinkCounts()
     box = Outbox(3 * (RECORD_OVERHEAD_BYTES + 10) + 50, counts)
     for received, kind in enumerate(("trade", "quote", "trade", "quote", "quote")):
         box.push(record(route("BTCUSDT", kind), received))
     assert counts.dropped == {("trade", "outbox_full"): 1, ("quote", "outbox_full"): 1}
-    assert sorted(waiting.received for lane in box.idle() for waiting in lane.records) == [2, 3, 4]
+    assert sorted(waiting.received for queue in box.idle() for waiting in queue.records) == [
+        2,
+        3,
+        4,
+    ]
 
 
 def test_room_is_made_a_hundredth_at_a_time() -> None:
@@ -262,25 +266,25 @@ def test_what_is_in_flight_is_kept_even_above_the_bound() -> None:
     counts = SinkCounts()
     box = Outbox(RECORD_OVERHEAD_BYTES + 10, counts)
     box.push(record(ROUTES[0], 1))
-    (lane,) = box.idle()
-    lane.in_flight = 1
+    (queue,) = box.idle()
+    queue.in_flight = 1
     box.push(record(ROUTES[0], 2))
-    assert [waiting.received for waiting in lane.records] == [1]
+    assert [waiting.received for waiting in queue.records] == [1]
     assert counts.dropped == {("trade", "outbox_full"): 1}
-    assert [done.received for done in box.acknowledge(lane)] == [1]
+    assert [done.received for done in box.acknowledge(queue)] == [1]
     assert counts.published == {"trade": 1}
 
 
 def test_a_failed_batch_is_sent_again_before_what_came_after_it() -> None:
     box = outbox()
     box.push(record(ROUTES[0], 1))
-    (lane,) = box.idle()
-    lane.in_flight = 1
+    (queue,) = box.idle()
+    queue.in_flight = 1
     box.push(record(ROUTES[0], 2))
     assert box.idle() == []
     box.release()
-    assert box.idle() == [lane]
-    assert all(one.received < next_.received for one, next_ in pairwise(lane.records))
+    assert box.idle() == [queue]
+    assert all(one.received < next_.received for one, next_ in pairwise(queue.records))
 
 
 def test_no_more_is_dropped_than_waits() -> None:
@@ -293,13 +297,13 @@ def test_no_more_is_dropped_than_waits() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5000])
-def test_an_empty_lane_has_room_for_the_next(size: int) -> None:
+def test_an_empty_queue_has_room_for_the_next(size: int) -> None:
     box = outbox()
     for received in range(3):
         box.push(record(ROUTES[0], received, size))
-        (lane,) = box.idle()
-        lane.in_flight = 1
-        box.acknowledge(lane)
+        (queue,) = box.idle()
+        queue.in_flight = 1
+        box.acknowledge(queue)
     assert box.bytes == 0
 
 
@@ -314,17 +318,17 @@ def test_a_gap_event_goes_before_anything_else_and_alone() -> None:
     first.in_flight = 1
     assert list(outbox.sendable()) == []
     outbox.acknowledge(first)
-    assert [lane.message_type for lane in outbox.sendable()] == ["trade"]
+    assert [queue.message_type for queue in outbox.sendable()] == ["trade"]
 
 
 def test_a_gap_event_pushed_while_others_are_handed_over_holds_the_rest_back() -> None:
     outbox = Outbox(10**9, SinkCounts())
     for kind in ("trade", "quote"):
         outbox.push(record(route("S", kind), 0))
-    lanes = outbox.sendable()
-    next(lanes)
+    queues = outbox.sendable()
+    next(queues)
     outbox.push(record(route("S", "gap"), 0))
-    assert list(lanes) == []
+    assert list(queues) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(ROUTES), st.integers(0, 400)), max_size=30))
@@ -341,9 +345,11 @@ def test_what_one_read_brings_is_bounded_and_ordered_like_what_comes_alone(
         one.route.message_type for one in records
     )
     if sum(len(one.value) + RECORD_OVERHEAD_BYTES for one in records) <= MAX_BYTES:
-        assert [lane.records for lane in together.idle()] == [lane.records for lane in alone.idle()]
-    for lane in together.idle():
-        received = [one.received for one in lane.records]
+        assert [queue.records for queue in together.idle()] == [
+            queue.records for queue in alone.idle()
+        ]
+    for queue in together.idle():
+        received = [one.received for one in queue.records]
         assert received == sorted(received)
-        last = [one for one in records if one.route.topic == lane.topic][-1]
-        assert lane.records[-1] is last
+        last = [one for one in records if one.route.topic == queue.topic][-1]
+        assert queue.records[-1] is last

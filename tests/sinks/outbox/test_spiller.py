@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.core.records.record import Announcement, Record, Route
+from bridge.core.records.record import PriorityRecord, Record, Route
 from bridge.core.sequencing.position import Position
-from bridge.sinks.outbox.outbox import Lane, Outbox
-from bridge.sinks.outbox.spill_accounts import Backlog, size_of
-from bridge.sinks.outbox.spiller import LINGER_S, Overflow
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
+from bridge.sinks.outbox.spill_accounts import SpillAccounts, size_of
+from bridge.sinks.outbox.spiller import LINGER_S, Spiller
 from bridge.telemetry import SinkCounts, accounts
 from tests.support.events import repeatable
 from tests.support.journal import Journal, journal_kept
@@ -33,7 +33,7 @@ Name = tuple[str, bytes]
 
 
 class Broker:
-    """What has landed: of each symbol the records' numbers, and what they say."""
+    """What has committed: of each symbol the records' numbers, and what they say."""
 
     def __init__(self) -> None:
         self.numbers: dict[Name, list[int]] = defaultdict(list)
@@ -41,7 +41,7 @@ class Broker:
 
     def land(self, records: list[Record]) -> None:
         for one in records:
-            if not isinstance(one, Announcement):
+            if not isinstance(one, PriorityRecord):
                 self.numbers[one.route.name].append(number_of(one))
                 self.records.append(one)
 
@@ -54,24 +54,24 @@ class Broker:
 
 
 class Life:
-    """One process: its outbox, its overflow, and what it has given up."""
+    """One process: its outbox, its spiller, and what it has given up."""
 
     def __init__(self, folder: Path, spill_bytes: int = 2**30) -> None:
         self.folder = folder
         self.counts = SinkCounts()
         self.outbox = Outbox(MAX_BYTES, self.counts)
         self.spill = FrailSpill(folder, spill_bytes)
-        self.overflow = Overflow(self.outbox, self.spill, self.counts, lambda: None)
+        self.spiller = Spiller(self.outbox, self.spill, self.counts, lambda: None)
         self.received = Counter(self.counts.restored)
         self.lost: dict[Name, set[int]] = defaultdict(set)
 
-    def lanes(self) -> list[Lane]:
-        return list(self.outbox._lanes.values())
+    def queues(self) -> list[PartitionQueue]:
+        return list(self.outbox._queues.values())
 
     @property
-    def backlog(self) -> Backlog:
-        assert self.outbox.backlog is not None
-        return self.outbox.backlog
+    def spill_accounts(self) -> SpillAccounts:
+        assert self.outbox.spill_accounts is not None
+        return self.outbox.spill_accounts
 
     def push(self, new: Record) -> None:
         self.received[new.route.message_type] += 1
@@ -79,16 +79,16 @@ class Life:
 
     def announce(self) -> None:
         for loss in self.outbox.losses.take():
-            if loss.kind == "trade":
+            if loss.message_type == "trade":
                 ids = range(loss.first_id, loss.last_id + 1)
-                self.lost[f"binance.spot.{loss.kind}", loss.symbol.encode()].update(ids)
+                self.lost[f"binance.spot.{loss.message_type}", loss.symbol.encode()].update(ids)
 
     def connect(self, broker: Broker) -> None:
-        """What a new producer does first: see what has landed."""
-        if restored := self.overflow.restored():
+        """What a new producer does first: see what has committed."""
+        if restored := self.spiller.restored():
             for one in broker.records:
                 restored.see(one.route.topic, one.route.key, one.value)
-            self.overflow.settle(restored, broker.positions())
+            self.spiller.settle(restored, broker.positions())
         self.announce()
 
     async def publish_all(self, broker: Broker) -> None:
@@ -96,13 +96,13 @@ class Life:
         for _ in range(10_000):
             if not len(self.outbox):
                 break
-            await self.overflow.work()
+            await self.spiller.work()
             self.announce()
-            for lane in self.outbox.idle():
-                lane.in_flight = len(lane.records)
-                broker.land(self.outbox.acknowledge(lane))
+            for queue in self.outbox.idle():
+                queue.in_flight = len(queue.records)
+                broker.land(self.outbox.acknowledge(queue))
         assert not len(self.outbox), "everything is published in the end"
-        await self.overflow.work()
+        await self.spiller.work()
         self.announce()
 
 
@@ -126,9 +126,9 @@ class OverflowMachine(RuleBasedStateMachine):
         # Numbers of quotes that were in memory alone when the process was killed.
         self.gone: dict[Name, set[int]] = defaultdict(set)
         self.broker = Broker()
-        # What has landed of each lane's batch, before anybody knows.
-        self.landed: dict[Lane, bool] = {}
-        self.sent: dict[Lane, list[Record]] = {}
+        # What has committed of each queue's batch, before anybody knows.
+        self.committed: dict[PartitionQueue, bool] = {}
+        self.sent: dict[PartitionQueue, list[Record]] = {}
         self.life = Life(self.folder(), self.spill_bytes)
 
     def folder(self) -> Path:
@@ -140,7 +140,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.lose_the_connection()
         self.reconnect()
         self.loop.run_until_complete(self.life.publish_all(self.broker))
-        assert self.life.overflow.on_disk == 0
+        assert self.life.spiller.on_disk == 0
         (left,) = self.life.spill._database.execute("SELECT count(*) FROM chunks").fetchone()
         assert left == 0, "what was acknowledged leaves the disk"
         self.take_over()
@@ -166,7 +166,7 @@ class OverflowMachine(RuleBasedStateMachine):
             self.lost[name] |= lost
 
     def work(self) -> None:
-        self.loop.run_until_complete(self.life.overflow.work())
+        self.loop.run_until_complete(self.life.spiller.work())
 
     @rule(of=st.sampled_from(ROUTES), count=st.integers(1, 60), size=st.integers(0, 200))
     def push(self, of: Route, count: int, size: int) -> None:
@@ -183,60 +183,60 @@ class OverflowMachine(RuleBasedStateMachine):
     def let_the_disk_work(self) -> None:
         self.work()
 
-    @precondition(lambda self: self.life.outbox.idle() and not self.life.overflow.positions)
+    @precondition(lambda self: self.life.outbox.idle() and not self.life.spiller.positions)
     @rule(data=st.data())
     def send(self, data: st.DataObject) -> None:
         idle = self.life.outbox.idle()
-        lane = idle[data.draw(st.integers(0, len(idle) - 1))]
-        self.send_first(lane, data.draw(st.integers(1, len(lane.records))))
+        queue = idle[data.draw(st.integers(0, len(idle) - 1))]
+        self.send_first(queue, data.draw(st.integers(1, len(queue.records))))
 
-    def send_first(self, lane: Lane, count: int) -> None:
-        lane.in_flight = min(count, len(lane.records))
-        self.landed[lane] = False
-        self.sent[lane] = list(lane.records)[: lane.in_flight]
+    def send_first(self, queue: PartitionQueue, count: int) -> None:
+        queue.in_flight = min(count, len(queue.records))
+        self.committed[queue] = False
+        self.sent[queue] = list(queue.records)[: queue.in_flight]
 
-    @rule(count=st.integers(1, 40), fate=st.sampled_from(["lost", "landed", "answered"]))
+    @rule(count=st.integers(1, 40), fate=st.sampled_from(["lost", "committed", "answered"]))
     def send_what_came_back_from_disk(self, count: int, fate: str) -> None:
         self.reconnect()
-        if not self.life.backlog.spilling:
-            self.life.outbox.spill(self.life.backlog)
+        if not self.life.spill_accounts.spilling:
+            self.life.outbox.spill(self.life.spill_accounts)
         self.work()
         self.work()
-        for lane in self.life.outbox.idle():
-            self.send_first(lane, count)
+        for queue in self.life.outbox.idle():
+            self.send_first(queue, count)
             if fate != "lost":
-                self.broker.land(self.sent[lane])
-                self.landed[lane] = True
+                self.broker.land(self.sent[queue])
+                self.committed[queue] = True
         if fate == "answered":
             self.answer()
             self.work()
 
-    @precondition(lambda self: self.landed)
+    @precondition(lambda self: self.committed)
     @rule(data=st.data())
     def land(self, data: st.DataObject) -> None:
         """A broker has written a batch, and its answer may never come."""
-        lanes = [lane for lane, landed in self.landed.items() if not landed]
-        if lanes:
-            lane = lanes[data.draw(st.integers(0, len(lanes) - 1))]
-            self.broker.land(self.sent[lane])
-            self.landed[lane] = True
+        queues = [queue for queue, committed in self.committed.items() if not committed]
+        if queues:
+            queue = queues[data.draw(st.integers(0, len(queues) - 1))]
+            self.broker.land(self.sent[queue])
+            self.committed[queue] = True
 
     @rule()
     def answer(self) -> None:
-        for lane in [lane for lane, landed in self.landed.items() if landed]:
-            self.life.outbox.acknowledge(lane)
-            del self.landed[lane]
+        for queue in [queue for queue, committed in self.committed.items() if committed]:
+            self.life.outbox.acknowledge(queue)
+            del self.committed[queue]
 
     def lose_the_connection(self) -> None:
         self.life.outbox.release()
 
     @rule()
     def lose_the_connection_and_spill(self) -> None:
-        """Records that are unsure are on disk as copies."""
+        """Records that are in_doubt are on disk as copies."""
         self.lose_the_connection()
-        backlog = self.life.backlog
-        if not backlog.spilling:
-            self.life.outbox.spill(backlog)
+        spill_accounts = self.life.spill_accounts
+        if not spill_accounts.spilling:
+            self.life.outbox.spill(spill_accounts)
         self.work()
         self.reconnect()
 
@@ -244,13 +244,13 @@ class OverflowMachine(RuleBasedStateMachine):
     def reconnect(self) -> None:
         """A new producer has begun, and read the tails."""
         self.lose_the_connection()
-        for lane, landed in self.landed.items():
-            if landed:
-                lane.in_flight = lane.unsure
-                self.life.outbox.acknowledge(lane)
-        self.landed.clear()
+        for queue, committed in self.committed.items():
+            if committed:
+                queue.in_flight = queue.in_doubt
+                self.life.outbox.acknowledge(queue)
+        self.committed.clear()
         self.life.connect(self.broker)
-        self.life.outbox.settle()
+        self.life.outbox.clear_in_doubt()
 
     @rule(partitions=st.integers(1, 3))
     def assign(self, partitions: int) -> None:
@@ -261,10 +261,10 @@ class OverflowMachine(RuleBasedStateMachine):
     def stop_and_start(self) -> None:
         self.lose_the_connection()
         before = self.life.outbox.pending()
-        self.life.overflow.close()
-        assert self.life.overflow.on_disk == before.total()
+        self.life.spiller.close()
+        assert self.life.spiller.on_disk == before.total()
         self.begin_anew(self.life.folder)
-        self.life.connect(self.broker)  # of a chunk some may have landed
+        self.life.connect(self.broker)  # of a chunk some may have committed
         assert len(self.life.outbox) <= before.total()
 
     @rule()
@@ -278,9 +278,9 @@ class OverflowMachine(RuleBasedStateMachine):
         """At any step of the disk, before it or behind it."""
         self.note_gone()
         self.life.spill.fuse = fuse
-        backlog = self.life.backlog
-        if not backlog.spilling:
-            self.life.outbox.spill(backlog)
+        spill_accounts = self.life.spill_accounts
+        if not spill_accounts.spilling:
+            self.life.outbox.spill(spill_accounts)
         try:
             self.work()
         except Killed:
@@ -290,11 +290,11 @@ class OverflowMachine(RuleBasedStateMachine):
 
     def note_gone(self) -> None:
         """Quotes that are not on disk yet."""
-        backlog = self.life.backlog
-        memory = [r for lane in self.life.lanes() for r in lane.records]
-        if backlog.spilling and not backlog.copies:
+        spill_accounts = self.life.spill_accounts
+        memory = [r for queue in self.life.queues() for r in queue.records]
+        if spill_accounts.spilling and not spill_accounts.copies:
             memory = []
-        for waiting in (*memory, *backlog.behind):
+        for waiting in (*memory, *spill_accounts.awaiting_write):
             if waiting.route.message_type == "quote":
                 self.gone[waiting.route.name].add(number_of(waiting))
 
@@ -307,28 +307,28 @@ class OverflowMachine(RuleBasedStateMachine):
 
     def begin_anew(self, folder: Path) -> None:
         self.take_over()
-        self.landed.clear()
+        self.committed.clear()
         self.life = Life(folder, self.spill_bytes)
         known = self.broker.positions()
         for name in TRADES:
             stream = ("trade", name[1].decode())
-            ends = [p[stream].last_id for p in (known, self.life.overflow.positions) if stream in p]
+            ends = [p[stream].last_id for p in (known, self.life.spiller.positions) if stream in p]
             for number in range(max(ends, default=0) + 1, self.numbers[name] + 1):
                 self.push_one(name, number, 10)
 
     @invariant()
     def every_symbol_is_in_order_in_memory(self) -> None:
         seen: dict[Name, list[int]] = defaultdict(list)
-        lanes = [waiting for lane in self.life.lanes() for waiting in lane.records]
-        for waiting in (*lanes, *self.life.backlog.behind):
+        queues = [waiting for queue in self.life.queues() for waiting in queue.records]
+        for waiting in (*queues, *self.life.spill_accounts.awaiting_write):
             seen[waiting.route.name].append(number_of(waiting))
         for numbers in seen.values():
             assert all(one < next_ for one, next_ in pairwise(numbers))
 
     @invariant()
     def what_was_sent_stays_in_front(self) -> None:
-        for lane in self.landed:
-            assert list(lane.records)[: lane.kept] == self.sent[lane]
+        for queue in self.committed:
+            assert list(queue.records)[: queue.kept] == self.sent[queue]
 
     @invariant()
     def the_accounts_hold(self) -> None:
@@ -342,10 +342,10 @@ class OverflowMachine(RuleBasedStateMachine):
 
     @invariant()
     def bytes_are_those_of_the_records_in_memory(self) -> None:
-        backlog = self.life.backlog
-        lanes = sum(size_of(lane.records) for lane in self.life.lanes())
-        assert backlog.behind_bytes == size_of(backlog.behind)
-        assert self.life.outbox.bytes == lanes + backlog.behind_bytes
+        spill_accounts = self.life.spill_accounts
+        queues = sum(size_of(queue.records) for queue in self.life.queues())
+        assert spill_accounts.awaiting_write_bytes == size_of(spill_accounts.awaiting_write)
+        assert self.life.outbox.bytes == queues + spill_accounts.awaiting_write_bytes
 
 
 class FailingMachine(OverflowMachine):
@@ -384,7 +384,7 @@ async def filled(life: Life, count: int, size: int = 100, every: int = 20) -> No
     for number in range(1, count + 1):
         life.push(record(TRADE, number, size, number))
         if number % every == 0:
-            await life.overflow.work()
+            await life.spiller.work()
 
 
 async def test_from_half_the_bound_on_records_go_to_the_disk_and_come_back_in_order(
@@ -392,14 +392,14 @@ async def test_from_half_the_bound_on_records_go_to_the_disk_and_come_back_in_or
 ) -> None:
     life, broker = Life(tmp_path), Broker()
     await filled(life, 1000)
-    assert life.overflow.on_disk > 500
+    assert life.spiller.on_disk > 500
     assert life.outbox.bytes <= MAX_BYTES
     assert life.outbox.pending() == {"trade": 1000}
     await life.publish_all(broker)
     assert broker.numbers[TRADE.name] == [*range(1, 1001)]
     assert life.counts.dropped == {}
-    assert [entry["event"] for entry in journal.entries] == ["spill_begins", "spill_ends"]
-    life.overflow.close()
+    assert [entry["event"] for entry in journal.entries] == ["spill_started", "spill_ended"]
+    life.spiller.close()
 
 
 async def test_a_full_disk_gives_up_the_oldest_and_says_so_once(
@@ -414,7 +414,7 @@ async def test_a_full_disk_gives_up_the_oldest_and_says_so_once(
     await life.publish_all(broker)
     assert broker.numbers[TRADE.name] == [*range(dropped + 1, 6001)]
     assert life.lost[TRADE.name] == {*range(1, dropped + 1)}
-    life.overflow.close()
+    life.spiller.close()
 
 
 async def test_what_tells_of_a_loss_goes_ahead_when_a_full_disk_gives_it_up(tmp_path: Path) -> None:
@@ -424,7 +424,7 @@ async def test_what_tells_of_a_loss_goes_ahead_when_a_full_disk_gives_it_up(tmp_
     assert life.counts.dropped["trade", "outbox_full"] > 1000
     assert life.outbox.pending()["gap"] == 1
     assert [number_of(one) for one in life.outbox.announcements()] == [1]
-    life.overflow.close()
+    life.spiller.close()
 
 
 async def test_a_failing_disk_leaves_the_memory_and_is_tried_again(
@@ -438,12 +438,12 @@ async def test_a_failing_disk_leaves_the_memory_and_is_tried_again(
     dropped = life.counts.dropped["trade", "outbox_full"]
     assert dropped > 500
     life.spill.fails = False
-    await life.overflow.work()
-    assert len(journal.named("spill_works_again")) == 1
+    await life.spiller.work()
+    assert len(journal.named("spill_recovered")) == 1
     await life.publish_all(broker)
     assert broker.numbers[TRADE.name] == [*range(dropped + 1, 1001)]
     assert life.lost[TRADE.name] == {*range(1, dropped + 1)}
-    life.overflow.close()
+    life.spiller.close()
 
 
 async def test_a_file_broken_under_way_costs_what_it_held_and_no_more(
@@ -457,16 +457,16 @@ async def test_a_file_broken_under_way_costs_what_it_held_and_no_more(
     with file.open("r+b") as raw:
         raw.write(b"broken" * (file.stat().st_size // 6))
     await life.publish_all(broker)
-    lost = life.counts.dropped["trade", "spill_broken"]
+    lost = life.counts.dropped["trade", "spill_corrupt"]
     found = [*broker.numbers[TRADE.name]]
     assert lost > 500
     assert len(found) == 1000 - lost
     assert life.lost[TRADE.name] == {*range(1, 1001)} - {*found}
-    assert journal.named("spill_broken")
+    assert journal.named("spill_corrupt")
     life.push(record(TRADE, 1001))
     await life.publish_all(broker)
     assert broker.numbers[TRADE.name] == [*found, 1001]
-    life.overflow.close()
+    life.spiller.close()
 
 
 async def test_a_hole_between_the_topic_and_the_disk_is_noted(tmp_path: Path) -> None:
@@ -479,25 +479,25 @@ async def test_a_hole_between_the_topic_and_the_disk_is_noted(tmp_path: Path) ->
     broker.land([record(TRADE, number) for number in range(1, 41)])
     await life.publish_all(broker)
     assert life.lost[TRADE.name] == {*range(41, 50), *range(60, 70)}
-    life.overflow.close()
+    life.spiller.close()
 
 
 async def test_cancelled_the_overflow_ends_what_the_disk_is_doing(tmp_path: Path) -> None:
     life = Life(tmp_path)
-    running = asyncio.create_task(life.overflow.run())
+    running = asyncio.create_task(life.spiller.run())
     for number in range(1, 151):
         life.push(record(TRADE, number, 20, number))
         await asyncio.sleep(0)
     await asyncio.sleep(LINGER_S)
     running.cancel()
     await asyncio.wait((running,))
-    life.overflow.close()
-    assert life.overflow.on_disk == 150
+    life.spiller.close()
+    assert life.spiller.on_disk == 150
     again, broker = Life(tmp_path), Broker()
     assert again.counts.restored == {"trade": 150}
     await again.publish_all(broker)
     assert broker.numbers[TRADE.name] == [*range(1, 151)]
-    again.overflow.close()
+    again.spiller.close()
 
 
 async def test_damage_in_what_may_have_been_sent_does_not_stop_the_start(
@@ -520,5 +520,5 @@ async def test_damage_in_what_may_have_been_sent_does_not_stop_the_start(
     assert life.lost[TRADE.name] == {*range(1, 2001)} - {*found}
     account = accounts(Counter(), life.counts, life.outbox.pending())["trade"]
     assert account.received == account.published + account.dropped == len(found) + account.dropped
-    assert journal.named("spill_broken") or journal.named("spill_chunk_broken")
-    life.overflow.close()
+    assert journal.named("spill_corrupt") or journal.named("spill_chunk_corrupt")
+    life.spiller.close()

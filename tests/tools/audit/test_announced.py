@@ -37,7 +37,7 @@ def test_a_gap_without_ids_is_an_interruption() -> None:
 
 def test_a_restart_serves_once_and_at_its_time() -> None:
     said = announced()
-    said.add(restart := gap(None, None, "lost", cause="restarted"))
+    said.add(restart := gap(None, None, "lost", cause="ids_restarted"))
     assert not said.take_restart(5, is_far=False)
     assert said.take_restart(5, is_far=True)
     assert not said.take_restart(5, is_far=True)

@@ -122,14 +122,14 @@ def test_a_topic_whose_head_ends_inside_a_late_filling_is_proved_from_behind_it(
 
 
 def test_ids_that_start_again_are_no_finding_where_it_was_announced() -> None:
-    report = audited([FIRST, FIRST + 1, 1, 2, 4], gap(None, None, "lost", cause="restarted"))
+    report = audited([FIRST, FIRST + 1, 1, 2, 4], gap(None, None, "lost", cause="ids_restarted"))
     assert report.restarts_announced == 1
     assert (report.first_id, report.last_id) == (FIRST, 4)
     assert ranges(report.missing) == [(3, 3)]
 
 
 def test_ids_that_start_again_a_little_lower_are_told_by_the_announced_time() -> None:
-    restart = gap(None, None, "lost", cause="restarted")
+    restart = gap(None, None, "lost", cause="ids_restarted")
     restart.to_time = 1
     report = audited([100, 101, 90, 91], restart)
     assert report.restarts_announced == 1
@@ -138,7 +138,7 @@ def test_ids_that_start_again_a_little_lower_are_told_by_the_announced_time() ->
 
 def test_ids_that_start_again_unannounced_are_one_finding() -> None:
     report = audited([FIRST, FIRST + 1, 1, 2, 3])
-    assert [finding.what for finding in stream_findings(report)] == ["restarted"]
+    assert [finding.what for finding in stream_findings(report)] == ["ids_restarted"]
     assert ids_at(report.restarts) == [1]
 
 

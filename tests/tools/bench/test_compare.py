@@ -51,9 +51,9 @@ def test_what_only_one_of_them_has_is_said() -> None:
 
 
 def test_another_machine_is_said() -> None:
-    before, now = results(processor="old", form="quick"), results(processor="new")
+    before, now = results(processor="old", profile="quick"), results(processor="new")
     assert caveats(before, now) == [
         "another machine: old before, new now",
-        "another form: quick before, usual now",
+        "another profile: quick before, usual now",
     ]
     assert caveats(now, now) == []

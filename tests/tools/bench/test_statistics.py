@@ -28,14 +28,14 @@ def test_a_load_that_is_carried_whole_is_sustained() -> None:
     found = step(10_000, carrying([10_000] * 4, 10_000), OFFERED, ALL)
     assert found.is_sustained
     assert (found.offered_per_s, found.carried_per_s) == (10_000, 10_000)
-    assert found.backlog_growth_per_s == pytest.approx(0)
+    assert found.pending_growth_per_s == pytest.approx(0)
     assert found.cpu_us == pytest.approx(50)
     assert (found.cpu_share, found.resident_mib) == (0.5, 50)
 
 
 def test_a_backlog_that_grows_is_not_sustained_though_nothing_was_dropped() -> None:
     found = step(10_000, carrying([9_000] * 4, 10_000), OFFERED, ALL)
-    assert found.backlog_growth_per_s == pytest.approx(1_000)
+    assert found.pending_growth_per_s == pytest.approx(1_000)
     assert not found.is_sustained
 
 
@@ -90,7 +90,7 @@ def test_the_highest_sustained_step_comes_before_two_in_a_row_that_were_too_much
 
 def test_one_step_that_fails_among_others_that_do_not_is_a_neighbour() -> None:
     good = step(10_000, carrying([10_000] * 4, 10_000), OFFERED, ALL)
-    bad = replace(good, backlog_growth_per_s=5_000.0)
+    bad = replace(good, pending_growth_per_s=5_000.0)
     assert highest_sustained([good, bad, good]) is good
     assert not is_overrun([good, bad])
     assert is_overrun([good, bad, bad])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.core.binance.decode import Decoder
 from bridge.core.model.stream import parse_stream
-from bridge.core.sequencing.sequencers import Tracks
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.tools.bench.workload import Load, Offered, Phase, Schedule, read_source
 from bridge.tools.simulator.batch import Batch, Form
 
@@ -68,7 +68,7 @@ def test_invented_messages_have_one_mix_and_ids_without_a_hole(symbols: int) -> 
     source = read_source(load)
     names = [f"{symbol.lower()}@{kind}" for symbol in source.symbols for kind in load.streams]
     streams = [parse_stream(name) for name in names]
-    decoder, tracks = Decoder(streams), Tracks(streams)
+    decoder, sequencers = Decoder(streams), Sequencers(streams)
     taken = [message for _ in range(130) for message in source.take(None, 512)]
     kinds = Counter(name.partition("@")[2] for name, _ in taken)
     assert kinds["bookTicker"] / len(taken) == pytest.approx(0.6, abs=0.02)
@@ -76,4 +76,4 @@ def test_invented_messages_have_one_mix_and_ids_without_a_hole(symbols: int) -> 
         decoded = decoder.decode(frame, 0)
         assert isinstance(decoded, tuple)
         stream, (event,) = decoded
-        assert tracks.track(stream, event).accept(event) == (event,)
+        assert sequencers.sequencer(stream, event).accept(event) == (event,)

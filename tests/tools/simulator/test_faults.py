@@ -32,7 +32,7 @@ from bridge.tools.simulator import (
     Skip,
     SlowAnswer,
     SlowHandshake,
-    StallLeg,
+    StallConnection,
     StallStream,
 )
 from tests.support.simulator import BEGIN_MS, capture_of, market, trade_message, trades
@@ -183,7 +183,7 @@ async def test_a_stalled_stream_loses_its_frames_or_has_them_late() -> None:
 
 @pytest.mark.parametrize("deaf", [True, False])
 async def test_a_silent_connection_answers_pings_unless_it_is_deaf(*, deaf: bool) -> None:
-    fault = StallLeg(for_s=1.0, deaf=deaf, connection=0)
+    fault = StallConnection(for_s=1.0, deaf=deaf, connection=0)
     async with (
         opened(bursts(0, 5.0), faults=plan(fault), speed=20.0, start_after_streams=2) as exchange,
         listening(exchange, TRADES) as silent,
@@ -201,7 +201,7 @@ async def test_a_silent_connection_answers_pings_unless_it_is_deaf(*, deaf: bool
 
 
 async def test_a_deaf_connection_does_not_keep_the_exchange_from_closing() -> None:
-    fault = StallLeg(for_s=1e9, deaf=True, connection=0)
+    fault = StallConnection(for_s=1e9, deaf=True, connection=0)
     async with (
         opened(bursts(0, 1.0), faults=plan(fault), speed=100.0) as exchange,
         connect(exchange.websocket_url + TRADES, close_timeout=0.1),
@@ -212,7 +212,7 @@ async def test_a_deaf_connection_does_not_keep_the_exchange_from_closing() -> No
     assert loop.time() - begun < 4
 
 
-async def test_two_legs_misbehave_differently() -> None:
+async def test_two_connections_misbehave_differently() -> None:
     async with (
         opened(trades(3_000), faults=plan(Skip(share=0.02)), start_after_streams=2) as exchange,
         listening(exchange, TRADES) as one,
@@ -318,7 +318,7 @@ async def test_rest_can_be_behind_the_stream_and_lack_ids() -> None:
         assert exchange.history.id_range("btcusdt@trade") == (0, 19)
 
 
-async def test_the_market_goes_on_while_a_leg_is_away() -> None:
+async def test_the_market_goes_on_while_a_connection_is_away() -> None:
     async with opened(bursts(0, 1.0, 2.0), faults=plan(), speed=20.0) as exchange:
         async with listening(exchange, TRADES) as client:
             assert ids(await received(client, 10)) == list(range(10))

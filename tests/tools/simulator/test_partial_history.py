@@ -12,7 +12,7 @@ from bridge.tools.simulator import (
     RestBehind,
     RestLacks,
 )
-from bridge.tools.simulator.misbehaviour import Misbehaviour
+from bridge.tools.simulator.fault_engine import FaultEngine
 from bridge.tools.simulator.partial_history import PartialHistory
 from tests.support.simulator import BEGIN_MS, capture_of, market, trades
 
@@ -26,8 +26,8 @@ class Known:
         replay = Replay([capture_of(trades(1_000))])
         history = History(replay.symbols)
         history.record(replay.take(None, 1_000))
-        self.misbehaviour = Misbehaviour(FaultPlan(faults, seed), replay, lambda: now_s)
-        self.history = PartialHistory(history, self.misbehaviour)
+        self.fault_engine = FaultEngine(FaultPlan(faults, seed), replay, lambda: now_s)
+        self.history = PartialHistory(history, self.fault_engine)
 
     def ids(self, from_id: int | None, limit: int = 1_000) -> list[int]:
         return [row["id"] for row in self.history.trades("BTCUSDT", from_id, limit)]
@@ -37,7 +37,7 @@ def test_rest_behind_the_stream_does_not_know_its_newest_trades_yet() -> None:
     fault = RestBehind(by_ms=50)
     known = Known(fault)
     assert known.ids(1_000) == list(range(1_000, 1_051))
-    (incident,) = known.misbehaviour.incidents.happened()
+    (incident,) = known.fault_engine.incidents.happened()
     assert (incident.fault, incident.subject) == (fault, "btcusdt@trade")
     assert incident.ids == tuple(range(1_051, 1_100))
     assert known.ids(None, 5) == list(range(1_046, 1_051))
@@ -56,8 +56,8 @@ def test_ids_that_rest_lacks_are_never_there_and_pages_are_full_all_the_same() -
     assert known.ids(100, 3) == [100, 102, 104]
     assert known.ids(None, 2) == [1_097, 1_098]
     assert set(known.ids(0)) == set(range(100, 1_100)) - gone
-    assert known.misbehaviour.plan.lacks("btcusdt@trade", 101)
-    assert not known.misbehaviour.plan.lacks("ethusdt@trade", 101)
+    assert known.fault_engine.plan.lacks("btcusdt@trade", 101)
+    assert not known.fault_engine.plan.lacks("ethusdt@trade", 101)
 
 
 def test_a_share_of_the_ids_is_lacking_for_good_as_the_seed_has_it() -> None:
@@ -67,9 +67,9 @@ def test_a_share_of_the_ids_is_lacking_for_good_as_the_seed_has_it() -> None:
     assert 850 < len(found) < 950
     assert known.ids(0) == Known(lacks).ids(0) == found
     assert Known(lacks, seed=8).ids(0) != found
-    hidden = known.misbehaviour.incidents.happened()[0].ids
+    hidden = known.fault_engine.incidents.happened()[0].ids
     assert sorted([*found, *hidden]) == list(range(100, 1_100))
-    assert all(known.misbehaviour.plan.lacks("btcusdt@trade", number) for number in hidden)
+    assert all(known.fault_engine.plan.lacks("btcusdt@trade", number) for number in hidden)
 
 
 def test_aggregate_trades_are_held_back_as_well() -> None:
@@ -77,7 +77,7 @@ def test_aggregate_trades_are_held_back_as_well() -> None:
     history = played_for(played, 30_000)
     ids = [one.id for one in history.played("btcusdt@aggTrade")]
     fault = RestLacks(streams="*@aggTrade", ids=frozenset(ids[:2]))
-    known = PartialHistory(history, Misbehaviour(FaultPlan((fault,)), played, lambda: 1.0))
+    known = PartialHistory(history, FaultEngine(FaultPlan((fault,)), played, lambda: 1.0))
     by_id = known.aggregate_trades("BTCUSDT", ids[0], (None, None), 3)
     assert [row["a"] for row in by_id] == ids[2:5]
     by_time = known.aggregate_trades("BTCUSDT", None, (BEGIN_MS, None), 1_000)

@@ -23,7 +23,7 @@ def good() -> Observation:
             rest_url="https://api.binance.com",
             transport="websockets",
             compression="deflate",
-            legs=1,
+            connectors=1,
             open=1,
             first_message_s=0.34,
             lost={},
@@ -34,7 +34,7 @@ def good() -> Observation:
             invalid={},
             per_second=3.1,
             most_in_a_second=40,
-            repeats=0,
+            duplicates=0,
             fetched=0,
             held=0,
             gaps={},
@@ -70,7 +70,7 @@ def refused(seen: Observation) -> None:
 
 
 def lost(seen: Observation) -> None:
-    seen.connection.lost["keepalive"] = 2
+    seen.connection.lost["ping_timeout"] = 2
 
 
 def closed(seen: Observation) -> None:
@@ -101,7 +101,7 @@ def waiting(seen: Observation) -> None:
     ("spoil", "name", "words"),
     [
         (refused, "symbols", "lists no symbol 'NOSUCHCOIN'"),
-        (lost, "connection", "failed or lost: 2 keepalive"),
+        (lost, "connection", "failed or lost: 2 ping_timeout"),
         (closed, "connection", "0 of 1 open"),
         (invalid, "messages", "99.92 % valid; 1 malformed"),
         (unheard, "streams", "s9@trade and 2 more; a quiet market (give --seconds more)"),
@@ -121,7 +121,7 @@ def test_what_is_wrong_fails_its_own_check_and_is_named(
 
 def test_connections_replaced_before_they_end_are_not_lost() -> None:
     seen = good()
-    seen.connection.lost |= {"rotation": 1, "server_shutdown": 1, "changed": 1}
+    seen.connection.lost |= {"rotation": 1, "server_shutdown": 1, "streams_changed": 1}
     assert failed(seen) == []
 
 

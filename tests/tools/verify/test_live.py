@@ -36,7 +36,7 @@ def exchange(*faults: Fault) -> SimulatedExchange:
 def settings(running: SimulatedExchange, **binance: object) -> Settings:
     urls = {"websocket_url": running.websocket_url, "rest_url": running.rest_url}
     chosen = {"symbols": ["BTCUSDT"], "streams": ["trade", "bookTicker"], **urls, **binance}
-    overrides = {"binance": chosen, "repair": {"patience_s": 0.5}}
+    overrides = {"binance": chosen, "repair": {"timeout_s": 0.5}}
     return load_settings(environment={}, overrides=overrides)
 
 

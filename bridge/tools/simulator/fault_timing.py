@@ -4,15 +4,15 @@ import math
 from random import Random
 
 from bridge.tools.simulator.fault_plan import matches
-from bridge.tools.simulator.faults import LegFault
+from bridge.tools.simulator.faults import ConnectionFault
 
 
-class Moments:
-    """Moments of a fault: one, or many at random."""
+class FaultTimes:
+    """FaultTimes of a fault: one, or many at random."""
 
     __slots__ = ("_due_s", "_random", "fault")
 
-    def __init__(self, fault: LegFault, random: Random, now_s: float) -> None:
+    def __init__(self, fault: ConnectionFault, random: Random, now_s: float) -> None:
         self.fault = fault
         self._random = random
         if fault.every_s is not None:
@@ -34,12 +34,12 @@ class Moments:
         return moment_s + self._random.expovariate(1 / every_s)
 
 
-class Share:
+class FaultShare:
     """Frames of a fault, a share of those that match: it counts down to the next one."""
 
     __slots__ = ("_left", "_random", "_share", "fault")
 
-    def __init__(self, fault: LegFault, random: Random, share: float) -> None:
+    def __init__(self, fault: ConnectionFault, random: Random, share: float) -> None:
         self.fault = fault
         self._random = random
         self._share = share

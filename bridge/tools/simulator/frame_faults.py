@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from bridge.tools.simulator.deeds import Binary, Deed
+from bridge.tools.simulator.actions import Action, Binary
 from bridge.tools.simulator.fault_plan import matches
 from bridge.tools.simulator.faults import FrameFault, Malformation, Malformed, Reorder, Repeat
 from bridge.tools.simulator.malformed import malformed
@@ -16,7 +16,7 @@ class _Armed:
     left: int
 
 
-class Spoiler:
+class FrameFaults:
     """Faults that wait for their frames, in the order in which they were armed.
 
     `record` is told of each that has found one: the fault, the stream and the frame.
@@ -31,7 +31,7 @@ class Spoiler:
     def arm(self, fault: FrameFault) -> None:
         self._armed.append(_Armed(fault, fault.count))
 
-    def spoil(self, stream: str, text: bytes) -> list[Deed]:
+    def apply(self, stream: str, text: bytes) -> list[Action]:
         """What is sent in place of a frame: at most one fault has it, none if it overtakes."""
         overtaken = self._overtaken.pop(stream, None)
         if overtaken is not None:
@@ -48,7 +48,7 @@ class Spoiler:
                 return armed.fault
         return None
 
-    def _apply(self, fault: FrameFault, stream: str, text: bytes) -> list[Deed]:
+    def _apply(self, fault: FrameFault, stream: str, text: bytes) -> list[Action]:
         if isinstance(fault, Malformed):
             return [self._broken(fault, stream, text), text]
         self._record(fault, stream, text)
@@ -56,7 +56,7 @@ class Spoiler:
             self._overtaken[stream] = text
         return [text, text] if isinstance(fault, Repeat) else []
 
-    def _broken(self, fault: Malformed, stream: str, text: bytes) -> Deed:
+    def _broken(self, fault: Malformed, stream: str, text: bytes) -> Action:
         kind = self._random.choice(fault.kinds)
         broken = malformed(text, kind, self._random)
         self._record(fault, stream, b"" if kind is Malformation.OVERSIZED else broken)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from bridge.tools.simulator import messages
-from bridge.tools.simulator.conduct import Conduct
+from bridge.tools.simulator.connection_faults import ConnectionFaults
 from bridge.tools.simulator.fault_plan import FaultPlan, matches
 from bridge.tools.simulator.http_faults import (
     DropAtOpen,
@@ -44,7 +44,7 @@ class Treatment(NamedTuple):
     number: int = -1
 
 
-class Misbehaviour:
+class FaultEngine:
     """`now_s` gives the seconds of the market since play began."""
 
     def __init__(self, plan: FaultPlan, source: Source, now_s: Callable[[], float]) -> None:
@@ -55,9 +55,9 @@ class Misbehaviour:
         self._requests = plan.random("requests")
         self._handshakes = count()
 
-    def conduct(self, number: int) -> Conduct:
+    def connection_faults(self, number: int) -> ConnectionFaults:
         """The conduct of a connection that opens now."""
-        return Conduct(self.plan, number, self.now_s(), self.incidents)
+        return ConnectionFaults(self.plan, number, self.now_s(), self.incidents)
 
     def announcement(self) -> Message:
         return messages.server_shutdown(self.source.now_ms)

@@ -1,4 +1,4 @@
-"""What the witness sees of records, whatever the pipeline believes of them."""
+"""What the observer sees of records, whatever the pipeline believes of them."""
 
 from collections.abc import Iterable
 
@@ -8,18 +8,18 @@ import pytest
 from bridge.core.model.events import Event, Quote
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
-from bridge.tools.verify.witness import Witness
+from bridge.tools.verify.observer import Observer
 from tests.support.sinks import TIME_US, gap, trade, trades
 
 SECOND_US = 1_000_000
 
 
-def push(witness: Witness, events: Iterable[Event]) -> None:
+def push(observer: Observer, events: Iterable[Event]) -> None:
     """Each as a read of its own."""
     router = Router([], "{venue}.{message_type}")
     for event in events:
         record = router.record(event)
-        witness.push([record], {record.route: event})
+        observer.push([record], {record.route: event})
 
 
 def quote(update_id: int, received: int) -> Quote:
@@ -27,10 +27,10 @@ def quote(update_id: int, received: int) -> Quote:
 
 
 def test_trades_one_after_the_other_leave_nothing_to_find() -> None:
-    witness = Witness()
-    push(witness, [*trades(SPOT, range(1, 11)), *trades(SPOT, range(5, 8), symbol="ETHUSDT")])
-    assert witness.findings() == []
-    assert witness.proven() == {"trade": 13}
+    observer = Observer()
+    push(observer, [*trades(SPOT, range(1, 11)), *trades(SPOT, range(5, 8), symbol="ETHUSDT")])
+    assert observer.findings() == []
+    assert observer.proven() == {"trade": 13}
 
 
 @pytest.mark.parametrize(
@@ -42,42 +42,42 @@ def test_trades_one_after_the_other_leave_nothing_to_find() -> None:
     ],
 )
 def test_what_the_sequence_should_have_prevented_is_found(ids: list[int], words: str) -> None:
-    witness = Witness()
-    push(witness, trades(SPOT, ids))
-    assert any(words in finding for finding in witness.findings())
+    observer = Observer()
+    push(observer, trades(SPOT, ids))
+    assert any(words in finding for finding in observer.findings())
 
 
 def test_what_a_gap_event_announced_is_no_finding() -> None:
-    witness = Witness()
-    push(witness, [trade(SPOT, 1), gap(SPOT, 2, 3, "lost"), trade(SPOT, 4)])
-    assert witness.findings() == []
-    assert [stream.message_type for stream in witness.streams(TIME_US, TIME_US + 1)] == ["trade"]
+    observer = Observer()
+    push(observer, [trade(SPOT, 1), gap(SPOT, 2, 3, "lost"), trade(SPOT, 4)])
+    assert observer.findings() == []
+    assert [stream.message_type for stream in observer.streams(TIME_US, TIME_US + 1)] == ["trade"]
 
 
 def test_quotes_have_holes_of_their_own_and_repeats_all_the_same() -> None:
-    witness = Witness()
-    push(witness, [quote(number, TIME_US) for number in (1, 5, 5)])
-    assert witness.proven() == {}
-    (finding,) = witness.findings()
+    observer = Observer()
+    push(observer, [quote(number, TIME_US) for number in (1, 5, 5)])
+    assert observer.proven() == {}
+    (finding,) = observer.findings()
     assert finding.startswith("quote of ETHUSDT: 1 repeated")
 
 
 def test_each_stream_has_its_own_figures() -> None:
-    witness = Witness()
+    observer = Observer()
     arrivals = (TIME_US + SECOND_US, TIME_US + 3 * SECOND_US, TIME_US + 3 * SECOND_US + 1)
-    push(witness, [quote(number, received) for number, received in enumerate(arrivals)])
-    push(witness, [trade(SPOT, 1)])
-    quotes, btc = witness.streams(TIME_US, TIME_US + 10 * SECOND_US)
+    push(observer, [quote(number, received) for number, received in enumerate(arrivals)])
+    push(observer, [trade(SPOT, 1)])
+    quotes, btc = observer.streams(TIME_US, TIME_US + 10 * SECOND_US)
     assert (quotes.message_type, quotes.symbol, quotes.events) == ("quote", "ETHUSDT", 3)
     assert quotes.per_second == pytest.approx(0.3)
     assert quotes.first_after_s == pytest.approx(1.0)
     assert quotes.longest_silence_s == pytest.approx(7.0, abs=0.001)
     assert quotes.latency_p50_ms is None
     assert btc.latency_p50_ms == pytest.approx(0.5, rel=0.06)
-    assert witness.most_in_a_second == 2
+    assert observer.most_in_a_second == 2
 
 
 def test_what_was_fetched_says_nothing_of_the_latency() -> None:
-    witness = Witness()
-    push(witness, [msgspec.structs.replace(trade(SPOT, 1), source="rest")])
-    assert witness.latency.quantile(0.5) is None
+    observer = Observer()
+    push(observer, [msgspec.structs.replace(trade(SPOT, 1), source="rest")])
+    assert observer.latency.quantile(0.5) is None

@@ -12,11 +12,11 @@ from itertools import cycle, islice
 from redis import Redis
 
 from bridge.sinks.kafka import position_writer
-from tests.faults.form import Size
-from tests.faults.stage import Stage
+from tests.faults.environment import Environment
+from tests.faults.profile import Size
 from tests.support.brokers import Container
 
-Deed = Callable[[], object]
+Action = Callable[[], object]
 
 SERVER_AWAY_S = (1.0, 4.0)
 DISK_FULL_TIMEOUT_S = 90.0
@@ -29,16 +29,16 @@ FIRST_LIFE_S = position_writer.INTERVAL_S + 1.0
 _TOO_LITTLE_BYTES = {True: "4000", False: "800"}
 
 
-async def let_flow(stage: Stage, size: Size) -> None:
+async def let_flow(stage: Environment, size: Size) -> None:
     """The exchange has its own plan."""
     await stage.rest(size.seconds)
 
 
-async def pause_kafka(stage: Stage, size: Size) -> None:
+async def pause_kafka(stage: Environment, size: Size) -> None:
     await _by_turns(stage, size, (stage.broker.pause, stage.broker.unpause))
 
 
-async def fill_disk(stage: Stage, size: Size) -> None:
+async def fill_disk(stage: Environment, size: Size) -> None:
     """Kafka stays away for some time after neither memory nor disk can take any more."""
     for _ in range(size.times):
         async with _broken(stage, stage.broker.pause, stage.broker.unpause):
@@ -46,11 +46,11 @@ async def fill_disk(stage: Stage, size: Size) -> None:
             await stage.rest(size.seconds)
 
 
-async def kill_kafka(stage: Stage, size: Size) -> None:
+async def kill_kafka(stage: Environment, size: Size) -> None:
     await _kill(stage, size, stage.broker)
 
 
-async def move_leaders(stage: Stage, size: Size) -> None:
+async def move_leaders(stage: Environment, size: Size) -> None:
     """By stopping each broker once, and by electing the preferred leaders again."""
     cluster = stage.cluster
     assert cluster is not None
@@ -65,7 +65,7 @@ async def move_leaders(stage: Stage, size: Size) -> None:
         await _between(stage)
 
 
-async def reset_connections(stage: Stage, size: Size) -> None:
+async def reset_connections(stage: Environment, size: Size) -> None:
     """In the middle of what is being sent, or of an answer: at once, or after some more bytes."""
     proxy = stage.broker.proxy
     reset = partial(proxy.poison, "reset_peer", timeout=0)
@@ -77,7 +77,7 @@ async def reset_connections(stage: Stage, size: Size) -> None:
     await _by_turns(stage, size, *((poison, proxy.heal) for poison in poisons))
 
 
-async def delay_kafka(stage: Stage, size: Size) -> None:
+async def delay_kafka(stage: Environment, size: Size) -> None:
     """200 ms there and back, by turns at an even pace and with jitter."""
     proxy = stage.broker.proxy
 
@@ -88,7 +88,7 @@ async def delay_kafka(stage: Stage, size: Size) -> None:
     await _by_turns(stage, size, *((partial(delay, ms), proxy.heal) for ms in (0, 50)))
 
 
-async def refuse_batches(stage: Stage, size: Size) -> None:
+async def refuse_batches(stage: Environment, size: Size) -> None:
     """By turns as too large, and for want of replicas."""
     topics = await asyncio.to_thread(stage.kafka.topics, stage.unique)
     configure = partial(stage.kafka.configure, topics)
@@ -101,38 +101,38 @@ async def refuse_batches(stage: Stage, size: Size) -> None:
     await _by_turns(stage, size, *turns)
 
 
-async def pause_redis(stage: Stage, size: Size) -> None:
+async def pause_redis(stage: Environment, size: Size) -> None:
     await _by_turns(stage, size, (stage.redis.pause, stage.redis.unpause))
 
 
-async def kill_redis(stage: Stage, size: Size) -> None:
+async def kill_redis(stage: Environment, size: Size) -> None:
     await _kill(stage, size, stage.redis)
 
 
-async def empty_redis(stage: Stage, size: Size) -> None:
+async def empty_redis(stage: Environment, size: Size) -> None:
     await _tell_redis(stage, size, Redis.flushall)
 
 
-async def forget_scripts(stage: Stage, size: Size) -> None:
+async def forget_scripts(stage: Environment, size: Size) -> None:
     await _tell_redis(stage, size, Redis.script_flush)
 
 
-async def fill_redis(stage: Stage, size: Size) -> None:
+async def fill_redis(stage: Environment, size: Size) -> None:
     """No memory left, and nothing that may be evicted."""
     with Redis.from_url(stage.redis.url) as client:
         limit = partial(client.config_set, "maxmemory")
         await _by_turns(stage, size, (partial(limit, "1mb"), partial(limit, "0")))
 
 
-async def kill_bridge(stage: Stage, size: Size) -> None:
+async def kill_bridge(stage: Environment, size: Size) -> None:
     await _end_bridges(stage, size, signal.SIGKILL)
 
 
-async def stop_bridge(stage: Stage, size: Size) -> None:
+async def stop_bridge(stage: Environment, size: Size) -> None:
     await _end_bridges(stage, size, signal.SIGTERM)
 
 
-async def _end_bridges(stage: Stage, size: Size, number: signal.Signals) -> None:
+async def _end_bridges(stage: Environment, size: Size, number: signal.Signals) -> None:
     await stage.rest(FIRST_LIFE_S)
     for _ in range(size.times):
         assert await stage.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
@@ -141,20 +141,20 @@ async def _end_bridges(stage: Stage, size: Size, number: signal.Signals) -> None
         await stage.rest(stage.chance.uniform(*LIVES_S))
 
 
-async def _by_turns(stage: Stage, size: Size, *turns: tuple[Deed, Deed]) -> None:
+async def _by_turns(stage: Environment, size: Size, *turns: tuple[Action, Action]) -> None:
     """Each turn breaks something, and mends it."""
     for breaking, mending in islice(cycle(turns), size.times):
         async with _broken(stage, breaking, mending):
             await stage.rest(size.seconds)
 
 
-async def _kill(stage: Stage, size: Size, server: Container) -> None:
+async def _kill(stage: Environment, size: Size, server: Container) -> None:
     for _ in range(size.times):
         async with _broken(stage, server.kill, server.start):
             await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
 
 
-async def _tell_redis(stage: Stage, size: Size, command: Callable[[Redis], object]) -> None:
+async def _tell_redis(stage: Environment, size: Size, command: Callable[[Redis], object]) -> None:
     """What nobody has to mend: the bridge sees to it."""
     with Redis.from_url(stage.redis.url) as client:
         for _ in range(size.times):
@@ -163,13 +163,13 @@ async def _tell_redis(stage: Stage, size: Size, command: Callable[[Redis], objec
             await _between(stage)
 
 
-async def _between(stage: Stage) -> None:
+async def _between(stage: Environment) -> None:
     await stage.rest(stage.chance.uniform(*stage.form.between_s))
 
 
 @asynccontextmanager
-async def _broken(stage: Stage, breaking: Deed, mending: Deed) -> AsyncIterator[None]:
-    """Broken while it is open, and some time for recovery."""
+async def _broken(stage: Environment, breaking: Action, mending: Action) -> AsyncIterator[None]:
+    """CorruptChunk while it is open, and some time for recovery."""
     await asyncio.to_thread(breaking)
     try:
         yield

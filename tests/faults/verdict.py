@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from bridge.tools.simulator import PlayedTrade
+from tests.faults.environment import Samples
 from tests.faults.reading import GapRow, Read
 from tests.faults.result import Tally
 from tests.faults.scenario import Scenario
-from tests.faults.stage import Samples
 from tests.support.played import Ids
 
 # The cause of what a sink gives up because neither memory nor disk can take it.
 OUTBOX_FULL = "outbox_full"
 # The cause of what REST does not bring in time: it is brought later.
-REPAIR_PATIENCE = "repair_patience"
+REPAIR_PATIENCE = "repair_timeout"
 _SINKS = ("kafka", "redis")
 
 
@@ -82,14 +82,14 @@ def unbalanced(samples: Samples) -> list[str]:
     received: Counter[str] = Counter()
     for (name, labels), value in samples.items():
         given = dict(labels)
-        if name == "tickbridge_received_total":
+        if name == "tickbridge_events_received_total":
             received[given["message_type"]] += round(value)
-        elif name == "tickbridge_restored_total":
+        elif name == "tickbridge_events_restored_total":
             restored[given["sink"], given["message_type"]] += round(value)
         elif name in {
-            "tickbridge_published_total",
-            "tickbridge_dropped_total",
-            "tickbridge_pending",
+            "tickbridge_events_published_total",
+            "tickbridge_events_dropped_total",
+            "tickbridge_events_pending",
         }:
             sums[given["sink"], given["message_type"]] += round(value)
     return [
@@ -105,7 +105,7 @@ def dropped(samples: Samples) -> dict[tuple[str, str], int]:
     """What was dropped, by sink and cause."""
     found: Counter[tuple[str, str]] = Counter()
     for (name, labels), value in samples.items():
-        if name == "tickbridge_dropped_total" and value:
+        if name == "tickbridge_events_dropped_total" and value:
             given = dict(labels)
             found[given["sink"], given["cause"]] += round(value)
     return found

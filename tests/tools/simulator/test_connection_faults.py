@@ -15,11 +15,11 @@ from bridge.tools.simulator import (
     Repeat,
     SimulatorError,
     Skip,
-    StallLeg,
+    StallConnection,
     StallStream,
 )
-from bridge.tools.simulator.conduct import Conduct
-from bridge.tools.simulator.deeds import Binary, Deed, Do
+from bridge.tools.simulator.actions import Action, Binary, Command
+from bridge.tools.simulator.connection_faults import ConnectionFaults
 from bridge.tools.simulator.incidents import Incidents
 from bridge.tools.simulator.malformed import OVERSIZED_BYTES
 from bridge.tools.simulator.session import Close
@@ -37,7 +37,7 @@ def frames(begin: int, end: int, *streams: str) -> list[Frame]:
     ]
 
 
-class Leg:
+class Played:
     """A connection under a plan, and what it has done; a frame every tenth of a second."""
 
     def __init__(
@@ -49,26 +49,28 @@ class Leg:
         incidents: Incidents | None = None,
     ) -> None:
         self.incidents = incidents or Incidents()
-        self.conduct = Conduct(FaultPlan(faults, seed), number, opened_s, self.incidents)
-        self.deeds: list[tuple[float, Deed]] = []
+        self.conduct = ConnectionFaults(FaultPlan(faults, seed), number, opened_s, self.incidents)
+        self.actions: list[tuple[float, Action]] = []
 
-    def play(self, seconds: float, *streams: str, begin_s: float = 0.0) -> "Leg":
+    def play(self, seconds: float, *streams: str, begin_s: float = 0.0) -> "Played":
         for tenth in range(round(begin_s * 10), round((begin_s + seconds) * 10)):
             now_s = tenth / 10
             done = self.conduct.pass_on(frames(tenth, tenth + 1, *streams), STREAMS, now_s)
-            self.deeds += [(now_s, deed) for deed in done]
+            self.actions += [(now_s, action) for action in done]
         return self
 
     @property
     def sent(self) -> list[bytes]:
-        return [deed for _, deed in self.deeds if isinstance(deed, bytes)]
+        return [action for _, action in self.actions if isinstance(action, bytes)]
 
     @property
     def happened(self) -> list[Incident]:
         return self.incidents.happened()
 
-    def others(self) -> list[tuple[float, Deed]]:
-        return [(moment, deed) for moment, deed in self.deeds if not isinstance(deed, bytes)]
+    def others(self) -> list[tuple[float, Action]]:
+        return [
+            (moment, action) for moment, action in self.actions if not isinstance(action, bytes)
+        ]
 
 
 def texts(begin: int, end: int, *streams: str) -> list[bytes]:
@@ -76,56 +78,56 @@ def texts(begin: int, end: int, *streams: str) -> list[bytes]:
 
 
 def test_without_faults_every_frame_is_passed_on() -> None:
-    leg = Leg().play(3)
-    assert leg.sent == texts(0, 30)
-    assert leg.happened == []
+    connection = Played().play(3)
+    assert connection.sent == texts(0, 30)
+    assert connection.happened == []
 
 
 @pytest.mark.parametrize(
-    ("fault", "deed"),
+    ("fault", "action"),
     [
-        (Cut(at_s=1.0), Do.ABORT),
+        (Cut(at_s=1.0), Command.ABORT),
         (
             CloseWith(at_s=1.0, code=1008, reason="Too many requests"),
             Close(1008, "Too many requests"),
         ),
     ],
 )
-def test_a_connection_ends_at_its_moment_and_sends_no_more(fault: Fault, deed: Deed) -> None:
-    leg = Leg(fault).play(2)
-    assert leg.others() == [(1.0, deed)]
-    assert leg.sent == texts(0, 10)
-    assert leg.happened == [Incident(1.0, fault, connection=0)]
+def test_a_connection_ends_at_its_moment_and_sends_no_more(fault: Fault, action: Action) -> None:
+    connection = Played(fault).play(2)
+    assert connection.others() == [(1.0, action)]
+    assert connection.sent == texts(0, 10)
+    assert connection.happened == [Incident(1.0, fault, connection=0)]
 
 
 def test_a_shutdown_is_announced_and_follows_after_its_lead() -> None:
-    leg = Leg(AnnounceShutdown(at_s=1.0, lead_s=0.5)).play(3)
-    (announced, announcement), (ended, end) = leg.others()
-    assert (announced, announcement) == (1.0, Do.ANNOUNCE_SHUTDOWN)
+    connection = Played(AnnounceShutdown(at_s=1.0, lead_s=0.5)).play(3)
+    (announced, announcement), (ended, end) = connection.others()
+    assert (announced, announcement) == (1.0, Command.ANNOUNCE_SHUTDOWN)
     assert ended == 1.5
     assert isinstance(end, Close)
     assert end.code == 1001
-    assert leg.sent == texts(0, 15)
+    assert connection.sent == texts(0, 15)
 
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_stalled_stream_is_silent_and_the_others_are_not(*, lost: bool) -> None:
     fault = StallStream(at_s=1.0, for_s=0.5, lost=lost, streams="a@trade")
-    leg = Leg(fault).play(2, "a@trade", "b@trade")
+    connection = Played(fault).play(2, "a@trade", "b@trade")
     stalled = texts(10, 15, "a@trade")
-    late = [(moment, deed) for moment, deed in leg.deeds if deed in stalled]
+    late = [(moment, action) for moment, action in connection.actions if action in stalled]
     assert late == ([] if lost else [(1.5, text) for text in stalled])
-    assert [text for text in leg.sent if b"b@trade" in text] == texts(0, 20, "b@trade")
-    assert [text for text in leg.sent if b"a@trade" in text and text not in stalled] == [
+    assert [text for text in connection.sent if b"b@trade" in text] == texts(0, 20, "b@trade")
+    assert [text for text in connection.sent if b"a@trade" in text and text not in stalled] == [
         *texts(0, 10),
         *texts(15, 20),
     ]
-    assert leg.happened == [Incident(1.0, fault, 0, "a@trade")]
+    assert connection.happened == [Incident(1.0, fault, 0, "a@trade")]
 
 
 def test_what_stalls_is_drawn_from_the_streams_of_the_connection() -> None:
     drawn = {
-        Leg(StallStream(at_s=1.0, for_s=1.0), seed=seed).play(2, *STREAMS).happened[0].subject
+        Played(StallStream(at_s=1.0, for_s=1.0), seed=seed).play(2, *STREAMS).happened[0].subject
         for seed in range(20)
     }
     assert drawn == set(STREAMS)
@@ -136,53 +138,59 @@ def test_what_stalls_is_drawn_from_the_streams_of_the_connection() -> None:
 def test_a_stalled_connection_sends_nothing_and_if_deaf_reads_nothing(
     *, lost: bool, deaf: bool
 ) -> None:
-    leg = Leg(StallLeg(at_s=1.0, for_s=0.5, lost=lost, deaf=deaf)).play(2)
-    assert not [deed for moment, deed in leg.deeds if 1.0 <= moment < 1.5 and deed in leg.sent]
-    assert leg.sent == ([*texts(0, 10), *texts(15, 20)] if lost else texts(0, 20))
-    assert leg.others() == ([(1.0, Do.STOP_READING), (1.5, Do.READ_AGAIN)] if deaf else [])
+    connection = Played(StallConnection(at_s=1.0, for_s=0.5, lost=lost, deaf=deaf)).play(2)
+    assert not [
+        action
+        for moment, action in connection.actions
+        if 1.0 <= moment < 1.5 and action in connection.sent
+    ]
+    assert connection.sent == ([*texts(0, 10), *texts(15, 20)] if lost else texts(0, 20))
+    assert connection.others() == (
+        [(1.0, Command.STOP_READING), (1.5, Command.READ_AGAIN)] if deaf else []
+    )
 
 
 def test_what_a_stalled_stream_owes_waits_for_the_stalled_connection_as_well() -> None:
-    leg = Leg(
+    connection = Played(
         StallStream(at_s=1.0, for_s=0.5, lost=False, streams="a@trade"),
-        StallLeg(at_s=1.2, for_s=0.8, lost=False),
+        StallConnection(at_s=1.2, for_s=0.8, lost=False),
     ).play(3)
-    assert sorted(leg.sent) == sorted(texts(0, 30))
-    assert not [deed for moment, deed in leg.deeds if 1.0 <= moment < 2.0]
+    assert sorted(connection.sent) == sorted(texts(0, 30))
+    assert not [action for moment, action in connection.actions if 1.0 <= moment < 2.0]
 
 
 def test_skipped_frames_are_missing_and_named() -> None:
     fault = Skip(share=0.1, count=2, streams="*@trade")
-    leg = Leg(fault).play(30, *STREAMS)
-    skipped = [incident.payload for incident in leg.happened]
+    connection = Played(fault).play(30, *STREAMS)
+    skipped = [incident.payload for incident in connection.happened]
     assert 60 < len(skipped) < 180
-    assert leg.sent == [text for text in texts(0, 300, *STREAMS) if text not in set(skipped)]
-    assert {incident.subject for incident in leg.happened} == {"a@trade", "b@trade"}
+    assert connection.sent == [text for text in texts(0, 300, *STREAMS) if text not in set(skipped)]
+    assert {incident.subject for incident in connection.happened} == {"a@trade", "b@trade"}
 
 
 def test_repeated_frames_come_twice_and_are_named() -> None:
-    leg = Leg(Repeat(share=0.1)).play(30)
-    repeated = {incident.payload for incident in leg.happened}
+    connection = Played(Repeat(share=0.1)).play(30)
+    repeated = {incident.payload for incident in connection.happened}
     assert 10 < len(repeated) < 60
     expected = [text for text in texts(0, 300) for _ in range(2 if text in repeated else 1)]
-    assert leg.sent == expected
+    assert connection.sent == expected
 
 
 def test_a_reordered_frame_comes_after_the_next_of_its_stream() -> None:
-    leg = Leg(Reorder(at_s=1.0, streams="a@trade")).play(2, "a@trade", "b@trade")
-    numbers = [json.loads(text)["data"]["t"] for text in leg.sent if b"a@trade" in text]
+    connection = Played(Reorder(at_s=1.0, streams="a@trade")).play(2, "a@trade", "b@trade")
+    numbers = [json.loads(text)["data"]["t"] for text in connection.sent if b"a@trade" in text]
     assert numbers == [*range(10), 11, 10, *range(12, 20)]
-    assert [text for text in leg.sent if b"b@trade" in text] == texts(0, 20, "b@trade")
-    assert [incident.payload for incident in leg.happened] == texts(10, 11)
+    assert [text for text in connection.sent if b"b@trade" in text] == texts(0, 20, "b@trade")
+    assert [incident.payload for incident in connection.happened] == texts(10, 11)
 
 
 def test_malformed_frames_are_sent_beside_the_good_ones() -> None:
     kinds = (Malformation.TRUNCATED, Malformation.WRONG_TYPE)
-    leg = Leg(Malformed(share=0.2, kinds=kinds)).play(60)
-    bad = [incident.payload for incident in leg.happened]
+    connection = Played(Malformed(share=0.2, kinds=kinds)).play(60)
+    bad = [incident.payload for incident in connection.happened]
     assert 60 < len(bad) < 180
-    assert [text for text in leg.sent if text not in set(bad)] == texts(0, 600)
-    assert [text for text in leg.sent if text in set(bad)] == bad
+    assert [text for text in connection.sent if text not in set(bad)] == texts(0, 600)
+    assert [text for text in connection.sent if text in set(bad)] == bad
     assert any(text.endswith(b'{"t":"n/a","p":"1.5"}}') for text in bad)
     truncated = [text for text in bad if b"n/a" not in text]
     for text in truncated:
@@ -192,20 +200,20 @@ def test_malformed_frames_are_sent_beside_the_good_ones() -> None:
 
 def test_malformed_frames_may_be_binary_or_too_large() -> None:
     (text,) = texts(0, 1)
-    assert [d for _, d in Leg(Malformed(kinds=(Malformation.BINARY,))).play(0.1).deeds] == [
+    assert [d for _, d in Played(Malformed(kinds=(Malformation.BINARY,))).play(0.1).actions] == [
         Binary(text),
         text,
     ]
-    leg = Leg(Malformed(kinds=(Malformation.OVERSIZED,))).play(0.1)
-    large, good = leg.sent
+    connection = Played(Malformed(kinds=(Malformation.OVERSIZED,))).play(0.1)
+    large, good = connection.sent
     assert (len(large), good) == (OVERSIZED_BYTES, text)
     assert json.loads(large) == json.loads(text)
-    assert leg.happened[0].payload == b""  # a million records are kept
+    assert connection.happened[0].payload == b""  # a million records are kept
 
 
 def moments(*faults: Fault, number: int = 0, seed: int = 7) -> list[float]:
-    leg = Leg(*faults, number=number, seed=seed).play(600)
-    return [incident.at_s for incident in leg.happened]
+    connection = Played(*faults, number=number, seed=seed).play(600)
+    return [incident.at_s for incident in connection.happened]
 
 
 def test_random_moments_have_their_mean_and_their_bounds() -> None:
@@ -220,9 +228,9 @@ def test_a_seed_settles_everything_and_each_connection_draws_its_own() -> None:
     assert FaultPlan.seeded(3).faults == plan
     assert FaultPlan.seeded(4).faults != plan
 
-    def story(seed: int, number: int) -> tuple[list[tuple[float, Deed]], list[Incident]]:
-        leg = Leg(*plan, seed=seed, number=number).play(60, *STREAMS)
-        return leg.deeds, leg.happened
+    def story(seed: int, number: int) -> tuple[list[tuple[float, Action]], list[Incident]]:
+        connection = Played(*plan, seed=seed, number=number).play(60, *STREAMS)
+        return connection.actions, connection.happened
 
     assert story(3, 0) == story(3, 0)
     assert story(3, 0)[0] != story(3, 1)[0]
@@ -231,15 +239,15 @@ def test_a_seed_settles_everything_and_each_connection_draws_its_own() -> None:
 
 def test_one_fault_does_not_move_the_moments_of_another() -> None:
     skip = Skip(every_s=5.0, streams="a@trade")
-    leg = Leg(skip, Repeat(share=0.3, streams="b@trade")).play(600, "a@trade", "b@trade")
-    assert [one.at_s for one in leg.happened if one.fault is skip] == moments(skip)
+    connection = Played(skip, Repeat(share=0.3, streams="b@trade")).play(600, "a@trade", "b@trade")
+    assert [one.at_s for one in connection.happened if one.fault is skip] == moments(skip)
 
 
 def test_a_single_moment_is_for_those_who_are_there_or_for_the_one_it_names() -> None:
     incidents = Incidents()
     everyone, third = Cut(at_s=1.0), CloseWith(at_s=1.0, connection=3)
     for number, opened_s in enumerate((0.0, 0.5, 1.5, 1.5)):
-        Leg(everyone, third, number=number, opened_s=opened_s, incidents=incidents).play(
+        Played(everyone, third, number=number, opened_s=opened_s, incidents=incidents).play(
             3, begin_s=opened_s
         )
     assert incidents.happened() == [
@@ -252,7 +260,7 @@ def test_a_single_moment_is_for_those_who_are_there_or_for_the_one_it_names() ->
 def test_a_fault_happens_so_many_times_in_all() -> None:
     incidents, fault = Incidents(), Repeat(every_s=0.5, times=5)
     for number in range(3):
-        Leg(fault, number=number, incidents=incidents).play(2)
+        Played(fault, number=number, incidents=incidents).play(2)
     assert len(incidents.happened()) == 5
 
 

@@ -11,10 +11,10 @@ from tests.simulation.market import CONTIGUOUS
 Name = tuple[str, str]
 
 
-class Witness(MemorySink):
+class Observer(MemorySink):
     """Of each stream: what comes next, and which ids have been announced as missing."""
 
-    name = "witness"
+    name = "observer"
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__()

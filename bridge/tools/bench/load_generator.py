@@ -1,6 +1,6 @@
 """The generator, a process of its own: a simulated exchange that plays a load and says how far.
 
-    python -m bridge.tools.bench.offer '{"phases": [{"rate": 5000, "seconds": 10}]}'
+    python -m bridge.tools.bench.load_generator '{"phases": [{"rate": 5000, "seconds": 10}]}'
 
 Its first line has the port and the symbols; then comes a line ten times a second: the time in
 microseconds and how many messages it has handed to the sockets. It begins when all streams are

@@ -39,12 +39,12 @@ class _Stream:
         self.latency = Histogram(FINE_BOUNDS_S)
 
 
-class Witness(Unbuffered):
+class Observer(Unbuffered):
     """A sink. `latency` is of all streams, one sample for each stream and read; `first_received`
     when the first frame came, in microseconds since the epoch, 0 before.
     """
 
-    name = "witness"
+    name = "observer"
 
     def __init__(self) -> None:
         self.counts = SinkCounts()

@@ -5,16 +5,16 @@ from array import array
 import pytest
 
 from bridge.tools.simulator import PlayedTrade
-from tests.faults.judgement import (
+from tests.faults.environment import Samples
+from tests.faults.reading import GapRow, Read, Row
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.verdict import (
     judge_quotes,
     judge_trades,
     left_open,
     may_be_seen,
     unbalanced,
 )
-from tests.faults.reading import GapRow, Read, Row
-from tests.faults.scenarios import SCENARIOS
-from tests.faults.stage import Samples
 
 PLAYED = [PlayedTrade(number, "1.0", "2.0", 1000 + number, True) for number in range(1, 6)]
 
@@ -36,7 +36,7 @@ def read(number: int, price: str = "1.0") -> Read:
         ([1, 3, 2, 4, 5], 0, 0, 1),
         ([], 5, 0, 0),
     ],
-    ids=["whole", "late start", "hole", "end", "repeat", "disorder", "nothing"],
+    ids=["whole", "late start", "missing_ids", "end", "repeat", "disorder", "nothing"],
 )
 def test_trades_are_held_against_what_was_played(
     ids: list[int], lost: int, repeated: int, disordered: int
@@ -88,10 +88,10 @@ def test_a_gap_of_which_nothing_says_what_became_is_left_open() -> None:
 @pytest.mark.parametrize(
     ("name", "cause", "states", "kind"),
     [
-        ("everything", "repair_patience", {"open", "filled"}, "trade"),
+        ("everything", "repair_timeout", {"open", "filled"}, "trade"),
         ("everything", "not_in_history", set(), "trade"),
         ("everything", "closed", {"lost"}, "quote"),
-        ("kafka-killed", "repair_patience", set(), "trade"),
+        ("kafka-killed", "repair_timeout", set(), "trade"),
         ("kafka-killed", "closed", set(), "quote"),
         ("disk-full", "outbox_full", {"open", "filled", "lost"}, "trade"),
     ],
@@ -138,11 +138,11 @@ def test_accounts_that_do_not_add_up_are_named(pending: int, sums: list[str]) ->
     of_kafka = {("sink", "kafka"), ("message_type", "trade")}
     of_redis = frozenset({("sink", "redis"), ("message_type", "trade")})
     samples: Samples = {
-        ("tickbridge_received_total", frozenset({("message_type", "trade")})): 9,
-        ("tickbridge_published_total", frozenset(of_kafka)): 6,
-        ("tickbridge_dropped_total", frozenset(of_kafka | {("cause", "outbox_full")})): 1,
-        ("tickbridge_pending", frozenset(of_kafka)): pending,
-        ("tickbridge_restored_total", frozenset(of_kafka)): 3,
-        ("tickbridge_published_total", of_redis): 9,
+        ("tickbridge_events_received_total", frozenset({("message_type", "trade")})): 9,
+        ("tickbridge_events_published_total", frozenset(of_kafka)): 6,
+        ("tickbridge_events_dropped_total", frozenset(of_kafka | {("cause", "outbox_full")})): 1,
+        ("tickbridge_events_pending", frozenset(of_kafka)): pending,
+        ("tickbridge_events_restored_total", frozenset(of_kafka)): 3,
+        ("tickbridge_events_published_total", of_redis): 9,
     }
     assert [text.partition(",")[0] for text in unbalanced(samples)] == sums

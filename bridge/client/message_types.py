@@ -1,4 +1,4 @@
-"""The kinds of events a reader may ask for, and where each is filed."""
+"""The message_types of events a reader may ask for, and where each is filed."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from bridge.core.model.stream import stream_of, upper_symbol
 MESSAGE_TYPES = tuple(EVENT_TYPES)
 
 
-def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return the kinds, each once. Raises ValueError for one that is no message type."""
-    unique = tuple(dict.fromkeys(kinds))
+def check_message_types(message_types: Iterable[str]) -> tuple[str, ...]:
+    """Return the message_types, each once. Raises ValueError for one that is no message type."""
+    unique = tuple(dict.fromkeys(message_types))
     if not unique:
         raise ValueError(f"no kind of event is named; known: {', '.join(MESSAGE_TYPES)}")
     for kind in unique:

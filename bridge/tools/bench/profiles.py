@@ -6,7 +6,7 @@ from typing import NamedTuple
 LADDER = tuple(range(21_000, 260_000, 10_000))
 
 
-class Form(NamedTuple):
+class Profile(NamedTuple):
     """`ladder` are the rates tried, in messages a second; `step_s` is how long each is held."""
 
     name: str
@@ -23,7 +23,7 @@ class Form(NamedTuple):
     frames: int
 
 
-QUICK = Form(
+QUICK = Profile(
     name="quick",
     runs=1,
     ladder=(4_000, 8_000),
@@ -37,7 +37,7 @@ QUICK = Form(
     rounds=1,
     frames=5_000,
 )
-USUAL = Form(
+USUAL = Profile(
     name="usual",
     runs=3,
     ladder=LADDER,

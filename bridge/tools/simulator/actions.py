@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bridge.tools.simulator.session import Close
 
 
-class Do(Enum):
+class Command(Enum):
     """What it does beside sending frames and closing."""
 
     ABORT = auto()
@@ -21,5 +21,5 @@ class Binary(NamedTuple):
     data: bytes
 
 
-Deed = bytes | Binary | Close | Do
+Action = bytes | Binary | Close | Command
 """A text frame, another frame, the end of the connection, or something else."""

@@ -1,7 +1,7 @@
-"""How one connection behaves under a plan, without a socket: frames in, deeds out.
+"""How one connection behaves under a plan, without a socket: frames in, actions out.
 
-Decide, then act: `Conduct.pass_on` says what to send and what to do in between, `FaultySubscriber`
-does it.
+Decide, then act: `ConnectionFaults.pass_on` says what to send and what to do in between,
+`FaultySubscriber` does it.
 """
 
 import math
@@ -9,21 +9,21 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from bridge.tools.simulator.deeds import Deed, Do
+from bridge.tools.simulator.actions import Action, Command
 from bridge.tools.simulator.fault_plan import FaultPlan, matches
+from bridge.tools.simulator.fault_timing import FaultShare, FaultTimes
 from bridge.tools.simulator.faults import (
     AnnounceShutdown,
     CloseWith,
+    ConnectionFault,
     Cut,
     FrameFault,
-    LegFault,
-    StallLeg,
+    StallConnection,
     StallStream,
 )
+from bridge.tools.simulator.frame_faults import FrameFaults
 from bridge.tools.simulator.incidents import Incident, Incidents
-from bridge.tools.simulator.occasions import Moments, Share
 from bridge.tools.simulator.session import Close
-from bridge.tools.simulator.spoiler import Spoiler
 
 HELD_FRAMES = 200_000  # of a stall whose frames come late; beyond it the oldest are lost
 
@@ -38,7 +38,7 @@ class _Stall:
     held: deque[tuple[str, bytes]]
 
 
-class Conduct:
+class ConnectionFaults:
     """One connection. `now_s` is when it opens, `number` that of its handshake."""
 
     def __init__(self, plan: FaultPlan, number: int, now_s: float, incidents: Incidents) -> None:
@@ -46,20 +46,20 @@ class Conduct:
         self._now_s = now_s
         self._incidents = incidents
         self._random = plan.random("connection", number)
-        self._spoiler = Spoiler(self._random, self._record)
-        self._moments: list[Moments] = []
-        self._shares: list[Share] = []
+        self._frame_faults = FrameFaults(self._random, self._record)
+        self._moments: list[FaultTimes] = []
+        self._shares: list[FaultShare] = []
         self._stalls: dict[str, _Stall] = {}
         self._shut_down_s = math.inf
         self._over = False
-        self._deeds: list[Deed] = []
+        self._deeds: list[Action] = []
         for index, fault in enumerate(plan.faults):
-            if isinstance(fault, LegFault) and fault.connection in {None, number}:
+            if isinstance(fault, ConnectionFault) and fault.connection in {None, number}:
                 random = plan.random("connection", number, index)
                 if fault.share is None:
-                    self._moments.append(Moments(fault, random, now_s))
+                    self._moments.append(FaultTimes(fault, random, now_s))
                 else:
-                    self._shares.append(Share(fault, random, fault.share))
+                    self._shares.append(FaultShare(fault, random, fault.share))
 
     @property
     def silent(self) -> bool:
@@ -68,10 +68,10 @@ class Conduct:
 
     def pass_on(
         self, frames: Iterable[tuple[str, bytes]], streams: Collection[str], now_s: float
-    ) -> list[Deed]:
+    ) -> list[Action]:
         """What becomes of frames, each with its stream; `streams` are those of the connection."""
         self._now_s = now_s
-        deeds = self._deeds = []
+        actions = self._deeds = []
         self._keep_appointments(streams)
         shares = [share for share in self._shares if share.fault.covers(now_s)]
         for stream, text in frames:
@@ -83,8 +83,8 @@ class Conduct:
             if stall := self._stall_of(stream):
                 stall.held.append((stream, text))
             else:
-                deeds += self._spoiler.spoil(stream, text)
-        return deeds
+                actions += self._frame_faults.apply(stream, text)
+        return actions
 
     def _keep_appointments(self, streams: Collection[str]) -> None:
         self._release()
@@ -99,7 +99,7 @@ class Conduct:
         over = [key for key, stall in self._stalls.items() if stall.until_s <= self._now_s]
         for stall in [self._stalls.pop(key) for key in over]:
             if stall.deaf:
-                self._deeds.append(Do.READ_AGAIN)
+                self._deeds.append(Command.READ_AGAIN)
             for stream, text in stall.held:
                 if other := self._stall_of(stream):
                     other.held.append((stream, text))
@@ -109,28 +109,28 @@ class Conduct:
     def _stall_of(self, stream: str) -> _Stall | None:
         return (self._stalls.get(_ALL) or self._stalls.get(stream)) if self._stalls else None
 
-    def _begin(self, fault: LegFault, streams: Collection[str]) -> None:
+    def _begin(self, fault: ConnectionFault, streams: Collection[str]) -> None:
         subject = self._subject(fault, streams)
         if subject is None or not self._incidents.begin(fault):
             return
         if isinstance(fault, FrameFault):
-            self._spoiler.arm(fault)
+            self._frame_faults.arm(fault)
             return
         self._record(fault, subject)
         match fault:
             case Cut():
-                self._end(Do.ABORT)
+                self._end(Command.ABORT)
             case CloseWith():
                 self._end(Close(fault.code, fault.reason))
             case AnnounceShutdown():
-                self._deeds.append(Do.ANNOUNCE_SHUTDOWN)
+                self._deeds.append(Command.ANNOUNCE_SHUTDOWN)
                 self._shut_down_s = min(self._shut_down_s, self._now_s + fault.lead_s)
-            case StallLeg() | StallStream():
+            case StallConnection() | StallStream():
                 self._stall(subject, fault)
 
-    def _subject(self, fault: LegFault, streams: Collection[str]) -> str | None:
+    def _subject(self, fault: ConnectionFault, streams: Collection[str]) -> str | None:
         """What the fault is about: a stream, or `*`; None where it finds nothing to stall."""
-        if isinstance(fault, StallLeg):
+        if isinstance(fault, StallConnection):
             return None if self.silent else _ALL
         if not isinstance(fault, StallStream):
             return _ALL
@@ -138,16 +138,16 @@ class Conduct:
         found = [stream for stream in found if stream not in self._stalls]
         return self._random.choice(found) if found else None
 
-    def _stall(self, subject: str, fault: StallLeg | StallStream) -> None:
-        deaf = isinstance(fault, StallLeg) and fault.deaf
+    def _stall(self, subject: str, fault: StallConnection | StallStream) -> None:
+        deaf = isinstance(fault, StallConnection) and fault.deaf
         held = deque[tuple[str, bytes]](maxlen=0 if fault.lost else HELD_FRAMES)
         self._stalls[subject] = _Stall(self._now_s + fault.for_s, deaf, held)
         if deaf:
-            self._deeds.append(Do.STOP_READING)
+            self._deeds.append(Command.STOP_READING)
 
-    def _end(self, deed: Deed) -> None:
-        self._deeds.append(deed)
+    def _end(self, action: Action) -> None:
+        self._deeds.append(action)
         self._over = True
 
-    def _record(self, fault: LegFault, subject: str, payload: bytes = b"") -> None:
+    def _record(self, fault: ConnectionFault, subject: str, payload: bytes = b"") -> None:
         self._incidents.add(Incident(self._now_s, fault, self._number, subject, payload))

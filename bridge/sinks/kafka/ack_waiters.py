@@ -7,7 +7,7 @@ from bridge.core.records.record import Record
 from bridge.core.sequencing.position import Name
 
 
-class Wait:
+class AckWaiter:
     """For these ids of a stream."""
 
     def __init__(self, name: Name, ids: Collection[int]) -> None:
@@ -16,24 +16,24 @@ class Wait:
         self.given_up: set[int] = set()
 
 
-class Awaited:
+class AckWaiters:
     """All that is waited for; false where that is nothing, as it mostly is."""
 
     def __init__(self) -> None:
         # One for each gap that is being closed.
-        self._waits: list[Wait] = []
+        self._waits: list[AckWaiter] = []
 
     def __bool__(self) -> bool:
         return bool(self._waits)
 
-    def begin(self, name: Name, ids: Collection[int]) -> Wait:
-        """Wait for these ids."""
-        wait = Wait(name, ids)
+    def begin(self, name: Name, ids: Collection[int]) -> AckWaiter:
+        """AckWaiter for these ids."""
+        wait = AckWaiter(name, ids)
         self._waits.append(wait)
         return wait
 
-    def end(self, wait: Wait) -> None:
-        """Wait no longer."""
+    def end(self, wait: AckWaiter) -> None:
+        """AckWaiter no longer."""
         self._waits.remove(wait)
 
     def published(self, records: Sequence[Record]) -> None:

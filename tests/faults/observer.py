@@ -8,7 +8,7 @@ from bridge.tools.simulator import Market, Message
 _SUFFIX = "@bookTicker"
 
 
-class Witness:
+class Observer:
     """A `Source`: the market as it is, with the ids of all quotes of some symbols in `quotes`.
 
     Those are played whoever listens, as they are by the real exchange.

@@ -20,9 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.tools.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange
 from tests.faults.brokers import Administered, KafkaCluster, ProxiedKafka
-from tests.faults.form import QUOTED, STREAMS, SYMBOLS, Form
+from tests.faults.observer import Observer
+from tests.faults.profile import QUOTED, STREAMS, SYMBOLS, Form
 from tests.faults.watch import Watch
-from tests.faults.witness import Witness
 from tests.support.bridge_process import BridgeProcess, running_bridge
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import RedisServer
@@ -50,7 +50,7 @@ class Ground:
     redis: RedisServer
 
 
-class Stage:
+class Environment:
     """One scenario's. `ends_s` are the moments at which its faults were over, by our clock."""
 
     def __init__(
@@ -86,10 +86,10 @@ class Stage:
         market = Market(
             SYMBOLS, seed=self.form.seed, begin_ms=begin_ms, trades_per_second=rate * 1.1
         )
-        self.witness = Witness(market, QUOTED)
+        self.observer = Observer(market, QUOTED)
         plan = FaultPlan((MALFORMED, *faults), seed=self.form.seed)
         self.exchange = SimulatedExchange(
-            self.witness, faults=plan, weight_per_minute=WEIGHT_PER_MINUTE
+            self.observer, faults=plan, weight_per_minute=WEIGHT_PER_MINUTE
         )
         async with self.exchange, self._stack:
             self._settings = self._told(settings, bootstrap_servers)
@@ -116,7 +116,7 @@ class Stage:
 
     def wall_s(self, market_s: float) -> float:
         """When by our clock the market's was so many seconds from its beginning."""
-        return self._clock_s + self.witness.begin_ms / 1000 + market_s
+        return self._clock_s + self.observer.begin_ms / 1000 + market_s
 
     def market_ms(self, wall_s: float) -> float:
         """The market's time, in milliseconds, at a moment by our clock."""
@@ -136,7 +136,7 @@ class Stage:
     def trades_per_second(self) -> float:
         """What the exchange has really played."""
         played = sum(self.exchange.history.counts[f"{s.lower()}@trade"] for s in SYMBOLS)
-        return played * 1000 / (self.witness.now_ms - self.witness.begin_ms)
+        return played * 1000 / (self.observer.now_ms - self.observer.begin_ms)
 
     async def rest(self, seconds: float) -> None:
         """Let it flow."""
@@ -146,7 +146,7 @@ class Stage:
         """Start a bridge, and return when it has a connection to the exchange."""
         bridge = await self._stack.enter_async_context(running_bridge(self._folder, self._settings))
         self.lives.append(bridge)
-        await bridge.logged("leg_open", PATIENCE_S)
+        await bridge.logged("connection_open", PATIENCE_S)
 
     async def end_bridge(self, number: signal.Signals) -> int:
         """Send it a signal; returns its exit code."""
@@ -161,7 +161,7 @@ class Stage:
 
     async def samples(self) -> Samples:
         """The bridge's metrics now, by name and labels."""
-        port = (await self.bridge.logged("http_open"))["port"]
+        port = (await self.bridge.logged("http_listening"))["port"]
         async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
             families = text_string_to_metric_families(await answer.text())
         found = (sample for family in families for sample in family.samples)
@@ -189,5 +189,5 @@ class Stage:
         seen = []
         for _ in range(50):
             await asyncio.sleep(0.02)
-            seen.append(time.time() - self.witness.now_ms / 1000)
+            seen.append(time.time() - self.observer.now_ms / 1000)
         return min(seen)
