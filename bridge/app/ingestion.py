@@ -58,7 +58,7 @@ class Ingestion:
         async with Rest(options, rate_limiter, repair.weight_share) as self._rest:
             found = await find_streams(options, self._rest)
             positions = await self._positions(self._message_types)
-            if positions and not self._kafka.kept:
+            if positions and not self._kafka.on_disk:
                 await self._reopen_gaps(found, positions)
             self._kafka.resume(positions.values())
             positions = furthest((*positions.values(), *self._kept.values()))

@@ -116,7 +116,7 @@ class Service:
 
     def _check_undelivered(self) -> None:
         pending = self._pending()
-        if kept := self._kafka.kept:
+        if kept := self._kafka.on_disk:
             pending[self._kafka.name] = max(0, pending[self._kafka.name] - kept)
             log.info("records_kept", count=kept, data_dir=str(self._settings.data_dir))
         if any(pending.values()):

@@ -11,7 +11,7 @@ from bridge.core.records.latest_values import LatestValue
 from bridge.core.records.record import Route
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.settings import load_settings
-from bridge.sinks.kafka.sink import _partition
+from bridge.sinks.kafka.producer_session import partition_of
 
 SIX = list(range(6))
 
@@ -35,13 +35,13 @@ def route(key: bytes) -> Route:
 )
 def test_a_partition_is_the_one_javas_client_would_choose(key: bytes, murmur: int) -> None:
     assert murmur2(key) == murmur % 2**32
-    assert _partition(route(key), SIX) == (murmur & 0x7FFFFFFF) % 6
+    assert partition_of(route(key), SIX) == (murmur & 0x7FFFFFFF) % 6
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "币安人生USDT", "牛来USDT", "1000PEPEUSDT"])
 def test_a_symbols_partition_is_that_of_its_key_in_utf8(symbol: str) -> None:
     key = symbol.encode()
-    assert _partition(route(key), SIX) == (reference_murmur2(key) & 0x7FFFFFFF) % 6
+    assert partition_of(route(key), SIX) == (reference_murmur2(key) & 0x7FFFFFFF) % 6
 
 
 def reference_murmur2(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Records whose end somebody waits for: acknowledged by Kafka, or given up."""
+"""Waiting until records are acknowledged by Kafka, or given up."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -8,7 +8,7 @@ from bridge.core.sequencing.position import Name
 
 
 class AckWaiter:
-    """For these ids of a stream."""
+    """The ids of a stream that are neither acknowledged nor given up."""
 
     def __init__(self, name: Name, ids: Collection[int]) -> None:
         self.name = name
@@ -17,39 +17,39 @@ class AckWaiter:
 
 
 class AckWaiters:
-    """All that is waited for; false where that is nothing, as it mostly is."""
+    """All ids that are waited for. False if there are none, which is the usual case."""
 
     def __init__(self) -> None:
         # One for each gap that is being closed.
-        self._waits: list[AckWaiter] = []
+        self._waiters: list[AckWaiter] = []
 
     def __bool__(self) -> bool:
-        return bool(self._waits)
+        return bool(self._waiters)
 
     def begin(self, name: Name, ids: Collection[int]) -> AckWaiter:
-        """AckWaiter for these ids."""
-        wait = AckWaiter(name, ids)
-        self._waits.append(wait)
-        return wait
+        """Start to wait for these ids."""
+        waiter = AckWaiter(name, ids)
+        self._waiters.append(waiter)
+        return waiter
 
-    def end(self, wait: AckWaiter) -> None:
-        """AckWaiter no longer."""
-        self._waits.remove(wait)
+    def end(self, waiter: AckWaiter) -> None:
+        """Stop waiting."""
+        self._waiters.remove(waiter)
 
-    def published(self, records: Sequence[Record]) -> None:
-        """These are acknowledged."""
-        for wait in self._waits:
-            wait.left.difference_update(
+    def acknowledged(self, records: Sequence[Record]) -> None:
+        """Note that Kafka has these records."""
+        for waiter in self._waiters:
+            waiter.left.difference_update(
                 record.identity
                 for record in records
-                if (record.route.message_type, record.route.symbol) == wait.name
+                if (record.route.message_type, record.route.symbol) == waiter.name
             )
 
     def lost(self, losses: Iterable[Loss]) -> None:
-        """These were given up."""
+        """Note that these records were given up."""
         for loss in losses:
-            for wait in self._waits:
-                if wait.name == loss.name:
-                    gone = {i for i in wait.left if loss.first_id <= i <= loss.last_id}
-                    wait.left -= gone
-                    wait.given_up |= gone
+            for waiter in self._waiters:
+                if waiter.name == loss.name:
+                    lost = {i for i in waiter.left if loss.first_id <= i <= loss.last_id}
+                    waiter.left -= lost
+                    waiter.given_up |= lost

@@ -74,17 +74,26 @@ class BatchSender:
         return took_all
 
     async def wait(self) -> None:
-        """Until something changes. Raises what a batch failed of, or that nothing was
-        acknowledged for too long.
+        """Wait until something changes. Raises what a batch failed with, and SinkUnavailable if
+        nothing was acknowledged for too long.
         """
+        if self._failure is None:
+            await self._wait_for_change()
+        if self._failure is not None:
+            raise self._failure
+
+    def fail(self, error: Exception) -> None:
+        """Make `wait` raise this error."""
+        self._failure = error
+        self._changed.set()
+
+    async def _wait_for_change(self) -> None:
         try:
             async with asyncio.timeout_at(self._deadline if self._in_flight else None):
                 await self._changed.wait()
         except TimeoutError:
             waited_s = self._options.delivery_timeout_s
             raise SinkUnavailable(f"Kafka acknowledged nothing for {waited_s:g} s") from None
-        if self._failure is not None:
-            raise self._failure
 
     def _finish(
         self, queue: PartitionQueue, future: "asyncio.Future[RecordMetadata]", published: Published

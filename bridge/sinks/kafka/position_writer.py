@@ -42,7 +42,7 @@ class PositionWriter:
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
-        self._topic = topic
+        self.topic = topic
         # By message type and symbol, not by route: what comes back from disk has its own.
         self._ends: defaultdict[str, dict[str, _StreamEnd]] = defaultdict(dict)
         # Each once, in their order: a schedule of the simulation is to be the same each time.
@@ -50,7 +50,7 @@ class PositionWriter:
         self._routes: dict[Name, Route] = {}
 
     @property
-    def are_behind(self) -> bool:
+    def has_unwritten(self) -> bool:
         """Whether something has changed that is not written."""
         return bool(self._changed) or len(self.outbox) > 0
 
@@ -100,7 +100,7 @@ class PositionWriter:
     def _record(self, position: Position) -> Record:
         own = self._routes.get(position.name)
         if own is None:
-            own = Route(MESSAGE_TYPE, position.symbol, self._topic, position.key, "", ())
+            own = Route(MESSAGE_TYPE, position.symbol, self.topic, position.key, "", ())
             self._routes[position.name] = own
         return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
 

@@ -1,11 +1,4 @@
-"""The Kafka sink: the complete record. Idempotent, one batch in flight a partition.
-
-A producer is disposable. One refused batch makes every later one of its partition fail, and one
-that lost its brokers may never answer: at the first failure, or after too long without an
-acknowledgement, it is thrown away. The next one takes over its identity, takes out of the outbox
-what has committed after all, and first sends again what else was on its way, under the same
-numbers: what the brokers have already, they drop.
-"""
+"""The Kafka sink: the complete record, idempotent, with one batch in flight per partition."""
 
 import asyncio
 import time
@@ -14,41 +7,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
-from bridge.core.records.record import Record, Route, Router, priority_record
-from bridge.core.sequencing.contiguous import MAX_GAP_IDS
+from bridge.core.records.record import Record, Route
 from bridge.core.sequencing.position import Position
 from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.retry import Backoff, check_cancelled, forever
-from bridge.sinks.batch_pacer import BatchPacer
-from bridge.sinks.kafka import position_writer, recover_spill
+from bridge.retry import Backoff, forever
+from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.ack_waiters import AckWaiters
-from bridge.sinks.kafka.batch_sender import BatchSender
-from bridge.sinks.kafka.loss_events import TOO_LARGE, GapReporter, Notice, too_large_event
+from bridge.sinks.kafka.loss_events import TOO_LARGE, Notice
+from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
-from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
+from bridge.sinks.kafka.producer import open_producer
+from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
 from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, ProducerState
-from bridge.sinks.kafka.recover_batches import find_committed
-from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.outbox.chunk_store import ChunkStore
-from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
+from bridge.sinks.outbox.outbox import Outbox
 from bridge.sinks.outbox.spiller import Spiller
+from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
-# At 5,000 events a second the least rest takes the broker from 47 % of a core to 33, us from 63 to
-# 53, the median at a consumer from 1.6 to 3.0 ms and the 99th percentile from 15 to 10.
-LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.003, 100e-6, 0.005
-# Of the outbox's bound: trades that were given up are brought back only while it is emptier, each
-# time no more than this at a kilobyte each.
-ROOM_SHARE = 0.25
 
 _received = attrgetter("received")
 
@@ -56,7 +39,10 @@ log = structlog.get_logger(__name__)
 
 
 class KafkaSink:
-    """An outbox, and the task that empties it into one producer after another."""
+    """An outbox, and the task that drains it through one producer after another.
+
+    With a `store` records wait on disk when memory is half full.
+    """
 
     name = "kafka"
     drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_corrupt")
@@ -71,26 +57,32 @@ class KafkaSink:
         topics: Sequence[str],
         position_topic: str,
         venue: str = SPOT,
-        spill: ChunkStore | None = None,
+        store: ChunkStore | None = None,
     ) -> None:
         self.counts = SinkCounts()
-        self._ack_waiters = AckWaiters()
-        self._changed = asyncio.Event()
-        self._emptied = asyncio.Event()
-        self.outbox = Outbox(options.outbox_max_bytes, self.counts)
-        self.spiller = Spiller(self.outbox, spill, self.counts, self._moved) if spill else None
-        self._venue = venue
-        room = round(options.outbox_max_bytes * ROOM_SHARE)
-        self._gap_reporter = GapReporter(venue, min(MAX_GAP_IDS, room // 1000))
-        self._record = Router((), options.topic).record
-        self._options = options
         self._topics = [*topics, position_topic]
-        self._partitions: dict[str, list[int]] = {}
-        self._producer: AIOKafkaProducer | None = None
+        # Set when there may be something to send, and when something was sent or dropped.
+        self._changed = asyncio.Event()
+        self._progressed = asyncio.Event()
+        self.outbox, self.spiller = self._make_outbox(options.outbox_max_bytes, store)
+        self._ack_waiters = AckWaiters()
+        self._losses = LossReporter(
+            options, venue, self.outbox, self._ack_waiters, self._progressed.set
+        )
         self._positions = PositionWriter(position_topic)
-        self._producer_state = ProducerState(self.counts.failures)
-        self._ready = False
-        self._was_ready = False
+        self._state = DeliveryState(
+            options,
+            venue,
+            self._topics,
+            self.outbox,
+            self.spiller,
+            self._positions,
+            self._losses,
+            ProducerState(self.counts.failures),
+            self._changed,
+        )
+        self._session: ProducerSession | None = None
+        self._ready = self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
 
     @property
@@ -102,52 +94,55 @@ class KafkaSink:
         self.wake()
 
     def publish(self, events: Iterable[Event]) -> None:
-        """Take events that are for this sink alone."""
-        for event in events:
-            self._push_own(self._record(event))
+        """Publish events that are for this sink alone."""
+        self._losses.publish(events)
         self.wake()
 
     async def has_room(self) -> None:
-        """Return when there is room for events that are brought back."""
+        """Return when there is room for trades that are fetched again."""
         while not self.outbox.has_room(ROOM_SHARE):
-            self._emptied.clear()
-            await self._emptied.wait()
+            self._progressed.clear()
+            await self._progressed.wait()
 
     async def given_up(self, message_type: str, symbol: str, ids: Sequence[int]) -> set[int]:
-        """Which of these ids of a contiguous stream, pushed just now, were given up: returns when
-        all others are acknowledged. What is given up is announced by then.
+        """Return which of these ids of a contiguous stream, pushed just now, were given up. Wait
+        until Kafka has acknowledged all others. What was given up is announced by then.
         """
-        wait = self._ack_waiters.begin((message_type, symbol), ids)
+        waiter = self._ack_waiters.begin((message_type, symbol), ids)
         try:
-            while wait.left:
-                self._emptied.clear()
-                await self._emptied.wait()
+            while waiter.left:
+                self._progressed.clear()
+                await self._progressed.wait()
         finally:
-            self._ack_waiters.end(wait)
-        return wait.given_up
+            self._ack_waiters.end(waiter)
+        return waiter.given_up
 
     def watch_losses(self, notice: Notice) -> None:
-        """Have trades that were given up here seen to: what is brought goes to `publish`."""
-        self._gap_reporter.watch(notice)
+        """Call `notice` for each stream with trades that were dropped here. The trades that are
+        fetched again go to `publish`.
+        """
+        self._losses.watch(notice)
 
     def reopen(self, gaps: OpenGaps) -> None:
-        """Say what has been brought of the gaps that the process before this one has left open, and
-        have the rest seen to, as `watch_losses` has it.
+        """Publish what was filled of the gaps that the previous process has left open, and report
+        the others to `watch_losses`.
         """
-        self.publish([*gaps.filled(), *self._gap_reporter.reopen(gaps.left())])
+        self._losses.reopen(gaps)
+        self.wake()
 
     def close(self) -> None:
-        """At the end, save what waits; blocks. Whether that was possible, `kept` says."""
+        """Save the waiting records on disk, if there is a store; blocks. See `on_disk`."""
         if self.spiller:
-            self._announce()
+            self._losses.announce()
             self.spiller.close()
 
     @property
-    def kept(self) -> int:
-        """Records on disk."""
+    def on_disk(self) -> int:
+        """Return the number of records on disk."""
         return self.spiller.on_disk if self.spiller else 0
 
     def wake(self) -> None:
+        """Look for records to send."""
         self._changed.set()
 
     def pending(self) -> Counter[str]:
@@ -160,56 +155,64 @@ class KafkaSink:
         return self.outbox.oldest_received()
 
     def resume(self, positions: Iterable[Position]) -> None:
-        """Take over where the process before this one has stopped."""
+        """Continue from the positions of the previous process."""
         self._positions.resume(positions)
 
     async def add_topics(self, topics: Iterable[str]) -> None:
-        """Have further topics, before there are records of them. Connected, they are made now; with
-        Kafka away by the next producer, as at a start.
+        """Add topics before there are records of them. They are created now, or by the next
+        producer if Kafka is away.
 
-        Raises SinkUnavailable where Kafka has none of them, and SinkRefused where it denies them:
-        then everything is as it was.
+        Raises SinkUnavailable if Kafka has no such topic, and SinkRefused if Kafka denies it. Then
+        nothing has changed.
         """
         added = [topic for topic in topics if topic not in self._topics]
-        self._topics = [*added, *self._topics]
-        if self._producer is None or not added:
+        self._topics[:0] = added
+        session = self._session
+        if session is None or not added:
             return
         try:
-            self._partitions |= await self._ensure(self._producer, added)
+            await session.ensure_topics(added)
         except (SinkUnavailable, SinkRefused):
-            self._topics = [topic for topic in self._topics if topic not in added]
+            self._topics[:] = [topic for topic in self._topics if topic not in added]
             raise
         except FAILURES as error:
             log.info("kafka_topics_delayed", topics=added, error=str(error))
-            self._producer = None
-            self.wake()
+            session.fail(SinkUnavailable("Kafka: no answer about further topics"))
 
     async def drained(self) -> None:
-        """When nothing waits any more; where the streams stand is then written too."""
+        """Return when no record waits, and the positions of all streams are written."""
         while len(self.outbox):
-            self._emptied.clear()
-            await self._emptied.wait()
-        while self._positions.are_behind:
+            self._progressed.clear()
+            await self._progressed.wait()
+        while self._positions.has_unwritten:
             self._positions.flush()
             self.wake()
-            self._emptied.clear()
-            await self._emptied.wait()
+            self._progressed.clear()
+            await self._progressed.wait()
 
     async def run(self) -> None:
-        """Connect, drain, and do both again after a failure, for ever."""
+        """Connect and drain until cancelled; connect again after each failure."""
         self._tick()
         try:
             await self._deliver()
         finally:
             self._ticking.cancel()
 
-    def _moved(self) -> None:
-        """The disk has given something back, or lost it."""
+    def _make_outbox(
+        self, max_bytes: int, store: ChunkStore | None
+    ) -> tuple[Outbox, Spiller | None]:
+        if store is None:
+            return Outbox(max_bytes, self.counts), None
+        outbox = SpillingOutbox(max_bytes, self.counts)
+        return outbox, Spiller(outbox, store, self.counts, self._on_moved)
+
+    def _on_moved(self) -> None:
+        """Look again: records came back from the disk, or were lost there."""
         self.wake()
-        self._emptied.set()
+        self._progressed.set()
 
     def _tick(self) -> None:
-        """Write what has changed of the positions, every few seconds."""
+        """Write the changed positions every few seconds."""
         self._positions.flush()
         self.wake()
         loop = asyncio.get_running_loop()
@@ -219,185 +222,47 @@ class KafkaSink:
         async for attempt in forever(self._backoff, SinkUnavailable, on_retry=self._on_retry):
             with attempt:
                 try:
-                    await self._session()
+                    await self._run_session()
                 except SinkRefused as error:
                     if not self._was_ready:
                         raise
-                    # Rights taken away under way: Redis goes on, and we try again.
+                    # Rights were taken away while running. Redis continues, and we try again.
                     raise SinkUnavailable(str(error)) from error
 
-    async def _session(self) -> None:
-        """One producer's life, ended by its first failure."""
-        producer = await open_producer(self._options, self._producer_state)
-        sender = BatchSender(producer, self._options, self._producer_state, self._changed)
+    async def _run_session(self) -> None:
+        """Run one producer until its first failure."""
+        producer = await open_producer(self._state.options, self._state.producer)
+        session = ProducerSession(self._state, producer, self._on_published)
         try:
-            self._partitions = await self._ensure(producer, self._topics)
-            check_cancelled()
-            await self._take_out_restored()
-            await self._take_out_committed()
-            self._producer_state.number(producer)
-            await self._send_again(sender)
-            while added := [topic for topic in self._topics if topic not in self._partitions]:
-                self._partitions |= await self._ensure(producer, added)
-            self._producer = producer
-            self.outbox.assign(
-                # Of a topic not known yet all waits in one queue, for the next producer.
-                lambda route: _partition(route, self._partitions.get(route.topic, [0]))
-            )
+            await session.recover()
+            self._session = session
             self._ready = self._was_ready = True
-            log.info("kafka_connected", topics=len(self._partitions))
-            await self._drain(sender)
+            log.info("kafka_connected", topics=len(session.partitions))
+            await session.drain()
         except FAILURES as error:
             raise failure(error) from error
         finally:
             self._ready = False
-            self._producer = None
-            sender.close()
-            self.outbox.release()
-            self._positions.outbox.release()
-            await discard(producer)
+            self._session = None
+            await session.close()
 
-    async def _ensure(self, producer: AIOKafkaProducer, topics: list[str]) -> dict[str, list[int]]:
-        try:
-            return await ensure_topics(producer, self._options, topics, self._topics[-1])
-        except FAILURES as error:
-            if isinstance(reason := failure(error), SinkRefused):
-                raise reason from error
-            raise
-
-    async def _take_out_restored(self) -> None:
-        """See what has committed of what the last process may have sent."""
-        if self.spiller is None or (restored := self.spiller.restored()) is None:
-            return
-        await recover_spill.find_committed(self._options, restored)
-        message_types = {message_type for message_type, _ in self.spiller.positions}
-        positions = await read_start(self._options, self._venue, message_types)
-        self.spiller.settle(restored, positions)
-        self._emptied.set()
-
-    async def _take_out_committed(self) -> None:
-        """See what has committed of the batches that the last producer had on its way.
-
-        The tails tell it even where the brokers have forgotten the numbers: at a restart they do,
-        if a batch's records are a day old. The numbers keep out what lands after that.
-        """
-        if queues := self.outbox.in_doubt():
-            committed = await find_committed(self._options, self._producer_state, queues)
-            for queue, offsets in zip(queues, committed, strict=True):
-                if offsets:
-                    queue.in_flight = len(offsets)
-                    self._producer_state.found(
-                        TopicPartition(queue.topic, queue.partition), len(offsets)
-                    )
-                    self._published(queue, offsets)
-        if not self._producer_state.is_continued:
-            self.outbox.clear_in_doubt()
-            self._positions.outbox.clear_in_doubt()
-            self._producer_state.is_continued = True
-
-    async def _send_again(self, sender: BatchSender) -> None:
-        """Deliver the other batches before anything else, each as it was."""
-        self._changed.clear()
-        for queue in self.outbox.in_doubt():
-            await sender.send(queue, self._published)
-        for queue in self._positions.outbox.in_doubt():
-            await sender.send(queue, self._positions_written)
-        while self.outbox.in_doubt() or self._positions.outbox.in_doubt():
-            await sender.wait()
-            self._changed.clear()
-
-    async def _drain(self, sender: BatchSender) -> None:
-        """Send whatever is idle, wait for a push or an acknowledgement, and again."""
-        pacer = BatchPacer(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
-        while True:
-            check_cancelled()
-            await pacer.rest()
-            if self._producer is None:
-                raise SinkUnavailable("Kafka: no answer about further topics")
-            self._changed.clear()
-            for queue in self.outbox.idle():
-                self._drop_too_large(queue)
-            self._announce()
-            sent, left = 0, False
-            for queue in self.outbox.sendable():
-                left |= not await sender.send(queue, self._published)
-                sent += queue.in_flight
-            if sent and not left:
-                pacer.sent(sent)
-            for queue in self._positions.outbox.idle():
-                await sender.send(queue, self._positions_written)
-            await sender.wait()
-
-    def _drop_too_large(self, queue: PartitionQueue) -> None:
-        """Give up what the broker will never take; an invalid event goes in its place."""
-        max_bytes = self._options.batch_max_bytes
-        if not (too_large := _too_large(queue, max_bytes)):
-            return
-        now = time.time_ns() // 1000
-        for record in self.outbox.drop(queue, too_large, TOO_LARGE):
-            log.warning(
-                "record_too_large",
-                topic=queue.topic,
-                symbol=record.route.symbol,
-                id=record.identity,
-            )
-            if queue.message_type != "invalid":
-                self._push_own(self._record(too_large_event(self._venue, record, max_bytes, now)))
-        self._emptied.set()
-
-    def _announce(self) -> None:
-        """Say what was given up, before what comes behind it, and ahead of what is on disk.
-
-        One after the other: while Kafka takes nothing, the losses grow together instead of each
-        being told apart.
-        """
-        if self.outbox.losses and not self.outbox.has_gap_in_flight():
-            losses = self.outbox.losses.take()
-            for event in self._gap_reporter.announce(losses, time.time_ns() // 1000):
-                self._push_own(priority_record(self._record(event)))
-            self._ack_waiters.lost(losses)
-            self._emptied.set()
-
-    def _push_own(self, record: Record) -> None:
-        self.counts.restored[record.route.message_type] += 1
-        self.outbox.push(record)
-
-    def _published(self, queue: PartitionQueue, offsets: Sequence[int]) -> None:
-        """Count what a broker has acknowledged, and how long it took since the frame arrived."""
-        now = time.time_ns() // 1000
-        published = self.outbox.acknowledge(queue)
-        self._positions.published(queue, published, offsets)
-        if self._ack_waiters:
-            self._ack_waiters.published(published)
-        # Records of one read share their arrival.
-        for received, count in Counter(map(_received, published)).items():
-            self.counts.latency.observe((now - received) / 1e6, count)
-        self._backoff.worked()
-        self._emptied.set()
-
-    def _positions_written(self, queue: PartitionQueue, _offsets: Sequence[int]) -> None:
-        self._positions.outbox.acknowledge(queue)
-        self._emptied.set()
+    def _on_published(self, records: Sequence[Record]) -> None:
+        """Count acknowledged records, and how long it took since their frames arrived."""
+        if records:
+            now = time.time_ns() // 1000
+            if self._ack_waiters:
+                self._ack_waiters.acknowledged(records)
+            # Records of one read share their arrival.
+            for received, count in Counter(map(_received, records)).items():
+                self.counts.latency.observe((now - received) / 1e6, count)
+            self._backoff.worked()
+        self._progressed.set()
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         self.counts.failures["unavailable"] += 1
-        waiting = len(self.outbox)
         log.warning(
-            "kafka_unavailable", error=str(error), retry_in_s=round(delay_s, 2), waiting=waiting
+            "kafka_unavailable",
+            error=str(error),
+            retry_in_s=round(delay_s, 2),
+            waiting=len(self.outbox),
         )
-
-
-def _too_large(queue: PartitionQueue, max_bytes: int) -> int:
-    """How many of a queue's first records fit into no batch."""
-    count = 0
-    for record in queue.records:
-        if len(record.value) < max_bytes and record is not queue.limit.refused:
-            break
-        count += 1
-    return count
-
-
-def _partition(route: Route, partitions: list[int]) -> int:
-    """The Java client's choice, so that every language finds a symbol in the same place."""
-    partition: int = DefaultPartitioner()(route.key, partitions, partitions)
-    return partition

@@ -41,7 +41,7 @@ KEPT_PAGES = 2_000
 _SCHEMA = """CREATE TABLE IF NOT EXISTS chunks (
     id INTEGER PRIMARY KEY, routes BLOB NOT NULL, records BLOB NOT NULL)
 """
-_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 log = structlog.get_logger(__name__)
 
@@ -181,7 +181,7 @@ class ChunkStore:
             self._connect()
             self._survey()
         except (sqlite3.DatabaseError, CorruptChunk) as error:
-            if not is_broken(error):
+            if not is_corrupt(error):
                 raise
             self.recover()
 
@@ -272,10 +272,10 @@ class ChunkStore:
             raise
 
 
-def is_broken(error: Exception) -> bool:
+def is_corrupt(error: Exception) -> bool:
     """Whether the file is damaged, or not an SQLite file."""
     code = getattr(error, "sqlite_errorcode", None) or 0
-    return isinstance(error, CorruptChunk) or code & 0xFF in _BROKEN
+    return isinstance(error, CorruptChunk) or code & 0xFF in _CORRUPT
 
 
 def is_full(error: Exception) -> bool:

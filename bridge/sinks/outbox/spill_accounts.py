@@ -1,127 +1,131 @@
-"""What an outbox has given to the disk: the accounts of it, symbol by symbol.
+"""The accounts of the records that an outbox has given to the disk, by symbol.
 
-    oldest                                                                  newest
-    queues (outbox.py)            disk (chunk_store.py)      behind, on its way to the disk
-    ├── records on disk too ──┤
-                              ├── unread: on disk alone ──┤
+    oldest                                                                   newest
+    queues (outbox.py)            disk (chunk_store.py)       awaiting write, in memory
+    ├── also on disk ─────────┤
+                              ├── unread: only on disk ──┤
 
-While anything is on disk, everything older than its newest record is there too, unless it was
-acknowledged: so a kill loses what is behind, and nothing in between. A symbol's records leave in
-their order: that a chunk is done with shows by counting, without a word for each record.
+While anything is on disk, every older record is on disk too, unless it was acknowledged. So a kill
+loses the records that await their write, and leaves no hole before them. The records of a symbol
+leave in their order. So counting them is enough to know when a chunk is done; no record needs a
+mark of its own.
 """
 
+import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
 
 from bridge.core.records.record import Key, PriorityRecord, Record
-
-# A record's objects beside its value: the struct, its integers, its place in the queue.
-RECORD_OVERHEAD_BYTES = 200
+from bridge.sinks.outbox.outbox import size_of
 
 
 class SpillAccounts:
-    """Everything of an outbox that is on disk or on its way there; `changed` is called when there
-    may be something to do for whoever moves it along.
+    """The records of an outbox that are on disk or await their write.
+
+    `changed` is set when the spiller may have work, `urgent` when more than `chunk_max_bytes` await
+    their write.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.changed = changed
-        # While set, new records go behind.
+    def __init__(self, chunk_max_bytes: int) -> None:
+        self.chunk_max_bytes = chunk_max_bytes
+        self.changed = asyncio.Event()
+        self.urgent = asyncio.Event()
+        # While set, new records are written to disk.
         self.spilling = False
-        # What was on its way to a broker when it began: stays in its queues, is first on disk.
+        # The records that were in flight or in doubt when spilling began. They stay in their
+        # queues; these copies are written first.
         self.copies: list[Record] = []
         self.awaiting_write: deque[Record] = deque()
         self.awaiting_write_bytes = 0
-        # The first so many of `behind` are being written: they are not dropped.
+        # How many of the first records in `awaiting_write` are being written: they are not dropped.
         self.writing = 0
-        # By message type.
+        # Records that are only on disk, by message type.
         self.unread: Counter[str] = Counter()
-        # By symbol: records on disk or on their way there that have not been acknowledged or given
-        # up, and those that have, since the oldest chunk on disk began.
+        # By symbol: the records on disk or awaiting their write that are neither acknowledged nor
+        # dropped, and those that are, since the oldest chunk on disk began.
         self.left: Counter[Key] = Counter()
         self.done: Counter[Key] = Counter()
 
     def __len__(self) -> int:
-        """Records that are in no queue."""
+        """Return the number of records that are in no queue."""
         return self.unread.total() + len(self.awaiting_write)
 
     @property
     def is_empty(self) -> bool:
-        """Whether neither the disk nor the way there holds anything that matters."""
+        """Return whether no record is on disk or on its way there."""
         return not self.spilling and not any(self.left.values())
 
     def push(self, record: Record) -> int:
-        """Put a record behind all others; returns the memory it takes, in bytes."""
+        """Append a record to those that await their write; return the memory it takes, in bytes."""
         size = size_of((record,))
         self.awaiting_write.append(record)
         self.awaiting_write_bytes += size
         self.left[record.route.name] += 1
-        self.changed()
+        self._notify()
         return size
 
     def extend(self, records: list[Record]) -> None:
-        """Put records behind all others, as `push` does."""
+        """Append records to those that await their write, as `push` does."""
         self.awaiting_write.extend(records)
         self.awaiting_write_bytes += size_of(records)
         self._count(records)
-        self.changed()
+        self._notify()
 
     def copy(self, records: list[Record]) -> None:
-        """Take note of records that stay in their queues."""
+        """Have a copy of records written that stay in their queues."""
         self.copies += records
         self._count(records)
 
-    def _count(self, records: list[Record]) -> None:
-        """By their routes first, which is quick: there may be a million of them."""
-        for route, count in Counter(map(attrgetter("route"), records)).items():
-            self.left[route.name] += count
-
     def read(self, message_types: Counter[str]) -> None:
-        """A chunk has been read."""
+        """Note that a chunk with these records was read."""
         self.unread = self.unread - message_types
 
     def settle(self, records: Iterable[Record]) -> None:
-        """Note records that were in a queue, or on disk alone, and are acknowledged or given up."""
+        """Note that records of a queue or of the disk were acknowledged or dropped."""
         for record in records:
             key = record.route.name
             if self.left[key] > 0 and not isinstance(record, PriorityRecord):
                 self.left[key] -= 1
                 self.done[key] += 1
-        self.changed()
+        self._notify()
 
     def take_awaiting_write(self, count: int) -> list[Record]:
-        """Take the first records of what is on its way to the disk."""
+        """Take the first records that await their write."""
         taken = [self.awaiting_write.popleft() for _ in range(min(count, len(self.awaiting_write)))]
         self.awaiting_write_bytes -= size_of(taken)
         return taken
 
     def forget(self, records: Iterable[Record]) -> None:
-        """Records that were on their way to the disk will not go there."""
+        """Note that records that awaited their write will not be written."""
         self.left.subtract(record.route.name for record in records)
 
-    def gone(self, chunk: Counter[Key]) -> None:
-        """The oldest chunk has left the disk: this is what it held."""
+    def remove_chunk(self, chunk: Counter[Key]) -> None:
+        """Note that the oldest chunk, which held these records, has left the disk."""
         self.done.subtract(chunk)
 
     def is_done(self, chunk: Counter[Key]) -> bool:
-        """Whether all of the oldest chunk has been acknowledged or given up."""
+        """Return whether every record of the oldest chunk was acknowledged or dropped."""
         return all(self.done[key] >= count for key, count in chunk.items())
 
     def rebase(self, queues: Counter[Key], disk: Counter[Key]) -> Counter[Key]:
-        """The disk was begun anew: it holds so much, and nothing of what is in the queues. Returns
-        what is lost.
+        """Start over with a new file, which holds `disk` and no record of the queues. Return the
+        lost records.
         """
         before = +self.left
         self.copies.clear()
         in_queues = queues & before
-        behind = Counter(record.route.name for record in self.awaiting_write)
-        self.left = in_queues + disk + behind
+        awaiting_write = Counter(record.route.name for record in self.awaiting_write)
+        self.left = in_queues + disk + awaiting_write
         self.done = Counter({key: -count for key, count in in_queues.items()})
         return before - self.left
 
+    def _notify(self) -> None:
+        self.changed.set()
+        if self.awaiting_write_bytes > self.chunk_max_bytes:
+            self.urgent.set()
 
-def size_of(records: Iterable[Record]) -> int:
-    """The memory records take up, in bytes."""
-    sizes = [len(record.value) for record in records]
-    return sum(sizes) + RECORD_OVERHEAD_BYTES * len(sizes)
+    def _count(self, records: list[Record]) -> None:
+        # By route first, which is quick: there may be a million records.
+        for route, count in Counter(map(attrgetter("route"), records)).items():
+            self.left[route.name] += count

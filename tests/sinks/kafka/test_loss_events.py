@@ -169,7 +169,7 @@ async def test_what_tells_of_a_loss_is_the_last_to_be_dropped(unique: str) -> No
     router = Router((), "{venue}.{message_type}")
     loss = trade(unique, 1, price="7")
     sink.outbox.losses.add([router.record(loss)], "outbox_full")
-    sink._announce()
+    sink._losses.announce()
     overfilled(sink, unique)
     assert sink.counts.dropped["trade", "outbox_full"] > 1000
     assert sink.pending()["gap"] == 1
@@ -181,7 +181,7 @@ async def test_losses_grow_together_while_one_is_being_told(unique: str) -> None
 
     def lose(*ids: int) -> None:
         sink.outbox.losses.add([router.record(trade(unique, i)) for i in ids], "outbox_full")
-        sink._announce()
+        sink._losses.announce()
 
     lose(1, 2)
     (queue,) = sink.outbox.idle()
@@ -190,7 +190,7 @@ async def test_losses_grow_together_while_one_is_being_told(unique: str) -> None
         lose(number)
     assert sink.pending()["gap"] == 1
     sink.outbox.acknowledge(queue)
-    sink._announce()
+    sink._losses.announce()
     (told,) = sink.outbox.in_queues()
     assert [json.loads(told.value)[name] for name in ("first_id", "last_id")] == [3, 199]
 
@@ -198,7 +198,7 @@ async def test_losses_grow_together_while_one_is_being_told(unique: str) -> None
 async def test_what_is_open_is_seen_to_by_who_comes_later(unique: str) -> None:
     sink = sink_for("localhost:1", unique, "trade", "ticker", outbox_max_bytes=2**20)
     overfilled(sink, unique)
-    sink._announce()
+    sink._losses.announce()
     noticed: list[tuple[str, bool]] = []
     sink.watch_losses(lambda symbol, sequencer: noticed.append((symbol, bool(sequencer.open_gaps))))
     assert noticed == [("BTCUSDT", True)]

@@ -79,7 +79,7 @@ def test_a_stream_that_has_moved_to_another_partition_is_found_there() -> None:
 def test_what_tells_of_losses_has_no_position() -> None:
     positions = PositionWriter("position")
     positions.published(PartitionQueue("gap", 0, "gap"), [record("A", 1)], range(1))
-    assert not positions.are_behind
+    assert not positions.has_unwritten
 
 
 def test_what_a_start_has_found_is_written_first() -> None:

@@ -28,7 +28,7 @@ def sink_on(folder: Path, kafka: Kafka, venue: str) -> KafkaSink:
     kinds = ("trade", "ticker")
     options = {"outbox_max_bytes": 4 * 2**20, "batch_max_bytes": 16 * 2**10}
     return sink_for(
-        kafka.bootstrap_servers, venue, *kinds, spill=ChunkStore(folder, LARGE), **options
+        kafka.bootstrap_servers, venue, *kinds, store=ChunkStore(folder, LARGE), **options
     )
 
 
@@ -94,7 +94,7 @@ async def test_what_has_committed_of_it_is_not_sent_again_and_the_rest_is(
         await sink.drained()
         feeder.check()
     sink.close()
-    assert sink.kept == 0
+    assert sink.on_disk == 0
     (settled,) = journal.named("spill_reconciled")
     assert settled["committed"] > 0
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")

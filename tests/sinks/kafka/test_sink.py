@@ -36,13 +36,13 @@ def sink_for(
     *kinds: str,
     **options: Any,
 ) -> KafkaSink:
-    """A sink with topics for these kinds, else for trades, and for what it says itself; `spill`
+    """A sink with topics for these kinds, else for trades, and for what it says itself; `store`
     may be among the options.
     """
-    spill = options.pop("spill", None)
+    store = options.pop("store", None)
     topics = [f"{venue}.{kind}" for kind in {*(kinds or ("trade",)), "gap", "invalid"}]
     kafka = options_for(bootstrap_servers, **options)
-    return KafkaSink(kafka, topics, f"{venue}.position", venue, spill)
+    return KafkaSink(kafka, topics, f"{venue}.position", venue, store)
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:

@@ -10,7 +10,8 @@ from aiokafka import errors as kafka_errors
 from bridge.core.model.events import Quote
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.sinks.kafka import producer as kafka_producer
-from bridge.sinks.kafka.sink import KafkaSink, _partition
+from bridge.sinks.kafka.producer_session import ProducerSession, partition_of
+from bridge.sinks.kafka.sink import KafkaSink
 from tests.sinks.kafka.test_sink import ids, sink_for
 from tests.support.brokers import Kafka, read_topic
 from tests.support.journal import Journal
@@ -32,7 +33,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
             raise errors.pop()
         return await ensure(producer, options, topics, last)
 
-    monkeypatch.setattr("bridge.sinks.kafka.sink.ensure_topics", ensure_topics)
+    monkeypatch.setattr("bridge.sinks.kafka.producer_session.ensure_topics", ensure_topics)
     return errors.append
 
 
@@ -46,11 +47,12 @@ async def assert_sorted(sink: KafkaSink, kafka: Kafka, feeder: Feeder, venue: st
     feeder.push(*(quote(venue, number, symbol) for number in range(1, 5) for symbol in SYMBOLS))
     await sink.drained()
     partitions = defaultdict(set)
+    assert sink._session is not None
     for record in await read_topic(kafka.bootstrap_servers, topic, 12):
         partitions[record.key.decode()].add(record.partition)
     for route in {route.symbol: route for route in sink.outbox._queue_of}.values():
         if route.symbol in SYMBOLS:
-            expected = _partition(route, sink._partitions[topic])
+            expected = partition_of(route, sink._session.partitions[topic])
             assert partitions[route.symbol] == {expected}
 
 
@@ -84,13 +86,13 @@ async def test_a_topic_added_while_a_connection_opens_is_known_when_it_is_open(
     kafka: Kafka, unique: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = sink_for(kafka.bootstrap_servers, unique)
-    take_out_committed = sink._take_out_committed
+    take_out_committed = ProducerSession._take_out_committed
 
-    async def slowly() -> None:
+    async def slowly(session: ProducerSession) -> None:
         await sink.add_topics([f"{unique}.quote"])
-        await take_out_committed()
+        await take_out_committed(session)
 
-    monkeypatch.setattr(sink, "_take_out_committed", slowly)
+    monkeypatch.setattr(ProducerSession, "_take_out_committed", slowly)
     feeder = Feeder(sink)
     async with at_work(sink):
         await journal.until("kafka_connected")

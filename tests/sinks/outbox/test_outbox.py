@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.records.record import Record, Route
-from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
-from bridge.sinks.outbox.spill_accounts import RECORD_OVERHEAD_BYTES
+from bridge.sinks.outbox.outbox import RECORD_OVERHEAD_BYTES, Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 from tests.support.events import repeatable
 
@@ -67,15 +66,15 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def _push(self, new: Record) -> None:
         before = [*self.pending(), new]
-        waiting = {queue: list(queue.records)[queue.kept :] for queue in self.queues()}
+        waiting = {queue: list(queue.records)[queue.protected :] for queue in self.queues()}
         self.outbox.push(new)
         self.pushed[new.route.message_type] += 1
         self.expected[new.route].append(new)
         self.forget(set(map(id, self.dropped_since(before))))
-        everything_flies = all(queue.kept == len(queue.records) for queue in self.queues())
+        everything_flies = all(queue.protected == len(queue.records) for queue in self.queues())
         assert self.outbox.bytes <= MAX_BYTES or everything_flies
         for queue in self.queues():
-            kept = list(queue.records)[queue.kept :]
+            kept = list(queue.records)[queue.protected :]
             had = waiting.get(queue, []) + ([new] if queue is self.queue_of(new) else [])
             assert kept == had[len(had) - len(kept) :], "the oldest go, never one in the middle"
 
@@ -116,7 +115,7 @@ class OutboxMachine(RuleBasedStateMachine):
         queue.in_flight = data.draw(st.integers(0, len(records)), "count")
         committed = self.outbox.acknowledge(queue)
         assert committed == records[: len(committed)]
-        assert queue.kept == 0
+        assert queue.protected == 0
         for done in committed:
             assert self.expected[done.route].pop(0) is done, "published out of turn"
 
@@ -129,9 +128,9 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(0, 5))
     def drop(self, data: st.DataObject, count: int) -> None:
         queue = self.queues()[data.draw(st.integers(0, len(self.queues()) - 1), "queue")]
-        waiting = list(queue.records)[queue.kept :]
+        waiting = list(queue.records)[queue.protected :]
         self.outbox.drop(queue, count, "too_large")
-        assert list(queue.records)[queue.kept :] == waiting[count:]
+        assert list(queue.records)[queue.protected :] == waiting[count:]
         self.forget(set(map(id, waiting[:count])))
 
     @rule(partitions=st.integers(1, 5))
@@ -160,7 +159,11 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_in_flight_or_unsure_is_dropped(self) -> None:
-        kept = {queue: list(queue.records)[: queue.kept] for queue in self.queues() if queue.kept}
+        kept = {
+            queue: list(queue.records)[: queue.protected]
+            for queue in self.queues()
+            if queue.protected
+        }
         assert kept == self.in_flight | self.in_doubt
         assert set(self.outbox.in_doubt()) >= set(self.in_doubt)
 
@@ -341,7 +344,7 @@ def test_what_one_read_brings_is_bounded_and_ordered_like_what_comes_alone(
     for one in records:
         alone.push(one)
     assert together.bytes <= MAX_BYTES
-    assert together.pending() + together._counts.published <= Counter(
+    assert together.pending() + together.counts.published <= Counter(
         one.route.message_type for one in records
     )
     if sum(len(one.value) + RECORD_OVERHEAD_BYTES for one in records) <= MAX_BYTES:

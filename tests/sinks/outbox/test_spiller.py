@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.core.records.record import PriorityRecord, Record, Route
 from bridge.core.sequencing.position import Position
-from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
-from bridge.sinks.outbox.spill_accounts import SpillAccounts, size_of
+from bridge.sinks.outbox.outbox import PartitionQueue, size_of
+from bridge.sinks.outbox.spill_accounts import SpillAccounts
 from bridge.sinks.outbox.spiller import LINGER_S, Spiller
+from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
 from bridge.telemetry import SinkCounts, accounts
 from tests.support.events import repeatable
 from tests.support.journal import Journal, journal_kept
@@ -59,7 +60,7 @@ class Life:
     def __init__(self, folder: Path, spill_bytes: int = 2**30) -> None:
         self.folder = folder
         self.counts = SinkCounts()
-        self.outbox = Outbox(MAX_BYTES, self.counts)
+        self.outbox = SpillingOutbox(MAX_BYTES, self.counts)
         self.spill = FrailSpill(folder, spill_bytes)
         self.spiller = Spiller(self.outbox, self.spill, self.counts, lambda: None)
         self.received = Counter(self.counts.restored)
@@ -70,7 +71,6 @@ class Life:
 
     @property
     def spill_accounts(self) -> SpillAccounts:
-        assert self.outbox.spill_accounts is not None
         return self.outbox.spill_accounts
 
     def push(self, new: Record) -> None:
@@ -199,7 +199,7 @@ class OverflowMachine(RuleBasedStateMachine):
     def send_what_came_back_from_disk(self, count: int, fate: str) -> None:
         self.reconnect()
         if not self.life.spill_accounts.spilling:
-            self.life.outbox.spill(self.life.spill_accounts)
+            self.life.outbox.spill()
         self.work()
         self.work()
         for queue in self.life.outbox.idle():
@@ -236,7 +236,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.lose_the_connection()
         spill_accounts = self.life.spill_accounts
         if not spill_accounts.spilling:
-            self.life.outbox.spill(spill_accounts)
+            self.life.outbox.spill()
         self.work()
         self.reconnect()
 
@@ -280,7 +280,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.life.spill.fuse = fuse
         spill_accounts = self.life.spill_accounts
         if not spill_accounts.spilling:
-            self.life.outbox.spill(spill_accounts)
+            self.life.outbox.spill()
         try:
             self.work()
         except Killed:
@@ -328,7 +328,7 @@ class OverflowMachine(RuleBasedStateMachine):
     @invariant()
     def what_was_sent_stays_in_front(self) -> None:
         for queue in self.committed:
-            assert list(queue.records)[: queue.kept] == self.sent[queue]
+            assert list(queue.records)[: queue.protected] == self.sent[queue]
 
     @invariant()
     def the_accounts_hold(self) -> None:
@@ -423,7 +423,7 @@ async def test_what_tells_of_a_loss_goes_ahead_when_a_full_disk_gives_it_up(tmp_
     await filled(life, 6000)
     assert life.counts.dropped["trade", "outbox_full"] > 1000
     assert life.outbox.pending()["gap"] == 1
-    assert [number_of(one) for one in life.outbox.announcements()] == [1]
+    assert [number_of(one) for one in life.outbox.priority_records()] == [1]
     life.spiller.close()
 
 

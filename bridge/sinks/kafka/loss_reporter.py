@@ -1,0 +1,101 @@
+"""Announces what the Kafka sink has dropped, before the records that follow in Kafka."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from bridge import settings
+from bridge.core.delivery.open_gaps import OpenGaps
+from bridge.core.model.events import Event
+from bridge.core.records.record import Record, Router, priority_record
+from bridge.core.sequencing.contiguous import MAX_GAP_IDS
+from bridge.sinks.kafka.ack_waiters import AckWaiters
+from bridge.sinks.kafka.loss_events import TOO_LARGE, GapReporter, Notice, too_large_event
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
+
+# Dropped trades are fetched again only while less than this share of the outbox is taken. At most
+# this much is fetched at once, with a kilobyte for each trade.
+ROOM_SHARE = 0.25
+
+log = structlog.get_logger(__name__)
+
+
+class LossReporter:
+    """Makes gap and invalid events of dropped records, and puts them into the outbox.
+
+    `progressed` is called when a loss was announced or a record was dropped.
+    """
+
+    def __init__(
+        self,
+        options: settings.Kafka,
+        venue: str,
+        outbox: Outbox,
+        ack_waiters: AckWaiters,
+        progressed: Callable[[], None],
+    ) -> None:
+        room = round(options.outbox_max_bytes * ROOM_SHARE)
+        self._gap_reporter = GapReporter(venue, min(MAX_GAP_IDS, room // 1000))
+        self._max_bytes = options.batch_max_bytes
+        self._venue = venue
+        self._record = Router((), options.topic).record
+        self._outbox = outbox
+        self._ack_waiters = ack_waiters
+        self._progressed = progressed
+
+    def watch(self, notice: Notice) -> None:
+        """Call `notice` for each stream that has open gaps, now and later."""
+        self._gap_reporter.watch(notice)
+
+    def reopen(self, gaps: OpenGaps) -> None:
+        """Publish which gaps of the previous process were filled, and have the others repaired."""
+        self.publish([*gaps.filled(), *self._gap_reporter.reopen(gaps.left())])
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Put events into the outbox that are for this sink alone."""
+        for event in events:
+            self._push(self._record(event))
+
+    def announce(self) -> None:
+        """Announce what was dropped, ahead of the records on disk.
+
+        Only one announcement is in flight at a time. While Kafka accepts nothing, further losses
+        are joined and announced together later.
+        """
+        if self._outbox.losses and not self._outbox.has_gap_in_flight():
+            losses = self._outbox.losses.take()
+            for event in self._gap_reporter.announce(losses, _now_us()):
+                self._push(priority_record(self._record(event)))
+            self._ack_waiters.lost(losses)
+            self._progressed()
+
+    def drop_too_large(self, queue: PartitionQueue) -> None:
+        """Drop the first records of a queue that no batch can hold. An invalid event replaces
+        each.
+        """
+        if not (count := self._count_too_large(queue)):
+            return
+        for record in self._outbox.drop(queue, count, TOO_LARGE):
+            symbol, topic = record.route.symbol, queue.topic
+            log.warning("record_too_large", topic=topic, symbol=symbol, id=record.identity)
+            if queue.message_type != "invalid":
+                event = too_large_event(self._venue, record, self._max_bytes, _now_us())
+                self._push(self._record(event))
+        self._progressed()
+
+    def _count_too_large(self, queue: PartitionQueue) -> int:
+        count = 0
+        for record in queue.records:
+            if len(record.value) < self._max_bytes and record is not queue.limit.refused:
+                break
+            count += 1
+        return count
+
+    def _push(self, record: Record) -> None:
+        self._outbox.counts.restored[record.route.message_type] += 1
+        self._outbox.push(record)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

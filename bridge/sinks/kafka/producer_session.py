@@ -1,0 +1,203 @@
+"""One producer, from the first request to its first failure.
+
+A producer is disposable. After one refused batch every later batch of the partition fails, and a
+producer that has lost its brokers may never answer. So at the first failure, or after too long
+without an acknowledgement, it is discarded. The next producer takes over its identity. It removes
+from the outbox what Kafka has after all, and first sends the other batches in doubt again under
+their sequence numbers, so that the brokers drop the ones they have.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from bridge import settings
+from bridge.brokers.kafka_client import FAILURES, failure
+from bridge.core.records.record import Record, Route
+from bridge.errors import SinkRefused
+from bridge.retry import check_cancelled
+from bridge.sinks.batch_pacer import BatchPacer
+from bridge.sinks.kafka import recover_spill
+from bridge.sinks.kafka.batch_sender import BatchSender
+from bridge.sinks.kafka.loss_reporter import LossReporter
+from bridge.sinks.kafka.position_writer import PositionWriter
+from bridge.sinks.kafka.producer import discard, ensure_topics
+from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.kafka.recover_batches import find_committed
+from bridge.sinks.kafka.recover_positions import read_start
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
+from bridge.sinks.outbox.spiller import Spiller
+
+# At 5,000 events a second the shortest rest lowers the broker's load from 47 % of a core to 33 %
+# and ours from 63 % to 53 %. The median delay at a consumer rises from 1.6 to 3.0 ms, the 99th
+# percentile falls from 15 to 10 ms.
+LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.003, 100e-6, 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryState:
+    """Everything that outlives a producer. `topics` is a list that may grow; `changed` is set when
+    there may be something to send.
+    """
+
+    options: settings.Kafka
+    venue: str
+    topics: list[str]
+    outbox: Outbox
+    spiller: Spiller | None
+    positions: PositionWriter
+    losses: LossReporter
+    producer: ProducerState
+    changed: asyncio.Event
+
+
+class ProducerSession:
+    """Recovers what earlier producers and the previous process left, and then drains the outbox.
+
+    `on_published` gets the records of each acknowledged batch.
+    """
+
+    def __init__(
+        self,
+        state: DeliveryState,
+        producer: AIOKafkaProducer,
+        on_published: Callable[[Sequence[Record]], None],
+    ) -> None:
+        self.partitions: dict[str, list[int]] = {}
+        self._state = state
+        self._producer = producer
+        self._sender = BatchSender(producer, state.options, state.producer, state.changed)
+        self._on_published = on_published
+
+    async def recover(self) -> None:
+        """Create missing topics, and deliver what is in doubt. Raises SinkRefused if Kafka denies a
+        topic, and what aiokafka raises.
+        """
+        await self.ensure_topics(self._state.topics)
+        check_cancelled()
+        await self._take_out_restored()
+        await self._take_out_committed()
+        self._state.producer.number(self._producer)
+        await self._send_again()
+        while added := [topic for topic in self._state.topics if topic not in self.partitions]:
+            await self.ensure_topics(added)
+        # All records of a topic that is not known yet wait in one queue for the next producer.
+        self._state.outbox.assign(
+            lambda route: partition_of(route, self.partitions.get(route.topic, [0]))
+        )
+
+    async def drain(self) -> None:
+        """Send from every idle queue, wait for a push or an acknowledgement, and repeat.
+
+        Raises SinkUnavailable if Kafka acknowledges nothing for too long, and what a batch failed
+        with.
+        """
+        pacer = BatchPacer(LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S)
+        changed, positions = self._state.changed, self._state.positions.outbox
+        sender, outbox, losses = self._sender, self._state.outbox, self._state.losses
+        while True:
+            check_cancelled()
+            await pacer.rest()
+            changed.clear()
+            for queue in outbox.idle():
+                losses.drop_too_large(queue)
+            losses.announce()
+            sent, left = 0, False
+            for queue in outbox.sendable():
+                left |= not await sender.send(queue, self._published)
+                sent += queue.in_flight
+            if sent and not left:
+                pacer.sent(sent)
+            for queue in positions.idle():
+                await sender.send(queue, self._positions_written)
+            await sender.wait()
+
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
+        """Create the missing ones of these topics, and learn their partitions. Raises SinkRefused
+        if Kafka denies one, SinkUnavailable if one is missing, and what aiokafka raises.
+        """
+        try:
+            self.partitions |= await ensure_topics(
+                self._producer, self._state.options, list(topics), self._state.positions.topic
+            )
+        except FAILURES as error:
+            if isinstance(reason := failure(error), SinkRefused):
+                raise reason from error
+            raise
+
+    async def close(self) -> None:
+        """Discard the producer. The records in flight are in doubt from now on."""
+        self._sender.close()
+        self._state.outbox.release()
+        self._state.positions.outbox.release()
+        await discard(self._producer)
+
+    def fail(self, error: Exception) -> None:
+        """Make `drain` raise this error."""
+        self._sender.fail(error)
+
+    async def _take_out_restored(self) -> None:
+        """Remove from the outbox what Kafka has of the records that the previous process may have
+        sent.
+        """
+        spiller = self._state.spiller
+        if spiller is None or (restored := spiller.restored()) is None:
+            return
+        await recover_spill.find_committed(self._state.options, restored)
+        message_types = {message_type for message_type, _ in spiller.positions}
+        positions = await read_start(self._state.options, self._state.venue, message_types)
+        spiller.settle(restored, positions)
+        self._on_published(())
+
+    async def _take_out_committed(self) -> None:
+        """Remove from the outbox what Kafka has of the batches of the last producer.
+
+        The tails of the partitions show it even if the brokers have forgotten the sequence numbers:
+        they do so at a restart if the records of a batch are a day old. The numbers keep out what
+        is written after the tails were read.
+        """
+        if queues := self._state.outbox.in_doubt():
+            found = await find_committed(self._state.options, self._state.producer, queues)
+            for queue, offsets in zip(queues, found, strict=True):
+                if offsets:
+                    queue.in_flight = len(offsets)
+                    partition = TopicPartition(queue.topic, queue.partition)
+                    self._state.producer.found(partition, len(offsets))
+                    self._published(queue, offsets)
+        if not self._state.producer.is_continued:
+            self._state.outbox.clear_in_doubt()
+            self._state.positions.outbox.clear_in_doubt()
+            self._state.producer.is_continued = True
+
+    async def _send_again(self) -> None:
+        """Deliver the batches that are still in doubt, each as it was, before anything else."""
+        sender, changed = self._sender, self._state.changed
+        outbox, positions = self._state.outbox, self._state.positions.outbox
+        changed.clear()
+        for queue in outbox.in_doubt():
+            await sender.send(queue, self._published)
+        for queue in positions.in_doubt():
+            await sender.send(queue, self._positions_written)
+        while outbox.in_doubt() or positions.in_doubt():
+            await sender.wait()
+            changed.clear()
+
+    def _published(self, queue: PartitionQueue, offsets: Sequence[int]) -> None:
+        records = self._state.outbox.acknowledge(queue)
+        self._state.positions.published(queue, records, offsets)
+        self._on_published(records)
+
+    def _positions_written(self, queue: PartitionQueue, _offsets: Sequence[int]) -> None:
+        self._state.positions.outbox.acknowledge(queue)
+        self._on_published(())
+
+
+def partition_of(route: Route, partitions: list[int]) -> int:
+    """Return the partition that the Java client chooses, so that clients in every language find a
+    symbol in the same partition.
+    """
+    partition: int = DefaultPartitioner()(route.key, partitions, partitions)
+    return partition
