@@ -1,1 +1,3 @@
-"""The exchange's edge: connectors that deliver frames, and REST. Knows nothing of the sinks."""
+"""The exchange's edge: connections that deliver frames, and REST. It imports nothing of the
+sinks.
+"""

@@ -1,4 +1,4 @@
-"""One connection of a connector, from its opening to its end."""
+"""One WebSocket connection, from opening to close."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,7 +7,8 @@ from typing import Protocol
 import structlog
 
 from bridge import settings
-from bridge.binance.transport.base import WebSocket, open_websocket
+from bridge.binance.transport.base import WebSocket
+from bridge.binance.transport.connect import open_websocket
 from bridge.core.binance.decode import Decoder
 from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.model.stream import Stream, streams_path
@@ -18,13 +19,13 @@ from bridge.telemetry import FeedCounts
 
 
 class Control(Protocol):
-    """Who takes the frames that are about the connection."""
+    """Takes the frames that are about the connection."""
 
     def __call__(self, message: Reply | ServerShutdown, /) -> None: ...
 
 
 class FrameHandler(Protocol):
-    """Where frames go: the pipeline, as far as a connector knows it."""
+    """Takes frames: the pipeline, as far as a connection knows it."""
 
     counts: FeedCounts
 
@@ -47,20 +48,21 @@ class FrameHandler(Protocol):
 
 
 class Connection:
-    """Hands its frames on; `over` is set when it has ended or is announced to end.
+    """Hands its frames to the frame handler. `over` is set when it is closed, or when the exchange
+    has announced that it will close it.
 
-    `connector` is the line of its connector, `streams` has what it brings, by name; `handover` is
-    there while it may not overtake another connection.
+    `line` is the line of its connector. `streams` has its streams by name. `handover` is set while
+    its events must not overtake those of another connection.
     """
 
     def __init__(
         self,
-        connector: str,
+        line: str,
         streams: list[Stream],
         handler: FrameHandler,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.connector = connector
+        self.line = line
         self.streams = {stream.name: stream for stream in streams}
         self.decoder = Decoder(streams)
         self.handover: Handover | None = None
@@ -78,7 +80,7 @@ class Connection:
 
     @property
     def cause(self) -> ReconnectCause:
-        """Why it is over."""
+        """Return why it is over."""
         if self._announced:
             return "server_shutdown"
         missed_pong = self._websocket is not None and self._websocket.has_missed_pong
@@ -86,57 +88,55 @@ class Connection:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything has come that was sent over it: it ended, and not by breaking off."""
+        """Return whether everything that was sent has arrived: it was closed, not broken off."""
         return self._websocket is not None and self._websocket.has_close_frame
 
     @property
     def ending(self) -> str:
-        """How it ended, for people."""
+        """Describe how it was closed, for people."""
         if not self.is_lost:
-            return "the exchange announced the end of the connection"
-        return f"ended: {self._websocket.ending}" if self._websocket else "ended"
+            return "the exchange announced that it will close the connection"
+        return f"closed: {self._websocket.ending}" if self._websocket else "closed"
 
     def attach(self, arrivals: Arrivals, on_lost: Callable[["Connection"], None]) -> None:
-        """Say who counts its events, and who is to be told when it is gone."""
+        """Set what counts its events, and what is called when it is closed."""
         self._arrivals, self._on_lost = arrivals, on_lost
 
     def age_s(self) -> float:
-        """Seconds since it opened."""
+        """Return the seconds since it opened."""
         return asyncio.get_running_loop().time() - self.opened_s
 
     async def open(self, options: settings.Binance) -> None:
-        """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it
-        may.
-        """
+        """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
         streams = list(self.streams.values())
         path = streams_path(streams, microseconds=options.time_unit == "microsecond")
         self._websocket = await open_websocket(options, path, self)
         self.opened_s = asyncio.get_running_loop().time()
 
     async def close(self) -> None:
-        """Close it, taking what is still on its way."""
+        """Close it, and hand over the frames that still arrive."""
         if self._websocket is not None:
             await self._websocket.close()
 
-    def frames(self, frames: list[bytes], received: int) -> None:
+    def on_frames(self, frames: list[bytes], received: int) -> None:
         self.frames_received += len(frames)
         self._handler.handle_frames(
             self.decoder, frames, received, self._control, self._arrivals, handover=self.handover
         )
 
-    def binary(self, payload: bytes, received: int) -> None:
+    def on_binary(self, payload: bytes, received: int) -> None:
         self.frames_received += 1
         self._handler.handle_invalid(
             InvalidFrame("binary", f"{len(payload)} bytes"), payload, received
         )
 
     def finish_handover(self, cause: str) -> None:
-        """There is no other connection to wait for any more, for this cause."""
+        """Stop waiting for another connection, for this cause."""
         if self.handover is not None:
             handover, self.handover = self.handover, None
             self._handler.finish_handover(handover, cause, self._arrivals)
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         self.is_lost = True
         self.over.set()
         self._on_lost(self)

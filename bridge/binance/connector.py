@@ -1,9 +1,8 @@
-"""One connector over its whole life: a set of streams, and one connection after another that has
-them.
+"""A connector keeps one shard connected, with one connection after another.
 
-A connection that is to be replaced (its time has come, the exchange has announced its end, it is
-silent, the streams have changed) stays until the new one has brought all that it had brought and is
-still wanted, or for a bounded overlap.
+A connection is replaced because of its age, because the exchange has announced its end, because it
+is stalled, or because the streams have changed. It stays open until the new one has brought every
+stream that it had brought and that is still wanted, or until a bounded overlap has passed.
 """
 
 import asyncio
@@ -23,13 +22,13 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedRefused, FeedUnavailable, ReconnectCause
 from bridge.retry import Backoff, forever
 
-# A connector that has worked and is then refused (a firewall's mood, a region's block) tries again
-# this rarely; the other connectors go on.
+# How often a connector tries again that has worked and is then refused, by a firewall or for its
+# region. The other connectors continue.
 REFUSED_RETRY_S = 300.0
-# The new connection, and two that it replaces: of streams that have changed twice in a moment each
-# old one may bring what the other does not.
-MAX_SESSIONS = 3
-# The connector's one timer: what is silent, too old or no longer needed is found within so long.
+# The new connection and two that it replaces: when streams change twice within seconds, each old
+# connection may carry streams that the other does not.
+MAX_CONNECTIONS = 3
+# How often a connector looks for connections that are stalled, too old or no longer needed.
 LOOK_S = 2.0
 _REPLACED = frozenset[ReconnectCause](("server_shutdown", "rotation", "stalled", "streams_changed"))
 
@@ -37,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class State(StrEnum):
-    """What a connector is doing."""
+    """What a connector does now."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -47,8 +46,8 @@ class State(StrEnum):
 class Connector:
     """Keeps the streams of its coverage connected until it is cancelled.
 
-    `line` tells it from the other connector with the same streams. The exchange `has_accepted` us
-    where other connectors have run before: a refusal of this one ends nothing then.
+    `has_accepted` says that the exchange has accepted a connection of this process before. Then a
+    refusal does not stop the process.
     """
 
     def __init__(
@@ -78,21 +77,21 @@ class Connector:
 
     @property
     def streams(self) -> list[Stream]:
-        """What it is to bring."""
+        """Return the streams of its shard."""
         return self.coverage.streams
 
     @property
     def state(self) -> State:
-        """What it is doing."""
+        """Return what it does now."""
         if self.connections:
             return State.OPEN
         return State.REFUSED if self._is_refused else State.CONNECTING
 
     async def run(self) -> None:
-        """Connect, stay, and connect again, for ever.
+        """Connect, stay connected, and connect again, until cancelled.
 
-        Raises FeedRefused if the exchange refuses what the settings ask for, unless it has once
-        accepted it.
+        Raises FeedRefused if the exchange refuses what the settings ask for, unless it has accepted
+        a connection before.
         """
         try:
             async for attempt in forever(self._backoff, FeedUnavailable, on_retry=self._on_retry):
@@ -102,8 +101,8 @@ class Connector:
             await asyncio.gather(*(connection.close() for connection in self.connections))
 
     def last_received(self) -> dict[str, int]:
-        """Of each of its streams that has ever been heard, when last, in microseconds since the
-        epoch.
+        """Return when each of its streams last sent a frame, in microseconds since the epoch.
+        Streams without data are left out.
         """
         latest = self._past
         for connection in self.connections:
@@ -111,24 +110,24 @@ class Connector:
         return {s.name: latest[s.name] for s in self.streams if s.name in latest}
 
     def without_data(self) -> list[str]:
-        """The streams that have never sent anything."""
+        """Return the streams that have never sent anything."""
         heard = self.last_received()
         return [stream.name for stream in self.streams if stream.name not in heard]
 
     def stalled(self) -> list[str]:
-        """The streams silent for longer than their own rhythm explains."""
+        """Return the streams that are silent for longer than their usual interval explains."""
         return self._health.stalled() if self.connections else []
 
     def age_s(self) -> float:
-        """The age of its oldest open connection; 0 without one."""
+        """Return the age of its oldest open connection in seconds; 0 without one."""
         return max((connection.age_s() for connection in self.connections), default=0.0)
 
     async def _turn(self) -> None:
-        """Open a connection beside what is open, and stay until it has to be followed by another.
+        """Open a further connection, and stay until it must be replaced.
 
         Raises FeedUnavailable then.
         """
-        await self._rate_limiter.wait()
+        await self._rate_limiter.wait_for_connection()
         connection = Connection(self.line, self.streams, self.coverage.handler, self._log)
         connection.attach(self.arrivals, self._lost)
         self.coverage.opens(connection)
@@ -151,7 +150,7 @@ class Connector:
             raise FeedUnavailable(str(error), REFUSED_RETRY_S, cause="refused") from error
 
     def _take_over(self, connection: Connection) -> None:
-        """Count a connection that has just opened; it may be gone already."""
+        """Add a connection that has just opened, unless it is closed already."""
         self._has_accepted = True
         self._log.info("connection_open", streams=len(connection.streams))
         if not connection.is_lost:
@@ -161,8 +160,8 @@ class Connector:
         self._compare()
 
     async def _stay(self, connection: Connection) -> ReconnectCause:
-        """Until the connection is over or should be replaced; says why."""
-        while len(self.connections) > MAX_SESSIONS:
+        """Wait until the connection is over or must be replaced; return why."""
+        while len(self.connections) > MAX_CONNECTIONS:
             await self._close(min(self.connections[:-1], key=self._brought_alone))
         while True:
             try:
@@ -177,8 +176,8 @@ class Connector:
                 return connection.cause
 
     async def _end_overlap(self, connection: Connection) -> None:
-        """Close the connection that this one replaces, when it may go; and wait for no other any
-        longer.
+        """Close the connections that this one has replaced. After the longest overlap, end its
+        handover.
         """
         if connection.age_s() >= OVERLAP_S:
             connection.finish_handover("handover_timeout")
@@ -189,12 +188,12 @@ class Connector:
                 await self._close(old)
 
     def _brought_alone(self, connection: Connection) -> int:
-        """How many of the streams have come over this connection and over no other."""
+        """Return how many streams have come over this connection and no other."""
         others = (one.decoder.last_received() for one in self.connections if one is not connection)
         return len(self._wanted(connection.decoder.last_received()) - set().union(*others))
 
     def _wanted(self, names: Iterable[str]) -> set[str]:
-        """Of these streams those that are still to be brought."""
+        """Return those of these streams that the shard still has."""
         return {stream.name for stream in self.streams}.intersection(names)
 
     async def _close(self, connection: Connection) -> None:
@@ -202,7 +201,7 @@ class Connector:
         self._lost(connection)
 
     def _lost(self, connection: Connection) -> None:
-        """A connection is gone, whoever ended it."""
+        """Remove a connection that is closed, whoever closed it."""
         self._past = self.last_received()
         if connection in self.connections:
             self.connections.remove(connection)
@@ -210,13 +209,13 @@ class Connector:
         self._compare()
 
     def _compare(self) -> None:
-        """While a connector has two connections, a repeat does not tell which connector was
-        first.
+        """Compare the lines only while this connector has one connection: with two, a duplicate
+        does not show which line was first.
         """
         self.arrivals.compares = len(self.coverage.lines) > 1 and len(self.connections) == 1
 
     def _report_silent(self, connection: Connection) -> None:
-        """Name the streams that miss their first-message deadline."""
+        """Log the streams that have sent nothing within the first-message timeout."""
         deadline_s = self._options.first_message_timeout_s
         if self._reported is self.streams or connection.age_s() < deadline_s:
             return
@@ -226,7 +225,7 @@ class Connector:
                 "stream_without_data",
                 stream=name,
                 waited_s=deadline_s,
-                remedy="a quiet market, or a name the exchange does not know: check it",
+                remedy="check the name; a market without trades sends nothing either",
             )
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
@@ -241,7 +240,7 @@ class Connector:
 
 
 def later(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    """Of each stream the later of two times; those of one alone as they are."""
+    """Return the later time of each stream, and the times that only one of the two has."""
     if not one or not other:
         return one or other
     both = one.keys() & other.keys()

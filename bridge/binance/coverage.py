@@ -1,7 +1,7 @@
-"""A set of streams, and the open connections that have it: those of one connector, or of two.
+"""The open connections of a shard, on one line or both.
 
-The set may change while they are open. Until its connector has replaced it a connection has the
-streams it began with.
+The streams of a shard may change while connections are open. A connection keeps the streams it
+opened with until its connector replaces it.
 """
 
 from collections import Counter
@@ -13,12 +13,12 @@ from bridge.core.model.stream import Stream
 from bridge.core.sequencing.handover import Handover
 from bridge.errors import ReconnectCause
 
-# Of two connectors with the same streams; one alone is the first.
+# The lines that carry a shard; without redundancy only the first.
 LINES = ("a", "b")
 
 
 class ShardSlot(NamedTuple):
-    """A connector's slot among all: the shard of the streams it has, of how many, and its line."""
+    """A connector's shard, the number of shards, and its line."""
 
     shard: int
     shards: int
@@ -26,14 +26,14 @@ class ShardSlot(NamedTuple):
 
     @property
     def rotation_order(self) -> int:
-        """Its slot in the order of rotations: first every `a`, then every `b`."""
+        """Return its place in the order of rotations: first all of line a, then all of line b."""
         return self.shard + self.shards * LINES.index(self.line)
 
 
 class ShardCoverage:
-    """Says that streams are interrupted when the last connection that has them is gone.
+    """Reports streams as interrupted when no connection carries them any more.
 
-    `lines` are those of the connectors that share them.
+    `lines` are the lines of the connectors that share the streams.
     """
 
     def __init__(
@@ -45,76 +45,78 @@ class ShardCoverage:
         self._connections: list[Connection] = []
 
     def set_streams(self, streams: list[Stream]) -> None:
-        """Have these streams from now on."""
+        """Set the streams of the shard."""
         if self._names() != {stream.name for stream in streams}:
             self.streams = streams
 
     def is_outdated(self, connection: Connection) -> bool:
-        """Whether a connection has other streams than it should."""
+        """Return whether a connection has other streams than the shard."""
         return connection.streams.keys() != self._names()
 
     def held(self) -> list[str]:
-        """The names of its streams, and of those that an open connection still has."""
+        """Return the names of the shard's streams, and of those that a connection still carries."""
         names = dict.fromkeys(stream.name for stream in self.streams)
         for connection in self._connections:
             names |= dict.fromkeys(connection.streams)
         return list(names)
 
-    def counts(self, connector: str) -> list[int]:
-        """Of each other connector, how many connections it has open."""
-        open_now = Counter(connection.connector for connection in self._connections)
-        return [open_now[line] for line in self.lines if line != connector]
+    def open_on_other_lines(self, line: str) -> list[int]:
+        """Return the number of open connections on each other line."""
+        open_now = Counter(connection.line for connection in self._connections)
+        return [open_now[other] for other in self.lines if other != line]
 
     def opens(self, connection: Connection) -> None:
-        """A connection is about to open: beside another one it has to join that."""
+        """Prepare a connection that is about to open: it needs a handover if another is open."""
         if any(not other.is_stalled for other in self._connections):
             connection.handover = Handover()
 
     def opened(self, connection: Connection) -> None:
-        """A connection has the streams from now on."""
+        """Note that a connection has opened."""
         self._connections.append(connection)
-        self._lead(connection.cause)
+        self._end_deadlock(connection.cause)
 
     def lost(self, connection: Connection) -> None:
-        """A connection is gone, whether it had been counted or not."""
+        """Note that a connection is closed, whether `opened` was called for it or not."""
         if connection in self._connections:
             self._connections.remove(connection)
         self.handler.mark_interrupted(self._only_of(connection), connection.cause)
-        self._lead(connection.cause)
+        self._end_deadlock(connection.cause)
 
     def mark_stalled(self, connection: Connection, names: Iterable[str], since_s: float) -> None:
-        """An open connection has not brought these streams since then, on the loop's clock.
+        """Note that an open connection has sent nothing of these streams since `since_s`, by the
+        event loop's clock.
 
-        Another one makes up for it only if it has been open, and not silent, all that time.
+        Another connection replaces it only if it was open and not stalled all that time.
         """
-        made_up: set[str] = set()
+        replaced: set[str] = set()
         for other in self._connections:
             if other is not connection and not other.is_stalled and other.opened_s <= since_s:
-                made_up |= other.streams.keys()
-        silent = set(names) - made_up
+                replaced |= other.streams.keys()
+        silent = set(names) - replaced
         self.handler.mark_interrupted([s for s in self.streams if s.name in silent], "stalled")
 
     def _names(self) -> set[str]:
         return {stream.name for stream in self.streams}
 
     def _only_of(self, connection: Connection) -> list[Stream]:
-        """The streams of which it may have had something that no other connection has brought, or
+        """Return the streams of which events may be lost: no other connection has brought them or
         will.
         """
-        others = set().union(*(_sure(other, connection) for other in self._connections))
+        others = set().union(*(_replaced_by(other, connection) for other in self._connections))
         return [stream for name, stream in connection.streams.items() if name not in others]
 
-    def _lead(self, cause: ReconnectCause) -> None:
-        """One of the connections waits for none of the others."""
+    def _end_deadlock(self, cause: ReconnectCause) -> None:
+        """End the handover of one connection if all connections wait for another."""
         if self._connections and all(connection.handover for connection in self._connections):
             self._connections[0].finish_handover(cause)
 
 
-def _sure(connection: Connection, lost: Connection) -> Iterable[str]:
-    """The streams of a connection that make up for those of one that is gone.
+def _replaced_by(connection: Connection, lost: Connection) -> Iterable[str]:
+    """Return the streams of a connection that replace those of a lost one.
 
-    One that broke off may have held something back since before the other was open. What the other
-    has brought since is held against that (`Handover`); where it has brought nothing, nobody knows.
+    A connection that broke off may have had undelivered events from before the other one opened.
+    The handover compares the two for the streams that the new connection has brought. For the
+    others a loss is possible.
     """
     has_joined = connection.handover is None or lost.is_whole
     return connection.streams if has_joined else connection.decoder.last_received()

@@ -1,7 +1,7 @@
-"""What a failure of the exchange means: wait and try again, or the settings are wrong.
+"""Maps failures of the exchange to our errors: try again later, or the settings are wrong.
 
-One place for WebSocket handshakes and REST answers alike. 418 and 429 say how long everything from
-this address has to be quiet; going on after a 429 earns a 418, a ban of minutes to days.
+This covers WebSocket handshakes and REST answers. 418 and 429 say how long this address must send
+no request. Whoever continues after a 429 gets a 418: a ban of minutes to days.
 """
 
 import ssl
@@ -18,10 +18,10 @@ from websockets.exceptions import (
 
 from bridge.errors import FeedRefused, FeedUnavailable
 
-# Where the exchange asks for quiet but does not say how long: the weights are counted by the
-# minute, and its shortest ban takes two.
+# How long to wait if the exchange does not say. Request weights are counted per minute, and the
+# shortest ban takes two minutes.
 _QUIET_S = {429: 60.0, 418: 120.0}
-# Its longest ban.
+# The longest ban.
 _MAX_QUIET_S = 3 * 86400.0
 _ELSEWHERE = (
     "set binance.websocket_url: wss://data-stream.binance.vision and binance.rest_url: "
@@ -38,11 +38,13 @@ _REMEDIES = {
 
 
 def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused | FeedUnavailable:
-    """What an HTTP status other than success means; `retry_after` is the header, in seconds."""
+    """Return the error for an HTTP status other than success. `retry_after` is the header, in
+    seconds.
+    """
     if status in _QUIET_S:
         asked = retry_after is not None and retry_after.isdecimal()
         wait_s = min(float(retry_after or 0), _MAX_QUIET_S) if asked else _QUIET_S[status]
-        what = f"{where} asks for {wait_s:g} s of quiet (HTTP {status})"
+        what = f"{where} refuses requests for {wait_s:g} s (HTTP {status})"
         return FeedUnavailable(what, wait_s, cause="rate_limited")
     if status in _REMEDIES:
         return FeedRefused(f"{where} answers HTTP {status}", _REMEDIES[status], status=status)
@@ -50,14 +52,16 @@ def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused
 
 
 def from_exception(error: Exception, where: str) -> Exception:
-    """Our error for one of a client library's; an error that is a bug stays what it is."""
+    """Return our error for an error of a client library. An error that is a bug is returned
+    unchanged.
+    """
     match error:
         case InvalidStatus():
             response = error.response
             return from_status(response.status_code, response.headers.get("Retry-After"), where)
         case ssl.SSLCertVerificationError() | aiohttp.ClientConnectorCertificateError():
             return FeedRefused(
-                f"the certificate of {where} does not hold: {error}",
+                f"the certificate of {where} is not valid: {error}",
                 "check binance.websocket_url and binance.rest_url, and this machine's clock and "
                 "certificates",
             )
@@ -74,8 +78,10 @@ def from_exception(error: Exception, where: str) -> Exception:
 
 
 def from_proxy(status: int | None) -> FeedRefused | FeedUnavailable:
-    """What a proxy's answer means; nothing here names its URL, which may hold a password."""
-    answer = "the proxy answers " + ("nonsense" if status is None else f"HTTP {status}")
+    """Return the error for the answer of a proxy. It does not name the URL, which may hold a
+    password.
+    """
+    answer = "the proxy answers " + ("without HTTP" if status is None else f"with HTTP {status}")
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return FeedRefused(answer, _REMEDIES[status])
     return FeedUnavailable(answer)
@@ -85,7 +91,7 @@ def _from_proxy_error(
     error: InvalidProxy | InvalidProxyStatus | aiohttp.ClientHttpProxyError,
 ) -> FeedRefused | FeedUnavailable:
     if isinstance(error, InvalidProxy):
-        return FeedRefused(f"the proxy's URL does not do: {error.msg}", "check binance.proxy")
+        return FeedRefused(f"the URL of the proxy is not valid: {error.msg}", "check binance.proxy")
     if isinstance(error, InvalidProxyStatus):
         return from_proxy(error.response.status_code)
     return from_proxy(error.status)

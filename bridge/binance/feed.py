@@ -1,4 +1,4 @@
-"""The whole feed: the streams the settings ask for, spread over connectors."""
+"""The feed: the streams of the settings, spread over shards and their connectors."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -24,18 +24,17 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedUnavailable, Problem, SettingsError
 from bridge.retry import Backoff, forever
 
-# What befalls young connections at the exchange does not befall both connectors at once.
+# Problems of new connections at the exchange must not hit both lines at once.
 SECOND_LINE_AFTER_S = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
-    """Work out the streams, asking the exchange which symbols it lists.
+    """Return the streams of the settings, checked against the symbols that the exchange lists.
 
-    Where it cannot be asked, named symbols are taken as they are; patterns need the answer, and
-    wait for it. Raises SettingsError if nothing is left to subscribe to, FeedRefused if the
-    exchange refuses us.
+    If the exchange does not answer, named symbols are not checked; patterns wait for the answer.
+    Raises SettingsError if nothing is left to subscribe to, FeedRefused if the exchange refuses us.
     """
     listed = await _listed(options, rest)
     found = subscribe(options.symbols, options.streams, options.extra_streams, listed)
@@ -50,7 +49,7 @@ async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
 
 
 class Feed:
-    """All connectors: each shard of the streams has one, or two with the lines `a` and `b`."""
+    """All connectors: each shard has one on line `a`, and with redundancy one on line `b`."""
 
     def __init__(
         self,
@@ -63,9 +62,10 @@ class Feed:
         self._handler = handler
         self._rate_limiter = rate_limiter
         self._lines = LINES[: options.redundancy]
-        # What connectors have brought that have ended.
+        # Counts of connectors that are stopped.
         self._past = {line: Arrivals() for line in LINES}
         self._tasks: dict[Connector, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
         coverages = [
             ShardCoverage(shard, handler, self._lines)
             for shard in connections(streams, options.streams_per_connection)
@@ -80,16 +80,16 @@ class Feed:
 
     @property
     def connectors(self) -> list[Connector]:
-        """The connectors of all shards."""
+        """Return the connectors of all shards."""
         return [connector for connectors in self.shards for connector in connectors]
 
     @property
     def ready(self) -> bool:
-        """Of each shard one connector at least is open, and something has come over it."""
+        """Return whether data arrives for each shard, on one line at least."""
         return not self.unready()
 
     def unready(self) -> list[Connector]:
-        """The connectors of the shards that none of them brings."""
+        """Return the connectors of the shards for which no data arrives."""
         return [
             connector
             for connectors in self.shards
@@ -98,9 +98,7 @@ class Feed:
         ]
 
     def arrivals(self, line: str) -> Arrivals:
-        """What all connectors with a line have brought, together, those among them that have
-        ended.
-        """
+        """Return the summed counts of all connectors of a line, stopped ones included."""
         connectors = {*self.connectors, *self._tasks}
         total = Arrivals()
         for arrivals in (
@@ -111,11 +109,13 @@ class Feed:
         return total
 
     def last_received(self) -> dict[str, int]:
-        """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
+        """Return when each stream last sent a frame, in microseconds since the epoch. Streams
+        without data are left out.
+        """
         return reduce(later, (connector.last_received() for connector in self.connectors), {})
 
     def without_data(self) -> list[str]:
-        """The streams that have never sent anything."""
+        """Return the streams that have never sent anything."""
         heard = self.last_received()
         return [
             s.name
@@ -125,15 +125,15 @@ class Feed:
         ]
 
     async def run(self) -> None:
-        """Keep every connector connected, for ever."""
-        async with asyncio.TaskGroup() as self._group:
+        """Run all connectors until cancelled."""
+        async with self._group:
             for connector in self.connectors:
                 self._start(connector)
 
     async def set_streams(self, streams: Sequence[Stream]) -> None:
-        """Have these streams from now on, while it runs: each stays on the connectors it is on,
-        and connectors whose streams have changed replace their connections. Returns when those
-        without any are closed.
+        """Set the streams while the feed runs. Each stream stays in its shard. Connectors whose
+        streams have changed replace their connections. Returns when the connectors without streams
+        are closed.
         """
         held = [connectors[0].coverage.held() for connectors in self.shards]
         spread = connections_again(held, streams, self._options.streams_per_connection)
@@ -150,7 +150,7 @@ class Feed:
         self._tasks[connector] = self._group.create_task(_run(connector), name=connector.name)
 
     def _add(self, shard: list[Stream]) -> None:
-        """Connectors for a further shard, in the first slot that is free."""
+        """Add connectors for a further shard, with the lowest number that is free."""
         taken = {connectors[0].slot.shard for connectors in self.shards}
         number = min(set(range(len(self.shards) + 1)) - taken)
         coverage = ShardCoverage(shard, self._handler, self._lines)
@@ -169,7 +169,7 @@ class Feed:
             self._start(connector)
 
     async def _end(self, connectors: Iterable[Connector]) -> None:
-        """Until then what they bring still counts."""
+        """Stop connectors. What they bring until they have stopped still counts."""
         tasks = {connector: self._tasks[connector] for connector in connectors}
         for task in tasks.values():
             task.cancel()
@@ -180,7 +180,7 @@ class Feed:
 
 
 async def _run(connector: Connector) -> None:
-    """Two connectors with the same streams open at different times."""
+    """Run a connector. The two lines of a shard open at different times."""
     await asyncio.sleep(SECOND_LINE_AFTER_S * LINES.index(connector.line))
     await connector.run()
 
@@ -190,7 +190,7 @@ def _is_flowing(connector: Connector) -> bool:
 
 
 async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | None:
-    """The exchange's symbols; None where it cannot be asked and no pattern needs it."""
+    """Return the exchange's symbols; None if it does not answer and no pattern needs them."""
     wait_for_it = any(map(is_pattern, options.symbols))
     backoff = Backoff(options.reconnect_max_delay_s)
     async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
@@ -198,7 +198,7 @@ async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | Non
             try:
                 return await rest.symbols()
             except FeedUnavailable as error:
-                # Asked for quiet, the connectors would have to wait as well.
+                # After a 418 or 429 the connectors would have to wait as well.
                 if wait_for_it or error.cause == "rate_limited":
                     raise
                 log.warning("symbols_not_checked", error=str(error))

@@ -1,6 +1,4 @@
-"""Who looks after a connector's connection: when it is too old, or silent, or has
-other streams than it should, it has to be replaced.
-"""
+"""Decides when a connection must be replaced: it is too old, stalled, or has outdated streams."""
 
 import asyncio
 import time
@@ -14,12 +12,12 @@ from bridge.core.policy.rotation import may_rotate, rotate_after_s
 from bridge.core.policy.silence import Silence, SilenceDetector
 from bridge.errors import ReconnectCause
 
-# Of a silence, so many streams are named in the log.
+# How many stalled streams a log entry names.
 NAMED_MAX = 10
 
 
 class HealthMonitor:
-    """One for each connector, over all its connections."""
+    """Watches the connections of one connector, one after another."""
 
     def __init__(
         self,
@@ -36,7 +34,7 @@ class HealthMonitor:
         self._rotate_at_s = 0.0
 
     def begin(self, connection: Connection) -> None:
-        """A connection has just opened."""
+        """Start to watch a connection that has just opened."""
         options = self._options
         age_s = rotate_after_s(
             self._slot, options.connection_max_age_s, time.time(), options.rotation_time_s
@@ -45,7 +43,7 @@ class HealthMonitor:
         self._watch.begin(connection.opened_s, connection.streams)
 
     def look(self, connection: Connection) -> ReconnectCause | None:
-        """Why the connection should be replaced now, if it should."""
+        """Return why the connection must be replaced now, or None."""
         now_s = asyncio.get_running_loop().time()
         silence = self._watch.look(
             now_s, connection.frames_received, connection.decoder.last_received()
@@ -53,18 +51,18 @@ class HealthMonitor:
         if silence is not None:
             self._on_silence(connection, silence, now_s - silence.silent_s)
             return "stalled"
-        # Not one connector of a pair after the other: apart in their streams they cannot join well.
+        # Both lines change at once: a handover between different sets of streams works badly.
         if self._coverage.is_outdated(connection):
             return "streams_changed"
         overdue_s = now_s - self._rotate_at_s
         return (
             "rotation"
-            if may_rotate(overdue_s, self._coverage.counts(connection.connector))
+            if may_rotate(overdue_s, self._coverage.open_on_other_lines(connection.line))
             else None
         )
 
     def stalled(self) -> list[str]:
-        """The streams silent for longer than their own rhythm explains."""
+        """Return the streams that are silent for longer than their usual interval explains."""
         return self._watch.stalled(asyncio.get_running_loop().time())
 
     def _on_silence(self, connection: Connection, silence: Silence, since_s: float) -> None:

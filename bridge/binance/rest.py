@@ -1,7 +1,7 @@
-"""The exchange's REST interface: which symbols it lists, and the trades that a stream has missed.
+"""The exchange's REST interface: which symbols it lists, and trades that a stream has missed.
 
-Every request passes the rate_limiter, which is closed for everybody while the exchange asks for
-quiet, and takes its weight from our share of the budget, which the answers report.
+Every request passes the rate limiter, which stops all requests while the exchange refuses them. It
+takes its weight from our share of the budget, which the answers report.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.errors import FeedRefused, FeedUnavailable, InvalidFrame
 
-# The exchange's documents, "Rate limits" and the weight of each endpoint; until it says otherwise.
+# From the exchange's documents, "Rate limits" and each endpoint; `exchangeInfo` may correct it.
 WEIGHT_PER_MINUTE = 6000
 _EXCHANGE_INFO_WEIGHT = 20
 _TIME_WEIGHT = 1
@@ -92,10 +92,10 @@ class Rest:
         await self._session.close()
 
     async def symbols(self) -> dict[str, str]:
-        """Each symbol the exchange lists, and its status (TRADING, HALT, BREAK, ...).
+        """Return each symbol that the exchange lists, and its status (TRADING, HALT, BREAK, ...).
 
-        Asked for as a whole: one unknown name in a shorter list is an error for all. The same
-        answer says what request weight a minute has.
+        The whole list is requested: in a shorter list one unknown name is an error for all. The
+        same answer has the request weight that a minute allows.
         """
         path = "/api/v3/exchangeInfo"
         body = await self._get(path, _EXCHANGE_INFO_WEIGHT, showPermissionSets="false")
@@ -109,7 +109,7 @@ class Rest:
         return {symbol.symbol: symbol.status for symbol in info.symbols}
 
     async def time_ms(self) -> int:
-        """The exchange's clock, in milliseconds since the epoch."""
+        """Return the exchange's time, in milliseconds since the epoch."""
         path = "/api/v3/time"
         body = await self._get(path, _TIME_WEIGHT)
         try:
@@ -118,10 +118,10 @@ class Rest:
             raise self._unreadable(path, error) from error
 
     async def fetch(self, message_type: str, symbol: str, from_id: int) -> list[Event]:
-        """Trades or agg_trades from an id on, rising, at most a thousand.
+        """Return at most a thousand trades or agg_trades from an id on, in rising order.
 
-        A host without the history (the market-data-only one) has the latest thousand trades only:
-        those of them that are not below the id.
+        A host without the history (the one for market data only) has just the latest thousand
+        trades; of these the ones from the id on are returned.
         """
         if message_type == "agg_trade":
             return await self._page(
@@ -165,11 +165,13 @@ class Rest:
             raise
 
     async def _turn(self, weight: int) -> None:
-        """Wait for quiet to end and for the budget of a new minute; another may be quicker."""
-        await self._rate_limiter.quiet()
+        """Wait until a request is allowed and its weight fits. Another task may take the weight
+        first.
+        """
+        await self._rate_limiter.wait_for_request()
         while (delay_s := self.budget.reserve(weight, time.time())) > 0:
             await asyncio.sleep(delay_s)
-            await self._rate_limiter.quiet()
+            await self._rate_limiter.wait_for_request()
 
     def _unreadable(self, path: str, error: Exception) -> FeedUnavailable:
-        return FeedUnavailable(f"{self._url}{path} cannot be read: {error}")
+        return FeedUnavailable(f"{self._url}{path} sent an answer that cannot be read: {error}")

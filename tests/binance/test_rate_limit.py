@@ -8,7 +8,7 @@ pytestmark = pytest.mark.timeout(20)
 
 
 async def passed_at(rate_limiter: RateLimiter) -> float:
-    await rate_limiter.wait()
+    await rate_limiter.wait_for_connection()
     return asyncio.get_running_loop().time()
 
 
@@ -22,7 +22,7 @@ async def test_connections_keep_to_the_exchanges_limit() -> None:
 async def test_a_closed_rate_limiter_lets_nobody_through_not_even_those_who_wait_already() -> None:
     rate_limiter = RateLimiter()
     for _ in range(CONNECTIONS_PER_WINDOW):
-        await rate_limiter.wait()
+        await rate_limiter.wait_for_connection()
     waiting = asyncio.create_task(passed_at(rate_limiter))
     await asyncio.sleep(1)
     rate_limiter.close_for(1000)

@@ -9,7 +9,7 @@ from tests.support.running_server import RECEIVED, Running
 
 
 def feed(running: Running, *ids: int) -> None:
-    running.connection.frames([trade(identity).encode() for identity in ids], RECEIVED)
+    running.connection.on_frames([trade(identity).encode() for identity in ids], RECEIVED)
 
 
 async def test_a_bridge_that_has_just_begun_says_what_it_waits_for() -> None:

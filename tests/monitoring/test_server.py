@@ -91,7 +91,7 @@ async def test_a_connector_that_is_not_open_makes_it_unready(
     state: State, url: str, running: Running
 ) -> None:
     running.flow()
-    running.connection.lost()
+    running.connection.on_lost()
     running.feed.connectors[0]._is_refused = state is State.REFUSED
     status, body = await ready(url)
     assert status == 503
@@ -170,7 +170,7 @@ async def test_the_accounts_hold_in_the_metrics_of_each_sink_and_kind(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.connection.frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
+    running.connection.on_frames([b"{", trade(2).encode()], 1_790_000_000_000_000)
     running.redis.counts.latency.observe(0.003)
     found = await metrics(url)
     assert found["tickbridge_frames_received_total",] == 3
@@ -192,7 +192,7 @@ async def test_the_lead_of_one_connector_over_the_other_is_in_the_metrics(two: R
     connections = [two.open(connector) for connector in two.feed.connectors]
     for number in range(1, 5):
         for connection, late_us in zip(connections, (0, 2_000), strict=True):
-            connection.frames([trade(number).encode()], moment + number * 1_000_000 + late_us)
+            connection.on_frames([trade(number).encode()], moment + number * 1_000_000 + late_us)
     two.status.feed = two.feed
     async with serve(Http(port=0), two.status) as port:
         found = await metrics(f"http://{LOOPBACK}:{port}")
@@ -211,7 +211,7 @@ async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> 
         "connector-1b",
     ]
     connection = two.open(two.feed.connectors[1])
-    connection.frames([trade(1).encode()], 1_790_000_000_000_000)
+    connection.on_frames([trade(1).encode()], 1_790_000_000_000_000)
     assert two.status.unready() == []
     assert two.status.connectors() == {("connecting",): 1, ("open",): 1, ("refused",): 0}
 

@@ -1,4 +1,4 @@
-"""The exchange's connections in memory: they bring what the market does, or misbehave."""
+"""The exchange's connections in memory: they deliver the market's frames, or fail to."""
 
 import asyncio
 from collections import deque
@@ -19,11 +19,11 @@ SHUTDOWN = b'{"e":"serverShutdown","E":1}'
 
 
 class Connection:
-    """One connection: frames arrive in order, `latency_s` after they were sent."""
+    """One connection. Frames arrive in order, a fixed latency after they were sent."""
 
     def __init__(self, exchange: "Exchange", path: str, receiver: FrameListener) -> None:
         self.process = process.current.get()
-        # As far as the bridge looks into the library's connection.
+        # The attributes of the library's connection that the bridge reads.
         self.has_missed_pong = self.has_close_frame = False
         self.ending = "cut"
         self.is_open = True
@@ -39,33 +39,33 @@ class Connection:
         if self.stalled is not None:
             self.stalled.append(frames)
         elif frames:
-            # Timers of one moment go off in any order: the frames may not.
+            # Timers of one moment fire in any order, but frames must arrive in order.
             self._under_way.append(frames)
             asyncio.get_running_loop().call_later(self._latency_s, self._deliver)
 
     def stall(self) -> None:
-        """From now on everything is held back."""
+        """Hold all frames back from now on."""
         if self.stalled is None:
             self.stalled = []
 
     def flow(self) -> None:
-        """A stall is over: what was held back comes at once."""
+        """End a stall: send all frames that were held back at once."""
         held, self.stalled = self.stalled or [], None
         for frames in held:
             self.send(frames)
 
     def cut(self, *, has_missed_pong: bool = False) -> None:
-        """Gone, with what was on its way."""
+        """Break the connection; the frames on their way are lost."""
         if not self.is_open:
             return
         self.is_open = False
         self._exchange.connections.remove(self)
         if self.process.is_alive:
             self.has_missed_pong = has_missed_pong
-            self._receiver.lost()
+            self._receiver.on_lost()
 
     async def close(self) -> None:
-        """The bridge closes it: what was on its way still comes, unless it is stalled."""
+        """Close for the bridge; frames on their way still arrive, unless it is stalled."""
         if self.process.is_alive and self.stalled is None:
             await asyncio.sleep(self._latency_s * 2)
             self.has_close_frame = self.stalled is None
@@ -74,13 +74,13 @@ class Connection:
     def _deliver(self) -> None:
         frames = self._under_way.popleft()
         if self.is_open and self.process.is_alive:
-            self._receiver.frames(frames, now_us())
+            self._receiver.on_frames(frames, now_us())
 
 
 class Exchange:
-    """`repeat`, `reorder`, `skip`: how often a bundle of a connection's frames is spoilt so.
+    """The exchange. `repeat`, `reorder`, `skip` are the probabilities of a fault in a write.
 
-    `unnoticed` has quotes that an open connection did not bring: nobody can know of those.
+    `unnoticed` has quotes that an open connection did not deliver: a client cannot detect those.
     """
 
     def __init__(self, random: Random, market: Market) -> None:
@@ -92,7 +92,7 @@ class Exchange:
         self.unnoticed: set[tuple[str, int]] = set()
 
     async def open(self, _options: settings.Binance, path: str, receiver: FrameListener) -> Any:
-        """Stand in for `open_websocket`."""
+        """Replace `open_websocket`."""
         own = process.current.get()
         await process.pause(own, self.random.uniform(0.01, 0.2))
         if self.random.random() < self.refuses:
@@ -103,11 +103,11 @@ class Exchange:
         return connection
 
     def tick(self) -> None:
-        """Something happens on the market."""
+        """Let something happen on the market."""
         self._bring(self.market.happen())
 
     def tick_all(self) -> None:
-        """Something happens in every stream."""
+        """Let something happen in every stream."""
         self._bring(self.market.happen_everywhere())
 
     def _bring(self, ticks: Sequence[Tick]) -> None:
@@ -116,7 +116,7 @@ class Exchange:
             connection.send([tick.frame for tick in spoilt])
 
     def forget(self, dead: process.Process) -> None:
-        """The connections of a killed process."""
+        """Cut the connections of a killed process."""
         for connection in list(self.connections):
             if connection.process is dead:
                 connection.cut()

@@ -48,7 +48,7 @@ class Running:
         (connector,) = self.feed.connectors
         self.connection = self.open(connector)
         if heard:
-            self.connection.frames([trade(1).encode()], RECEIVED)
+            self.connection.on_frames([trade(1).encode()], RECEIVED)
 
     def open(self, connector: Connector) -> Connection:
         """A connection of the connector that has just opened, on nothing."""

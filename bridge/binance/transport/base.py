@@ -1,65 +1,64 @@
-"""One connector's WebSocket connection, whichever library carries it: what goes in, what comes out.
+"""The interface of a WebSocket connection, which two libraries implement.
 
-A connection hands its frames over in the read callback itself, a whole read at a time: `recv()` in
-a loop costs 7-8 us a frame, and nothing here ever pauses reading, which would also hold back the
-pongs and end the connection.
+A connection hands over its frames inside the read callback, all frames of one read together:
+`recv()` in a loop costs 7-8 us a frame.
 """
 
 import time
 from typing import Protocol
 
-from bridge import settings
-from bridge.errors import FeedRefused
-
-# Above the decoder's own bound on purpose: a frame too large to use must not cost the connector,
-# as the library's limit would (close 1009). Beyond this one it does: memory has a bound too.
+# This is above the decoder's own bound on purpose. A frame that is too large for the decoder must
+# not close the connection, as the library's limit does (close code 1009). Memory still has a bound.
 MAX_WIRE_BYTES = 2**24
 CLOSE_TIMEOUT_S = 2.0
 
 
 class FrameListener(Protocol):
-    """Where a connector's frames go."""
+    """Receives the frames of a connection."""
 
-    def frames(self, frames: list[bytes], received: int) -> None:
-        """Text frames of one read, and when it was, in microseconds."""
+    def on_frames(self, frames: list[bytes], received: int) -> None:
+        """Take the text frames of one read, which arrived at `received` (microseconds)."""
         ...
 
-    def binary(self, payload: bytes, received: int) -> None:
-        """A binary frame; the exchange sends none."""
+    def on_binary(self, payload: bytes, received: int) -> None:
+        """Take a binary frame. The exchange sends none."""
         ...
 
-    def lost(self) -> None:
-        """A connection that had been open is gone, whoever ended it."""
+    def on_lost(self) -> None:
+        """Note that a connection that was open is closed, whoever closed it."""
         ...
 
 
 class WebSocket(Protocol):
-    """An open connection, or one that was."""
+    """A connection that is or was open."""
 
     @property
     def has_missed_pong(self) -> bool:
-        """Whether it was ended because our ping was not answered."""
+        """Return whether it was closed because our ping was not answered."""
         ...
 
     @property
     def has_close_frame(self) -> bool:
-        """Whether the exchange has closed it, or agreed to: what it had sent before has come."""
+        """Return whether the exchange has sent a close frame. Then every earlier frame has
+        arrived.
+        """
         ...
 
     @property
     def ending(self) -> str:
-        """How it ended, for people."""
+        """Describe how it was closed, for people."""
         ...
 
     async def close(self) -> None:
-        """Close it, taking what is still on its way; in a bounded time."""
+        """Close it within a bounded time, and hand over the frames that still arrive."""
         ...
 
 
 class FrameBatch:
-    """The messages of one read, and the parts of one that is not whole yet.
+    """The messages of one read, and the parts of a message that is not complete yet.
 
-    `texts` are for the connection to append to: a method call a frame would cost as much as that.
+    The connection appends text messages to `texts` itself: a method call would double the cost of
+    a frame.
     """
 
     __slots__ = ("_binary", "_is_text", "_listener", "_parts", "texts")
@@ -72,7 +71,9 @@ class FrameBatch:
         self._is_text = True
 
     def add_part(self, payload: bytes, *, is_text: bool | None, is_last: bool) -> None:
-        """Take a binary message, or a part of one; `is_text` is None where it continues another."""
+        """Add a binary message or a part of a message. `is_text` is None if it continues a
+        message.
+        """
         if is_text is not None:
             self._is_text = is_text
         self._parts.append(payload)
@@ -82,34 +83,12 @@ class FrameBatch:
             (self.texts if self._is_text else self._binary).append(message)
 
     def hand_over(self) -> None:
-        """Give the listener all messages collected."""
+        """Give all messages to the listener."""
         if not (self.texts or self._binary):
             return
         received = time.time_ns() // 1000
         texts, self.texts = self.texts, []
         binary, self._binary = self._binary, []
-        self._listener.frames(texts, received)
+        self._listener.on_frames(texts, received)
         for payload in binary:
-            self._listener.binary(payload, received)
-
-
-async def open_websocket(
-    options: settings.Binance, path: str, listener: FrameListener
-) -> WebSocket:
-    """Connect one connector to `path` (`/stream?streams=...`).
-
-    Raises FeedRefused where trying again cannot help, FeedUnavailable where it may.
-    """
-    # Imported here: the one needs what the other stands for, and picows is an extra.
-    if options.transport == "websockets":
-        from bridge.binance.transport.websockets_client import open_with_websockets
-
-        return await open_with_websockets(options, path, listener)
-    try:
-        from bridge.binance.transport.picows_client import open_with_picows
-    except ImportError as error:
-        raise FeedRefused(
-            f"binance.transport = picows: {error}",
-            'pip install "tickbridge[fast]", or set binance.transport: websockets',
-        ) from error
-    return await open_with_picows(options, path, listener)
+            self._listener.on_binary(payload, received)

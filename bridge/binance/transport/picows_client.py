@@ -1,7 +1,7 @@
-"""A connector over `picows`, the extra `fast`: written in C, knows no compression.
+"""A WebSocket connection with `picows`, the extra `fast`, which is written in C.
 
-What it leaves to its user is done here as `websockets` does it: fragments, the closing handshake,
-the proxy of the environment.
+The library does not support compression. It leaves some work to its user, which is done here as
+`websockets` does it: fragments, the closing handshake, the proxy from the environment.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from bridge.binance.failures import from_exception, from_proxy, from_status
 from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
 from bridge.errors import FeedRefused, FeedUnavailable
 
-# A read may hold thousands of frames: the library doubles its buffer whenever one fills it. After
-# this many the sinks have their turn; without that Redis had 12 flushes a second under full load,
-# and dropped most of what came.
+# A read may hold thousands of frames: the library doubles its buffer whenever a read fills it.
+# After this many frames the sinks get their turn. Without that, Redis had 12 flushes a second under
+# full load, and dropped most messages.
 TURN_FRAMES = 200
-# What the library warns of, we log ourselves.
+# We log ourselves what the library warns of.
 logging.getLogger("picows").setLevel(logging.CRITICAL)
 
 
 class PicowsConnection(WSListener):
-    """Collects the text frames of each read and hands them over with its last one."""
+    """Collects the text frames of each read, and hands them over with the last one."""
 
     def __init__(self, listener: FrameListener) -> None:
         super().__init__()
@@ -40,30 +40,30 @@ class PicowsConnection(WSListener):
 
     @property
     def has_missed_pong(self) -> bool:
-        """Whether our ping was not answered."""
-        # The library's own words.
+        """Return whether our ping was not answered."""
+        # This is the library's own text.
         return any(reason.startswith("peer has not replied to ping") for _, _, reason in self._said)
 
     @property
     def has_close_frame(self) -> bool:
-        """Whether the exchange has closed it, or agreed to."""
+        """Return whether the exchange has sent a close frame."""
         return any(who == "received" for who, _, _ in self._said)
 
     @property
     def ending(self) -> str:
-        """How it ended, for people."""
+        """Describe how it was closed, for people."""
         said = [f"{who} {code} {reason}".rstrip() for who, code, reason in self._said]
         return "; then ".join(said) or "no close frame received or sent"
 
     @property
     def _said(self) -> list[tuple[str, int, str]]:
-        """The close frames: who, code and reason."""
-        handshake: Any = self._transport.close_handshake  # None before the first, other than typed
+        """Return the close frames: sender, code and reason."""
+        handshake: Any = self._transport.close_handshake  # None before the first, unlike its type
         frames = (("received", handshake.recv), ("sent", handshake.sent)) if handshake else ()
         return [(who, info.code, info.reason or "") for who, info in frames if info is not None]
 
     async def close(self) -> None:
-        """Close it, taking what is still on its way; in a bounded time."""
+        """Close it within a bounded time, and hand over the frames that still arrive."""
         self._transport.send_close(WSCloseCode.OK)
         with suppress(TimeoutError, picows.WSError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -83,7 +83,9 @@ class PicowsConnection(WSListener):
             self._hand_over()
 
     def is_user_specific_pong(self, frame: WSFrame) -> bool:
-        """Whether it answers our ping; such a frame goes nowhere else, and may be a read's last."""
+        """Return whether a frame answers our ping. The library passes such a frame to this method
+        only, and it may be the last of a read.
+        """
         is_pong = frame.msg_type is WSMsgType.PONG
         if is_pong and frame.last_in_buffer:
             self._hand_over()
@@ -91,10 +93,12 @@ class PicowsConnection(WSListener):
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
         self._batch.hand_over()
-        self._listener.lost()
+        self._listener.on_lost()
 
     def _hand_over(self) -> None:
-        """Hand over a turn's worth; what is left waits for the next turn, and nothing is read."""
+        """Hand over the frames of one turn. The others wait for the next turn, and reading
+        pauses.
+        """
         transport, batch = self._transport.underlying_transport, self._batch
         if len(batch.texts) < TURN_FRAMES or transport.is_closing():
             batch.hand_over()
@@ -127,7 +131,7 @@ class PicowsConnection(WSListener):
 async def open_with_picows(
     options: settings.Binance, path: str, listener: FrameListener
 ) -> PicowsConnection:
-    """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it may."""
+    """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
     try:
         async with asyncio.timeout(options.connect_timeout_s):
             _, connection = await picows.ws_connect(
@@ -138,7 +142,8 @@ async def open_with_picows(
                 auto_ping_strategy=WSAutoPingStrategy.PING_PERIODICALLY,
                 auto_ping_idle_timeout=options.ping_interval_s,
                 auto_ping_reply_timeout=options.ping_timeout_s,
-                # Answered by itself, a ping that ends a read would hide what came before it.
+                # If the library answered pings, a ping at the end of a read would hide the frames
+                # before it.
                 enable_auto_pong=False,
                 max_frame_size=MAX_WIRE_BYTES,
                 proxy=_proxy(options),
@@ -146,8 +151,8 @@ async def open_with_picows(
     except (picows.WSError, ProxyError, OSError, EOFError) as error:
         raise _failure(error, options.websocket_url) from error
     if not isinstance(connection, PicowsConnection):
-        # A connection that ends before it is open counts for the library as one without a listener.
-        raise FeedUnavailable(f"{options.websocket_url}: ended during the handshake")
+        # The library returns no listener if the connection is closed before it is open.
+        raise FeedUnavailable(f"{options.websocket_url}: closed during the handshake")
     return connection
 
 
@@ -159,12 +164,12 @@ def _proxy(options: settings.Binance) -> str | None:
 
 
 def _failure(error: Exception, where: str) -> Exception:
-    """Our error for one of the library's."""
+    """Return our error for an error of the library."""
     match error:
         case picows.WSHandshakeError(response=picows.WSUpgradeResponse() as response):
             return from_status(response.status, response.headers.get("Retry-After"), where)
         case ProxyError():
-            # The status is in the text alone.
+            # Only the text holds the status.
             status = re.search(r"rejected connection with status (\d+)", str(error))
             return from_proxy(int(status[1]) if status else None)
         case picows.WSInvalidURL():

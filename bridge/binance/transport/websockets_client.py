@@ -1,6 +1,7 @@
-"""A connector over `websockets`, the default: speaks deflate, and is written in Python.
+"""A WebSocket connection with `websockets`, the default: it supports deflate, and is written in
+Python.
 
-A subclass of its connection sees each frame as it is parsed: 4.5 us each.
+A subclass of the library's connection gets each frame when it is parsed, which costs 4.5 us.
 """
 
 from functools import partial
@@ -14,15 +15,16 @@ from bridge import settings
 from bridge.binance.failures import from_exception
 from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
 
-# A read may hold 256 KiB, which is over 5,000 frames if compressed, and 55 ms of work. It is worked
-# off in pieces of this size, and between two of them the sinks get their turn. Measured: without
-# that they got one turn in 10,000 frames, and Redis dropped a third of what it now keeps up with.
+# A read may hold 256 KiB: over 5,000 compressed frames, and 55 ms of work. It is processed in
+# pieces of this size, and between two pieces the sinks get their turn. Measured: without that they
+# got one turn in 10,000 frames, and Redis dropped a third of the messages that it now keeps up
+# with.
 PIECE_BYTES = 2**15
 _DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 
 class WebsocketsConnection(ClientConnection):
-    """Collects the text frames of each read and hands them over at its end."""
+    """Collects the text frames of each read, and hands them over at its end."""
 
     def __init__(self, listener: FrameListener, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -32,19 +34,19 @@ class WebsocketsConnection(ClientConnection):
 
     @property
     def has_missed_pong(self) -> bool:
-        """Whether our ping was not answered."""
+        """Return whether our ping was not answered."""
         closed = self.protocol.close_sent
-        # The library's own words.
+        # This is the library's own text.
         return closed is not None and closed.reason == "keepalive ping timeout"
 
     @property
     def has_close_frame(self) -> bool:
-        """Whether the exchange has closed it, or agreed to."""
+        """Return whether the exchange has sent a close frame."""
         return self.protocol.close_rcvd is not None
 
     @property
     def ending(self) -> str:
-        """How it ended, for people."""
+        """Describe how it was closed, for people."""
         return str(self.protocol.close_exc)
 
     def data_received(self, data: bytes) -> None:
@@ -56,16 +58,16 @@ class WebsocketsConnection(ClientConnection):
             self._receive_piece()
 
     def eof_received(self) -> None:
-        # TLS reports the end beside the last data, while pieces of that may still wait.
+        # TLS reports the end together with the last data, while pieces of it may still wait.
         self._receive_rest()
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._receive_rest()
         super().connection_lost(exc)
-        # A redirect ends one connection on the way to another: that one was never open.
+        # A redirect closes a connection that was never open, and opens another.
         if self.protocol.handshake_exc is None:
-            self._listener.lost()
+            self._listener.on_lost()
 
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
@@ -82,7 +84,7 @@ class WebsocketsConnection(ClientConnection):
             self.transport.resume_reading()
 
     def _receive_rest(self) -> None:
-        """What had been read when the connection went: it did arrive."""
+        """Process what was read before the connection was closed: it has arrived."""
         rest, self._unread = self._unread, b""
         if rest:
             self._receive(rest)
@@ -94,7 +96,7 @@ class WebsocketsConnection(ClientConnection):
             super().process_event(event)
 
     def _collect(self, frame: Frame) -> None:
-        # Uncompressed it is a bytearray, which cannot be looked up by.
+        # Without compression this is a bytearray, which cannot be a key.
         payload = bytes(frame.data)
         if frame.opcode is Opcode.TEXT and frame.fin:
             self._batch.texts.append(payload)
@@ -106,7 +108,7 @@ class WebsocketsConnection(ClientConnection):
 async def open_with_websockets(
     options: settings.Binance, path: str, listener: FrameListener
 ) -> WebsocketsConnection:
-    """Connect. Raises FeedRefused where trying again cannot help, FeedUnavailable where it may."""
+    """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
     proxy = options.proxy.get_secret_value()
     try:
         connection = await connect(
@@ -122,5 +124,5 @@ async def open_with_websockets(
         )
     except (WebSocketException, OSError, EOFError) as error:
         raise from_exception(error, options.websocket_url) from error
-    assert isinstance(connection, WebsocketsConnection)  # noqa: S101  # as asked for
+    assert isinstance(connection, WebsocketsConnection)  # noqa: S101  # as requested above
     return connection

@@ -1,4 +1,4 @@
-"""The stage from the socket to frames, for each transport, from a generator that plays flat out."""
+"""The stage from the socket to frames, for each transport. The generator plays at full speed."""
 
 import asyncio
 import tempfile
@@ -14,7 +14,8 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from bridge import settings
-from bridge.binance.transport.base import MAX_WIRE_BYTES, open_websocket
+from bridge.binance.transport.base import MAX_WIRE_BYTES
+from bridge.binance.transport.connect import open_websocket
 from bridge.core.model.stream import streams_path
 from bridge.settings.urls import SecretUrl
 from bridge.tools.bench.errors import BenchFailed
@@ -24,11 +25,11 @@ from bridge.tools.bench.stages import Material, least
 from bridge.tools.bench.workload import Load
 
 _CHUNK_BYTES = 2**15
-_WINDOW_BITS = 12  # as websockets' server has it
+_WINDOW_BITS = 12  # the value that the server of websockets uses
 
 
 class CountingFrameListener:
-    """Takes frames and does nothing with them but count; measures from the first to the last."""
+    """Counts frames, and measures the CPU time per frame from the first read to the last."""
 
     def __init__(self, frames: int) -> None:
         self.done = asyncio.Event()
@@ -37,11 +38,11 @@ class CountingFrameListener:
         self._began_s: float | None = None
         self.cost_s = 0.0
 
-    def frames(self, frames: list[bytes], received: int) -> None:  # noqa: ARG002
+    def on_frames(self, frames: list[bytes], received: int) -> None:  # noqa: ARG002
         self.count(len(frames))
 
     def count(self, frames: int) -> None:
-        if self._began_s is None:  # what came before this belongs to the connection's opening
+        if self._began_s is None:  # the cost so far belongs to the opening of the connection
             self._began_s = time.thread_time()
             return
         self._seen += frames
@@ -49,11 +50,11 @@ class CountingFrameListener:
             self.cost_s = (time.thread_time() - self._began_s) / self._seen
             self.done.set()
 
-    def binary(self, payload: bytes, received: int) -> None:
-        """The generator sends none."""
+    def on_binary(self, payload: bytes, received: int) -> None:
+        """Ignore binary frames: the generator sends none."""
 
-    def lost(self) -> None:
-        """Seen by the timeout of who waits."""
+    def on_lost(self) -> None:
+        """Do nothing: the caller that waits for `done` has a timeout."""
 
 
 Opener = Callable[[str, str, CountingFrameListener], "asyncio.Future[object]"]
@@ -62,7 +63,11 @@ Opener = Callable[[str, str, CountingFrameListener], "asyncio.Future[object]"]
 async def socket_to_frames(
     load: Load, material: Material, rounds: int, *, transport: str, compression: str
 ) -> tuple[float, float]:
-    """Microseconds a frame: ours over a socket, and the library's own parser."""
+    """Measure our transport over a socket, then the floor of its library.
+
+    The floor is the parser of websockets, or a bare picows client on the same socket. Both results
+    are microseconds per frame.
+    """
     path = streams_path(list(material.streams), microseconds=False)
     frames = 2 * len(material.frames)
 
@@ -104,7 +109,9 @@ async def _over_socket(
                     async with asyncio.timeout(START_TIMEOUT_S):
                         await receiver.done.wait()
                 except TimeoutError:
-                    raise BenchFailed(f"{frames} frames do not come from {exchange.name}") from None
+                    raise BenchFailed(
+                        f"`{exchange.name}` has not sent {frames:,} frames in {START_TIMEOUT_S:g} s"
+                    ) from None
                 finally:
                     if asyncio.iscoroutine(closing := close()):
                         await closing
@@ -131,7 +138,7 @@ async def _protocol_floor(material: Material, rounds: int, *, deflate: bool) -> 
 
 
 def _deflate() -> PerMessageDeflate:
-    """As the generator's server agrees on it: one context for all messages."""
+    """Return deflate as the generator negotiates it: one context for all messages."""
     keeps = {"remote_no_context_takeover": False, "local_no_context_takeover": False}
     bits = {"remote_max_window_bits": _WINDOW_BITS, "local_max_window_bits": _WINDOW_BITS}
     return PerMessageDeflate(**keeps, **bits)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""Whether live Binance can be had from here: REST answers, and the stream host takes a connection.
+"""Probes live Binance: whether REST answers, and whether the stream host accepts a WebSocket.
 
-Both matter: some networks let one through and not the other.
+Both are tried, because some networks block only one of them.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ import aiohttp
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
-from bridge.binance.transport.base import open_websocket
+from bridge.binance.transport.connect import open_websocket
 from bridge.core.model.stream import stream_of, streams_path
 from bridge.errors import FeedRefused, FeedUnavailable
 
 PROBE_TIMEOUT_S = 3.0
-# Any stream will do: nothing of it is read.
+# Any stream works: no frame of it is read.
 _PATH = streams_path([stream_of("BTCUSDT", "trade")], microseconds=False)
 _MAIN = "wss://stream.binance.com:9443"
-# Serves market data to more regions, and asks for no key.
+# Serves market data to more regions, and requires no API key.
 _MARKET_DATA_ONLY = {
     "websocket_url": "wss://data-stream.binance.vision",
     "rest_url": "https://data-api.binance.vision",
@@ -29,8 +29,9 @@ _MARKET_DATA_ONLY = {
 
 
 class Finding(NamedTuple):
-    """What came of the probe: the settings of the exchange that answered, or else the reasons, a
-    sentence for each that did not.
+    """The result of the probe: the settings of the exchange that answered, or None.
+
+    If none answered, `reasons` has a sentence for each exchange.
     """
 
     live: settings.Binance | None
@@ -38,7 +39,7 @@ class Finding(NamedTuple):
 
 
 def candidates(binance: settings.Binance) -> list[settings.Binance]:
-    """The exchange of the settings, and for Binance's main hosts those for market data only."""
+    """Return the exchange of the settings, and Binance's market data hosts after its main hosts."""
     if binance.websocket_url != _MAIN:
         return [binance]
     return [binance, binance.model_copy(update=_MARKET_DATA_ONLY)]
@@ -47,7 +48,7 @@ def candidates(binance: settings.Binance) -> list[settings.Binance]:
 async def find_live(
     exchanges: Sequence[settings.Binance], timeout_s: float = PROBE_TIMEOUT_S
 ) -> Finding:
-    """The first of the exchanges to answer, all of them asked at once."""
+    """Probe all exchanges at once, and return the first that answers."""
     reasons: list[str] = []
     async with asyncio.TaskGroup() as group:
         probes = [group.create_task(_probe(exchange, timeout_s)) for exchange in exchanges]
@@ -64,7 +65,7 @@ async def find_live(
 async def _probe(
     exchange: settings.Binance, timeout_s: float
 ) -> tuple[settings.Binance, str | None]:
-    """The exchange, and why it cannot be had; None if it can."""
+    """Return the exchange, and the reason why it cannot be reached, or None if it can."""
     try:
         async with asyncio.timeout(timeout_s):
             await _reach(exchange)
@@ -77,7 +78,7 @@ async def _probe(
 
 
 async def _reach(exchange: settings.Binance) -> None:
-    """REST and WebSocket at once. Raises what goes wrong first."""
+    """Try REST and WebSocket at the same time, and raise the first error."""
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_ping(exchange))
@@ -109,15 +110,15 @@ async def _connect(exchange: settings.Binance) -> None:
 
 
 class _Nobody:
-    """A receiver for a connection that is only tried."""
+    """A listener that ignores the frames of a probed connection."""
 
-    def frames(self, frames: list[bytes], received: int) -> None: ...
+    def on_frames(self, frames: list[bytes], received: int) -> None: ...
 
-    def binary(self, payload: bytes, received: int) -> None: ...
+    def on_binary(self, payload: bytes, received: int) -> None: ...
 
-    def lost(self) -> None: ...
+    def on_lost(self) -> None: ...
 
 
 def _without_remedy(error: FeedRefused | FeedUnavailable) -> str:
-    """What happened, and what it means; the demo's own remedy is the simulator."""
+    """Return the error and its meaning. The remedy is left out: the demo uses the simulator."""
     return "; ".join(str(error).split("; ")[:2])
