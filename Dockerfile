@@ -1,18 +1,20 @@
-# Tickbridge in a container: `docker run tickbridge` is `tickbridge run`, `docker run tickbridge tail
-# trade` any other command. Settings come from TICKBRIDGE_… variables, or from a file mounted at
-# /etc/tickbridge/tickbridge.yaml. docs/operations.md says what is in it and how large it is.
+# Tickbridge in a container. `docker run tickbridge` runs `tickbridge run`. Words after the image
+# name run another command: `docker run tickbridge tail trade`. Settings come from TICKBRIDGE_…
+# variables, or from a file mounted at /etc/tickbridge/tickbridge.yaml. docs/operations.md lists
+# the contents and sizes of the layers.
 #
-# Plain Dockerfile syntax: the builder that came before BuildKit takes it as well.
+# The syntax is plain, so the builder before BuildKit accepts it as well.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
-# Another package index than pip's own. Only in this stage: no layer of the result names it.
+# Package index to use instead of PyPI. No layer of the final image names it.
 ARG PIP_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY requirements requirements
-# Wheels only: there is no compiler here, and nothing needs one. Compiled to bytecode here, since a
-# read-only file system could not keep it: each start would take a second longer.
+# Wheels only, because there is no compiler here, and no package needs one. Compiled to bytecode
+# here, because a read-only file system cannot store bytecode, and each start would take a second
+# longer.
 RUN python -m venv --without-pip /opt/tickbridge \
  && python -m venv /build \
  && /build/bin/pip install --quiet --only-binary :all: --require-hashes -r requirements/build.txt \
@@ -24,25 +26,25 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /whe
  && /build/bin/pip --python /opt/tickbridge/bin/python install --quiet --no-deps /wheel/*.whl
 
 FROM ${PYTHON_IMAGE}
-# An image that runs needs nothing that installs.
+# The final image needs no package installer.
 RUN python -c "import ensurepip, pip, shutil; [shutil.rmtree(m.__path__[0]) for m in (ensurepip, pip)]" \
  && rm -f /usr/bin/pip* /usr/local/bin/pip* \
  && install -d -o 10001 -g 10001 /var/lib/tickbridge
 COPY --from=build /opt/tickbridge /opt/tickbridge
 ENV PATH=/opt/tickbridge/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# Where a tickbridge.yaml is found without --config.
+# A tickbridge.yaml in this folder is used without --config.
 WORKDIR /etc/tickbridge
-# A number: Kubernetes proves by it that this is not root (runAsNonRoot).
+# A number, so that Kubernetes can check that it is not root (runAsNonRoot).
 USER 10001:10001
 EXPOSE 8080
-# Whether the process turns, not whether the feed flows: something that restarts containers must
-# not throw away the events that wait for Kafka. Another http.port is seen here if a variable sets it.
+# Checks that the event loop is running, not that data flows: a restart of an unhealthy container
+# must not lose the events that wait for Kafka. Follows http.port only if a variable sets it.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-c", "\
 import os, urllib.request as r; \
 r.urlopen('http://127.0.0.1:%s/livez' % os.environ.get('TICKBRIDGE_HTTP__PORT', 8080), timeout=4)"]
 ENTRYPOINT ["tickbridge"]
 CMD ["run"]
-# Last: another revision of the same program shares all layers.
+# These come last, so that another revision of the same program shares all layers.
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tickbridge" \

@@ -1,4 +1,4 @@
-# A machine needs Python 3.11 or newer and make; `make test` also uses Docker where it answers.
+# Needs Python 3.11 or newer and make. `make test` also uses Docker if it answers.
 PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCK := requirements
-TOO_OLD := "Tickbridge needs Python 3.11 or newer, $(PYTHON) is %d.%d; say make PYTHON=python3.13"
+TOO_OLD := "Tickbridge needs Python 3.11 or newer, $(PYTHON) is %d.%d; run make PYTHON=python3.13"
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 \
            --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 IMAGE ?= tickbridge
@@ -25,75 +25,75 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 .PHONY: help demo test faults bench simulate deploy install lint types contracts schemas docs chart image lock sbom advisories clean
 .DELETE_ON_ERROR:
 
-help:  ## this list
+help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.demo  ## the whole bridge on embedded brokers; SECONDS=20 ends it by itself
+demo: $(VENV)/.demo  ## run the whole bridge on embedded brokers; SECONDS=20 stops it after that time
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.dev  ## all tests except faults and deploy, in WORKERS=3 processes; on containers or embedded brokers
+test: $(VENV)/.dev  ## run all tests except faults and deploy, on containers or embedded brokers; WORKERS=3 processes
 	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy"
 
-# The short form judges promises and measures nothing: its scenarios run two at a time. The folder
-# of the scenarios is named first so that its conftest.py, which prints the table, is always read.
-faults: $(VENV)/.dev  ## all that can break, broken under load; SHORT=1 takes minutes, SEED=1 repeats a run
+# The short form checks the promises and measures nothing, so two scenarios run at a time. The folder
+# of the scenarios comes first so that its conftest.py, which prints the table, is always read.
+faults: $(VENV)/.dev  ## inject every failure under load (half an hour); SHORT=1 takes minutes, SEED=1 repeats a run
 	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
 	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 2) tests/faults tests
 
-simulate: $(VENV)/.dev  ## the bridge in SCHEDULES=2000 worlds that break; SEED=17 replays one
+simulate: $(VENV)/.dev  ## run the service under SCHEDULES=2000 random fault schedules; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
-bench: $(VENV)/.dev  ## the benchmarks, forty minutes, into docs/performance.md; QUICK=1: that they work
+bench: $(VENV)/.dev  ## measure this machine (40 minutes) and write docs/performance.md; QUICK=1 only tries the benchmarks
 	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/performance.md)
 
-install: $(VENV)/.dev  ## the environment in .venv, as the other targets make it
+install: $(VENV)/.dev  ## make the environment in .venv that the other targets use
 
-lint: $(VENV)/.dev  ## ruff: rules and format
+lint: $(VENV)/.dev  ## check rules and format with ruff
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(VENV)/.dev  ## mypy --strict
+types: $(VENV)/.dev  ## check types with mypy --strict
 	$(BIN)/mypy
 
-contracts: $(VENV)/.dev  ## the arrows of ARCHITECTURE.md: which part may import which
+contracts: $(VENV)/.dev  ## check which folder may import which (ARCHITECTURE.md)
 	$(BIN)/lint-imports --no-logo --no-cache
 
-schemas: $(VENV)/.dev  ## write schemas/ anew from the events
+schemas: $(VENV)/.dev  ## write schemas/ from the events
 	$(BIN)/tickbridge schemas write
 
-docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md anew from the code
+docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md from the code
 	$(BIN)/python docs/generate.py
 
-image:  ## the container image, as IMAGE, and its size by layer
+image:  ## build the container image, named IMAGE, and print the size of its layers
 	docker build --tag $(IMAGE):$(VERSION) --tag $(IMAGE) --build-arg PIP_INDEX_URL \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
 	@docker history --format 'table {{.Size}}\t{{.CreatedBy}}' $(IMAGE)
 
-chart: $(VENV)/.dev  ## write the chart's schema and README anew from settings and values
+chart: $(VENV)/.dev  ## write the chart's schema and README from the settings and values
 	$(BIN)/python charts/generate.py
 
-deploy: $(VENV)/.dev  ## the image, the compose file and the chart's container, run for real
+deploy: $(VENV)/.dev  ## test the image, the compose file and the chart's container; deploys nothing
 	$(BIN)/pytest -m deploy
 
-lock:  ## resolve requirements/*.txt anew (needs uv)
+lock:  ## resolve requirements/*.txt again (needs uv)
 	$(COMPILE) pyproject.toml --upgrade --all-extras --group dev -o $(LOCK)/dev.txt
 	$(COMPILE) pyproject.toml --extra embedded --group build -c $(LOCK)/dev.txt -o $(LOCK)/demo.txt
 	$(COMPILE) pyproject.toml --extra fast -c $(LOCK)/dev.txt -o $(LOCK)/run.txt
 	$(COMPILE) --group build -c $(LOCK)/dev.txt -o $(LOCK)/build.txt
 
-sbom: $(VENV)/.dev  ## the bill of materials of what the image installs (CycloneDX), as SBOM
+sbom: $(VENV)/.dev  ## write the image's bill of materials (CycloneDX) to SBOM
 	@mkdir -p $(dir $(SBOM))
 	$(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
 	  --output-reproducible --output-file $(SBOM) $(LOCK)/run.txt
 
-advisories: $(VENV)/.dev  ## what is known against what the image installs, where OSV can be asked
+advisories: $(VENV)/.dev  ## ask OSV for known vulnerabilities of the image's packages
 	@.ci/advisories $(BIN)/pip-audit $(LOCK)/run.txt
 
 clean:  ## remove the environment and all caches
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# dev.txt holds all of demo.txt in the same versions: one environment serves both.
+# dev.txt has everything in demo.txt, in the same versions, so one environment serves both.
 $(VENV)/.demo: $(LOCK)/demo.txt pyproject.toml | $(VENV)/.made
 	$(call install,$(if $(wildcard $(VENV)/.dev),dev,demo))
 	@touch $@
@@ -102,7 +102,7 @@ $(VENV)/.dev: $(LOCK)/dev.txt pyproject.toml | $(VENV)/.made
 	$(call install,dev)
 	@touch $@ $(VENV)/.demo
 
-# Without build isolation: what builds the package is locked as well.
+# No build isolation, because the build tools are locked as well.
 define install
 @echo "installing $(LOCK)/$(1).txt into $(VENV)"
 @$(PIP) --require-hashes -r $(LOCK)/$(1).txt

@@ -1,9 +1,10 @@
-"""Write anew what the chart has from elsewhere: `make chart`.
+"""Write the generated parts of the chart: `make chart`.
 
-values.schema.json: its parts `settings` and `secrets`, and the definitions they use, from the
-settings model. README.md: the table of values, from the comments in values.yaml.
+In values.schema.json these are `settings`, `secrets` and the definitions they use; they come from
+the settings model. In README.md it is the table of values; it comes from the comments in
+values.yaml.
 
-The rest of both files is written by hand. Tests hold them equal to what this would write.
+The rest of both files is written by hand. Tests check that the generated parts are up to date.
 """
 
 import json
@@ -29,7 +30,7 @@ SECRET = {
 
 
 def texts() -> dict[Path, str]:
-    """What the two files should hold, from what they hold now."""
+    """Return the new text of both files. The parts written by hand are copied from the files."""
     schema, readme = CHART / "values.schema.json", CHART / "README.md"
     return {
         schema: json.dumps(_schema(json.loads(schema.read_text())), indent=2) + "\n",
@@ -42,7 +43,7 @@ def _schema(chart: dict[str, Any]) -> dict[str, Any]:
     settings = {
         "description": "The settings file: see `tickbridge config schema`.",
         "type": "object",
-        # The chart reads both: probes and ports follow them.
+        # The templates read host and port, so this section is required.
         "required": ["http"],
         "properties": model["properties"],
         "additionalProperties": False,
@@ -54,7 +55,7 @@ def _schema(chart: dict[str, Any]) -> dict[str, Any]:
 
 
 def _secrets() -> dict[str, Any]:
-    """A reference to a Secret for each key that may hold a password; closed, as all is."""
+    """Return a closed schema: one reference to a Secret for each key that may hold a password."""
     sections: dict[str, Any] = {}
     for section, key in (name.split(".") for name in KEYS if is_secret(name)):
         sections.setdefault(section, {})[key] = SECRET
@@ -66,7 +67,7 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _untitled(node: Any) -> Any:
-    """Without pydantic's titles, which only repeat the keys, and its defaults of whole sections."""
+    """Remove pydantic's titles, which only repeat the keys, and its defaults of whole sections."""
     if isinstance(node, list):
         return [_untitled(item) for item in node]
     if not isinstance(node, dict):
@@ -84,7 +85,7 @@ def _readme(text: str) -> str:
 
 
 def explained() -> Iterator[tuple[str, str, str]]:
-    """Each value with a comment: its dotted key, its default as YAML, its meaning."""
+    """Yield the dotted key, the default as YAML and the meaning of each commented value."""
     source = (CHART / "values.yaml").read_text()
     lines = source.splitlines()
     root = yaml.compose(source)
@@ -95,7 +96,7 @@ def explained() -> Iterator[tuple[str, str, str]]:
 
 
 def keys(mapping: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int, yaml.Node]]:
-    """Each key that stands on a line of its own: dotted, with its line and its value."""
+    """Yield each key that has its own line: the dotted key, its line number and its value."""
     for key, node in mapping.value:
         yield f"{prefix}{key.value}", key.start_mark.line, node
         if _is_block(node):
@@ -107,7 +108,7 @@ def _is_block(node: yaml.Node) -> bool:
 
 
 def _comment(above: list[str]) -> str:
-    """The text of the comment that ends in the last of these lines, or nothing."""
+    """Return the text of the comment that ends on the last of these lines, or an empty text."""
     words: list[str] = []
     for line in map(str.strip, reversed(above)):
         if line.startswith(MARK):
@@ -119,7 +120,7 @@ def _comment(above: list[str]) -> str:
 
 
 def _flow(node: yaml.Node) -> str:
-    """A value on one line."""
+    """Return a value as YAML on one line."""
     value = yaml.safe_load(yaml.serialize(node))
     if isinstance(value, str):
         return value or '""'

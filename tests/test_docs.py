@@ -1,4 +1,4 @@
-"""The pages made from the code are what the code says."""
+"""The generated pages match the code."""
 
 import runpy
 from collections.abc import Callable
@@ -12,4 +12,4 @@ PAGES: dict[str, Callable[[], str]] = runpy.run_path(str(DOCS / "generate.py"))[
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_made_from_the_code_is_what_the_code_says(page: str) -> None:
-    assert (DOCS / page).read_text() == PAGES[page](), "say `make docs`"
+    assert (DOCS / page).read_text() == PAGES[page](), "run `make docs`"

@@ -1,4 +1,4 @@
-"""The renderings that the tests of the chart share."""
+"""Rendered charts that the tests share."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from tests.support.helm import CASES, Rendered, render
 
 @pytest.fixture(scope="session")
 def default() -> Rendered:
-    """The chart without any values."""
+    """Render the chart without any values."""
     return render()
 
 
 @pytest.fixture(scope="session")
 def cases() -> dict[str, Rendered]:
-    """The chart with each file of values in its ci/, by the file's name."""
+    """Render the chart with each values file in its ci/, by the name of the file."""
     return {path.name.removesuffix("-values.yaml"): render(path) for path in CASES}

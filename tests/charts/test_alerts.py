@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for what is exposed, and every alert has its runbook."""
+"""Alerts and dashboard query only exposed metrics, and every alert has a runbook."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ ROOT = CHART.parents[1]
 ALERTS = CHART / "files" / "alerts.yaml"
 BAD_DAY = Path(__file__).with_name("bad_day.yaml")
 DASHBOARD = CHART / "files" / "dashboard.json"
-# A name, and the matchers behind it: `tickbridge_gap_events_total{state=~"open|lost"}`.
+# A metric name, and its matchers: `tickbridge_gap_events_total{state=~"open|lost"}`.
 SELECTOR = re.compile(r"\b((?:tickbridge|process)_\w+)(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\b(?:by|without|on) \(([^)]*)\)")
 MATCHER = re.compile(r'(\w+)(=|!=|=~|!~)"([^"]*)"')
-# Labels that Prometheus puts on everything it scrapes.
+# Labels that Prometheus adds to every scraped metric.
 OF_THE_TARGET = {"instance", "job"}
 
 Exposed = Mapping[str, Mapping[str, set[str]]]
@@ -37,7 +37,7 @@ Exposed = Mapping[str, Mapping[str, set[str]]]
 
 @pytest.fixture(scope="module")
 def exposed() -> Exposed:
-    """Each sample of a bridge at rest, the values of each of its labels, by their names."""
+    """Return the label values of each metric of an idle bridge, by metric and label name."""
     settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
     sinks = (KafkaSink(settings.kafka, [], "position"), RedisSink(settings.redis, SPOT))
     found: dict[str, dict[str, set[str]]] = {}
@@ -57,7 +57,7 @@ def _rules() -> list[dict[str, Any]]:
 
 
 def _queries() -> Iterator[tuple[str, str]]:
-    """Every query of the dashboard, by the title of its panel and its own letter."""
+    """Yield a name and the expression of every dashboard query."""
     dashboard = json.loads(DASHBOARD.read_text())
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):

@@ -1,4 +1,4 @@
-"""What the pod is, and may do."""
+"""The pod: its container, and its rights."""
 
 from tests.support.helm import Rendered, render
 
@@ -25,7 +25,7 @@ def test_settings_that_change_under_way_leave_the_pod_as_it_is(cases: dict[str, 
 
 
 def test_the_settings_are_mounted_so_that_their_changes_arrive(default: Rendered) -> None:
-    """A file mounted by `subPath` never changes."""
+    """Kubernetes never updates a file that is mounted by `subPath`."""
     (mount,) = (m for m in default.container["volumeMounts"] if m["name"] == "settings")
     assert mount == {"name": "settings", "mountPath": "/etc/tickbridge", "readOnly": True}
 

@@ -1,4 +1,4 @@
-"""What the chart has from elsewhere is what it would be if it were made now."""
+"""The generated parts of the chart are up to date."""
 
 import json
 

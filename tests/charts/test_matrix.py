@@ -1,4 +1,4 @@
-"""Every file of values in ci/: rendered, linted, validated, and its settings checked."""
+"""Every values file in ci/: rendered, linted and validated, with its settings checked."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.helm import CASES, CHART, Rendered, lint, render
 from tests.support.mounting import lay_out
 
 VERSIONS = ("1.30", "1.33", "1.37")
-# Custom resources: Kubernetes has no schema of them.
+# Custom resources: Kubernetes has no schema for them.
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 
 NAMES = [path.name.removesuffix("-values.yaml") for path in CASES]

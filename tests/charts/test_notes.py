@@ -1,4 +1,4 @@
-"""What is printed after an installation leads to the prices."""
+"""The notes after an installation say how to read prices."""
 
 import json
 import re
@@ -10,7 +10,7 @@ NOTES = (CHART / "templates" / "NOTES.txt").read_text()
 
 
 def notes(**values: object) -> str:
-    """Rendered as an object of one's own: Helm itself prints them to a cluster only."""
+    """Render the notes as an extra object, because Helm prints notes only with a cluster."""
     head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\n"
     text = f"{head}data: {{notes: {{{{ tpl {json.dumps(NOTES)} . | toJson }}}}}}"
     found = render({"extraObjects": [text], **values}).of_kind("ConfigMap")

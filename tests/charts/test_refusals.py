@@ -1,4 +1,4 @@
-"""Values that cannot work end the installation, each with its reason."""
+"""Invalid values fail the installation, each with its reason."""
 
 from typing import Any
 
@@ -34,29 +34,29 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two bridges": ({"replicas": 2}, "two bridges with the same topics would publish every event"),
     "a password in the settings": (
         {"settings": {"kafka": {"password": "hunter2"}}},
-        "put it into a Secret, and name that under secrets.kafka.password",
+        "put it into a Secret, and name the Secret under secrets.kafka.password",
     ),
     "a password in a URL": (
         {"settings": {"redis": {"url": "redis://:hunter2@redis:6379/0"}}},
-        "put the whole URL into a Secret, and name that under secrets.redis.url",
+        "put the whole URL into a Secret, and name the Secret under secrets.redis.url",
     ),
     "a status that no probe reaches": (
         {"settings": {"http": {"host": "127.0.0.1"}}},
-        "settings.http.host: 127.0.0.1 is not to be reached by the probes",
+        "settings.http.host: the probes cannot reach 127.0.0.1",
     ),
     "a variable against the settings that the chart follows": (
         {"extraEnv": [{"name": "TICKBRIDGE_HTTP__PORT", "value": "9"}]},
-        "would go before settings.http, which ports and probes follow",
+        "would override settings.http, which ports and probes use",
     ),
     "data without a place for them": (
         {"settings": {"data_dir": "/data"}},
-        "settings.data_dir: nothing is mounted at /data",
+        "settings.data_dir: no volume is mounted at /data",
     ),
     "room for data without a place": (
         {"settings": {"spill_max_bytes": "1GiB"}},
-        "settings.spill_max_bytes: has no use without a place for data",
+        "settings.spill_max_bytes: has no effect without a data directory",
     ),
-    "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a certain one"),
+    "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a fixed one"),
 }
 
 

@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The labels of every object. Those by which pods are found are the first two: they never change. */ -}}
+{{- /* The labels of every object. The first two select the pods, and never change. */ -}}
 {{- define "tickbridge.labels" -}}
 {{ include "tickbridge.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -28,7 +28,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.serviceAccount.name | default (ternary (include "tickbridge.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
-{{- /* The settings file: a volume of its own is what data_dir is for. */ -}}
+{{- /* The settings file. With persistence, data_dir defaults to the mounted volume. */ -}}
 {{- define "tickbridge.settings" -}}
 {{- $data := ternary (dict "data_dir" "/var/lib/tickbridge") (dict) .Values.persistence.enabled -}}
 {{- toYaml (merge (dict) .Values.settings $data) -}}
@@ -44,7 +44,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{- /* One reference to a Secret for each setting that has one: settings, key by key. */ -}}
+{{- /* One volume source for each setting whose value is in a Secret. */ -}}
 {{- define "tickbridge.secretSources" -}}
 {{- range $section, $keys := .Values.secrets }}
 {{- range $key, $secret := $keys }}
