@@ -1,1 +1,1 @@
-"""Tickbridge."""
+"""Tickbridge copies Binance's spot streams to Kafka and Redis."""

@@ -1,4 +1,4 @@
-"""`python -m bridge`, the same as `tickbridge`."""
+"""Run `python -m bridge`, which is the same as `tickbridge`."""
 
 import signal
 from typing import NoReturn
@@ -7,10 +7,10 @@ TERMINATED = 143
 
 
 def main() -> None:
-    """Run the command line; ends the process with the command's exit code."""
-    # The first process of a container has no default action: SIGTERM would be passed over until
-    # the service has set its own handler, and for ever by a command that sets none. So this comes
-    # before the imports, which take most of a second.
+    """Run the command line, and exit with the command's exit code."""
+    # The first process of a container has no default action for signals. Without this handler
+    # SIGTERM is ignored until the service sets its own, and always by a command that sets none.
+    # It is set before the imports, which take most of a second.
     signal.signal(signal.SIGTERM, _terminate)
     from bridge.cli.app import app
 

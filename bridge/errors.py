@@ -1,16 +1,17 @@
-"""Everything Tickbridge raises by name, and the exit code of a process that ends of it.
+"""The exceptions of Tickbridge, and the exit code of a process that stops with each of them.
 
     TickbridgeError           1
-    ├── SettingsError         2  all that is wrong with the settings, at once
-    ├── FeedRefused           2  the exchange says the settings are wrong: 400, 403, 404, 451, TLS
+    ├── SettingsError         2  every problem of the settings, reported together
+    ├── FeedRefused           2  the exchange refuses the settings: 400, 403, 404, 451, TLS
     ├── FeedUnavailable       1  refused, reset, timed out, 5xx, 418, 429: retried
-    ├── InvalidFrame          1  one frame nobody can read: counted by its reason, nothing stops
-    ├── SinkUnavailable       1  Kafka or Redis is away: retried
-    ├── BridgeUnavailable     1  asked for its status, a bridge does not answer
-    ├── SinkRefused           2  Kafka or Redis says the settings are wrong: credentials, TLS
-    └── UndeliveredRecords    3  stopped with records that no sink has
+    ├── InvalidFrame          1  one frame is unreadable: counted by reason, the bridge continues
+    ├── SinkUnavailable       1  Kafka or Redis is unreachable: retried
+    ├── BridgeUnavailable     1  the bridge does not answer a request for its status
+    ├── SinkRefused           2  Kafka or Redis refuses the settings: credentials, TLS
+    └── UndeliveredRecords    3  stopped with records that some sink has not received
 
-Foreign errors become one of these once, at the edge where they appear. No message holds a secret.
+The module that calls a library converts the library's errors into one of these. No message contains
+a secret.
 """
 
 from collections.abc import Iterable
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 InvalidReason = Literal[
-    "malformed",  # no JSON, or not the envelope of a combined stream
-    "mistyped",  # a field is missing or of the wrong type
-    "not_a_number",  # a price or volume that is no decimal number
+    "malformed",  # not JSON, or not the envelope of a combined stream
+    "mistyped",  # a field is missing or has the wrong type
+    "not_a_number",  # a price or volume is not a decimal number
     "unknown_type",
     "unknown_stream",
     "wrong_symbol",
@@ -30,12 +31,12 @@ InvalidReason = Literal[
 ReconnectCause = Literal[
     "connect",  # refused, reset or timed out while connecting, or a 5xx
     "rate_limited",  # 418 or 429
-    "refused",  # 403 or 451 on a connector that had worked
-    "closed",  # by the exchange, or the network
+    "refused",  # 403 or 451 on a connector that worked before
+    "closed",  # by the exchange or the network
     "ping_timeout",  # our ping was not answered
-    "server_shutdown",  # the exchange announced it: replaced
-    "rotation",  # of age, or at the time of day: replaced
-    "stalled",  # open, but a stream or all were silent too long: replaced
+    "server_shutdown",  # the exchange announced a shutdown: replaced
+    "rotation",  # maximum age or the configured time of day reached: replaced
+    "stalled",  # open, but one stream or all streams were silent too long: replaced
     "streams_changed",  # the settings name other streams: replaced
 ]
 RECONNECT_CAUSES: tuple[ReconnectCause, ...] = get_args(ReconnectCause)
@@ -43,17 +44,17 @@ INVALID_REASONS: tuple[InvalidReason, ...] = get_args(InvalidReason)
 
 
 class TickbridgeError(Exception):
-    """The root: what we raise on purpose."""
+    """The base class of all exceptions that Tickbridge raises on purpose."""
 
     exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the settings.
+    """One problem of the settings.
 
-    `key` is the dotted key (`kafka.topic`), the variable or the file; `value` what stood there,
-    for reading only: secrets are masked, and it is None where nothing stood.
+    `key` is the dotted key (`kafka.topic`), the variable or the file. `value` is the value found
+    there, for display only: secrets are masked, and it is None if there was no value.
     """
 
     key: str
@@ -67,7 +68,7 @@ class Problem:
 
 
 class SettingsError(TickbridgeError):
-    """Every problem of the settings at once; its text has one line for each."""
+    """All problems of the settings; the text has one line for each."""
 
     exit_code = 2
 
@@ -85,9 +86,9 @@ class _Refused(TickbridgeError):
 
 
 class FeedRefused(_Refused):
-    """The exchange refuses what the settings ask for; trying again will not help.
+    """The exchange refuses what the settings ask for; a retry will not help.
 
-    `status` is the HTTP status where that was the answer.
+    `status` is the HTTP status, if the exchange answered with one.
     """
 
     def __init__(self, what: str, remedy: str, *, status: int | None = None) -> None:
@@ -96,9 +97,9 @@ class FeedRefused(_Refused):
 
 
 class FeedUnavailable(TickbridgeError):
-    """The exchange cannot be had just now; `retry_after_s` where it said how long to wait.
+    """The exchange is unavailable at the moment.
 
-    `cause` is a metrics label.
+    `retry_after_s` is the wait the exchange asked for, if any. `cause` is a metrics label.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class FeedUnavailable(TickbridgeError):
 
 
 class InvalidFrame(TickbridgeError):
-    """A frame that cannot be used: `reason` is a metrics label, `detail` is for people."""
+    """A frame that cannot be used. `reason` is a metrics label, `detail` is for people."""
 
     def __init__(self, reason: InvalidReason, detail: str) -> None:
         self.reason = reason
@@ -119,18 +120,18 @@ class InvalidFrame(TickbridgeError):
 
 
 class SinkUnavailable(TickbridgeError):
-    """Kafka or Redis cannot be had just now; trying again will help."""
+    """Kafka or Redis is unavailable at the moment; a retry will help."""
 
 
 class BridgeUnavailable(TickbridgeError):
-    """No bridge answers where one was asked for."""
+    """No bridge answers at the address that was asked."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
 
 
 class SinkRefused(_Refused):
-    """Kafka or Redis refuses what the settings ask for; trying again will not help."""
+    """Kafka or Redis refuses what the settings ask for; a retry will not help."""
 
 
 class UndeliveredRecords(TickbridgeError):
@@ -141,3 +142,13 @@ class UndeliveredRecords(TickbridgeError):
     def __init__(self, count: int) -> None:
         self.count = count
         super().__init__(f"stopped with {count} records undelivered")
+
+
+def first_of_ours(group: BaseExceptionGroup[BaseException]) -> TickbridgeError | None:
+    """Return the first error of Tickbridge in a group; None if there is none."""
+    for error in group.exceptions:
+        if isinstance(error, TickbridgeError):
+            return error
+        if isinstance(error, BaseExceptionGroup) and (ours := first_of_ours(error)):
+            return ours
+    return None

@@ -1,7 +1,7 @@
-"""How anything is tried again, as tenacity values: for ever, with full jitter, capped.
+"""The retry policy for all connections, built on tenacity: no end, full jitter, a capped delay.
 
-Full jitter keeps the thousand clients of a server that comes back from arriving together. Once
-something has worked, the next failure starts from the shortest wait again.
+When a server comes back, full jitter keeps its thousand clients from connecting at the same moment.
+After a success, the next failure starts from the shortest delay again.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 FIRST_DELAY_S = 0.25
-# Not even after success is anything tried again at once: a server that accepts and then drops would
-# otherwise be met by a loop without a pause.
+# There is a delay even after a success. Otherwise a server that accepts connections and then drops
+# them would cause a loop without a pause.
 LEAST_DELAY_S = 0.05
 
 
 class Backoff(wait_random_exponential):
-    """Exponential back-off with full jitter; waits at least an error's `retry_after_s`."""
+    """Exponential backoff with full jitter, and at least the `retry_after_s` of the error."""
 
     def __init__(self, max_delay_s: float) -> None:
         super().__init__(multiplier=FIRST_DELAY_S, max=max_delay_s, min=LEAST_DELAY_S)
         self._worked = False
 
     def worked(self) -> None:
-        """Start from the shortest wait at the next failure."""
+        """Start from the shortest delay at the next failure."""
         self._worked = True
 
     def __call__(self, retry_state: RetryCallState) -> float:
@@ -38,8 +38,10 @@ def forever(
     *errors: type[Exception],
     on_retry: Callable[[Exception, float], None],
 ) -> AsyncRetrying:
-    """Attempts without end while one of `errors` is raised; `on_retry` gets it and the wait in
-    seconds.
+    """Return attempts that continue as long as one of `errors` is raised.
+
+    Call `on_retry` with the error and the delay in seconds before each retry. Any other error is
+    raised unchanged.
     """
 
     def before_sleep(state: RetryCallState) -> None:
@@ -54,10 +56,10 @@ def forever(
 
 
 def check_cancelled() -> None:
-    """Raise CancelledError if somebody has cancelled this task and a library kept it to itself.
+    """Raise CancelledError if this task was cancelled and a library swallowed the exception.
 
-    redis-py 8.1 does so now and then, while it connects or waits for an answer (seen in one stop of
-    thirty), and so does aiokafka 0.14.
+    redis-py 8.1 sometimes does this while it connects or waits for an answer (seen in one stop of
+    thirty). aiokafka 0.14 does it too.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,8 +1,8 @@
-"""What the bridge counts: plain integers, written where things happen, read when scraped.
+"""The counters of the bridge: plain integers, updated by each component, read when scraped.
 
-The accounts hold for each sink and message type at every moment:
-`received + restored = published + dropped + pending`, where pending is what the sink's buffer
-really holds, on disk too, and restored what this sink alone has got.
+For each sink and message type this balance holds at every moment:
+`received + restored = published + dropped + pending`. `pending` is the real content of the sink's
+buffer, including the disk. `restored` counts records that only this sink received.
 """
 
 import time
@@ -12,27 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-# Upper bounds in seconds: a Redis flush on loopback takes 0.2 ms, an outage is minutes.
+# Upper bounds in seconds: a Redis flush on loopback takes 0.2 ms, an outage lasts minutes.
 LATENCY_BOUNDS_S = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
-# Fine enough to show: from 10 us to 100 s in steps of 5 %, so that a quantile read from them is at
-# most so much too high.
+# Bounds for displayed quantiles: from 10 us to 100 s in steps of 5 %, so that a quantile is at most
+# 5 % too high.
 FINE_BOUNDS_S = tuple(1e-5 * 1.05**step for step in range(331))
 
-# What became of settings that were read again.
+# The results of reloading the settings.
 ReloadOutcome = Literal[
-    "changed",  # other streams
-    "unchanged",  # the same ones; what else is different counts from the next start
-    "invalid",  # no settings
-    "refused",  # settings that the exchange or Kafka does not take
+    "changed",  # the streams changed
+    "unchanged",  # the same streams; other changed settings take effect at the next start
+    "invalid",  # the settings are invalid
+    "refused",  # the exchange or Kafka refuses the settings
 ]
 RELOAD_OUTCOMES: tuple[ReloadOutcome, ...] = get_args(ReloadOutcome)
 
 
 class Histogram:
-    """Counts of observations up to each bound, and above the last."""
+    """Counts of observations up to each bound, and above the last bound."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -42,12 +42,12 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float, count: int = 1) -> None:
-        """Count `count` observations of one value."""
+        """Add `count` observations of one value."""
         self.counts[bisect_left(self.bounds, value)] += count
         self.total += value * count
 
     def quantile(self, share: float) -> float | None:
-        """The bound below which `share` of the observations lie; None before the first."""
+        """Return the bound below which `share` of the observations lie; None if there are none."""
         wanted = share * sum(self.counts)
         seen = 0
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
@@ -59,10 +59,10 @@ class Histogram:
 
 @dataclass(slots=True)
 class SinkCounts:
-    """One sink's side of the accounts, by message type; drops by (message type, cause).
+    """The counters of one sink, by message type; `dropped` by (message type, cause).
 
-    `restored`: what came to it from elsewhere than the pipeline. Found on disk at the start,
-    fetched again for it alone, or its own gap and invalid events.
+    `restored` counts records that did not come from the pipeline: read from disk at start, fetched
+    again for this sink only, or the sink's own gap and invalid events.
     """
 
     published: Counter[str] = field(default_factory=Counter)
@@ -75,7 +75,7 @@ class SinkCounts:
 
 
 class Account(NamedTuple):
-    """What became of the events of one message type, at one sink; `received` by it, in all."""
+    """The balance of one message type at one sink; `received` includes restored records."""
 
     received: int
     published: int
@@ -86,7 +86,7 @@ class Account(NamedTuple):
 def accounts(
     received: Mapping[str, int], sink: SinkCounts, pending: Counter[str]
 ) -> dict[str, Account]:
-    """One sink's accounts, by message type: received = published + dropped + pending."""
+    """Return one sink's balance by message type: received = published + dropped + pending."""
     dropped: Counter[str] = Counter()
     for (message_type, _), count in sink.dropped.items():
         dropped[message_type] += count
@@ -101,8 +101,10 @@ def accounts(
 
 @dataclass(slots=True)
 class Reloads:
-    """What became of settings that were read again: how often, the names of those that wait for a
-    restart, and since when the streams are the present ones, on the monotonic clock.
+    """The results of reloading the settings.
+
+    `outcomes` counts the reloads by result. `waiting` names the changed settings that need a
+    restart. `since_s` is the time of the last change of the streams, on the monotonic clock.
     """
 
     outcomes: Counter[ReloadOutcome] = field(default_factory=Counter)
@@ -110,7 +112,7 @@ class Reloads:
     since_s: float = field(default_factory=time.monotonic)
 
     def count(self, outcome: ReloadOutcome) -> None:
-        """Count one."""
+        """Count one reload."""
         self.outcomes[outcome] += 1
         if outcome == "changed":
             self.since_s = time.monotonic()
@@ -118,12 +120,14 @@ class Reloads:
 
 @dataclass(slots=True)
 class FeedCounts:
-    """The exchange's side: events by message type, bad frames by reason, lost connectors by cause,
-    gap events by state. `latency` is from the exchange's time to ours, one sample a read; clocks
-    differ, so what seems to come from the future counts as no time at all.
+    """The counters of the exchange's side.
+
+    Events are counted by message type, invalid frames by reason, reconnects by cause and gap events
+    by state. `latency` is the difference between the exchange's time and ours, one sample per read
+    of the socket. The clocks differ, so a negative difference counts as zero.
     """
 
-    # Counted for every event, where a Counter takes three times as long.
+    # Updated for every event: a Counter would take three times as long.
     received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     repaired: Counter[str] = field(default_factory=Counter)
     gaps: Counter[str] = field(default_factory=Counter)

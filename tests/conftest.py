@@ -1,4 +1,4 @@
-"""What every test may ask for: brokers (one pair a run), a name of its own, the captures."""
+"""Fixtures of all tests: the brokers (one pair per run), a unique name, the captures."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ BROKERS = pytest.StashKey[Choice]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # How long an example takes says more of the machine than of the code.
+    # The duration of an example depends on the machine more than on the code.
     settings.register_profile("without_deadline", parent=settings(), deadline=None)
     settings.load_profile("without_deadline")
     config.stash[BROKERS] = choose()
@@ -42,27 +42,27 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def brokers(pytestconfig: pytest.Config) -> Choice:
-    """Which brokers this run uses: `brokers.kind` is "containers" or "embedded"."""
+    """Return the choice of brokers: `brokers.kind` is "containers" or "embedded"."""
     return pytestconfig.stash[BROKERS]
 
 
 @pytest.fixture(scope="session")
 def kafka(brokers: Choice) -> Iterator[Kafka]:
-    """The Kafka of the run, shared: use topics of your own (`unique`)."""
+    """Yield the Kafka that all tests share: use topics of your own (`unique`)."""
     with KafkaBroker() if brokers.kind == "containers" else EmbeddedKafka() as kafka:
         yield kafka
 
 
 @pytest.fixture(scope="session")
 def redis(brokers: Choice) -> Iterator[RedisAddress]:
-    """The Redis of the run, shared: use keys and channels of your own (`unique`)."""
+    """Yield the Redis that all tests share: use keys and channels of your own (`unique`)."""
     with RedisServer() if brokers.kind == "containers" else EmbeddedRedis() as redis:
         yield redis
 
 
 @pytest.fixture
 def own_kafka(brokers: Choice) -> Iterator[KafkaBroker]:
-    """A Kafka of this test alone, to pause, kill and start again."""
+    """Yield a Kafka of this test alone, to pause, kill and restart."""
     if brokers.kind == "embedded":
         pytest.skip(f"needs a Kafka that can be killed; {brokers}")
     with KafkaBroker() as kafka:
@@ -71,7 +71,7 @@ def own_kafka(brokers: Choice) -> Iterator[KafkaBroker]:
 
 @pytest.fixture
 def own_redis(brokers: Choice) -> Iterator[RedisServer | RedisProcess]:
-    """A Redis of this test alone, to pause, kill and start again."""
+    """Yield a Redis of this test alone, to pause, kill and restart."""
     program = shutil.which("redis-server")
     with ExitStack() as stack:
         if brokers.kind == "containers":
@@ -84,7 +84,7 @@ def own_redis(brokers: Choice) -> Iterator[RedisServer | RedisProcess]:
 
 @pytest.fixture(scope="session")
 def image(brokers: Choice) -> str:
-    """The image, built from these files; a build that finds all its layers takes a second."""
+    """Build the image and return its name; with all layers in the cache it takes a second."""
     if brokers.kind == "embedded":
         missing(f"needs Docker; {brokers}")
     words = ("build", "--quiet", "--build-arg", "PIP_INDEX_URL")
@@ -94,13 +94,13 @@ def image(brokers: Choice) -> str:
 
 @pytest.fixture
 def unique() -> str:
-    """A word no other test has, for a venue, a topic or a key: `t3f9c…`."""
+    """Return a word that no other test has, for a venue, a topic or a key: `t3f9c…`."""
     return f"t{uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")
 def captures() -> Path:
-    """The folder of recorded market data, which is no part of the project."""
+    """Return the folder of recorded market data, which is not part of the project."""
     default = ROOT / ".." / "shared" / "data"
     folder = Path(os.environ.get("TICKBRIDGE_CAPTURES", default)).resolve()
     if not folder.is_dir():

@@ -56,7 +56,7 @@ def test_what_the_server_asks_for_is_the_least_wait(attempt: int, retry_after_s:
 
 
 async def attempts(errors: list[Exception], waits: list[float]) -> int:
-    """How many it took until no error was left."""
+    """Return the number of attempts until no error was left."""
     backoff = Backoff(30)
     made = 0
     async for attempt in forever(

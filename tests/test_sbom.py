@@ -1,4 +1,4 @@
-"""What the image is made of, and what is known against it."""
+"""The components of the image, and their known vulnerabilities."""
 
 import json
 import re

@@ -1,1 +1,1 @@
-"""Builds everything and runs it: the only part that knows all others."""
+"""Builds everything and runs it: the only part that imports all others."""

@@ -1,7 +1,7 @@
-"""Settings that have changed under way: read again, checked, and put in force as far as can be.
+"""Puts changed settings into effect while the bridge runs.
 
-Symbols and streams are; everything else counts from the next start, and is named. What cannot be
-read, or is refused, changes nothing.
+Changed symbols and streams take effect at once. All other settings take effect at the next start,
+and the log names them. Settings that cannot be read or are refused change nothing.
 """
 
 import asyncio
@@ -16,46 +16,47 @@ from bridge.errors import FeedRefused, SettingsError, SinkRefused, SinkUnavailab
 from bridge.settings import Settings, waiting_for_a_restart, with_streams_of
 from bridge.telemetry import Reloads
 
-# Of added and removed streams, so many are named in the log.
+# How many added and removed streams a log entry names.
 NAMED_MAX = 20
 
 log = structlog.get_logger(__name__)
 
 
 class Source(Protocol):
-    """Where settings come from, and who says when to read them again."""
+    """The source of settings, which reports when to read them again."""
 
     async def read(self) -> Settings:
-        """The settings as they are now. Raises SettingsError."""
+        """Return the present settings. Raises SettingsError."""
         ...
 
     def noticed(self, notice: Callable[[], None]) -> AbstractContextManager[None]:
-        """Within it, `notice` is called when they are to be read again."""
+        """Call `notice` when the settings must be read again, while the context is open."""
         ...
 
 
 class Reloader:
-    """Reads the settings again, once for any number of notices, and has `change` put them in force.
+    """Reads the settings again, once for any number of notices, and applies them with
+    `set_streams`.
 
-    `change` raises FeedRefused, SettingsError, SinkRefused or SinkUnavailable where it has changed
-    nothing.
+    `set_streams` raises FeedRefused, SettingsError, SinkRefused or SinkUnavailable if it has
+    changed nothing.
     """
 
     def __init__(
         self,
         settings: Settings,
         source: Source,
-        change: Callable[[Settings], Awaitable[Change]],
+        set_streams: Callable[[Settings], Awaitable[Change]],
         reloads: Reloads,
     ) -> None:
         self._settings = settings
         self._source = source
-        self._change = change
+        self._set_streams = set_streams
         self._reloads = reloads
         self._noticed = asyncio.Event()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until cancelled."""
         with self._source.noticed(self._noticed.set):
             while True:
                 await self._noticed.wait()
@@ -66,7 +67,7 @@ class Reloader:
         try:
             read = await self._source.read()
         except SettingsError as error:
-            log.error("settings_invalid", error=str(error))  # noqa: TRY400 - the words say it
+            log.error("settings_invalid", error=str(error))  # noqa: TRY400 - the text is enough
             self._reloads.count("invalid")
             return
         self._reloads.waiting = waiting_for_a_restart(self._settings, read)
@@ -74,7 +75,7 @@ class Reloader:
             log.warning("settings_need_restart", settings=self._reloads.waiting)
         settings = with_streams_of(self._settings, read)
         try:
-            change = await self._change(settings)
+            change = await self._set_streams(settings)
         except (FeedRefused, SettingsError, SinkRefused, SinkUnavailable) as error:
             log.error("settings_refused", error=str(error))  # noqa: TRY400
             self._reloads.count("refused")

@@ -1,7 +1,8 @@
-"""The service: builds everything, runs it in one task group, and drains it at the end.
+"""The service: it builds everything, runs it in one task group, and drains it at the end.
 
-SIGTERM or SIGINT: readiness goes off, the connectors close, the sinks drain until a deadline. A
-second signal ends the waiting. Whatever is then left is counted, and the exit code says so.
+On SIGTERM or SIGINT the bridge becomes unready, closes its connections, and drains the sinks until
+a deadline. A second signal stops the draining. Records that are left then are counted, and the exit
+code reports them.
 """
 
 import asyncio
@@ -13,16 +14,18 @@ from typing import Any
 
 import structlog
 
-from bridge.app.ingestion import Ingestion, message_types
+from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
 from bridge.app.reload import Reloader, Source
+from bridge.binance.rate_limit import RateLimiter
+from bridge.binance.rest import Rest
+from bridge.core.binance.subscription import Change
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.core.sequencing.position import MESSAGE_TYPE as POSITION
-from bridge.errors import Problem, SettingsError, TickbridgeError, UndeliveredRecords
+from bridge.errors import Problem, SettingsError, UndeliveredRecords, first_of_ours
 from bridge.monitoring.loop_lag import lag_observed
 from bridge.monitoring.server import serve
 from bridge.monitoring.status import Status
-from bridge.pipeline.sink import Sink
 from bridge.settings import Settings
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
@@ -32,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class Service:
-    """One bridge. `source` says when the settings have changed."""
+    """One bridge. `source` reports when the settings have changed."""
 
     def __init__(self, settings: Settings, source: Source | None = None) -> None:
         self._settings = settings
@@ -40,36 +43,42 @@ class Service:
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, message_type) for message_type in types]
         position_topic = topic_name(settings.kafka.topic, SPOT, POSITION)
-        spill = _open_spill(settings)
-        # What waits on disk may be of streams, or of a template, that the settings had then.
-        topics += sorted({row.topic for row in spill.found}.difference(topics)) if spill else []
-        self._kafka = KafkaSink(settings.kafka, topics, position_topic, SPOT, spill)
-        # Where the streams on disk end: the sink forgets it as soon as Kafka tells more.
-        self._kept = spill.positions() if spill else {}
-        self.sinks: tuple[Sink, ...] = (self._kafka, RedisSink(settings.redis, SPOT))
+        store = _open_store(settings)
+        # Records on disk may belong to streams, or to a topic template, of earlier settings.
+        topics += sorted({row.topic for row in store.found}.difference(topics)) if store else []
+        # Where the streams on disk end. The sink forgets it as soon as Kafka knows more.
+        self._on_disk = store.positions() if store else {}
+        self.sinks = Sinks(
+            KafkaSink(settings.kafka, topics, position_topic, SPOT, store),
+            RedisSink(settings.redis, SPOT),
+        )
         self.status = Status(types, self.sinks)
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
+        self._started = asyncio.Event()
+        self._ingestion: Ingestion | None = None
 
     def stop(self) -> None:
-        """Begin to drain; called again, stop draining."""
-        (self._force_stop if self._stop.is_set() else self._stop).set()
+        """Start to drain. Called again, stop draining."""
+        if self._stop.is_set():
+            self._force_stop.set()
+        self._stop.set()
 
     async def run(self, on_started: Callable[[int], None] = lambda _port: None) -> None:
         """Run until `stop`, or a signal. `on_started` gets the HTTP port.
 
-        Raises SettingsError, FeedRefused or SinkRefused where the settings are wrong, and
-        UndeliveredRecords when records are left at the end.
+        Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong, and
+        UndeliveredRecords if records are left at the end.
         """
         _handle_signals(self.stop)
         try:
             with lag_observed(self.status.lag):
                 await self._run(on_started)
         except BaseExceptionGroup as errors:
-            raise _first_of(errors) from errors
+            raise first_of_ours(errors) or errors from errors
         finally:
-            if self._kafka.spiller:
-                await asyncio.to_thread(self._kafka.close)
+            if self.sinks.kafka.spiller:
+                await asyncio.to_thread(self.sinks.kafka.close)
         self._check_undelivered()
 
     async def _run(self, on_started: Callable[[int], None]) -> None:
@@ -79,35 +88,62 @@ class Service:
         ):
             on_started(port)
             draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
-            if self._kafka.spiller:
-                draining.append(group.create_task(self._kafka.spiller.run(), name="spill"))
-            feed = group.create_task(self._feed(), name="feed")
+            if spiller := self.sinks.kafka.spiller:
+                draining.append(group.create_task(spiller.run(), name="spill"))
+            ingesting = group.create_task(self._ingest(), name="ingestion")
             await self._stop.wait()
-            await self._end(feed, draining)
+            await self._drain(ingesting, draining)
 
-    async def _feed(self) -> None:
-        """Keep the streams coming that the settings name, and those they name later."""
-        ingestion = Ingestion(self._settings, self._kafka, self.sinks, self._kept, self.status)
+    async def _ingest(self) -> None:
+        """Ingest the streams of the settings, and those of changed settings."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(ingestion.run(), name="ingestion")
+            group.create_task(self._run_ingestion(), name="feed")
             if self._source is not None:
-                reloads = self.status.reloads
-                reloader = Reloader(self._settings, self._source, ingestion.set_streams, reloads)
+                reloader = Reloader(
+                    self._settings, self._source, self._set_streams, self.status.reloads
+                )
                 group.create_task(reloader.run(), name="settings")
 
-    async def _end(self, feed: asyncio.Task[None], draining: list[asyncio.Task[None]]) -> None:
-        """Close the connectors, empty the sinks, stop their tasks."""
+    async def _run_ingestion(self) -> None:
+        settings = self._settings
+        async with Rest(settings.binance, RateLimiter(), settings.repair.weight_share) as rest:
+            ingestion = await start_ingestion(settings, rest, self.sinks, self._on_disk)
+            self._ingestion = ingestion
+            self._show(ingestion)
+            self._started.set()
+            await ingestion.run()
+
+    async def _set_streams(self, settings: Settings) -> Change:
+        """Put changed streams into effect, as soon as the ingestion has started."""
+        await self._started.wait()
+        assert self._ingestion is not None  # noqa: S101 - it has started
+        change = await self._ingestion.set_streams(settings)
+        self._show(self._ingestion)
+        return change
+
+    def _show(self, ingestion: Ingestion) -> None:
+        """Show the ingestion in health, metrics and status."""
+        status = self.status
+        status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
+        status.counts, status.budget = ingestion.pipeline.counts, ingestion.budget
+        status.refused = ingestion.subscription.refused
+        status.message_types = tuple(ingestion.message_types)
+
+    async def _drain(
+        self, ingesting: asyncio.Task[None], draining: list[asyncio.Task[None]]
+    ) -> None:
+        """Close the connections, drain the sinks, and stop their tasks."""
         log.info("draining", pending=self._pending())
         self.status.draining = True
-        await _cancel(feed)
+        await _cancel(ingesting)
         drained = asyncio.gather(*(sink.drained() for sink in self.sinks))
-        hurried = asyncio.ensure_future(self._force_stop.wait())
+        forced = asyncio.ensure_future(self._force_stop.wait())
         await asyncio.wait(
-            (drained, hurried),
+            (drained, forced),
             timeout=self._settings.shutdown_timeout_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        waiting: tuple[asyncio.Future[Any], ...] = (drained, hurried, *draining)
+        waiting: tuple[asyncio.Future[Any], ...] = (drained, forced, *draining)
         for future in waiting:
             await _cancel(future)
 
@@ -116,16 +152,17 @@ class Service:
 
     def _check_undelivered(self) -> None:
         pending = self._pending()
-        if kept := self._kafka.on_disk:
-            pending[self._kafka.name] = max(0, pending[self._kafka.name] - kept)
-            log.info("records_kept", count=kept, data_dir=str(self._settings.data_dir))
+        kafka = self.sinks.kafka
+        if on_disk := kafka.on_disk:
+            pending[kafka.name] = max(0, pending[kafka.name] - on_disk)
+            log.info("records_kept", count=on_disk, data_dir=str(self._settings.data_dir))
         if any(pending.values()):
             log.error("records_undelivered", **pending)
             raise UndeliveredRecords(sum(pending.values()))
         log.info("stopped")
 
 
-def _open_spill(settings: Settings) -> ChunkStore | None:
+def _open_store(settings: Settings) -> ChunkStore | None:
     """Open the store for records on disk; None without `data_dir`."""
     folder = settings.data_dir
     if folder is None:
@@ -149,14 +186,3 @@ async def _cancel(task: "asyncio.Future[Any]") -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of ours that says why everything ended, or else the group itself."""
-    ours, _ = errors.split(TickbridgeError)
-    while ours is not None:
-        first = ours.exceptions[0]
-        if not isinstance(first, BaseExceptionGroup):
-            return first
-        ours = first
-    return errors

@@ -14,10 +14,10 @@ from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import (
     Subscription,
-    connections,
-    connections_again,
     is_pattern,
+    make_shards,
     subscribe,
+    update_shards,
 )
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
@@ -68,7 +68,7 @@ class Feed:
         self._group = asyncio.TaskGroup()
         coverages = [
             ShardCoverage(shard, handler, self._lines)
-            for shard in connections(streams, options.streams_per_connection)
+            for shard in make_shards(streams, options.streams_per_connection)
         ]
         self.shards = [
             [
@@ -136,7 +136,7 @@ class Feed:
         are closed.
         """
         held = [connectors[0].coverage.held() for connectors in self.shards]
-        spread = connections_again(held, streams, self._options.streams_per_connection)
+        spread = update_shards(held, streams, self._options.streams_per_connection)
         for connectors, shard in zip(self.shards, spread, strict=False):
             connectors[0].coverage.set_streams(shard)
         for shard in spread[len(held) :]:

@@ -15,6 +15,7 @@ import msgspec
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
 from bridge.binance.rate_limit import RateLimiter
+from bridge.core.binance.decode import UNREADABLE
 from bridge.core.binance.rest_rows import read_rows
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.model.events import Event
@@ -29,7 +30,7 @@ _TRADES_WEIGHT = 25
 _AGG_TRADES_WEIGHT = 4
 _PAGE_ROWS = "1000"
 _USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, InvalidFrame)
+_UNREADABLE = (*UNREADABLE, InvalidFrame)
 
 
 class _Symbol(msgspec.Struct):
@@ -74,15 +75,14 @@ class Rest:
     def __init__(
         self, options: settings.Binance, rate_limiter: RateLimiter, weight_share: float = 1.0
     ) -> None:
-        proxy = options.proxy.get_secret_value()
         self.budget = WeightBudget(WEIGHT_PER_MINUTE, weight_share)
         self._url = options.rest_url
-        self._rate_limiter = rate_limiter
+        self.rate_limiter = rate_limiter
         self._has_history = True
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=options.connect_timeout_s),
-            trust_env=proxy == "environment",
-            proxy=None if proxy in {"environment", "none"} else proxy,
+            trust_env=options.uses_environment_proxy,
+            proxy=options.proxy_url,
         )
 
     async def __aenter__(self) -> Self:
@@ -161,17 +161,17 @@ class Rest:
             raise from_exception(error, self._url) from error
         except FeedUnavailable as error:
             if error.cause == "rate_limited":
-                self._rate_limiter.close_for(error.retry_after_s or 0.0)
+                self.rate_limiter.close_for(error.retry_after_s or 0.0)
             raise
 
     async def _turn(self, weight: int) -> None:
         """Wait until a request is allowed and its weight fits. Another task may take the weight
         first.
         """
-        await self._rate_limiter.wait_for_request()
+        await self.rate_limiter.wait_for_request()
         while (delay_s := self.budget.reserve(weight, time.time())) > 0:
             await asyncio.sleep(delay_s)
-            await self._rate_limiter.wait_for_request()
+            await self.rate_limiter.wait_for_request()
 
     def _unreadable(self, path: str, error: Exception) -> FeedUnavailable:
         return FeedUnavailable(f"{self._url}{path} sent an answer that cannot be read: {error}")

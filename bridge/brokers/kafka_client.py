@@ -1,4 +1,4 @@
-"""What every client of Kafka shares: its options, and our error for one of aiokafka's."""
+"""The options that all Kafka clients share, and the translation of aiokafka's errors to ours."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ from bridge import settings
 from bridge.errors import SinkRefused, SinkUnavailable
 
 STOP_TIMEOUT_S = 3.0
-# What a Kafka client raises when something is wrong with the cluster or the way to it.
+# The errors of a Kafka client if the cluster fails or cannot be reached.
 FAILURES = (kafka_errors.KafkaError, OSError, TimeoutError)
 _REFUSALS = (
     kafka_errors.AuthenticationFailedError,
@@ -26,7 +26,7 @@ _REFUSALS = (
 
 
 def client_options(options: settings.Kafka) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes."""
+    """Return the keyword arguments that every aiokafka client takes."""
     return {
         "bootstrap_servers": options.bootstrap_servers,
         "client_id": "tickbridge",
@@ -36,7 +36,7 @@ def client_options(options: settings.Kafka) -> dict[str, Any]:
 
 
 def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | SinkUnavailable:
-    """Our error for one of aiokafka's; `servers` where it is about getting there at all."""
+    """Return our error for one of aiokafka's. `servers` are named if the connection failed."""
     if isinstance(error, _REFUSALS):
         return SinkRefused(
             f"Kafka refuses us: {_describe(error)}",
@@ -48,7 +48,10 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
 
 
 async def reason_of(options: settings.Kafka, error: Exception) -> Exception:
-    """Why a bootstrap failed: aiokafka logs it and raises only that it did, so ask once more."""
+    """Return the reason why a bootstrap failed, found by one more connection.
+
+    aiokafka only logs the reason. Its exception says no more than that the bootstrap failed.
+    """
     host, _, port = options.bootstrap_servers[0].rpartition(":")
     try:
         async with asyncio.timeout(options.request_timeout_ms / 1000):

@@ -1,4 +1,7 @@
-"""A consumer without a group, opened and closed in bounded time: reading leaves no trace."""
+"""A Kafka consumer that opens and closes in bounded time.
+
+It joins no group and commits no offsets, so reading changes nothing in Kafka.
+"""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,10 +19,10 @@ from bridge.errors import SinkRefused, SinkUnavailable
 
 
 class Reader(ABC):
-    """An async context manager with a consumer of aiokafka's, open while it is entered.
+    """An async context manager that holds an open consumer of aiokafka.
 
-    Raises SinkRefused where the cluster rejects our credentials, SinkUnavailable where it is not
-    there or does not answer within `kafka.request_timeout_ms`.
+    Raises SinkRefused if the cluster rejects our credentials, and SinkUnavailable if it cannot be
+    reached or does not answer within `kafka.request_timeout_ms`.
     """
 
     consumer_options: ClassVar[dict[str, Any]]
@@ -45,11 +48,14 @@ class Reader(ABC):
 
     @abstractmethod
     async def _open(self) -> None:
-        """Start the consumer, and find out what is to be read."""
+        """Start the consumer, and find out what it can read."""
 
 
 async def partitions_of_topics(options: settings.Kafka) -> dict[str, list[int]]:
-    """Partitions of every topic of the cluster: asking for one by name might create it."""
+    """Return the partitions of every topic of the cluster.
+
+    A request for one topic by name might create that topic.
+    """
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
         await admin.start()
@@ -63,33 +69,34 @@ async def partitions_of_topics(options: settings.Kafka) -> dict[str, list[int]]:
 
 
 def absent_topics(options: settings.Kafka, topics: Iterable[str]) -> SinkUnavailable:
-    """The error of topics that are not there."""
+    """Return the error for topics that do not exist."""
     return SinkUnavailable(
-        f"Kafka has no topic {', '.join(topics)}: does a bridge publish there, and is "
-        f"kafka.topic {options.topic!r} its template?"
+        f"Kafka has no topic {', '.join(topics)}; check that a bridge publishes to it, and that "
+        f"kafka.topic {options.topic!r} is the template of that bridge"
     )
 
 
 def reading_failure(options: settings.Kafka, error: Exception) -> SinkRefused | SinkUnavailable:
-    """Our error for what a consumer has failed of."""
+    """Return our error for the failure of a consumer."""
     servers = ", ".join(options.bootstrap_servers)
     if isinstance(error, TimeoutError):
         timeout_s = options.request_timeout_ms / 1000
-        return SinkUnavailable(f"Kafka at {servers} does not answer in {timeout_s:g} s")
+        return SinkUnavailable(f"Kafka at {servers} does not answer within {timeout_s:g} s")
     if isinstance(error, KafkaConnectionError):
         return SinkUnavailable(
-            f"Kafka at {servers} cannot be reached: is it running, and does "
-            f"kafka.security_protocol {options.security_protocol} fit?"
+            f"Kafka at {servers} cannot be reached; check that it is running and that "
+            f"kafka.security_protocol {options.security_protocol} matches its listener"
         )
     if isinstance(error, OffsetOutOfRangeError):
         return SinkUnavailable(
-            "retention removed records before they were read; try again, or keep them longer"
+            "retention removed records before they were read; try again, or raise the retention of "
+            "the topic"
         )
     return failure(error)
 
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer, whatever state it is in."""
+    """Stop a consumer in any state."""
     with suppress(*FAILURES):
         async with asyncio.timeout(STOP_TIMEOUT_S):
             try:
@@ -97,5 +104,6 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
             except asyncio.CancelledError:
                 if (task := asyncio.current_task()) and task.cancelling():
                     raise
-                # A fetch that was waiting to be retried: stop() dies of having cancelled it.
-                await consumer._client.close()  # noqa: SLF001 - it left that open
+                # `stop` cancels a fetch that waits for its retry, and then fails with that
+                # cancellation.
+                await consumer._client.close()  # noqa: SLF001 - `stop` has left it open

@@ -1,4 +1,4 @@
-"""Topics read up to where they end now."""
+"""Reads topics up to their current ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -18,14 +18,14 @@ from bridge.brokers.kafka_consumer import (
 from bridge.errors import SinkUnavailable
 
 BATCH_MAX_RECORDS = 10_000
-# Of 100 by default, twice, a start had 0.2 s.
+# With the default of 100 ms, waited twice, a start took 0.2 s longer.
 RETRY_BACKOFF_MS = 20
 
 Batch = tuple[int, "list[ConsumerRecord[bytes, bytes]]"]
 
 
 class Partition(msgspec.Struct):
-    """A partition, and the offsets it was read between; `end_offset` excluded."""
+    """A range of offsets of one partition; `end_offset` is excluded."""
 
     partition: int
     begin_offset: int
@@ -36,12 +36,12 @@ class Partition(msgspec.Struct):
 
 
 class TopicReader(Reader):
-    """Records of one topic after the other. An async context manager."""
+    """Reads the records of one topic after another. An async context manager."""
 
     consumer_options: ClassVar = {
-        # No reset: an offset that retention took while we read must not become another one.
+        # No reset: if retention removes an offset during the read, the read must fail, not skip.
         "auto_offset_reset": "none",
-        # The client learns of a topic by failing once, and this is how long it then waits.
+        # The client first fails for each topic it does not know yet. It retries after this delay.
         "retry_backoff_ms": RETRY_BACKOFF_MS,
         "max_poll_records": BATCH_MAX_RECORDS,
     }
@@ -55,8 +55,9 @@ class TopicReader(Reader):
         self._topics = await partitions_of_topics(self._options)
 
     async def bounds(self, topic: str, since_ms: int | None = None) -> list[Partition]:
-        """Where each partition begins and ends just now; none where there is no such topic. With
-        `since_ms` it begins at the first record with that time or a later one.
+        """Return the current bounds of each partition; empty if the topic does not exist.
+
+        With `since_ms` a partition begins at its first record with that time or a later one.
         """
         partitions = [TopicPartition(topic, number) for number in self._topics.get(topic, ())]
         if not partitions:
@@ -76,51 +77,54 @@ class TopicReader(Reader):
     ) -> dict[TopicPartition, int]:
         found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
         return {
-            place: ends[place] if (at := found[place]) is None else min(at.offset, ends[place])
-            for place in partitions
+            part: ends[part] if (at := found[part]) is None else min(at.offset, ends[part])
+            for part in partitions
         }
 
     async def read(self, topic: str, bounds: list[Partition]) -> AsyncGenerator[Batch, None]:
-        """Every record inside the bounds, in batches of one partition, each partition's in order.
+        """Yield the records inside the bounds: batches of one partition, each partition in order.
 
-        `remaining` says how many offsets are still to come.
+        `remaining` is the number of offsets that are still to be read.
         """
-        places = {TopicPartition(topic, part.partition): part for part in bounds}
-        ends = {place: part.end_offset for place, part in places.items() if len(part)}
+        ranges = {TopicPartition(topic, part.partition): part for part in bounds}
+        ends = {partition: part.end_offset for partition, part in ranges.items() if len(part)}
         self.remaining = sum(map(len, bounds))
         self._consumer.assign(list(ends))
-        for place in ends:
-            self._consumer.seek(place, places[place].begin_offset)
+        for partition in ends:
+            self._consumer.seek(partition, ranges[partition].begin_offset)
         while ends:
             fetched = await self._fetch()
-            for place, records in fetched.items():
-                if inside := _until(records, ends.get(place, 0)):
-                    yield place.partition, inside
+            for partition, records in fetched.items():
+                if inside := _until(records, ends.get(partition, 0)):
+                    yield partition.partition, inside
             before, self.remaining = self.remaining, await self._still_to_come(ends)
             if not fetched and self.remaining == before:
                 raise reading_failure(self._options, TimeoutError())
 
     async def _fetch(self) -> dict[TopicPartition, "list[ConsumerRecord[bytes, bytes]]"]:
-        """What has come; nothing where nothing comes any more."""
+        """Return the next records; nothing if none arrive within the timeout."""
         try:
             return await self._consumer.getmany(timeout_ms=round(self._timeout_s * 1000))  # type: ignore[no-any-return]
         except FAILURES as error:
             raise reading_failure(self._options, error) from error
 
     async def _still_to_come(self, ends: dict[TopicPartition, int]) -> int:
-        """Offsets up to the ends, by our positions: records may be fewer. Finished ones go."""
+        """Return the number of offsets from our positions to the ends; remove finished partitions.
+
+        There may be fewer records than offsets.
+        """
         remaining = 0
-        for place, end in list(ends.items()):
-            position = await self._consumer.position(place)
+        for partition, end in list(ends.items()):
+            position = await self._consumer.position(partition)
             if position < end:
                 remaining += end - position
             else:
-                self._consumer.pause(place)
-                del ends[place]
+                self._consumer.pause(partition)
+                del ends[partition]
         return remaining
 
     def absent(self, topic: str) -> SinkUnavailable:
-        """The error of a topic that is not there."""
+        """Return the error for a topic that does not exist."""
         return absent_topics(self._options, [topic])
 
 

@@ -1,8 +1,9 @@
-"""A Redis client from our settings: short timeouts, no retries of its own, verified TLS."""
+"""A Redis client from our settings, with short timeouts, no own retries and verified TLS."""
 
 from typing import Any
 
 import hiredis
+from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -10,12 +11,19 @@ from redis.backoff import NoBackoff
 
 from bridge import settings
 
+# Redis raises these if the user, the password or the access rights are wrong.
+REFUSALS = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.NoPermissionError,
+)
+
 
 def connect(options: settings.Redis) -> Redis:
-    """A client of one connection, opened at the first command.
+    """Return a client with one connection, which is opened at the first command.
 
-    redis-py's own defaults let one GET at a hung server take 59 s; here each step takes at most
-    `timeout_s`, and who calls decides what is tried again.
+    With the defaults of redis-py one GET at a hung server takes 59 s. Here each step takes at most
+    `timeout_s`, and the caller decides what to retry.
     """
     client = Redis.from_url(
         options.url.get_secret_value(),
@@ -30,7 +38,7 @@ def connect(options: settings.Redis) -> Redis:
         single_connection_client=True,
     )
     pool = client.connection_pool
-    # Not with the others: what the URL says would go before them.
+    # Set after `from_url`, because credentials in the URL would override keyword arguments.
     pool.connection_kwargs |= _given(
         username=options.username,
         password=options.password.get_secret_value() if options.password else None,
@@ -40,10 +48,10 @@ def connect(options: settings.Redis) -> Redis:
 
 
 def _packing(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
-    """Connections of a kind that have their commands packed by hiredis.
+    """Return a subclass of a connection class that packs its commands with hiredis.
 
-    redis-py's asyncio connections use it to read only; their own packing takes 1 us a message of a
-    flush, hiredis' 0.16.
+    The asyncio connections of redis-py use hiredis only to read. Their own packing takes 1 us a
+    message of a flush; hiredis takes 0.16 us.
     """
 
     class Packing(connection_class):  # type: ignore[misc, valid-type]
@@ -55,7 +63,7 @@ def _packing(connection_class: type[AbstractConnection]) -> type[AbstractConnect
 
 
 def _given(**options: str | None) -> dict[str, Any]:
-    """Only what is set: `from_url` would let a None here hide what the URL says."""
+    """Return only the options that are set. In `from_url` a None would override the URL."""
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -1,3 +1,4 @@
-"""The commands, a file each. What is slow to import is imported inside them: `--help` is for
-everybody, aiokafka is not.
+"""The commands, one file each.
+
+Slow imports are inside the functions, so that `--help` does not wait for libraries like aiokafka.
 """

@@ -1,7 +1,7 @@
-"""The command line: what its commands are called, and what they end with.
+"""The command line: the names of its commands, and its exit codes.
 
-Exit codes: 0 well, 1 the answer is no, 2 wrong usage or settings, 3 stopped with records
-undelivered; 130 interrupted, 143 terminated.
+Exit codes: 0 success, 1 failure or a negative answer, 2 wrong usage or settings, 3 stopped with
+undelivered records, 130 interrupted, 143 terminated.
 """
 
 import os
@@ -28,13 +28,13 @@ from bridge.cli import (
     verify,
 )
 from bridge.cli.options import examples
-from bridge.errors import TickbridgeError
+from bridge.errors import TickbridgeError, first_of_ours
 
 INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
-    """All commands: the one place where an error becomes a message and an exit code."""
+    """All commands, and the only place where an error becomes a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         with _exit_codes():
@@ -46,11 +46,11 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     name="tickbridge",
-    help="Binance market data to Kafka and Redis: complete, in order, and provably so.",
+    help="Binance market data to Kafka and Redis: complete, in order, and verifiable.",
     epilog=examples(
-        "tickbridge demo                     the whole thing, on embedded brokers",
-        "tickbridge run -c tickbridge.yaml   the service",
-        "tickbridge price BTCUSDT            what is it now",
+        "tickbridge demo                     try everything, with embedded brokers",
+        "tickbridge run -c tickbridge.yaml   run the service",
+        "tickbridge price BTCUSDT            show the latest price",
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -85,17 +85,17 @@ def _root(
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
-    """Turn what a command raises into its exit code; a message, never a traceback, for ours."""
+    """Turn an error of a command into its exit code. Our own errors never show a traceback."""
     try:
         yield
     except TickbridgeError as error:
         raise _exit_with(error) from error
     except BaseExceptionGroup as group:
-        ours = _first_of_ours(group)
+        ours = first_of_ours(group)
         if ours is None:
             raise
         raise _exit_with(ours) from group
-    except BrokenPipeError:  # the reader has seen enough: `tickbridge tail trade | head`
+    except BrokenPipeError:  # the reader has closed the pipe: `tickbridge tail trade | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
     except KeyboardInterrupt:
@@ -105,12 +105,3 @@ def _exit_codes() -> Iterator[None]:
 def _exit_with(error: TickbridgeError) -> typer.Exit:
     typer.echo(f"tickbridge: {error}", err=True)
     return typer.Exit(error.exit_code)
-
-
-def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TickbridgeError | None:
-    for error in group.exceptions:
-        if isinstance(error, TickbridgeError):
-            return error
-        if isinstance(error, BaseExceptionGroup) and (ours := _first_of_ours(error)):
-            return ours
-    return None

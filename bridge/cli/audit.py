@@ -32,7 +32,7 @@ def _kind(text: str) -> str:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if kind not in RULES:
-        raise typer.BadParameter(f"{kind} events have no order to prove; say {', '.join(RULES)}")
+        raise typer.BadParameter(f"{kind} events have no order to check; use {', '.join(RULES)}")
     return kind
 
 
@@ -41,29 +41,33 @@ def audit(
     kind: Annotated[
         str,
         typer.Option(
-            parser=_kind, metavar="KIND", help="A message type: trade, agg_trade, book_delta…"
+            parser=_kind, metavar="KIND", help="Message type: trade, agg_trade, book_delta…"
         ),
     ] = "trade",
     symbol: Annotated[
         list[str],
-        typer.Option(show_default=False, help="Only this symbol; again for each further one."),
+        typer.Option(
+            show_default=False, help="Only this symbol; repeat the option for more symbols."
+        ),
     ] = [],  # noqa: B006 - typer's own way, and never changed
     as_json: Annotated[
-        bool, typer.Option("--json", help="The whole report, as one object.")
+        bool, typer.Option("--json", help="Print the whole report as one JSON object.")
     ] = False,
     kafka: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", show_default=False, help="Brokers, instead of the settings'."
+            metavar="HOST:PORT",
+            show_default=False,
+            help="Brokers to use instead of those in the settings.",
         ),
     ] = None,
     config: Config = None,
 ) -> None:
-    """Prove a Kafka topic from outside: what is missing, repeated or out of order, by its ids.
+    """Check a Kafka topic: find events that are missing, repeated or out of order, by their ids.
 
-    Reads it from its beginning to where it ends now, and the gap topic beside it.
+    Reads the topic from its beginning to its current end, and the gap topic too.
 
-    Exits with 1 if anything is wrong that no gap event announced.
+    Exits with 1 if it finds anything that no gap event has announced.
     """
     from bridge.client.message_types import upper_symbols
     from bridge.monitoring import logs
@@ -86,7 +90,10 @@ def audit(
 
 @contextmanager
 def _progress(kind: str) -> "Iterator[OnProgress]":
-    """A bar on standard error where that is a terminal: records, records a second, share."""
+    """Show the progress on standard error if that is a terminal, and yield the update function.
+
+    The bar shows the share, the records, and the records per second.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

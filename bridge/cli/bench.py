@@ -19,11 +19,11 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "bench",
         epilog=examples(
-            "tickbridge bench --quick                          does it all work",
+            "tickbridge bench --quick                          test that it works",
             "tickbridge bench --capture btc.gz --capture eth.gz",
             "tickbridge bench --scenario latency --scenario burst --runs 5",
             "tickbridge bench --kafka localhost:9092 --redis redis://localhost:6379/1",
-            "tickbridge bench --compare monday/results.json    what moved since",
+            "tickbridge bench --compare monday/results.json    show what changed",
         ),
     )(bench)
 
@@ -42,10 +42,13 @@ def _scenario(text: str) -> str:
 def bench(  # noqa: PLR0913 - each is a setting of its own
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two minutes, to see that it works; no figures.")
+        bool,
+        typer.Option(
+            "--quick", help="Only test that it works, in two minutes; the figures are not usable."
+        ),
     ] = False,
     long: Annotated[
-        bool, typer.Option("--long", help="More runs, and memory over 20 minutes.")
+        bool, typer.Option("--long", help="More runs, and memory measured over 20 minutes.")
     ] = False,
     scenario: Annotated[
         list[str],
@@ -53,17 +56,20 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
             parser=_scenario,
             metavar="NAME",
             show_default=False,
-            help="Only this one; again for each further one. A wrong name gets the list.",
+            help="Only this scenario; repeat the option for more. A wrong name prints the list.",
         ),
     ] = [],  # noqa: B006 - typer's own way, and never changed
     runs: Annotated[
-        int | None, typer.Option(min=1, max=99, show_default=False, help="Runs of each scenario.")
+        int | None,
+        typer.Option(min=1, max=99, show_default=False, help="Number of runs of each scenario."),
     ] = None,
     capture: Captures = [],  # noqa: B006
     kafka: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", show_default=False, help="Brokers; without them a container."
+            metavar="HOST:PORT",
+            show_default=False,
+            help="Brokers to use; without it, a container is started.",
         ),
     ] = None,
     redis: Annotated[
@@ -71,17 +77,22 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
         typer.Option(
             metavar="URL",
             show_default=False,
-            help="An empty database: latest prices are written to it, and deleted again. Without "
-            "it a container.",
+            help="Redis database to use. It must be empty: latest prices are written to it, and "
+            "deleted again. Without it, a container is started.",
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="Where table, JSON and plots go.")
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder for the table, the JSON file and the plots."
+        ),
     ] = Path("bench-results"),
     compare: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", show_default=False, help="The results.json of an earlier benchmark."
+            metavar="FILE",
+            show_default=False,
+            help="Compare with this results.json of an earlier benchmark.",
         ),
     ] = None,
     docs: Annotated[
@@ -89,16 +100,17 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
         typer.Option(
             metavar="PAGE",
             show_default=False,
-            help="Put the table between the marks of this page, and the plots beside it.",
+            help="Write the table between the marks of this page, and the plots into a folder of "
+            "the same name.",
         ),
     ] = None,
 ) -> None:
     """Measure this machine: throughput, latency, bursts, memory, growth, start, and each stage.
 
-    Starts a generator, bridges, listeners and brokers as processes of their own. Takes about forty
-    minutes, and wants the machine for itself.
+    Starts a load generator, bridges, listeners and brokers as separate processes.
+    Takes about 40 minutes, and needs a machine without other load.
 
-    Exits with 1 if a run has failed; whether a target is met is no matter.
+    Exits with 1 if a run fails, but not if a target is missed.
     """
     from bridge import settings
     from bridge.monitoring import logs
@@ -108,12 +120,13 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
     from bridge.tools.bench.results import read
 
     if quick and long:
-        raise typer.BadParameter("--quick and --long contradict each other; say one of them")
+        raise typer.BadParameter("--quick and --long contradict each other; use only one of them")
     run.check_libraries()
-    logs.configure(settings.Log(level="error"))  # the sinks' own, while their stages are measured
+    # Hide the logs of the sinks while their stages are measured.
+    logs.configure(settings.Log(level="error"))
     before = read(compare) if compare else None
     if docs:
-        around_marks(docs)  # said now, and not in half an hour
+        around_marks(docs)  # refuse a wrong page now, not after half an hour
     profile = QUICK if quick else LONG if long else USUAL
     options = run.Options(
         profile._replace(runs=runs or profile.runs), scenario, capture, kafka, redis
@@ -128,7 +141,7 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
 
 
 def _measured(options: "Options") -> "Results":
-    """Measure; after SIGTERM all that was started has ended too."""
+    """Measure, and return the results. After SIGTERM, all started processes have stopped too."""
     import asyncio
 
     from bridge.tools.bench.run import measure

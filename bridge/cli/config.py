@@ -18,9 +18,9 @@ def add_to(app: typer.Typer) -> None:
 
 @config_app.command(epilog=examples("tickbridge config check -c tickbridge.yaml"))
 def check(config: Config = None) -> None:
-    """Check the settings, and say what would run.
+    """Check the settings, and print what would run.
 
-    Exits with 2 and names every problem if there are any. Asks no server.
+    Exits with 2 and lists every problem if there are any. Contacts no server.
     """
     from bridge.settings import load_settings
 
@@ -29,7 +29,7 @@ def check(config: Config = None) -> None:
 
 @config_app.command(epilog=examples("tickbridge config show -c tickbridge.yaml"))
 def show(config: Config = None) -> None:
-    """Print the settings as they would be used, as YAML; passwords are masked."""
+    """Print the settings that would be used, as YAML; passwords are masked."""
     import yaml
 
     from bridge.settings import load_settings, masked

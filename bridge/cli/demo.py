@@ -22,20 +22,23 @@ def demo(
     *,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, show_default=False, help="End after so long, with a summary."),
+        typer.Option(
+            min=0.1, show_default=False, help="Stop after this time, and print a summary."
+        ),
     ] = None,
     capture: Captures = [],  # noqa: B006 - typer's own way, and never changed
     symbols: Annotated[
         str | None, typer.Option(metavar="A,B", show_default=False, help="Symbols to show.")
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="A line a second instead of the live table.")
+        bool, typer.Option("--plain", help="Print one line per second instead of the live table.")
     ] = False,
     config: Config = None,
 ) -> None:
-    """Show the whole bridge at work, on embedded brokers.
+    """Show the whole bridge at work, with embedded brokers.
 
-    From live Binance where it can be reached, else from the simulator, or from recordings.
+    Uses live Binance if it can be reached, otherwise the simulator. With
+    --capture, plays recordings.
     """
     from bridge.tools.demo import DemoOptions, run_demo
 

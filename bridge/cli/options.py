@@ -1,4 +1,4 @@
-"""What several commands take, and how they are run."""
+"""Options and helpers that several commands share."""
 
 import sys
 from collections.abc import Coroutine, Mapping
@@ -22,8 +22,8 @@ Config = Annotated[
         "-c",
         metavar="FILE",
         show_default=False,
-        help="Settings; without it tickbridge.yaml in this folder, if there is one, "
-        "then the environment.",
+        help="Settings file; by default tickbridge.yaml in this folder, if it exists. "
+        "Environment variables override it.",
     ),
 ]
 Captures = Annotated[
@@ -34,32 +34,41 @@ Captures = Annotated[
         exists=True,
         dir_okay=False,
         show_default=False,
-        help="Play this recording; again for each further one.",
+        help="Play this recording; repeat the option for more recordings.",
     ),
 ]
 
 Symbols = Annotated[
     str | None,
-    typer.Option(metavar="A,B", show_default=False, help="Instead of binance.symbols."),
+    typer.Option(
+        metavar="A,B",
+        show_default=False,
+        help="Symbols to use instead of binance.symbols and extra_streams.",
+    ),
 ]
 Streams = Annotated[
     str | None,
-    typer.Option(metavar="A,B", show_default=False, help="Instead of binance.streams."),
+    typer.Option(
+        metavar="A,B", show_default=False, help="Streams to use instead of binance.streams."
+    ),
 ]
 
 
 def examples(*lines: str) -> str:
-    """The examples at the end of a command's help, one a line."""
+    """Return the examples for the end of a command's help, one per line."""
     return "\n".join(("[bold]Examples[/bold]", *(f"  {escape(line)}" for line in lines)))
 
 
 def comma_separated(text: str | None) -> list[str]:
-    """The items of an option that holds several."""
+    """Return the items of a comma-separated option."""
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
 def subscription(symbols: str | None, streams: str | None) -> dict[str, object]:
-    """What goes before the settings' section `binance`."""
+    """Return the keys of the section `binance` that the options override.
+
+    With `symbols`, the extra streams of the settings are left out too.
+    """
     chosen: dict[str, object] = {}
     if symbols:
         chosen |= {"symbols": comma_separated(symbols), "extra_streams": []}
@@ -67,14 +76,14 @@ def subscription(symbols: str | None, streams: str | None) -> dict[str, object]:
 
 
 def print_json(report: object) -> None:
-    """Write a report as one JSON object."""
+    """Print a report as one JSON object."""
     import msgspec
 
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
 
 def reader_settings(config: Path | None, **sections: Mapping[str, object]) -> "Settings":
-    """Settings of a command that only reads Kafka or Redis: it needs no symbols."""
+    """Return the settings for a command that only reads Kafka or Redis and needs no symbols."""
     from bridge.settings import load_settings
 
     nothing = {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []}
@@ -82,7 +91,7 @@ def reader_settings(config: Path | None, **sections: Mapping[str, object]) -> "S
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop."""
+    """Run a coroutine on uvloop, and return its result."""
     import asyncio
 
     import uvloop
@@ -92,7 +101,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def stopped_by_signal() -> "asyncio.Event":
-    """An event that SIGINT and SIGTERM set, in place of what they do otherwise."""
+    """Return an event that SIGINT and SIGTERM set, instead of their default action."""
     import asyncio
     import signal
 

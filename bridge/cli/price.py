@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "price",
         epilog=examples(
-            "tickbridge price                        all there are",
+            "tickbridge price                        all prices",
             "tickbridge price btcusdt ethusdt",
             "tickbridge price BTCUSDT --json | jq -r '.[0].price'",
         ),
@@ -31,17 +31,25 @@ def add_to(app: typer.Typer) -> None:
 def price(
     symbols: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SYMBOL", show_default=False, help="In any case; none: all."),
+        typer.Argument(
+            metavar="SYMBOL",
+            show_default=False,
+            help="Symbols in upper or lower case; by default all.",
+        ),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of objects.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")] = False,
     redis: Annotated[
         str | None,
-        typer.Option(metavar="URL", show_default=False, help="Redis, instead of the settings'."),
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="Redis to use instead of the one in the settings.",
+        ),
     ] = None,
     config: Config = None,
 ) -> None:
-    """Look up the latest prices in Redis, with their age.
+    """Print the latest prices from Redis, with their age.
 
     Exits with 1 if a symbol has no price.
     """
@@ -55,7 +63,7 @@ def price(
 
 
 async def _look_up(settings: "Settings", wanted: list[str]) -> tuple[Found, list[str]]:
-    """What was found, and a sentence for each symbol that was not."""
+    """Return the prices found, and a complaint for each symbol without a price."""
     from bridge.client import LatestPrices
     from bridge.core.model.stream import upper_symbol
 
@@ -65,14 +73,14 @@ async def _look_up(settings: "Settings", wanted: list[str]) -> tuple[Found, list
         if missing:
             return found, await _complaints(prices, missing)
     where = settings.redis.url
-    return found, [] if found else [f"no prices at {where}; does a bridge publish there?"]
+    return found, [] if found else [f"no prices at {where}; check that a bridge publishes there"]
 
 
 async def _complaints(prices: "LatestPrices", missing: list[str]) -> list[str]:
     known = await prices.symbols()
     near = [difflib.get_close_matches(name, known, n=3) for name in missing]
     return [
-        f"no price of {name}; "
+        f"no price for {name}; "
         + (f"did you mean {' or '.join(close)}?" if close else f"{len(known)} symbols have one")
         for name, close in zip(missing, near, strict=True)
     ]
@@ -110,5 +118,5 @@ def _cells(latest: "LatestPrice", now: int) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A Decimal with the exchange's own digits: never 0E-8."""
+    """Return a Decimal as text with the exchange's own digits, never 0E-8."""
     return format(value, "f") if isinstance(value, Decimal) else value

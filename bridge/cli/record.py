@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from bridge.tools.recorder import Recorder
     from bridge.tools.simulator import CaptureWriter
 
-NAMED_MAX = 10  # of silent streams, in the summary
+NAMED_MAX = 10  # limit of the streams without data in the summary
 
 
 class RecordingFailed(TickbridgeError):
-    """The file cannot be written."""
+    """The recording cannot be written to its file."""
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(f"{path} cannot be written: {error.strerror or error}")
@@ -49,27 +49,35 @@ def record(
     *,
     out: Annotated[
         Path,
-        typer.Option(metavar="FILE", dir_okay=False, help="A new file; gzip if it ends in .gz."),
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="New file to write; compressed with gzip if its name ends in .gz.",
+        ),
     ],
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, show_default=False, help="End after so long; else at Ctrl-C."),
+        typer.Option(
+            min=0.1, show_default=False, help="Stop after this time; by default at Ctrl-C."
+        ),
     ] = None,
     symbols: Symbols = None,
     streams: Streams = None,
     config: Config = None,
 ) -> None:
-    """Record raw frames with their receive times, in the format `simulate --capture` plays.
+    """Record raw frames with their receive times, in the format that `simulate --capture` plays.
 
-    A line a frame: nanoseconds since 1970, a space, the frame. Exits with 1 if none came.
+    Writes one line per frame: nanoseconds since 1970, a space, the frame.
+
+    Exits with 1 if no frame is received.
     """
     from bridge.monitoring import logs
     from bridge.settings import load_settings
 
     if out.is_file():
-        raise typer.BadParameter(f"{out} is there already; name a new file", param_hint="--out")
-    # One connector: the file has every frame that comes, and a second connector's would be in it
-    # twice.
+        raise typer.BadParameter(f"{out} exists already; use a new file", param_hint="--out")
+    # One line only: the file gets every frame that arrives, and a second line would write each
+    # frame twice.
     chosen = {"redundancy": 1} | subscription(symbols, streams)
     settings = load_settings(config, overrides={"binance": chosen})
     logs.configure(settings.log)
@@ -79,7 +87,7 @@ def record(
 
 
 async def _record(options: "Binance", out: Path, seconds: float | None) -> int:
-    """Record until stopped; the number of frames."""
+    """Record until stopped, and return the number of frames."""
     import asyncio
 
     from bridge.tools.recorder import Recorder
@@ -105,7 +113,7 @@ async def _record(options: "Binance", out: Path, seconds: float | None) -> int:
 
 
 class _Feed:
-    """The streams, once they are known, and the feed that brings them."""
+    """The feed, which exists once the streams are known."""
 
     def __init__(self, options: "Binance", recorder: "Recorder") -> None:
         self._options = options
@@ -137,10 +145,10 @@ def _create(out: Path) -> "CaptureWriter":
 
 
 def _close(writer: "CaptureWriter", recorder: "Recorder", out: Path) -> None:
-    """Leave a whole file, or none: an empty one would only be in the way of the next try."""
+    """Close the file, and delete it if it is empty, because it would prevent the next attempt."""
     try:
         writer.close()
-    except OSError as error:  # what was still in the buffer
+    except OSError as error:  # from writing the rest of the buffer
         recorder.error = error
     if not recorder.counts.frames and out.is_file():
         out.unlink()
@@ -152,8 +160,8 @@ def _summary(recorder: "Recorder", feed: _Feed, out: Path, seconds: float) -> st
     more = f" and {len(silent) - NAMED_MAX} more" if len(silent) > NAMED_MAX else ""
     parts = [
         f"{counts.frames} frames, {recorder.size_bytes} bytes in {seconds:.1f} s to {out}",
-        f"{recorder.left_out} unreadable, left out" if recorder.left_out else "",
+        f"unreadable frames left out: {recorder.left_out}" if recorder.left_out else "",
         f"connections failed or lost: {counts.reconnects.total()}" if counts.reconnects else "",
-        f"silent: {names}{more}" if silent else "",
+        f"without data: {names}{more}" if silent else "",
     ]
     return "; ".join(part for part in parts if part)

@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
         "simulate",
         epilog=examples(
             "tickbridge simulate                      an invented market",
-            "tickbridge simulate > simulated.yaml     and in another terminal:",
+            "tickbridge simulate > simulated.yaml     then, in another terminal:",
             "tickbridge run -c simulated.yaml",
             "tickbridge simulate --capture btc.gz --speed flat-out --no-loop",
         ),
@@ -45,7 +45,7 @@ def _speed(text: str) -> float:
     except ValueError:
         speed = 0.0
     if not speed > 0:
-        raise typer.BadParameter(f"{text!r} is no speed; give a number above 0, or {FLAT_OUT}")
+        raise typer.BadParameter(f"{text!r} is not a speed; use a number above 0, or {FLAT_OUT}")
     return speed
 
 
@@ -53,42 +53,42 @@ def simulate(  # noqa: PLR0913 - each is a setting of its own
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")
     ] = 9999,
     capture: Captures = [],  # noqa: B006 - typer's own way, and never changed
     speed: Annotated[
         float,
         typer.Option(
-            parser=_speed, metavar="X|flat-out", help="A multiple of real time, or flat-out."
+            parser=_speed, metavar="X|flat-out", help="Multiple of real time, or flat-out."
         ),
     ] = 1.0,
-    loop: Annotated[
-        bool, typer.Option("--loop/--no-loop", help="Play recordings round after round.")
-    ] = True,
+    loop: Annotated[bool, typer.Option("--loop/--no-loop", help="Repeat the recordings.")] = True,
     symbols: Annotated[
         str, typer.Option(metavar="A,B", help="Symbols of the invented market.")
     ] = SYMBOLS,
     rate: Annotated[
-        float, typer.Option(min=0.001, help="Trades a second and symbol of the invented market.")
+        float, typer.Option(min=0.001, help="Trades per second and symbol of the invented market.")
     ] = 5.0,
-    seed: Annotated[int, typer.Option(help="The same seed invents the same market.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the invented market; the same seed gives the same market.")
+    ] = 0,
     wait_streams: Annotated[
         int | None,
         typer.Option(
             min=0,
             show_default="1 for recordings, 0 for an invented market",
-            help="Begin when so many streams are subscribed; 0: at once.",
+            help="Start when this many streams are subscribed; 0: start at once.",
         ),
     ] = None,
 ) -> None:
-    """Be the exchange: Binance's WebSocket and REST on one port, until Ctrl-C.
+    """Simulate the exchange: Binance's WebSocket and REST on one port, until Ctrl-C.
 
-    Plays recordings, or invents a market. Prints the settings that use it.
+    Plays recordings, or invents a market. Prints the settings of a bridge that uses it.
     """
     from bridge.tools.simulator import SimulatedExchange
 
     if wait_streams is None:
-        # An invented market has the time of day: if it waited, it would be late by that for good.
+        # An invented market uses the real time. If it waited, it would stay late by that time.
         wait_streams = 1 if capture else 0
     if capture:
         source, streams = _replay(capture, loop=loop)
@@ -101,7 +101,7 @@ def simulate(  # noqa: PLR0913 - each is a setting of its own
 
 
 def _replay(paths: list[Path], *, loop: bool) -> "tuple[Source, list[str]]":
-    """Recordings as a market, and the kinds of streams in them."""
+    """Return the recordings as a market, and the stream suffixes in them."""
     from bridge.tools.simulator import Capture, Replay
 
     captures = [Capture.read(path) for path in paths]
@@ -126,15 +126,15 @@ async def _serve(exchange: "SimulatedExchange", streams: list[str]) -> None:
             await stack.enter_async_context(exchange)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
-            what = f"{exchange.host}:{exchange.port} cannot be had: {reason}"
-            raise typer.BadParameter(f"{what}; --port 0 takes any that is free") from None
+            what = f"cannot listen on {exchange.host}:{exchange.port}: {reason}"
+            raise typer.BadParameter(f"{what}; use another --port; 0 takes any free port") from None
         sys.stdout.write(_settings(exchange, streams))
         sys.stdout.flush()
         await stopped.wait()
 
 
 def _settings(exchange: "SimulatedExchange", streams: list[str]) -> str:
-    """The smallest settings that use it: what is printed is itself a settings file."""
+    """Return the smallest settings that use the exchange, as the text of a settings file."""
     return (
         f"# WebSocket {exchange.websocket_url}   REST {exchange.rest_url}\n"
         "binance:\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.monitoring.report import PositionReport, Report
 
 TIMEOUT_S = 10.0
-# A table of them all would push the rest off the screen: the longest silent ones come first.
+# All streams would push the other tables off the screen. The longest silence comes first.
 MAX_STREAMS = 20
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told from, not listened on
 
@@ -24,8 +24,8 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "status",
         epilog=examples(
-            "tickbridge status                               the bridge of these settings",
-            "tickbridge status --url http://10.0.0.5:8080    any other",
+            "tickbridge status                               the bridge in the settings",
+            "tickbridge status --url http://10.0.0.5:8080    any other bridge",
             "tickbridge status --json | jq '.sinks[].accounts.trade'",
         ),
     )(status)
@@ -35,16 +35,22 @@ def status(
     url: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", show_default=False, help="The bridge, instead of the settings' http."
+            metavar="URL",
+            show_default=False,
+            help="Address of the bridge, instead of http in the settings.",
         ),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole report as JSON.")
+    ] = False,
     config: Config = None,
 ) -> None:
-    """Ask a running bridge how it is: connectors, streams, gaps, and the accounts of both sinks.
+    """Show the status of a running bridge: connectors, sinks, streams and gaps.
 
-    Exits with 1 if it is not ready, or does not answer.
+    For each sink, it shows the received, published, dropped and pending events.
+
+    Exits with 1 if the bridge is not ready, or does not answer.
     """
     url = f"{(url or _url(config)).rstrip('/')}/status"
     body = run_async(_ask(url))
@@ -75,7 +81,7 @@ async def _ask(url: str) -> bytes:
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise BridgeUnavailable(
             f"no bridge answers at {url}: {str(error) or type(error).__name__}",
-            "start it (tickbridge run), or name it with --url",
+            "start a bridge (tickbridge run), or set its address with --url",
         ) from error
 
 
@@ -89,7 +95,7 @@ def _decode(url: str, body: bytes) -> "Report":
         return msgspec.json.decode(body, type=Report)
     except msgspec.MsgspecError as error:
         raise BridgeUnavailable(
-            f"no bridge of this version answers at {url}: {error}", "name it with --url"
+            f"no bridge of this version answers at {url}: {error}", "set its address with --url"
         ) from error
 
 
@@ -102,18 +108,18 @@ def _print(found: "Report") -> None:
     for reason in (*found.unready, *found.refused):
         console.print(f"  {reason}", markup=False)
     if found.needs_restart:
-        console.print(f"  changed, counts from the next start: {', '.join(found.needs_restart)}")
+        console.print(f"  changed, takes effect after a restart: {', '.join(found.needs_restart)}")
     for table in (_connectors(found), _accounts(found), _streams(found), _gaps(found)):
         if table.row_count:
             console.print()
             console.print(table)
     if len(found.streams) > MAX_STREAMS:
-        console.print(f"{len(found.streams) - MAX_STREAMS} more streams: --json has all")
+        console.print(f"{len(found.streams) - MAX_STREAMS} more streams; use --json to list all")
 
 
 def _connectors(found: "Report") -> "Table":
     table = _table(
-        "connector", "state", right=("age", "streams", "stalled", "events", "duplicates")
+        "connector", "state", right=("age", "streams", "without data", "events", "duplicates")
     )
     for connector in found.connectors:
         counts = (connector.streams, connector.without_data, connector.events, connector.duplicates)
@@ -128,7 +134,7 @@ def _accounts(found: "Report") -> "Table":
         "sink", "message type", right=("received", "published", "dropped", "pending", "oldest")
     )
     for sink in found.sinks:
-        name = sink.name if sink.ready else f"[red]{sink.name}: away[/red]"
+        name = sink.name if sink.ready else f"[red]{sink.name}: not ready[/red]"
         for kind, account in sink.accounts.items():
             oldest = duration(sink.oldest_pending_s) if account.pending else ""
             table.add_row(name, kind, *(f"{n:,}" for n in account), oldest)
@@ -137,7 +143,7 @@ def _accounts(found: "Report") -> "Table":
 
 
 def _streams(found: "Report") -> "Table":
-    table = _table("stream", right=("last heard",))
+    table = _table("stream", right=("last event",))
     never = float("inf")
     silent = sorted(found.streams, key=lambda s: -(never if s.silence_s is None else s.silence_s))
     for stream in silent[:MAX_STREAMS]:
@@ -147,8 +153,8 @@ def _streams(found: "Report") -> "Table":
 
 
 def _gaps(found: "Report") -> "Table":
-    """What holds a stream now, and what may yet be filled."""
-    table = _table("gap", "symbol", right=("held", "first id", "last id", "because"))
+    """Return the table of the holes that hold streams back, and of the open gaps."""
+    table = _table("gap", "symbol", right=("held", "first id", "last id", "cause"))
     for position in found.positions:
         for held, first, last, cause in _gaps_of(position):
             table.add_row(position.message_type, position.symbol, held, first, last, cause)

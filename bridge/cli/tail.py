@@ -35,31 +35,35 @@ def tail(  # noqa: PLR0913 - each is an option of its own
         typer.Argument(
             metavar="KIND",
             autocompletion=_message_types,
-            help="A message type: trade, agg_trade, quote, ticker, candle, book, gap…",
+            help="Message type: trade, agg_trade, quote, ticker, candle, book, gap…",
         ),
     ],
     *,
     symbol: Annotated[
         list[str],
-        typer.Option(show_default=False, help="Only this symbol; again for each further one."),
+        typer.Option(
+            show_default=False, help="Only this symbol; repeat the option for more symbols."
+        ),
     ] = [],  # noqa: B006 - typer's own way, and never changed
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="First all there is, oldest first.")
+        bool, typer.Option("--from-start", help="Start with the oldest event in the topic.")
     ] = False,
     count: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="End after so many.")
+        int | None, typer.Option(min=1, show_default=False, help="Stop after this many events.")
     ] = None,
     kafka: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", show_default=False, help="Brokers, instead of the settings'."
+            metavar="HOST:PORT",
+            show_default=False,
+            help="Brokers to use instead of those in the settings.",
         ),
     ] = None,
     config: Config = None,
 ) -> None:
-    """Print events from the Kafka topic as they come, one JSON a line, exactly as recorded.
+    """Print the events of a Kafka topic as they arrive, one JSON object per line, unchanged.
 
-    Joins no consumer group and commits nothing. Ctrl-C ends it.
+    Joins no consumer group and commits nothing. Ctrl-C stops it.
     """
     from bridge.client import KafkaReader
     from bridge.monitoring import logs
@@ -76,7 +80,7 @@ def tail(  # noqa: PLR0913 - each is an option of its own
 
 
 async def _print(reader: "KafkaReader", count: int | None) -> None:
-    """Each batch is written at once: who reads waits for no buffer to fill."""
+    """Print the batches. Each one is flushed, so that it does not wait in a buffer."""
     left = float("inf") if count is None else count
     async with reader:
         async for values in reader.batches():

@@ -35,22 +35,22 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     *,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long to look at the feed; Ctrl-C ends it before.")
+        float, typer.Option(min=0.1, help="Time to observe the feed; Ctrl-C stops earlier.")
     ] = 60.0,
     symbols: Symbols = None,
     streams: Streams = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The whole report, as one object.")
+        bool, typer.Option("--json", help="Print the whole report as one JSON object.")
     ] = False,
     config: Config = None,
 ) -> None:
     """Verify the connection to the exchange: connect, measure, and print a report.
 
-    It is the bridge's own feed, without Kafka and Redis: whether every stream comes, whole and in
-    order, how fast and how regularly. Before that, five things that may go wrong with a connection
-    are provoked on loopback.
+    First provokes five connection errors on loopback. Then runs the bridge's own
+    feed without Kafka and Redis: checks that every stream delivers, complete and
+    in order, and measures its latency and intervals.
 
-    Exits with 1 if anything is not as it should be.
+    Exits with 1 if any check fails.
     """
     from bridge.monitoring import logs
     from bridge.settings import load_settings
@@ -59,8 +59,10 @@ def verify(
     settings = load_settings(config, overrides={"binance": subscription(symbols, streams)})
     if sys.stderr.isatty():
         url = settings.binance.websocket_url
-        typer.echo(f"First five errors on loopback, then {url} for {seconds:g} s…", err=True)
-    # What is provoked is told by the report, not by the log.
+        typer.echo(
+            f"Provoking five errors on loopback, then observing {url} for {seconds:g} s…", err=True
+        )
+    # The report shows the provoked errors; the log must not.
     logs.configure(settings.log.model_copy(update={"level": "critical"}))
     report = run_async(_verify(settings, seconds))
     (print_json if as_json else print_report)(report)

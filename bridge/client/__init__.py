@@ -1,4 +1,4 @@
-"""What consumers import: typed events from Kafka and Redis, and the latest prices.
+"""The library for consumers: typed events from Kafka and Redis, and the latest prices.
 
     async with LatestPrices("redis://localhost:6379/0") as prices:
         btc = await prices.get("BTCUSDT")
@@ -6,8 +6,8 @@
     async for trade in kafka_events("localhost:9092", ["trade"], symbols=["BTCUSDT"]):
         ...
 
-Kafka has everything, in order and once; Redis is fast, and lossy for a subscriber that falls
-behind. Prices and volumes are `Decimal`, times are integer microseconds since 1970-01-01 UTC.
+Kafka has every event, in order and once. Redis is fast, but a subscriber that is too slow misses
+events. Prices and volumes are `Decimal`. Times are integer microseconds since 1970-01-01 UTC.
 """
 
 from bridge.client.events import (

@@ -1,8 +1,8 @@
-"""The events as consumers have them: those of `core/model/events.py`, with prices as Decimal.
+"""The events for consumers: those of `core/model/events.py`, with prices as Decimal.
 
-A Decimal keeps every digit; `format(price, "f")` gives back what the exchange sent. Written for
-newer bridges too: unknown fields are passed over, and words that may get company (`source`,
-`window`, `state`) are any text. docs/schemas.md says what may change.
+A Decimal keeps every digit, and `format(price, "f")` returns the text that the exchange sent. The
+events of newer bridges can be read too: unknown fields are ignored, and fields that may get new
+values (`source`, `window`, `state`) accept any text. docs/schemas.md lists the possible changes.
 """
 
 from decimal import Decimal
@@ -18,11 +18,11 @@ Level = tuple[Decimal, Decimal]
 
 
 class UnreadableEvent(TickbridgeError):
-    """A message that is no event, or lacks what its type must have."""
+    """A message that is not an event, or lacks a required field of its type."""
 
 
 class UnknownMessageType(UnreadableEvent):
-    """An event of a type this version does not know: a newer bridge has sent it."""
+    """An event of a type that this version does not know. A newer bridge has sent it."""
 
     def __init__(self, message_type: str) -> None:
         self.message_type = message_type
@@ -32,7 +32,7 @@ class UnknownMessageType(UnreadableEvent):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, tag_field="message_type"):
-    """What every event has; times in microseconds."""
+    """The fields of every event. Times are in microseconds."""
 
     venue: str
     symbol: str
@@ -173,6 +173,8 @@ AnyEvent = (
 EVENT_TYPES: dict[str, type[Event]] = {
     str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__
 }
+# msgspec raises these for bytes that it cannot decode.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
 
@@ -184,13 +186,13 @@ _decode_tag = msgspec.json.Decoder(_Tag).decode
 
 
 def decode_event(value: bytes) -> AnyEvent:
-    """Read one event: the value of a Kafka record, or the data of a Redis message.
+    """Decode one event: the value of a Kafka record, or the data of a Redis message.
 
-    Raises UnreadableEvent, or its kind UnknownMessageType, and nothing else.
+    Raises UnreadableEvent or its subclass UnknownMessageType, and nothing else.
     """
     try:
         event: AnyEvent = _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(value, error) from None
     return event
 
@@ -198,8 +200,8 @@ def decode_event(value: bytes) -> AnyEvent:
 def _unreadable(value: bytes, error: Exception) -> UnreadableEvent:
     try:
         message_type = _decode_tag(value).message_type
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return UnreadableEvent(f"no event of Tickbridge: {error}")
+    except _UNREADABLE:
+        return UnreadableEvent(f"not an event of Tickbridge: {error}")
     if message_type not in EVENT_TYPES:
         return UnknownMessageType(message_type)
-    return UnreadableEvent(f"no {message_type} of Tickbridge: {error}")
+    return UnreadableEvent(f"not a valid {message_type} event of Tickbridge: {error}")

@@ -1,7 +1,7 @@
 """Events from the Kafka topics: all of them, in order per symbol.
 
-No consumer group and no commits: reading leaves no trace. To share the work between processes, or
-to go on where the last one stopped, use a group of your Kafka client and `decode_event`.
+Reading uses no consumer group and commits nothing, so it leaves no trace. To share the work between
+processes, or to continue after a restart, use a group of your Kafka client and `decode_event`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 
 BATCH_MAX_RECORDS = 1000
-# A quiet topic and a cluster that is gone look alike: after so long without a record, ask.
+# A quiet topic and an unreachable cluster look the same: check after this time without records.
 QUIET_S = 5.0
 
 _partition_of = DefaultPartitioner()
@@ -39,9 +39,9 @@ async def kafka_events(
     venue: str = SPOT,
     from_start: bool = False,
 ) -> AsyncGenerator[AnyEvent, None]:
-    """Events as they arrive, for ever; the arguments and errors are those of KafkaReader.
+    """Yield events as they arrive, without end. Arguments and errors are those of KafkaReader.
 
-    Raises UnreadableEvent for a record that is none.
+    Raises UnreadableEvent for a record that is not an event.
     """
     async with KafkaReader(
         kafka, message_types, symbols=symbols, venue=venue, from_start=from_start
@@ -52,15 +52,15 @@ async def kafka_events(
 
 
 class KafkaReader(Reader):
-    """Record values, byte for byte. An async context manager: entered, it has its place in every
-    partition, and misses nothing from then on.
+    """Reads record values, byte for byte. An async context manager: after entry it has a position
+    in every partition, and misses no record from then on.
 
-    `kafka` is `host:port` (several between commas) or the whole section of the settings;
-    `message_types` are message types (trade, quote); without `symbols`, all. Reads what comes from
-    now on, or with `from_start` all there is, then what comes.
+    `kafka` is `host:port` (several separated by commas) or the section `kafka` of the settings.
+    `message_types` are for example trade and quote. Without `symbols`, all symbols are read. With
+    `from_start`, reading starts with the oldest record, otherwise with the next new one.
 
-    Raises ValueError for an unknown kind, SinkRefused where the cluster rejects our credentials,
-    SinkUnavailable where it, or a topic, is not there or stops answering.
+    Raises ValueError for an unknown message type, SinkRefused if the cluster rejects the
+    credentials, and SinkUnavailable if the cluster or a topic is absent or stops answering.
     """
 
     consumer_options: ClassVar = {"max_poll_records": BATCH_MAX_RECORDS}
@@ -84,7 +84,7 @@ class KafkaReader(Reader):
         self._from_start = from_start
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
-        """What each fetch brought, of the symbols asked for; for ever."""
+        """Yield the values of each fetch, for the requested symbols only, without end."""
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=round(QUIET_S * 1000))
@@ -105,7 +105,7 @@ class KafkaReader(Reader):
             self._consumer.seek(partition, offset)
 
     def _choose(self, known: dict[str, list[int]]) -> list[TopicPartition]:
-        """All partitions of the topics, or those the symbols are in."""
+        """Return all partitions of the topics, or only those of the requested symbols."""
         if missing := [topic for topic in self._topics if not known.get(topic)]:
             raise absent_topics(self._options, missing)
         return [

@@ -1,4 +1,4 @@
-"""The latest prices, looked up in Redis."""
+"""Lookup of the latest prices in Redis."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -16,10 +16,11 @@ from bridge.errors import SinkUnavailable
 
 
 class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """What Redis knows of a symbol now; times in microseconds, the exchange's where it sends any.
+    """The latest values of a symbol in Redis.
 
-    The quote is there where bookTicker or ticker is subscribed, the day's figures where ticker or
-    miniTicker is. The three groups are set one by one: each has a time of its own.
+    Times are in microseconds. They are the exchange's times if it sends any. The quote is set if
+    bookTicker or ticker is subscribed, the 24-hour figures if ticker or miniTicker is. Price, quote
+    and 24-hour figures are updated separately, so each group has its own time.
     """
 
     symbol: str
@@ -44,18 +45,19 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
     day_time: int | None = None
 
     def age_s(self, now: int) -> float:
-        """How old the price is at `now` (microseconds), in seconds; never negative: the exchange's
-        clock may be ahead of ours.
+        """Return the age of the price at `now` (microseconds), in seconds.
+
+        It is never negative, although the exchange's clock may be ahead of ours.
         """
         return max(0, now - self.price_time) / 1e6
 
 
 class LatestPrices:
-    """Looks prices up over one connection; an async context manager. Symbols may have any case.
+    """Looks up prices over one connection. An async context manager.
 
-    `redis` is a URL or the whole section of the settings. Every method raises SinkRefused where
-    the server rejects our credentials, and SinkUnavailable where it does not answer in time; the
-    next call connects anew.
+    Symbols may be in upper or lower case. `redis` is a URL or the section `redis` of the settings.
+    Every method raises SinkRefused if the server rejects the credentials, and SinkUnavailable if it
+    does not answer in time. The next call reconnects.
     """
 
     def __init__(self, redis: str | settings.Redis, *, venue: str = SPOT) -> None:
@@ -70,11 +72,13 @@ class LatestPrices:
         await self._client.aclose()
 
     async def get(self, symbol: str) -> LatestPrice | None:
-        """The latest price of a symbol; None if there is none."""
+        """Return the latest price of a symbol, or None if there is none."""
         return next(iter((await self.get_many([symbol])).values()), None)
 
     async def get_many(self, symbols: Sequence[str]) -> dict[str, LatestPrice]:
-        """The latest prices of those symbols that have one, in one round trip."""
+        """Return the latest prices by symbol, in one round trip. Symbols without a price are
+        absent.
+        """
         names = upper_symbols(symbols)
         with redis_errors(self._options):
             pipeline = self._client.pipeline(transaction=False)
@@ -85,22 +89,22 @@ class LatestPrices:
         return {name: _latest(name, fields) for name, fields in found if b"price" in fields}
 
     async def all_prices(self) -> dict[str, LatestPrice]:
-        """The latest prices of all symbols that have one, by symbol."""
+        """Return the latest prices of all symbols that have one, by symbol."""
         return await self.get_many(await self.symbols())
 
     async def symbols(self) -> list[str]:
-        """All symbols that have a price, sorted."""
+        """Return all symbols that have a price, sorted."""
         with redis_errors(self._options):
             names: list[Any] = await self._client.hkeys(prices_key(self._venue))
         return sorted(name.decode() for name in names)
 
 
 def _latest(symbol: str, fields: dict[bytes, bytes]) -> LatestPrice:
-    # An empty text stands for what the exchange left out.
+    # An empty text means that the exchange left the value out.
     texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
     try:
         return msgspec.convert(texts | {"symbol": symbol}, LatestPrice, strict=False)
     except msgspec.ValidationError as error:
         raise SinkUnavailable(
-            f"Redis: the latest values of {symbol} are not as a bridge writes them: {error}"
+            f"Redis: the latest values of {symbol} are not in the format of a bridge: {error}"
         ) from error

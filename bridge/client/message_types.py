@@ -1,4 +1,4 @@
-"""The message_types of events a reader may ask for, and where each is filed."""
+"""The message types and symbols that a reader may request."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -10,23 +10,25 @@ MESSAGE_TYPES = tuple(EVENT_TYPES)
 
 
 def check_message_types(message_types: Iterable[str]) -> tuple[str, ...]:
-    """Return the message_types, each once. Raises ValueError for one that is no message type."""
+    """Return the message types, each once. Raises ValueError if one is unknown or none is given."""
     unique = tuple(dict.fromkeys(message_types))
     if not unique:
-        raise ValueError(f"no kind of event is named; known: {', '.join(MESSAGE_TYPES)}")
+        raise ValueError(f"no message type is given; known: {', '.join(MESSAGE_TYPES)}")
     for kind in unique:
         if kind not in EVENT_TYPES:
-            raise ValueError(f"{kind!r} is no kind of event; {_hint(kind)}")
+            raise ValueError(f"{kind!r} is not a message type; {_hint(kind)}")
     return unique
 
 
 def upper_symbols(symbols: Sequence[str]) -> tuple[str, ...]:
-    """The symbols as the exchange writes them, each once."""
+    """Return the symbols as the exchange writes them, each once."""
     return tuple(dict.fromkeys(map(upper_symbol, symbols)))
 
 
 def _hint(kind: str) -> str:
-    """Binance's own name is a likely mistake: aggTrade for agg_trade, bookTicker for quote."""
+    """Return a hint. Binance's own name is a likely mistake: aggTrade for agg_trade, for example,
+    or bookTicker for quote.
+    """
     try:
         return f"the events of that stream are {stream_of('any', kind).message_type!r}"
     except ValueError:

@@ -1,7 +1,7 @@
-"""Events from Redis pub/sub: the fast path, without a memory.
+"""Events from Redis pub/sub: the fast path, which stores nothing.
 
-What is published while nobody listens, or while a subscriber is behind by more than the server
-allows (`client-output-buffer-limit`), is gone. Who needs every event reads Kafka.
+An event is lost for a subscriber that is not connected, or is behind by more than the server allows
+(`client-output-buffer-limit`). To get every event, read Kafka.
 """
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -11,20 +11,15 @@ from typing import Any, Self
 from redis import exceptions
 
 from bridge import settings
-from bridge.brokers.redis_client import connect
+from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.client.events import AnyEvent, decode_event
 from bridge.client.message_types import check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.settings.urls import SecretUrl
 
-# A quiet market and a server that hangs look alike: after so long without a message, ask.
+# A quiet market and a hanging server look the same: check after this time without messages.
 QUIET_S = 5.0
-_REFUSALS = (
-    exceptions.AuthenticationError,
-    exceptions.AuthorizationError,
-    exceptions.NoPermissionError,
-)
 
 
 async def redis_events(
@@ -34,9 +29,10 @@ async def redis_events(
     symbols: Sequence[str] = (),
     venue: str = SPOT,
 ) -> AsyncGenerator[AnyEvent, None]:
-    """Events as they are published, for ever; the arguments and errors are those of RedisReader.
+    """Yield events as they are published, without end. Arguments and errors are those of
+    RedisReader.
 
-    Raises UnreadableEvent for a message that is none.
+    Raises UnreadableEvent for a message that is not an event.
     """
     async with RedisReader(redis, message_types, symbols=symbols, venue=venue) as reader:
         async for value in reader.values():
@@ -44,13 +40,13 @@ async def redis_events(
 
 
 class RedisReader:
-    """Messages, byte for byte. An async context manager: entered, it is subscribed.
+    """Reads messages, byte for byte. An async context manager: after entry it is subscribed.
 
-    `redis` is a URL or the whole section of the settings; `message_types` are message types
-    (trade, quote); without `symbols`, all.
+    `redis` is a URL or the section `redis` of the settings. `message_types` are for example trade
+    and quote. Without `symbols`, all symbols are read.
 
-    Raises ValueError for an unknown kind, SinkRefused where the server rejects our credentials,
-    SinkUnavailable where it is not there or stops answering.
+    Raises ValueError for an unknown message type, SinkRefused if the server rejects the
+    credentials, and SinkUnavailable if the server is absent or stops answering.
     """
 
     def __init__(
@@ -85,7 +81,7 @@ class RedisReader:
         await self._close()
 
     async def values(self) -> AsyncGenerator[bytes, None]:
-        """Each message of the channels asked for; for ever."""
+        """Yield each message of the requested channels, without end."""
         while True:
             with redis_errors(self._options):
                 message = await self._pubsub.get_message(timeout=QUIET_S)
@@ -96,7 +92,7 @@ class RedisReader:
                 yield message["data"]
 
     async def _subscribe(self) -> None:
-        """Subscribe, and wait until the server has said so for every channel."""
+        """Subscribe, and wait until the server has confirmed every channel."""
         subscribe = self._pubsub.psubscribe if self._by_pattern else self._pubsub.subscribe
         await subscribe(*self._channels)
         for _ in self._channels:
@@ -107,7 +103,7 @@ class RedisReader:
             timeout=self._options.timeout_s
         )
         if message is None:
-            raise TimeoutError(f"no answer in {self._options.timeout_s:g} s")
+            raise TimeoutError(f"no answer within {self._options.timeout_s:g} s")
         return message
 
     async def _close(self) -> None:
@@ -118,22 +114,22 @@ class RedisReader:
 
 
 def redis_options(redis: str | settings.Redis) -> settings.Redis:
-    """The section of the settings for a URL. Raises ValueError for one that is none."""
+    """Return the section `redis` for a URL. Raises ValueError if it is not a Redis URL."""
     return redis if isinstance(redis, settings.Redis) else settings.Redis(url=SecretUrl(redis))
 
 
 @contextmanager
 def redis_errors(options: settings.Redis) -> Iterator[None]:
-    """Turn the library's errors into ours."""
+    """Turn the errors of the library into ours."""
     try:
         yield
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise SinkRefused(
-            f"Redis at {options.url} refuses us: {error}",
+            f"Redis at {options.url} refuses access: {error}",
             "check redis.username, redis.password and the ACL",
         ) from error
     except (exceptions.RedisError, OSError) as error:
         what = str(error).rstrip(".") or type(error).__name__
         raise SinkUnavailable(
-            f"Redis at {options.url}: {what}; is it running, and is redis.url right?"
+            f"Redis at {options.url}: {what}; check that it is running, and check redis.url"
         ) from error

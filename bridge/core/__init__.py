@@ -1,5 +1,5 @@
-"""The pure middle: frames become events, events become records. Decided here, awaited outside.
+"""Pure logic: frames become events, and events become records. Nothing here waits.
 
-What may not live here: asyncio, sockets, clocks, random numbers, the operating system, logging and
-client libraries. Time and identity come in as arguments. `tests/test_layers.py` holds the rule.
+These modules use no asyncio, sockets, clocks, random numbers, operating system calls, logging or
+client libraries. Time and identity are passed as arguments. `make contracts` checks this rule.
 """

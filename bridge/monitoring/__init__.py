@@ -1,1 +1,1 @@
-"""What is served over HTTP: health and metrics."""
+"""Health, metrics, status and logs of a running bridge."""

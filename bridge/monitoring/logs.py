@@ -8,12 +8,12 @@ import structlog
 
 from bridge import settings
 
-# These libraries log what we report ourselves, in their words and once an attempt.
+# These libraries log each attempt in their own words. We report the same events ourselves.
 _QUIET_LIBRARIES = ("aiokafka", "websockets", "asyncio", "aiohttp")
 
 
 def configure(options: settings.Log) -> None:
-    """Set up structlog, and the standard library's logging behind the same formatter."""
+    """Set up structlog, and the standard library's logging with the same formatter."""
     as_json = options.format == "json" or (options.format == "auto" and not sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[options.level.upper()]
     shared: list[Any] = [

@@ -1,7 +1,7 @@
-"""How late the event loop is: a timer that measures its own delay.
+"""The lag of the event loop: a timer measures its own delay.
 
-Whatever holds the loop up (a large read, a garbage collection, a machine without a core to spare)
-shows here, and is added to every other latency.
+Anything that blocks the loop (a large read, a garbage collection, a machine without a free core)
+shows here, and adds to every other latency.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ INTERVAL_S = 1.0
 
 @contextmanager
 def lag_observed(seconds: Histogram) -> Iterator[None]:
-    """Observe the running loop's delays into `seconds` while the context is open."""
+    """Observe the delays of the running event loop in `seconds` while the context is open."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 

@@ -1,4 +1,4 @@
-"""The counters as Prometheus reads them: collected at each scrape, at no cost in between."""
+"""The Prometheus metrics: collected at each scrape, at no cost between scrapes."""
 
 import asyncio
 import platform
@@ -22,12 +22,12 @@ from bridge.telemetry import RELOAD_OUTCOMES, Histogram
 PREFIX = "tickbridge_"
 GAP_STATES = ("open", "filled", "lost")
 REPAIRABLE = ("trade", "agg_trade")
-# Values of a metric's series, each under its label values.
+# The values of the series of one metric, by label values.
 Series = Mapping[tuple[str, ...], float]
 
 
 class BridgeCollector(Collector):
-    """Every metric of one bridge. Series of message types that may come start at zero."""
+    """All metrics of one bridge. The series of all expected message types start at zero."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
@@ -50,46 +50,48 @@ class BridgeCollector(Collector):
         )
         yield _counter(
             "frames_invalid",
-            "Frames nobody could read.",
+            "Invalid frames, by reason.",
             _series(counts.invalid, INVALID_REASONS),
             "reason",
         )
         yield _counter(
             "reconnects",
-            "Connections to the exchange that ended, failed or were replaced.",
+            "Connections to the exchange that closed, failed or were replaced.",
             _series(counts.reconnects, RECONNECT_CAUSES),
             "cause",
         )
         yield _counter(
             "events_duplicate",
-            "Events dropped because they had come before.",
+            "Events dropped because they were duplicates.",
             _series(sequencers.duplicates, status.message_types),
             "message_type",
         )
         yield _counter(
             "events_repaired",
-            "Events fetched over REST and published in their place.",
+            "Missing events fetched over REST and published in order.",
             _series(counts.repaired, REPAIRABLE),
             "message_type",
         )
-        yield _counter("gap_events", "Gap events.", _series(counts.gaps, GAP_STATES), "state")
-        yield _gauge("events_held", "Events that wait behind a hole.", {(): sequencers.held})
+        yield _counter(
+            "gap_events", "Gap events, by state.", _series(counts.gaps, GAP_STATES), "state"
+        )
+        yield _gauge("events_held", "Events held back after a hole.", {(): sequencers.held})
         yield _gauge(
-            "gaps_open", "Gaps announced that may yet be filled.", {(): sequencers.open_gaps}
+            "gaps_open", "Announced gaps that may still be filled.", {(): sequencers.open_gaps}
         )
         yield _gauge(
             "rest_weight_used",
-            "The exchange's request weight used in this minute.",
+            "Request weight used in the current minute, by all programs on this IP address.",
             {(): status.weight_used()},
         )
         yield _gauge(
             "rest_weight_limit",
-            "The request weight the exchange allows in a minute.",
+            "Request weight that the exchange allows per minute.",
             {(): status.weight_allowed()},
         )
         yield _histogram(
             "exchange_latency_seconds",
-            "From the exchange's time of an event to its arrival, one sample a read.",
+            "Time from the exchange's timestamp of an event to its arrival; one sample per read.",
             {(): counts.latency},
         )
         yield _gauge(
@@ -103,30 +105,33 @@ class BridgeCollector(Collector):
         yield from self._lines(heard)
 
     def _lines(self, heard: Mapping[str, int]) -> Iterator[Metric]:
-        """By label: two connectors with the same streams are `a` and `b`, all others `a`."""
+        """Yield the metrics by line.
+
+        Two connectors with the same streams have the lines `a` and `b`; all others have `a`.
+        """
         status = self._status
         figures = status.line_figures()
         yield _gauge(
             "connection_age_seconds",
-            "Age of the oldest open connection.",
+            "Age of the oldest open connection of the line.",
             {(label,): f.age_s for label, f in figures.items()},
             "line",
         )
         yield _counter(
             "line_events",
-            "Events a connector has brought, duplicates among them.",
+            "Events received on the line, including duplicates.",
             {(label,): f.events for label, f in figures.items()},
             "line",
         )
         yield _counter(
             "line_first",
-            "Events a connector has brought that had not come before.",
+            "Events received on the line that were not duplicates.",
             {(label,): f.first for label, f in figures.items()},
             "line",
         )
         lead = SummaryMetricFamily(
             f"{PREFIX}line_lead_seconds",
-            "Lead over the other connector, by samples.",
+            "Time by which the line was ahead of the other line, over sampled events.",
             labels=["line"],
         )
         for label, f in figures.items():
@@ -134,18 +139,18 @@ class BridgeCollector(Collector):
         yield lead
         yield _gauge(
             "stream_silence_seconds",
-            "Longest silence of any stream, of those that have ever sent something.",
+            "Longest silence of a stream that has sent data before.",
             {(message_type,): seconds for message_type, seconds in status.silence_s(heard).items()},
             "message_type",
         )
         yield _gauge(
             "streams_stalled",
-            "Streams silent for longer than their own rhythm explains.",
+            "Streams that are silent for longer than their usual interval explains.",
             {(): len(status.stalled_streams())},
         )
 
     def _accounts(self) -> Iterator[Metric]:
-        """Received = published + dropped + pending, for each sink and message type."""
+        """Yield the balance of each sink and message type, as described in `bridge.telemetry`."""
         published: dict[tuple[str, ...], float] = {}
         dropped: dict[tuple[str, ...], float] = {}
         pending: dict[tuple[str, ...], float] = {}
@@ -161,17 +166,26 @@ class BridgeCollector(Collector):
                         message_type, cause
                     ]
         yield _counter(
-            "events_published", "Events a sink has taken.", published, "sink", "message_type"
+            "events_published",
+            "Events acknowledged by the sink.",
+            published,
+            "sink",
+            "message_type",
         )
         yield _counter(
-            "events_dropped", "Events given up.", dropped, "sink", "message_type", "cause"
+            "events_dropped",
+            "Events dropped before the sink acknowledged them.",
+            dropped,
+            "sink",
+            "message_type",
+            "cause",
         )
         yield _gauge(
-            "events_pending", "Events that wait for a sink.", pending, "sink", "message_type"
+            "events_pending", "Events that wait for the sink.", pending, "sink", "message_type"
         )
         yield _counter(
             "events_restored",
-            "Events a sink alone has got: from disk, fetched again, or its own.",
+            "Events that only this sink received: from disk, fetched again, or its own.",
             restored,
             *("sink", "message_type"),
         )
@@ -180,13 +194,13 @@ class BridgeCollector(Collector):
         sinks = self._status.sinks
         yield _gauge(
             "sink_ready",
-            "1 while a sink takes events.",
+            "1 while the sink accepts events, 0 otherwise.",
             {(s.name,): s.ready for s in sinks},
             "sink",
         )
         yield _gauge(
             "spill_bytes",
-            "What waits for a sink on disk, in bytes.",
+            "Size of the records that wait for the sink on disk, in bytes.",
             {(s.name,): s.counts.spill_bytes for s in sinks},
             "sink",
         )
@@ -195,28 +209,28 @@ class BridgeCollector(Collector):
             for s in sinks
             for reason in s.failure_reasons
         }
-        yield _counter("sink_failures", "Failures of a sink.", failures, "sink", "reason")
+        yield _counter("sink_failures", "Failures of the sink.", failures, "sink", "reason")
         yield _gauge(
             "oldest_pending_seconds",
-            "Age of the oldest event that waits for a sink.",
+            "Age of the oldest event that waits for the sink.",
             {(s.name,): age_s(s.oldest_received()) for s in sinks},
             "sink",
         )
         yield _counter(
             "stale_values",
-            "Latest values Redis did not take because it had newer ones.",
+            "Latest values that Redis rejected because it had newer ones.",
             {(s.name,): s.counts.stale_values for s in sinks},
             "sink",
         )
         yield _gauge(
             "pending_bytes",
-            "What waits for a sink in memory, in bytes.",
+            "Size of the records that wait for the sink in memory, in bytes.",
             {(s.name,): s.pending_bytes() for s in sinks},
             "sink",
         )
         yield _histogram(
             "sink_latency_seconds",
-            "kafka: from a frame's arrival to its acknowledgement; redis: one flush.",
+            "kafka: time from a frame's arrival to its acknowledgement; redis: time of one flush.",
             {(s.name,): s.counts.latency for s in sinks},
             "sink",
         )
@@ -225,17 +239,25 @@ class BridgeCollector(Collector):
         reloads = self._status.reloads.outcomes
         yield _counter(
             "settings_reloads",
-            "Settings read again, by what became of them.",
+            "Reloads of the settings, by outcome.",
             _series(reloads, RELOAD_OUTCOMES),
             "outcome",
         )
-        yield _histogram("event_loop_lag_seconds", "Delay of a timer.", {(): self._status.lag})
+        yield _histogram(
+            "event_loop_lag_seconds", "Delay of a timer in the event loop.", {(): self._status.lag}
+        )
         versions = (version("tickbridge"), platform.python_version())
-        yield _gauge("build_info", "What runs; always 1.", {versions: 1}, "version", "python")
+        yield _gauge(
+            "build_info",
+            "Versions of Tickbridge and Python; always 1.",
+            {versions: 1},
+            "version",
+            "python",
+        )
 
 
 class _Family(Collector):
-    """One family, to be written down alone."""
+    """A collector of one family, so that it can be rendered alone."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family
@@ -245,10 +267,10 @@ class _Family(Collector):
 
 
 async def exposition(status: Status) -> bytes:
-    """The metrics in Prometheus' text format, all of one moment.
+    """Return the metrics in Prometheus' text format, all read at the same moment.
 
-    To write them down takes a millisecond, and every event in between would wait: after each
-    family the event loop has a turn.
+    Rendering takes a millisecond, in which every event would wait. So the event loop runs other
+    tasks after each family.
     """
     families = [*BridgeCollector(status).collect(), *ProcessCollector(registry=None).collect()]
     texts = []

@@ -1,7 +1,6 @@
-"""What `/status` tells: a bridge at one moment, in one piece. The server writes it, the command
-reads it.
+"""The report of `/status`: a bridge at one moment. The server writes it, and the command reads it.
 
-Ages are in seconds, times in microseconds since the epoch, as in the events.
+Ages are in seconds. Times are in microseconds since the epoch, as in the events.
 """
 
 import msgspec
@@ -11,7 +10,7 @@ from bridge.telemetry import Account
 
 
 class ConnectorReport(msgspec.Struct):
-    """One connector: of the `events` it has brought, `duplicates` had come before."""
+    """One connector; `duplicates` of its `events` had come before by another connection."""
 
     name: str
     state: str
@@ -23,8 +22,8 @@ class ConnectorReport(msgspec.Struct):
 
 
 class StreamReport(msgspec.Struct):
-    """One stream; `silence_s` is None before its first event, and stalled is longer than its own
-    rhythm explains.
+    """One stream. `silence_s` is None before its first event. It is stalled if it is silent for
+    longer than its usual interval explains.
     """
 
     name: str
@@ -33,8 +32,10 @@ class StreamReport(msgspec.Struct):
 
 
 class PositionReport(msgspec.Struct):
-    """How far the events of one type and symbol have come. `last_id` is None where ids say nothing;
-    `held` events wait behind a hole, and `open_gaps` may yet be filled.
+    """The position of one message type and symbol.
+
+    `last_id` is None if the ids of the type carry no order. `held` is the number of events held
+    back after a hole. The `open_gaps` may still be filled.
     """
 
     message_type: str
@@ -46,7 +47,7 @@ class PositionReport(msgspec.Struct):
 
 
 class SinkReport(msgspec.Struct):
-    """One sink: its accounts by message type, its drops by cause, its failures by reason."""
+    """One sink: accounts by message type, dropped events by cause, failures by reason."""
 
     name: str
     ready: bool
@@ -57,8 +58,11 @@ class SinkReport(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """The whole of it; `gaps` counts the gap events of each state. For `settings_age_s` the streams
-    have been the present ones; the settings in `needs_restart` count from the next start only.
+    """The whole report.
+
+    `settings_age_s` is the time since the streams last changed. The settings in `needs_restart`
+    have changed, but take effect only after a restart. `refused` lists what the exchange refused.
+    `gaps` counts the gap events by state.
     """
 
     version: str

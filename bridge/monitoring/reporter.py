@@ -1,4 +1,4 @@
-"""Makes the report of `/status` from what the parts of a running bridge say of themselves."""
+"""Builds the report of `/status` from the state of the components of a running bridge."""
 
 import time
 from collections import Counter
@@ -22,7 +22,7 @@ _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
 
 
 def report(status: Status) -> Report:
-    """A bridge as it is now."""
+    """Return the report of a bridge at this moment."""
     return Report(
         version=version("tickbridge"),
         libraries={name: version(name) for name in _LIBRARIES},

@@ -1,4 +1,4 @@
-"""The HTTP server: `/livez`, `/readyz`, `/metrics`, `/status`. It reads, and changes nothing."""
+"""The HTTP server: `/livez`, `/readyz`, `/metrics`, `/status`. All of them are read-only."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from bridge.monitoring.reporter import report
 from bridge.monitoring.status import Status
 
 SHUTDOWN_TIMEOUT_S = 1.0
-# Requests have no body, and what stands before it fits: more is answered with 400 or 413.
+# Our requests have no body and few headers. A larger request is answered with 400 or 413.
 MAX_BODY_BYTES = 1_024
 MAX_HEADERS = 64
 MAX_LINE_BYTES = 8_190
@@ -28,8 +28,9 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
-    """Serve while the context is open; yields the port. Raises SettingsError where the address
-    cannot be had.
+    """Serve while the context is open, and yield the port.
+
+    Raises SettingsError if the server cannot listen on the address.
     """
     runner = web.AppRunner(
         application(status),
@@ -53,7 +54,7 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
 
 
 def application(status: Status) -> web.Application:
-    """The routes, over one bridge's status."""
+    """Return the web application with the routes for one bridge."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_log_failures])
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
@@ -64,7 +65,7 @@ def application(status: Status) -> web.Application:
 
 @web.middleware
 async def _log_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A mistake of ours is told; of requests that are none aiohttp makes 400s in silence."""
+    """Log an error of a handler. aiohttp answers malformed requests with 400 and no log entry."""
     try:
         return await handler(request)
     except web.HTTPException:
@@ -75,17 +76,20 @@ async def _log_failures(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 async def _live(_request: web.Request) -> web.Response:
-    """The event loop turns: that it answers is the answer."""
+    """Report that the event loop is running: any answer proves it."""
     return web.Response(text="live\n")
 
 
 async def _ready(status: Status, _request: web.Request) -> web.Response:
-    """200 when the feed flows and both sinks take it; the body says what is missing or refused."""
+    """Return 200 if the feed delivers and both sinks accept events, otherwise 503.
+
+    The body names everything that is missing or refused.
+    """
     unready = status.unready()
     body = {
         "ready": not unready,
         "unready": unready,
-        "silent_streams": status.streams_without_data(),
+        "streams_without_data": status.streams_without_data(),
         "refused": list(status.refused),
     }
     return web.json_response(body, status=503 if unready else 200)
@@ -105,5 +109,5 @@ def _taken(options: settings.Http, error: OSError) -> Problem:
         "http.port",
         str(options.port),
         f"cannot listen on {options.host}: {error.strerror or error}",
-        "stop what uses the port, or set another; 0 takes any free one",
+        "stop the process that uses the port, or set another port; 0 takes any free port",
     )

@@ -1,4 +1,4 @@
-"""What a running bridge says of itself: the view that health and metrics are made from."""
+"""The status of a running bridge, from which health, metrics and the report are built."""
 
 import time
 from collections import Counter
@@ -16,14 +16,16 @@ from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import FeedCounts, Histogram, Reloads
 
-# By a package's name. Read from the disk each time it would take 0.3 ms, in which nothing flows.
+# The version of a package, by name. Cached: each read from disk would block everything for 0.3 ms.
 version = cache(metadata.version)
 
 
 @dataclass(frozen=True, slots=True)
 class LineFigures:
-    """`first` of its `events` had not come by another connection; `leads` of them were measured, by
-    `lead_s` in all.
+    """The counts of one line.
+
+    `first` of its `events` were not duplicates. The lead over the other line was measured for
+    `leads` events; `lead_s` is the sum of these leads in seconds.
     """
 
     events: int
@@ -35,7 +37,7 @@ class LineFigures:
 
 @dataclass(slots=True)
 class Status:
-    """Filled in by the service as it starts; `feed` is None until the streams are known."""
+    """The state that the service fills in at start; `feed` is None until the streams are known."""
 
     message_types: Sequence[str]
     sinks: Sequence[Sink]
@@ -50,15 +52,15 @@ class Status:
     _began_s: float = field(default_factory=time.monotonic)
 
     def uptime_s(self) -> float:
-        """Seconds since the start."""
+        """Return the time since start, in seconds."""
         return time.monotonic() - self._began_s
 
     def settings_age_s(self) -> float:
-        """For how long the streams have been the present ones."""
+        """Return the time since the streams last changed, in seconds."""
         return time.monotonic() - self.reloads.since_s
 
     def connectors(self) -> dict[tuple[str, ...], float]:
-        """Number of connectors in each state."""
+        """Return the number of connectors in each state."""
         states = (
             Counter(connector.state for connector in self.feed.connectors)
             if self.feed
@@ -67,23 +69,23 @@ class Status:
         return {(state.value,): states[state] for state in State}
 
     def sequencer_stats(self) -> SequencerStats:
-        """What all sequencers have dropped, hold and miss."""
+        """Return the counts of all sequencers together: duplicates, held events and open gaps."""
         return self.sequencers.figures() if self.sequencers else SequencerStats(Counter(), 0, 0)
 
     def weight_allowed(self) -> int:
-        """What the exchange allows in a minute, to everybody on this address."""
+        """Return the request weight per minute that the exchange allows for this IP address."""
         return self.budget.allowed if self.budget else 0
 
     def weight_used(self) -> int:
-        """The exchange's request weight used in this minute, by everybody on this address."""
+        """Return the request weight used in this minute by all programs on this IP address."""
         return self.budget.used_at(time.time()) if self.budget else 0
 
     def line_figures(self) -> dict[str, LineFigures]:
-        """What the connectors with each label have brought, together."""
+        """Return the counts of each line, summed over its connectors."""
         return {line: self._figures(line) for line in LINES}
 
     def _figures(self, line: str) -> LineFigures:
-        """Behind the other connector is what the other one leads by."""
+        """Return the counts of one line. Its lead is the delay of the other line."""
         if self.feed is None:
             return LineFigures(0, 0, 0.0, 0, 0.0)
         own, other = self.feed.arrivals(line), Arrivals()
@@ -101,11 +103,18 @@ class Status:
         )
 
     def last_received(self) -> dict[str, int]:
-        """Of each stream that has ever been heard, when last, in microseconds since the epoch."""
+        """Return the arrival time of the last event of each stream; a stream without data is
+        absent.
+
+        Times are in microseconds since the epoch.
+        """
         return self.feed.last_received() if self.feed else {}
 
     def silence_s(self, heard: Mapping[str, int]) -> dict[str, float]:
-        """By message type, how long its longest silent stream of those `heard` has said nothing."""
+        """Return the longest silence of a stream, by message type, in seconds.
+
+        `heard` is the result of `last_received`. A stream without data does not count.
+        """
         now_us = time.time_ns() // 1000
         oldest = dict.fromkeys(self.message_types, now_us)
         for part in self.feed.shards if self.feed else ():
@@ -118,20 +127,20 @@ class Status:
         }
 
     def stalled_streams(self) -> list[str]:
-        """Streams silent on a connector for longer than their own rhythm explains."""
+        """Return the streams that are stalled on a connector."""
         connectors = self.feed.connectors if self.feed else []
         return list(dict.fromkeys(name for connector in connectors for name in connector.stalled()))
 
     def streams_without_data(self) -> list[str]:
-        """Streams that have never sent anything."""
+        """Return the streams that have never sent anything."""
         return self.feed.without_data() if self.feed else []
 
     def streams(self) -> int:
-        """How many there are."""
+        """Return the number of streams."""
         return sum(len(part[0].streams) for part in self.feed.shards) if self.feed else 0
 
     def unready(self) -> list[str]:
-        """Why the bridge is not ready; empty when it is."""
+        """Return the reasons why the bridge is not ready; empty if it is ready."""
         reasons = ["draining: a signal asked the bridge to stop"] if self.draining else []
         reasons += [f"{sink.name}: not connected" for sink in self.sinks if not sink.ready]
         if self.feed is None:
@@ -142,7 +151,7 @@ class Status:
 
 
 def age_s(received: int | None) -> float:
-    """How long ago that was, in seconds; 0 for nothing."""
+    """Return the seconds since `received` (microseconds since the epoch); 0 for None."""
     return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
 
 

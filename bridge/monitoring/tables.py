@@ -1,14 +1,14 @@
-"""How reports are laid out, alike in every command."""
+"""The layout of reports, the same in every command."""
 
 from rich.console import Console
 from rich.table import Table
 
-# Where nobody sets a width, a pipe or a file, a table keeps its numbers whole.
+# The width for a pipe or a file, which have no width. It keeps the numbers of a table complete.
 WIDTH_OF_A_FILE = 160
 
 
 def report_console(*, markup: bool = True) -> Console:
-    """Where a report is printed: long lines are left to the terminal."""
+    """Return the console for a report. It leaves the wrapping of long lines to the terminal."""
     console = Console(soft_wrap=True, highlight=False, markup=markup)
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
@@ -16,7 +16,7 @@ def report_console(*, markup: bool = True) -> Console:
 
 
 def right_aligned(first: str, *others: str) -> Table:
-    """A table without lines: names in the first column, numbers in the others."""
+    """Return a table without lines: names in the first column, numbers in the others."""
     table = Table(first, box=None, header_style="dim", padding=(0, 0, 0, 2))
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)

@@ -1,8 +1,8 @@
-"""How figures are written, alike in every command."""
+"""The format of durations, the same in every command."""
 
 
 def latency(seconds: float | None) -> str:
-    """`0.85 ms`, `12 ms`, `1.2 s`; `-` for none yet."""
+    """Return a latency as text: `0.9 ms`, `12 ms`, `1.2 s`; `-` for None."""
     if seconds is None:
         return "-"
     if seconds >= 1:
@@ -11,7 +11,7 @@ def latency(seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit it fills: `0.4 s`, `3 h`."""
+    """Return a duration as text, in the largest unit that it fills: `0.4 s`, `3 h`."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

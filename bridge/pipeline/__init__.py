@@ -1,1 +1,1 @@
-"""From frames to the sinks: sequencing, gap repair, and the interface of a sink."""
+"""The path from frames to the sinks: the pipeline, gap repair, and the interface of a sink."""

@@ -1,9 +1,9 @@
-"""Fills the holes of contiguous streams from REST: at most two tasks a stream, all in one group.
+"""Fill the holes of contiguous streams from REST, with at most two tasks per stream in one group.
 
-One for the hole that holds the stream, for as long as `repair.timeout_s`; and one for what was
-given up on the way, which holds up nothing: neither the next hole nor other streams. REST may be
-behind the stream, may lack ids, may ask for quiet: each is a reason to ask again later, and none to
-ask faster.
+One task fills the hole that holds the stream back, for at most `repair.timeout_s`. The other task
+fetches the gaps that were given up; it delays neither the next hole nor other streams. REST may lag
+behind the stream, may lack ids, or may limit the rate. In each case the request is retried later,
+and never faster.
 """
 
 import asyncio
@@ -18,31 +18,31 @@ from bridge.core.sequencing.contiguous import Contiguous, closings
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import Backoff, forever
 
-# How many requests are under way at once: each waits for its turn at the exchange's weight anyway.
+# The limit of concurrent requests: each waits for its share of the exchange's weight anyway.
 PARALLEL = 8
 MAX_DELAY_S = 2.0
-# A hole that something late closes by itself, or the other connector, is not asked for:
-# each request for trades takes 25 of the 6,000 that a minute has.
+# The delay before a hole is fetched, because a late event or the other connector may close it. Each
+# request for trades takes 25 of the weight of 6,000 per minute.
 MOMENT_S = 0.05
-# After so many answers that go on behind an id but lack it, it is not there to be had.
+# After this many answers that have later ids but lack one, that id is not in the history.
 MAX_PASSED_OVER = 5
-# How long what was given up is asked for, and how often at the least.
+# How long a gap is fetched after it was given up, and the longest delay between two requests.
 LATE_TIMEOUT_S = 600.0
 LATE_MAX_DELAY_S = 30.0
 
 log = structlog.get_logger(__name__)
 
 Publish = Callable[[Sequence[Event]], None]
-# Which ids of a stream (message type, symbol), of those published just now, were given up: returns
-# when all others are where they belong.
+# Takes a message type, a symbol and the ids just published. Waits until each id is acknowledged or
+# dropped, and returns the dropped ones.
 GivenUp = Callable[[str, str, Sequence[int]], Awaitable[Collection[int]]]
 
 
 class History(Protocol):
-    """Where missing events are asked for."""
+    """The source of missing events."""
 
     async def fetch(self, message_type: str, symbol: str, from_id: int) -> list[Event]:
-        """Events from an id on, rising, as many as one answer holds; perhaps none of them yet.
+        """Return the events from an id on, rising, as many as one answer holds; perhaps none yet.
 
         Raises FeedUnavailable or FeedRefused.
         """
@@ -50,7 +50,7 @@ class History(Protocol):
 
 
 class _NotInHistory(Exception):
-    """REST has what comes behind an id, and not the id."""
+    """REST has the events after an id, but not the id itself."""
 
 
 async def _always() -> None:
@@ -62,11 +62,11 @@ async def _none(_message_type: str, _symbol: str, _ids: Sequence[int]) -> Collec
 
 
 class Repairer:
-    """Repairs streams as they are noticed, until it is cancelled.
+    """Repairs the streams passed to `notice`, until it is cancelled.
 
-    What was given up is asked for when `has_room` has returned. Its gap is called filled when
-    `given_up` says that the durable record has what was brought. Otherwise a kill in between would
-    leave a gap that is called filled and is not.
+    A gap that was given up is fetched after `has_room` has returned. It is reported as filled after
+    `given_up` has confirmed that the durable sink has the fetched events. Otherwise a kill in
+    between would leave a gap that is reported as filled but is not.
     """
 
     def __init__(
@@ -85,18 +85,18 @@ class Repairer:
         self._publish = publish
         self._under_repair: set[Contiguous] = set()
         self._under_closure: set[Contiguous] = set()
-        # Bounded by the number of streams: each is in it once at the most.
+        # Bounded by the number of streams: each is in the queue at most once.
         self._noticed: asyncio.Queue[tuple[str, Contiguous]] = asyncio.Queue()
         self._places = asyncio.Semaphore(PARALLEL)
 
     def notice(self, symbol: str, sequencer: Contiguous) -> None:
-        """A stream has a hole: see to it, if that is not under way."""
+        """Repair a stream that has a hole, unless its repair is already running."""
         if sequencer not in self._under_repair:
             self._under_repair.add(sequencer)
             self._noticed.put_nowait((symbol, sequencer))
 
     async def run(self) -> None:
-        """Start a task for each stream noticed, for ever."""
+        """Start a task for each noticed stream, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 symbol, sequencer = await self._noticed.get()
@@ -111,7 +111,7 @@ class Repairer:
             self._under_closure.discard(sequencer)
 
     async def _fill(self, symbol: str, sequencer: Contiguous) -> None:
-        """Bring what holds the stream; after too long, or if there is too much, let it go on."""
+        """Fill the hole that holds the stream back; give it up if it is too large or too slow."""
         while hole := sequencer.hole:
             if hole[1] - hole[0] >= self._options.max_ids:
                 self._give_up(symbol, sequencer, "too_many_ids")
@@ -131,7 +131,7 @@ class Repairer:
                 self._give_up(symbol, sequencer, "repair_refused")
 
     async def _fetch_hole(self, symbol: str, sequencer: Contiguous, end: int) -> None:
-        """Until the hole is filled that reaches to `end`: the next one has patience of its own."""
+        """Fetch until the hole up to `end` is filled; the next hole has a timeout of its own."""
         backoff = Backoff(MAX_DELAY_S)
         passed_over = 0
         async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
@@ -144,15 +144,16 @@ class Repairer:
                         passed_over = 0
                         backoff.worked()
                         continue
-                    passed_over += bool(found)
+                    if found:
+                        passed_over += 1
                     if passed_over == MAX_PASSED_OVER:
                         raise _NotInHistory
                     raise FeedUnavailable(
-                        f"REST has no {sequencer.message_type} {hole[0]} of {symbol} yet"
+                        f"REST does not have {sequencer.message_type} {hole[0]} of {symbol} yet"
                     )
 
     async def _close_gaps(self, symbol: str, sequencer: Contiguous) -> None:
-        """Ask for what was given up, oldest first, while the stream flows."""
+        """Fetch the gaps that were given up, oldest first, while the stream continues."""
         while gaps := sequencer.open_gaps:
             gap = gaps[0]
             found: dict[int, Event] = {}
@@ -165,19 +166,20 @@ class Repairer:
                     "gap_lost",
                     symbol=symbol,
                     message_type=sequencer.message_type,
-                    error=str(error) or "late",
+                    error=str(error) or "timeout",
                 )
             await self._close_gap(symbol, sequencer, gap, found)
 
     async def _close_gap(
         self, symbol: str, sequencer: Contiguous, gap: Gap, found: dict[int, Event]
     ) -> None:
-        """Bring what was found, and then say what became of the gap.
+        """Publish the events that were found, and then report the parts of the gap.
 
-        What the record has given up again, it announces and has brought by itself.
+        Events that the durable sink has dropped again are left out: the sink announces and fetches
+        them itself.
         """
         if gap not in sequencer.open_gaps:
-            return  # the ids have started again meanwhile
+            return  # the ids have restarted meanwhile
         brought = sorted(found)
         lost = [part for part in sequencer.close_gap(gap, brought) if part.state == "lost"]
         self._publish([found[identity] for identity in brought])
@@ -189,7 +191,7 @@ class Repairer:
     async def _fetch_gap(
         self, symbol: str, sequencer: Contiguous, gap: Gap, found: dict[int, Event]
     ) -> None:
-        """Gather the events of a gap into `found`, until all are there."""
+        """Fetch the events of a gap into `found`, until none is missing."""
         first, last = gap.first_id or 0, gap.last_id or 0
         backoff = Backoff(LATE_MAX_DELAY_S)
         async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
@@ -203,7 +205,7 @@ class Repairer:
                 first = _first_missing(gap, found)
                 if first <= last:
                     raise FeedUnavailable(
-                        f"REST has no {sequencer.message_type} {first} of {symbol} yet"
+                        f"REST does not have {sequencer.message_type} {first} of {symbol} yet"
                     )
 
     def _give_up(self, symbol: str, sequencer: Contiguous, cause: str) -> None:

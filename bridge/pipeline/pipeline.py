@@ -1,8 +1,8 @@
-"""The pipeline: frames in, each stream's events once and in order, records out to every sink.
+"""The pipeline takes frames, puts each stream's events in order, and gives records to every sink.
 
-It never waits: it runs inside the transport's own callback, a chunk of frames at a time (what one
-read of the socket held). Nothing is queued between the socket and the sinks' buffers, so there is
-nothing to fall behind: what a sink cannot keep is that sink's to drop.
+It never waits: it runs inside the callback of the transport, with the frames of one read of the
+socket at a time. No queue lies between the socket and the buffers of the sinks, so the pipeline
+cannot fall behind. If a buffer is full, its sink decides what to drop.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from bridge.core.binance.decode import (
     unknown,
 )
 from bridge.core.binance.wire import Reply, ServerShutdown
+from bridge.core.delivery.losses import log_fields
 from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.model.stream import Stream
 from bridge.core.records.record import MAX_AHEAD_US, NO_IDENTITY, Record, Route, Router, encode
@@ -31,7 +32,7 @@ from bridge.errors import InvalidFrame
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import FeedCounts
 
-# A frame that is not just the next one of a stream of one symbol.
+# Errors for frames that the fast path cannot read.
 UNUSUAL = (*UNREADABLE, InvalidFrame)
 Control = Callable[[Reply | ServerShutdown], None]
 
@@ -39,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class Pipeline:
-    """What decodes, routes and hands on; one for all connectors."""
+    """Decodes frames, sequences events and gives records to the sinks; one for all connectors."""
 
     def __init__(
         self, venue: str, router: Router, sequencers: Sequencers, sinks: Sequence[Sink]
@@ -49,10 +50,10 @@ class Pipeline:
         self._sequencers = sequencers
         self._router = router
         self._venue = venue
-        # How often the streams have changed.
+        # The number of changes of the streams.
         self._changes = 0
         self._sinks = tuple(sinks)
-        # Published in this read, and not yet with the sinks; of each route the last event.
+        # The records of this read that the sinks do not have yet, and the last event of each route.
         self._records: list[Record] = []
         self._latest: dict[Route, Event] = {}
 
@@ -66,9 +67,10 @@ class Pipeline:
         *,
         handover: Handover | None = None,
     ) -> None:
-        """Take a connector's text frames that arrived at `received` (microseconds); `control` gets
-        those that are about the connection, and `arrivals` counts the connector's events.
-        `handover` holds back what would overtake another connection.
+        """Process the text frames of a connector that arrived at `received` (microseconds).
+
+        Messages about the connection go to `control`. `arrivals` counts the connector's events.
+        `handover` holds back events that would overtake another connection.
         """
         if decoder.changes != self._changes:
             decoder.forget(self._changes)
@@ -90,7 +92,7 @@ class Pipeline:
             state.received = received
             first, time = state.first_of(event), event.timestamp
             if handover is None and state.follows(first, time, received):
-                # As `record_of`, less what is known of the read and of the stream.
+                # The same as `record_of`, without repeating what this read and stream have fixed.
                 route = state.route
                 time_ms = received_ms if time is None or time > ahead else time // 1000
                 identity = first if state.is_contiguous else NO_IDENTITY
@@ -109,32 +111,33 @@ class Pipeline:
         self._flush()
 
     def set_streams(self, streams: Sequence[Stream], positions: Mapping[Name, Position]) -> None:
-        """Have these streams from now on; `positions` are of message types that are new."""
+        """Replace the streams; `positions` are those of new message types."""
         self._sequencers.set_streams(streams, positions)
         self._router.set_streams(streams)
         self._changes += 1
 
     def publish(self, events: Iterable[Event]) -> None:
-        """Hand on events that are in their place: fetched ones, and what waited for them."""
-        self._hand_on(events)
+        """Publish events that are already in order: fetched events, and events that waited."""
+        self._publish_all(events)
         self._flush()
 
     def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
-        """Streams may have missed events from here on: say so before their next one."""
+        """Note that streams may miss events from here on, so that a gap event precedes the next."""
         for stream in streams:
             for sequencer in self._sequencers.of(stream):
                 sequencer.interrupt(cause)
 
     def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None:
-        """A connection is now alone: what it held back goes on, where something of the other one's
-        may be missing behind an interruption.
+        """Release the events held back for a connection, because it has no other to wait for.
+
+        If events of the other connection may be missing, a gap event precedes the released ones.
         """
         for sequencer, event in handover.finish(cause):
             self._accept(sequencer, event, arrivals)
         self._flush()
 
     def handle_invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
-        """Take a frame that is not even text."""
+        """Count and publish a frame that is not text."""
         self.counts.frames += 1
         self._invalid(error, payload, received)
         self._flush()
@@ -148,7 +151,7 @@ class Pipeline:
         arrivals: Arrivals,
         handover: Handover | None,
     ) -> None:
-        """Take a frame that is of the whole market, about the connection, or wrong."""
+        """Process a frame that is market-wide, about the connection, or invalid."""
         try:
             decoded = decoder.decode(frame, received)
         except InvalidFrame as error:
@@ -164,7 +167,7 @@ class Pipeline:
     def _sequence(
         self, stream: Stream, events: Sequence[Event], arrivals: Arrivals, handover: Handover | None
     ) -> None:
-        """Hand on what may pass now that these events of a stream have come."""
+        """Sequence the events of one frame, and publish the events that may pass."""
         if handover is not None:
             events = tuple(self._take(handover, stream, events))
         for event in events:
@@ -174,35 +177,35 @@ class Pipeline:
                 self._accept(self._sequencers.sequencer(stream, event), event, arrivals)
 
     def _accept(self, sequencer: Sequencer, event: Event, arrivals: Arrivals) -> None:
-        """Hand on what an event lets pass, if that is not just itself; it may show a hole."""
+        """Sequence one event, publish the events that may pass, and report a hole."""
         duplicates = sequencer.duplicates
         passed = sequencer.accept(event)
         if sequencer.duplicates != duplicates:
             arrivals.count_duplicate(sequencer, event)
-        self._hand_on(passed)
+        self._publish_all(passed)
         if isinstance(sequencer, Contiguous) and sequencer.held:
             self.on_hole(event.symbol, sequencer)
 
     def _take(self, handover: Handover, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:
-        """What of a new connection's events may go on."""
+        """Yield the events of a new connection that need not wait for the other connection."""
         for event in events:
             if isinstance(event, Invalid):
                 yield event
             else:
                 yield from handover.take(self._sequencers.sequencer(stream, event), event)
 
-    def _hand_on(self, events: Iterable[Event]) -> None:
-        """Publish more than the usual one event, counting what is unusual about them."""
+    def _publish_all(self, events: Iterable[Event]) -> None:
+        """Publish events, and count the gap events and fetched events among them."""
         for event in events:
             if isinstance(event, Gap):
                 self.counts.gaps[event.state] += 1
-                log.warning("gap", **_said(event))
+                log.warning("gap", **log_fields(event))
             self._publish(event)
             if event.source == "rest":
                 self.counts.repaired[str(event.__struct_config__.tag)] += 1
 
     def _invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
-        """Publish what nobody could read, and count it by reason."""
+        """Publish an unreadable frame as an invalid event, and count it by reason."""
         self.counts.invalid[error.reason] += 1
         log.debug("invalid_frame", reason=error.reason, detail=error.detail)
         self._publish(invalid_event(error, payload, received, self._venue))
@@ -218,20 +221,9 @@ class Pipeline:
         self._latest[record.route] = event
 
     def _flush(self) -> None:
-        """Give all sinks what has been published, a read at once."""
+        """Give all sinks the records of this read at once."""
         records, self._records = self._records, []
         latest, self._latest = self._latest, {}
         if records:
             for sink in self._sinks:
                 sink.push(records, latest)
-
-
-def _said(gap: Gap) -> dict[str, object]:
-    return {
-        "symbol": gap.symbol,
-        "message_type": gap.kind,
-        "first_id": gap.first_id,
-        "last_id": gap.last_id,
-        "cause": gap.cause,
-        "state": gap.state,
-    }

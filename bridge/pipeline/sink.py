@@ -1,4 +1,4 @@
-"""What the pipeline and the service know of a sink."""
+"""The interface of a sink, as the pipeline and the service use it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,39 +10,40 @@ from bridge.telemetry import SinkCounts
 
 
 class Sink(Protocol):
-    """Takes records without ever waiting, and drains them in its own time."""
+    """Takes records without waiting, and drains them in its own task."""
 
     name: str
     counts: SinkCounts
-    # Labels of its metrics, known from the start: a series that is not there adds up to nothing.
+    # The label values of its metrics, known from the start, so that every series exists at zero.
     drop_causes: tuple[str, ...]
     failure_reasons: tuple[str, ...]
 
     @property
     def ready(self) -> bool:
-        """Connected, and the last thing tried has worked."""
+        """Return whether the sink is connected and its last operation succeeded."""
         ...
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
-        """Take what one read has brought: records, and of each route the last event. Where there is
-        no room, the sink's policy says what goes.
+        """Take the records of one read, and the last event of each route.
+
+        If the buffer is full, the sink's policy decides what to drop.
         """
         ...
 
     def pending(self) -> Counter[str]:
-        """Records in the buffer by message type: the third term of the accounts."""
+        """Return the number of records in the buffer by message type."""
         ...
 
     def pending_bytes(self) -> int:
-        """What those records take up, in bytes."""
+        """Return the size of the records in the buffer, in bytes."""
         ...
 
     def oldest_received(self) -> int | None:
-        """When the frame of the oldest record in the buffer arrived, in microseconds."""
+        """Return when the frame of the oldest record in the buffer arrived, in microseconds."""
         ...
 
     async def run(self) -> None:
-        """Drain for ever. Raises SinkRefused where the settings are wrong at the start."""
+        """Drain until cancelled. Raises SinkRefused if the settings are refused at start."""
         ...
 
     async def drained(self) -> None:

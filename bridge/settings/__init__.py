@@ -1,6 +1,6 @@
-"""Everything configurable, validated once, at the start.
+"""All settings, checked once at start.
 
-`load_settings` merges the sources and raises one error with every problem; the tree it returns is
+`load_settings` merges the sources, and raises one error with every problem. The tree it returns is
 frozen, and shows no secret when printed.
 """
 

@@ -23,8 +23,8 @@ FILE_SUFFIX = "_FILE"
 SECRET_MAX_BYTES = 64 * 2**10
 _OURS = {CONFIG_VARIABLE, SECRETS_VARIABLE, f"{PREFIX}CAPTURES"}
 
-# What Kubernetes sets for each Service whose name begins with ours ("tickbridge",
-# "tickbridge-redis"): kubernetes.io, "Accessing the Service", environment variables.
+# Variables that Kubernetes sets for each Service whose name begins with ours ("tickbridge",
+# "tickbridge-redis"). Source: kubernetes.io, "Accessing the Service", environment variables.
 _SERVICE = re.compile(
     rf"{PREFIX}([A-Z0-9]+_)*(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)"
 )
@@ -33,16 +33,21 @@ _SERVICE_PORT = re.compile(rf"{PREFIX}([A-Z0-9]+_)*PORT=(tcp|udp|sctp)://.*")
 
 @dataclass
 class Environment:
-    """What the environment says: values by variable, and by variable those read from files."""
+    """The settings in the environment, by variable. `values` holds the values of variables, and
+    `from_files` those that were read from files.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
     from_files: dict[str, str] = field(default_factory=dict)
-    origins: dict[str, str] = field(default_factory=dict)  # dotted key -> the variable it is from
+    origins: dict[str, str] = field(default_factory=dict)  # dotted key -> its variable
     problems: list[Problem] = field(default_factory=list)
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
-    """Sort the variables that are ours. An empty one counts as not set, as compose files expect."""
+    """Read the variables with our prefix. An empty one counts as not set, as compose files expect.
+
+    A problem is added to `problems` of the result, and not raised.
+    """
     found = Environment()
     for name, value in variables.items():
         if name.startswith(PREFIX) and value and not _is_foreign(name, value):
@@ -65,8 +70,8 @@ def _sort(found: Environment, name: str, value: str) -> None:
         _read_secret(found, name, value)
     else:
         near = nearest(name, (*VARIABLES, *_OURS))
-        remedy = f"the nearest known one is {near}"
-        found.problems.append(Problem(name, None, "is no variable of Tickbridge", remedy))
+        remedy = f"the nearest known variable is {near}"
+        found.problems.append(Problem(name, None, "is not a variable of Tickbridge", remedy))
 
 
 def _read_secret(found: Environment, name: str, path: str) -> None:
@@ -76,20 +81,22 @@ def _read_secret(found: Environment, name: str, path: str) -> None:
             data = file.read(SECRET_MAX_BYTES + 1)
         found.from_files[target] = data.decode().strip()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-        # Whoever puts the secret itself there must not find it in the log.
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        # The value may be the secret itself instead of a path. It must not appear in the log.
         value = MASK if is_secret(VARIABLES[target]) and not path.startswith("/") else shown(path)
-        what, remedy = f"cannot be read ({reason})", "name a file that this user may read"
+        what, remedy = f"cannot be read ({reason})", "use a file that this user can read"
         found.problems.append(Problem(name, value, what, remedy))
         return
     found.origins.setdefault(VARIABLES[target], name)
     if len(data) > SECRET_MAX_BYTES:
-        what, remedy = f"has more than {SECRET_MAX_BYTES} bytes", "name the file of the value alone"
+        what, remedy = f"has more than {SECRET_MAX_BYTES} bytes", "use a file with only the value"
         found.problems.append(Problem(name, shown(path), what, remedy))
 
 
 class MappingSource(EnvSettingsSource):
-    """pydantic's reading of an environment, of this mapping instead of the process's own."""
+    """pydantic's source of environment variables, which reads a given mapping instead of the
+    process's environment.
+    """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__(Settings)
@@ -99,9 +106,10 @@ class MappingSource(EnvSettingsSource):
 def secrets_source(
     directory: str, problems: list[Problem]
 ) -> NestedSecretsSettingsSource | MappingSource:
-    """One file for each key (`kafka__password`), as Docker and Kubernetes mount secrets.
+    """Return the source that reads a directory with one file for each key (`kafka__password`).
 
-    A file without the nesting mark is somebody else's: a Secret often holds certificates too.
+    Docker and Kubernetes mount secrets in this form. A file without `__` in its name is ignored: a
+    Secret often holds certificates too. If the directory cannot be read, adds to `problems`.
     """
     if not directory:
         return MappingSource({})
@@ -116,6 +124,6 @@ def secrets_source(
         )
     except (OSError, ValueError, RuntimeError, SecretsError):
         pass
-    remedy = "name a directory of small UTF-8 text files, each called section__key"
+    remedy = "set the path of a directory of small UTF-8 text files, each named section__key"
     problems.append(Problem(SECRETS_VARIABLE, shown(directory), "cannot be read", remedy))
     return MappingSource({})

@@ -10,44 +10,47 @@ from bridge.settings.types import WrongValue
 
 
 class Kafka(Section):
-    """Where the complete record goes."""
+    """The Kafka cluster that receives every event."""
 
     bootstrap_servers: types.Listed[urls.Server] = Field(default=["localhost:9092"], min_length=1)
-    """Brokers to start from, each host:port."""
+    """Brokers to contact first, each host:port."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
-    """How to talk to the brokers: SSL encrypts, SASL_SSL also proves who we are."""
+    """Protocol of the brokers: SSL encrypts, SASL_SSL encrypts and authenticates."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """How to prove it; with SASL_SSL only."""
+    """Authentication mechanism; only with SASL_SSL."""
     username: str | None = Field(default=None, min_length=1)
-    """User; with SASL_SSL only."""
+    """User name; only with SASL_SSL."""
     password: types.Password | None = None
-    """Password; with SASL_SSL only."""
+    """Password; only with SASL_SSL."""
     ca_file: types.ReadableFile | None = None
-    """PEM file of the authorities to trust; the system's where none is named."""
+    """PEM file with the certificate authorities to trust; by default those of the system."""
     cert_file: types.ReadableFile | None = None
-    """PEM file of our own certificate, for brokers that want one."""
+    """PEM file with the client certificate, for brokers that require one."""
     key_file: types.ReadableFile | None = None
-    """PEM file of the private key of cert_file."""
+    """PEM file with the private key of cert_file."""
     key_password: types.Password | None = None
     """Password of key_file."""
     topic: types.TopicTemplate = "{venue}.{message_type}"
-    """Name of each topic, of {venue} (binance.spot) and {message_type} (trade)."""
+    """Template of topic names; {venue} is binance.spot, {message_type} is for example trade."""
     create_topics: bool = True
-    """Whether to create topics that are missing, at the start."""
+    """If true, missing topics are created at start."""
     partitions: int = Field(default=6, ge=1, le=1000)
-    """Partitions of each topic created; a symbol stays in one."""
+    """Number of partitions of a new topic. All events of a symbol go to one partition."""
     replication_factor: types.NotZero = Field(default=-1, le=32767)
-    """Replicas of each topic created; -1: the broker's default."""
+    """Number of replicas of a new topic; -1: the broker's default."""
     retention_ms: types.NotZero | None = None
-    """Time a topic created keeps its records, in milliseconds; -1: for ever, null: the broker's."""
+    """Retention time of a new topic, in milliseconds; -1: unlimited, null: the broker's default."""
     compression: Literal["none", "gzip", "lz4", "zstd", "snappy"] = "zstd"
-    """Compression of the record batches: zstd costs an eighth of lz4 here, and takes less room."""
+    """Compression of record batches. Here, zstd takes an eighth of the CPU time of lz4, and less
+    space."""
     batch_max_bytes: types.Size = Field(default=ByteSize(900_000), ge=16 * 2**10, lt=2**20)
-    """Most bytes in one batch (or 512KiB); must stay under the topics' max.message.bytes."""
+    """Maximum size of one batch, in bytes or with a unit (512KiB). It must stay below
+    max.message.bytes of the topics."""
     request_timeout_ms: int = Field(default=10_000, ge=100, le=600_000)
-    """Longest time a broker may take to answer, in milliseconds."""
+    """Maximum time to wait for the response of a broker, in milliseconds."""
     outbox_max_bytes: types.Size = Field(default=ByteSize(256 * 2**20), ge=2**20, le=2**40)
-    """Most bytes of records that wait in memory for Kafka (or 256MiB, 1GiB)."""
+    """Maximum size of the records that wait for Kafka in memory, in bytes or with a unit (256MiB,
+    1GiB)."""
     delivery_timeout_s: Seconds = 30
     """Time without any acknowledgement after which the producer is replaced, in seconds."""
 
@@ -59,7 +62,7 @@ class Kafka(Section):
             raise WrongValue("is missing", "SASL_SSL needs sasl_mechanism, username and password")
         if protocol in {"PLAINTEXT", "SSL"} and value is not None:
             raise WrongValue(
-                f"has no use with security_protocol {protocol}",
+                f"has no effect with security_protocol {protocol}",
                 "remove it, or set kafka.security_protocol: SASL_SSL",
             )
         return value
@@ -69,7 +72,7 @@ class Kafka(Section):
     def _files_with_tls(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("security_protocol") == "PLAINTEXT":
             raise WrongValue(
-                "has no use with security_protocol PLAINTEXT",
+                "has no effect with security_protocol PLAINTEXT",
                 "remove it, or set kafka.security_protocol: SSL or SASL_SSL",
             )
         return value
@@ -84,7 +87,7 @@ class Kafka(Section):
     def _outlasts_a_request(cls, seconds: float, info: ValidationInfo) -> float:
         if seconds * 1000 <= info.data.get("request_timeout_ms", 0):
             raise WrongValue(
-                "gives up before one request may time out",
-                "set it above kafka.request_timeout_ms, in seconds",
+                "must be longer than the timeout of one request",
+                "increase it, or decrease kafka.request_timeout_ms",
             )
         return seconds

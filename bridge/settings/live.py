@@ -1,4 +1,4 @@
-"""What of changed settings counts at once, and what from the next start."""
+"""Changed settings: those that take effect at once, and those that need a restart."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ from pydantic import BaseModel
 
 from bridge.settings.model import Settings
 
-# What may change under way.
+# Settings that may change while the bridge runs.
 LIVE = ("binance.symbols", "binance.streams", "binance.extra_streams")
 
 
 def with_streams_of(settings: Settings, changed: Settings) -> Settings:
-    """The settings, with the symbols and streams of the changed ones."""
+    """Return `settings` with the symbols and streams of `changed`."""
     names = [name.partition(".")[2] for name in LIVE]
     streams = {name: getattr(changed.binance, name) for name in names}
     binance = settings.binance.model_copy(update=streams)
@@ -19,7 +19,10 @@ def with_streams_of(settings: Settings, changed: Settings) -> Settings:
 
 
 def waiting_for_a_restart(settings: Settings, changed: Settings) -> list[str]:
-    """The dotted names of what differs beside symbols and streams; no values, some are secret."""
+    """Return the dotted names of the changed settings that take effect only after a restart.
+
+    Values are left out, because some are secret.
+    """
     return [name for name in _differing(settings, changed) if name not in LIVE]
 
 

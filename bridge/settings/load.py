@@ -1,4 +1,4 @@
-"""From all sources to one tree, or to one error with every problem in it."""
+"""Merges all sources into one tree of settings, or raises one error with every problem."""
 
 import os
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ def load_settings(
 ) -> Settings:
     """Read, merge and check the settings.
 
-    What comes first wins: `overrides` (nested, as the file is), the environment (the process's
-    own by default), files named by `…_FILE` variables, the secrets directory, the YAML file.
-    The file is `config`, else the one TICKBRIDGE_CONFIG names, else `tickbridge.yaml` in the
-    working folder if there is one.
+    The first source wins: `overrides` (nested, like the file), the environment (by default that
+    of the process), files named by `…_FILE` variables, the secrets directory, the YAML file.
+    The file is `config`, or else the one in TICKBRIDGE_CONFIG, or else `tickbridge.yaml` in the
+    working directory if it exists.
 
-    Raises SettingsError with every problem at once; no secret is in its text.
+    Raises SettingsError with every problem at once. Its text contains no secret.
     """
     variables = os.environ if environment is None else environment
     found = read_environment(variables)
@@ -45,7 +45,7 @@ def load_settings(
     try:
         file = settings_file(config, environment=variables)
         data = {} if file is None else read_yaml(file)
-    except SettingsError as error:  # without the file the rest would only look wrong
+    except SettingsError as error:  # without the file, more checks would only mislead
         raise SettingsError([*problems, *error.problems]) from None
     sources = (
         InitSettingsSource(Settings, dict(overrides or {})),
@@ -58,7 +58,7 @@ def load_settings(
         settings = Settings(_build_sources=(sources, {}))  # type: ignore[call-arg]  # pydantic's
     except ValidationError as error:
         problems = problems + problems_of(error, found.origins)
-    # Raised out here: pydantic's error holds the values, and would hang on ours as its context.
+    # Raised outside `except`: pydantic's error holds the values, and would become our context.
     if problems:
         raise SettingsError(problems)
     return settings
@@ -67,7 +67,7 @@ def load_settings(
 def settings_file(
     config: Path | None = None, *, environment: Mapping[str, str] | None = None
 ) -> Path | None:
-    """The YAML file that the settings are read from, if there is one."""
+    """Return the YAML file that the settings are read from, or None if there is none."""
     variables = os.environ if environment is None else environment
     if config is None and (named := variables.get(CONFIG_VARIABLE)):
         return Path(named)
@@ -75,14 +75,15 @@ def settings_file(
 
 
 def masked(settings: Settings) -> dict[str, Any]:
-    """Dump the settings for showing: plain values, passwords (also those in URLs) as `***`."""
+    """Return the settings as plain values for display, with passwords (also in URLs) as `***`."""
     return settings.model_dump(mode="json")
 
 
 def settings_schema() -> dict[str, Any]:
-    """Describe the YAML file as JSON Schema, for editors: closed, with descriptions and defaults.
+    """Return the JSON Schema of the YAML file, for editors.
 
-    Nothing is required: any key may come from the environment.
+    It is closed, with descriptions and defaults. No key is required, because any key may come from
+    the environment.
     """
     schema = Settings.model_json_schema()
     schema.pop("required", None)

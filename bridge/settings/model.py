@@ -1,4 +1,4 @@
-"""The tree of settings: its root, and the two small sections."""
+"""The root of the settings, and the two small sections `http` and `log`."""
 
 from typing import Annotated, Literal
 
@@ -17,25 +17,25 @@ NESTING = "__"
 
 
 class Http(Section):
-    """Where health, metrics and the dashboard are served."""
+    """The HTTP server for health, metrics and status."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
-    """Address to listen on; 0.0.0.0: every one."""
+    """Address to listen on; 0.0.0.0: all addresses."""
     port: int = Field(default=8080, ge=0, le=65535)
-    """Port to listen on; 0: any free one."""
+    """Port to listen on; 0: any free port."""
 
 
 class Log(Section):
-    """What is written to standard error."""
+    """The log on standard error."""
 
     level: Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase] = "info"
-    """Least severity to write."""
+    """Minimum severity to log."""
     format: Literal["auto", "json", "console"] = "auto"
-    """Form of a line; auto: console in a terminal, else json."""
+    """Format of a line; auto: console in a terminal, json otherwise."""
 
 
 class Settings(BaseSettings):
-    """Everything configurable; reads nothing by itself: `load_settings` does."""
+    """All settings. The class reads no source; `load_settings` does."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -56,18 +56,19 @@ class Settings(BaseSettings):
     http: Http = Http()
     log: Log = Log()
     shutdown_timeout_s: Seconds = 20
-    """Longest time to deliver what is waiting after a SIGTERM, in seconds."""
+    """Maximum time to deliver waiting records after SIGTERM, in seconds."""
     data_dir: WritableFolder | None = None
-    """Folder, of this bridge alone, for what waits for Kafka and has no room in memory."""
+    """Folder for records that wait for Kafka and do not fit in memory. No other bridge may use
+    it."""
     spill_max_bytes: Size = Field(default=ByteSize(4 * 2**30), ge=64 * 2**20, le=2**44)
-    """Most bytes to take up in data_dir (or 4GiB)."""
+    """Maximum disk space to use in data_dir, in bytes or with a unit (4GiB)."""
 
     @field_validator("spill_max_bytes")
     @classmethod
     def _room_somewhere(cls, size: ByteSize, info: ValidationInfo) -> ByteSize:
         is_default = size == cls.model_fields["spill_max_bytes"].default
         if not is_default and info.data.get("data_dir", size) is None:
-            raise WrongValue("has no use without data_dir", "name data_dir, or remove it")
+            raise WrongValue("has no effect without data_dir", "set data_dir, or remove it")
         return size
 
     @classmethod
@@ -79,5 +80,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed: a Settings built by hand does not depend on the environment."""
+        """Use only the arguments: Settings built by hand do not depend on the environment."""
         return (init_settings,)

@@ -1,4 +1,4 @@
-"""From pydantic's errors to ours: the dotted key, the value without its secrets, the remedy."""
+"""Turns pydantic's errors into ours: dotted key, value without secrets, problem, remedy."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ KEYS = _known_keys()
 
 
 def variable_of(key: str) -> str:
-    """Name the environment variable of a dotted key."""
+    """Return the environment variable of a dotted key."""
     return PREFIX + key.replace(".", NESTING).upper()
 
 
@@ -41,36 +41,39 @@ VARIABLES = {variable_of(key): key for key in KEYS}
 
 
 def is_secret(key: str) -> bool:
-    """Whether the value of this dotted key may hold a password."""
+    """Return whether the value of this dotted key may contain a password."""
     annotation = KEYS[key].annotation
     return not {Password, SecretUrl}.isdisjoint((annotation, *get_args(annotation)))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Find the known name most like this one: in any section, if the last part is the same."""
+    """Return the known name that is most similar to `name`.
+
+    Known names with the same last part come first, whatever their section.
+    """
     candidates = tuple(known)
     same = [known for known in candidates if known.rpartition(".")[2] == name.rpartition(".")[2]]
     return difflib.get_close_matches(name, same or candidates, n=1, cutoff=0.0)[0]
 
 
 def shown(value: object) -> str:
-    """Write a value as an error may show it: on one line, cut, and without a password.
+    """Return a value as an error may show it: on one line, truncated, and without a password.
 
-    What is no plain value (a mapping in a number's place) could hold anything: only its kind.
+    A mapping or a list could contain anything, so only its type is shown.
     """
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):
         return "a list" if value else "[]"
     text = str(value)
-    if "\n" in text:  # somebody pasted the key instead of the name of its file
+    if "\n" in text:  # a pasted private key instead of the path of its file
         return MASK
     text = hide_user(text)
     return text if len(text) <= SHOWN_MAX_CHARS else f"{text[:SHOWN_MAX_CHARS]}…"
 
 
 def problems_of(error: ValidationError, origins: Mapping[str, str]) -> list[Problem]:
-    """Each error of pydantic's as a problem; `origins` names the variable a key was read from."""
+    """Return pydantic's errors as problems. `origins` maps a dotted key to its variable."""
     return [_problem(details, origins) for details in error.errors(include_url=False)]
 
 
@@ -79,11 +82,13 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
         near = nearest(key, (*KEYS, *SECTIONS))
-        return Problem(key, None, "is no setting", f"the nearest known one is {near}")
+        return Problem(key, None, "is not a setting", f"the nearest known one is {near}")
     if key not in KEYS:
         key = ".".join(location[:2])
     if key not in KEYS:
-        return Problem(key, None, "should be a section", f"put its keys under it: {_keys_of(key)}")
+        return Problem(
+            key, None, "should be a section", f"write its keys under it: {_keys_of(key)}"
+        )
     value = _value(key, details["input"], origins.get(key))
     what, remedy = _words(details, KEYS[key])
     return Problem(key, value, what, remedy)
@@ -104,7 +109,7 @@ def _words(details: ErrorDetails, field: FieldInfo) -> tuple[str, str]:
     error = details.get("ctx", {}).get("error")
     if isinstance(error, WrongValue):
         return str(error), error.remedy
-    meaning = f"it is: {field.description}"
+    meaning = f"meaning: {field.description}"
     if isinstance(error, ValueError):
         return str(error), meaning
     what = details["msg"].replace("Input should", "should", 1)

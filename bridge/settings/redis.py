@@ -10,33 +10,36 @@ from bridge.settings.types import WrongValue
 
 
 class Redis(Section):
-    """Where the latest prices and the fast path go."""
+    """The Redis server that receives the latest prices and the pub/sub messages."""
 
     url: urls.RedisUrl = urls.SecretUrl("redis://localhost:6379/0")
-    """Server and database: redis://host:port/db, rediss:// with TLS, or unix:///path."""
+    """Server and database: redis://host:port/db, rediss:// for TLS, or unix:///path."""
     username: str | None = Field(default=None, min_length=1)
-    """User; goes before the one in the URL."""
+    """User name; overrides the one in the URL."""
     password: types.Password | None = None
-    """Password; goes before the one in the URL."""
+    """Password; overrides the one in the URL."""
     ca_file: types.ReadableFile | None = None
-    """PEM file of the authorities to trust; the system's where none is named."""
+    """PEM file with the certificate authorities to trust; by default those of the system."""
     cert_file: types.ReadableFile | None = None
-    """PEM file of our own certificate, for servers that want one."""
+    """PEM file with the client certificate, for servers that require one."""
     key_file: types.ReadableFile | None = None
-    """PEM file of the private key of cert_file."""
+    """PEM file with the private key of cert_file."""
     timeout_s: float = Field(default=1.0, gt=0, le=60)
-    """Longest time to connect, and to wait for an answer, in seconds."""
+    """Maximum time to connect, and to wait for a response, in seconds."""
     publish_max_records: int = Field(default=50_000, ge=1, le=10_000_000)
-    """Most messages that wait to be published; beyond, the oldest go, and are counted."""
+    """Maximum number of messages that wait to be published. If there are more, the oldest are
+    dropped and counted."""
     flush_max_records: int = Field(default=2000, ge=1, le=10_000)
-    """Most messages in one call of the server."""
+    """Maximum number of messages in one call to the server."""
 
     @field_validator("ca_file", "cert_file", "key_file")
     @classmethod
     def _files_with_tls(cls, value: Any, info: ValidationInfo) -> Any:
         url = info.data.get("url")
         if value is not None and url and not url.get_secret_value().startswith("rediss://"):
-            raise WrongValue("has no use without TLS", "remove it, or set a rediss:// redis.url")
+            raise WrongValue(
+                "has no effect without TLS", "remove it, or use rediss:// in redis.url"
+            )
         return value
 
     @field_validator("key_file")

@@ -1,7 +1,7 @@
-"""What the sections of the settings share.
+"""The base class of the sections, and the check they share.
 
-A check that needs two keys belongs to the later one: pydantic hands it the earlier ones that are
-valid. So one run finds every problem, and each is reported under its own key.
+A check that needs two keys belongs to the later key, because pydantic passes it the earlier keys
+that are valid. So one run finds every problem, and reports each one under its own key.
 """
 
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class Section(BaseModel):
-    """What all sections have in common: closed, frozen, and silent about the values in errors."""
+    """The base of all sections: closed, frozen, and without values in error texts."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -29,20 +29,24 @@ class Section(BaseModel):
     @classmethod
     def _no_empty_password(cls, value: Any) -> Any:
         if isinstance(value, Password) and not value.get_secret_value():
-            raise WrongValue("is empty", "put it into the file or Secret it is from, or remove it")
+            raise WrongValue("is empty", "write it to its file or Secret, or remove the setting")
         return value
 
 
 def check_key(value: Any, info: ValidationInfo, section: str) -> Any:
-    """Demand that a certificate and its key come together, and a password with its key."""
+    """Return the value if certificate and key are both set or both missing, and if a key password
+    comes with a key. Raises WrongValue otherwise.
+    """
     fields = info.data
     if info.field_name == "key_password":
         if value is not None and fields.get("key_file", value) is None:
-            raise WrongValue("has no use without a key", f"name {section}.key_file, or remove it")
+            raise WrongValue(
+                f"has no effect without {section}.key_file", "set both, or remove both"
+            )
     elif value is None and fields.get("cert_file"):
         raise WrongValue(
-            f"is missing: {section}.cert_file is set", "name the file of its private key"
+            f"is missing: {section}.cert_file is set", "set the path of its private key"
         )
     elif value is not None and fields.get("cert_file", value) is None:
-        raise WrongValue(f"has no use without {section}.cert_file", "name both, or neither")
+        raise WrongValue(f"has no effect without {section}.cert_file", "set both, or remove both")
     return value

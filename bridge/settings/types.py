@@ -1,4 +1,4 @@
-"""The kinds of values a setting may have. Each says what is wrong with a value and what to do."""
+"""The types of setting values. Each check reports the problem of a value and the remedy."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, Secret
 from bridge.core.model.stream import check_stream_name, check_suffix, upper_symbol
 
 MASK = "***"
-TOPIC_MAX_CHARS = 249  # Kafka's own limit
+TOPIC_MAX_CHARS = 249  # Kafka's limit
 _SYMBOL = re.compile(r"[\w.*?]{1,50}")  # \w: Binance lists symbols with Chinese characters
 _LONGEST = {"venue": "binance.spot", "message_type": "reference_price"}
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class WrongValue(ValueError):
-    """What is wrong with a value, and the remedy, in words for the user and without the value."""
+    """The problem of a value and the remedy, as texts for the user, without the value itself."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -36,7 +36,9 @@ class Password(Secret[str]):
 
 
 def _listed(value: object) -> object:
-    """Read a list written as one text, as variables have it: JSON, or items between commas."""
+    """Return the items of a list that is one text, as in a variable: JSON, or items separated by
+    commas. Any other value is returned unchanged.
+    """
     if not isinstance(value, str):
         return value
     if not value.lstrip().startswith("["):
@@ -45,7 +47,7 @@ def _listed(value: object) -> object:
         return json.loads(value)
     except ValueError:
         raise WrongValue(
-            "starts like a JSON list and is none", 'write a,b,c or ["a", "b", "c"]'
+            "starts like a JSON list, but is not valid JSON", 'write a,b,c or ["a", "b", "c"]'
         ) from None
 
 
@@ -56,7 +58,9 @@ def _unique(items: list[T]) -> list[T]:
 def _symbol(text: str) -> str:
     symbol = upper_symbol(text.strip())
     if not _SYMBOL.fullmatch(symbol):
-        raise WrongValue("is no symbol", "write it as Binance does (BTCUSDT), or a pattern (*USDT)")
+        raise WrongValue(
+            "is not a symbol", "write it as Binance does (BTCUSDT), or as a pattern (*USDT)"
+        )
     return symbol
 
 
@@ -73,42 +77,51 @@ def _readable(path: Path) -> Path:
         path.open("rb").close()
     except OSError as error:
         raise WrongValue(
-            f"cannot be read ({error.strerror})", "name a file this user may read"
+            f"cannot be read ({error.strerror})", "use a file that this user can read"
         ) from None
     return path
 
 
 def _writable(folder: Path) -> Path:
     if not folder.is_dir():
-        raise WrongValue("is no folder", "create it, or name another one")
+        raise WrongValue("is not a folder", "create it, or set another folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise WrongValue("cannot be written to", "give this user the right, or name another folder")
+        raise WrongValue(
+            "cannot be written to", "give this user write permission, or set another folder"
+        )
     return folder
 
 
 def _topic(template: str) -> str:
-    remedy = "write {venue}.{message_type} or the like, of letters, digits and . _ -"
+    remedy = "write {venue}.{message_type} or a similar text of letters, digits and . _ -"
     try:
         fields = {field for _, field, *_ in Formatter().parse(template) if field is not None}
         topic = template.format(**_LONGEST)
     except (ValueError, LookupError, AttributeError):
-        raise WrongValue("is no template of {venue} and {message_type}", remedy) from None
+        raise WrongValue("is not a template with {venue} and {message_type}", remedy) from None
     if not {"message_type"} <= fields <= set(_LONGEST):
-        raise WrongValue("must hold {message_type}, and nothing else but {venue}", remedy)
+        raise WrongValue(
+            "must contain {message_type}, and no other placeholder except {venue}", remedy
+        )
     if not re.fullmatch(rf"[a-zA-Z0-9._-]{{1,{TOPIC_MAX_CHARS}}}", topic):
-        raise WrongValue(f"gives {topic!r}, which Kafka takes for no topic", remedy)
+        raise WrongValue(f"gives {topic!r}, which is not a valid topic name in Kafka", remedy)
     return template
 
 
 def _time_of_day(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value.strip()):
         return value.strip()
-    raise WrongValue("is no time of the day", 'write it as "04:00", in quotes: YAML reads a number')
+    raise WrongValue(
+        "is not a time of day", 'write it as "04:00"; without the quotes YAML reads it as a number'
+    )
 
 
 def _not_zero(number: int) -> int:
     if number == 0:
-        raise WrongValue("must not be 0", "-1 leaves it unlimited, or to the broker")
+        raise WrongValue(
+            "must not be 0",
+            "use -1 for no limit (retention) or for the default of the broker (replicas)",
+        )
     return number
 
 

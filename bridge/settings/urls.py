@@ -1,4 +1,4 @@
-"""Addresses a setting may have, and how to show one that may hold a password."""
+"""Checks for URLs and addresses, and the masking of passwords in them."""
 
 import re
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Secret
 from bridge.settings.types import MASK, WrongValue
 
 _USER = re.compile(r"(?s)^(?:((?:https?|rediss?|unix|wss?)://).*@|.*:.*@)")
-_HOST = re.compile(r"[\w.:-]+")  # of an address in brackets, the parser takes the brackets away
+_HOST = re.compile(r"[\w.:-]+")  # the parser removes the brackets of an IPv6 address
 _SERVER = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 
-# Each has trades of its own under the same ids; the first that fits counts. Source: "General API
-# information" of Binance's and of Binance.US' documentation.
+# Each exchange has different trades under the same ids. The first pattern that matches counts.
+# Source: "General API information" in the documentation of Binance and of Binance.US.
 _EXCHANGES = (
     (re.compile(r"(.+\.)?testnet\.binance\.(vision|com)"), "the test network"),
     (re.compile(r"demo-.+\.binance\.com"), "the demo market"),
@@ -24,12 +24,12 @@ _EXCHANGES = (
 
 
 def hide_user(text: str) -> str:
-    """Mask everything before the last `@` of a URL or address that may have a password in it."""
+    """Mask everything before the last `@` of a URL or address, which may contain a password."""
     return _USER.sub(rf"\1{MASK}@", text)
 
 
 class SecretUrl(Secret[str]):
-    """A URL that may hold a user and a password, which are never shown."""
+    """A URL that may contain a user and a password. They are never shown."""
 
     def _display(self) -> str:
         return hide_user(self.get_secret_value())
@@ -38,22 +38,28 @@ class SecretUrl(Secret[str]):
 def _server(text: str) -> str:
     url = _split(f"//{text}")
     if not _SERVER.fullmatch(text) or url is None or not url.port:
-        raise WrongValue("is no host:port", "write localhost:9092, or several between commas")
+        raise WrongValue("is not host:port", "write localhost:9092, or several separated by commas")
     return text
 
 
 def _split(text: str) -> SplitResult | None:
-    """Take a URL apart; None where it is none. Never the parser's words: they quote it."""
+    """Split a URL into its parts, or return None if it is not a URL.
+
+    The error text of the parser is not used, because it quotes the URL.
+    """
     try:
         url = urlsplit(text)
-        url.port  # noqa: B018  # parsed, and checked, only when asked for
+        url.port  # noqa: B018  # parsed and checked on access
     except ValueError:
         return None
     return url
 
 
 def exchange_of(url: str) -> str | None:
-    """Whose host this is, in words; None where we do not know: a simulator's, a gateway's."""
+    """Return the name of the exchange that owns the host of `url`.
+
+    Return None for an unknown host, for example that of a simulator or a gateway.
+    """
     host = urlsplit(url).hostname or ""
     return next((name for pattern, name in _EXCHANGES if pattern.fullmatch(host)), None)
 
@@ -64,9 +70,9 @@ def _base_url(*schemes: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         url = _split(text)
         if url is None or url.scheme not in schemes or not _HOST.fullmatch(url.hostname or ""):
-            raise WrongValue(f"is no {' or '.join(schemes)} URL", example)
+            raise WrongValue(f"is not a {' or '.join(schemes)} URL", example)
         if url.path.strip("/") or url.query or url.fragment or url.username is not None:
-            raise WrongValue("has more than a host and a port", example)
+            raise WrongValue("contains more than a host and a port", example)
         return text.rstrip("/")
 
     return check
@@ -79,19 +85,21 @@ def _redis_url(secret: SecretUrl) -> SecretUrl:
         "a password with special characters belongs in redis.password"
     )
     if url is None or not re.match("(rediss?|unix)://", secret.get_secret_value()):
-        raise WrongValue("is no Redis URL", remedy)
+        raise WrongValue("is not a Redis URL", remedy)
     if url.scheme == "unix":
         return _checked_socket(secret, url, remedy)
     if not url.hostname or not re.fullmatch(r"(/\d*)?", url.path):
-        raise WrongValue("has no host, or a database that is no number", remedy)
+        raise WrongValue("has no host, or its database is not a number", remedy)
     if url.query or url.fragment:
-        raise WrongValue("has a query", "set redis.username, redis.timeout_s… instead of it")
+        raise WrongValue(
+            "has a query", "remove it, and set redis.username, redis.timeout_s… instead"
+        )
     return secret
 
 
 def _checked_socket(secret: SecretUrl, url: SplitResult, remedy: str) -> SecretUrl:
     if not url.path.strip("/") or not re.fullmatch(r"(db=\d+)?", url.query):
-        raise WrongValue("names no socket, or has a query other than db=N", remedy)
+        raise WrongValue("has no path of a socket, or has a query other than db=N", remedy)
     return secret
 
 
@@ -101,7 +109,7 @@ def _proxy(secret: SecretUrl) -> SecretUrl:
         return secret
     url = _split(text)
     if url is None or url.scheme not in {"http", "https"} or not url.hostname:
-        raise WrongValue("is no HTTP proxy", "write http://host:port, none or environment")
+        raise WrongValue("is not an HTTP proxy", "write http://host:port, none or environment")
     return secret
 
 

@@ -1,9 +1,10 @@
-"""The settings while the bridge runs: read again on SIGHUP, and when their file has changed.
+"""Reload of the settings while the bridge runs: on SIGHUP, and when their file changes.
 
-The file's folder is watched, not the file: an editor puts another file in its place, and the
-kubelet a link beside it, `..data`, through which a mounted ConfigMap changes as a whole. inotify
-tells when a file has been written to its end or moved there, so none is read half written. What
-changes behind a link to elsewhere, or is mounted as a single file (`subPath`), is not noticed.
+The folder of the file is watched, not the file itself. An editor replaces the file. For a mounted
+ConfigMap, the kubelet replaces the link `..data` in the same folder, which changes all files at
+once. inotify reports a file after it was written completely or moved into the folder, so no file is
+read half written. Two changes are not noticed: those of a file that a link to another folder leads
+to, and those of a file that is mounted alone (`subPath`).
 """
 
 import asyncio
@@ -25,9 +26,10 @@ log = structlog.get_logger(__name__)
 
 
 class SettingsFile:
-    """Where settings come from. A context manager: watched from its making on, so that no change
-    after `load` is missed. From its entry on SIGHUP ends nothing, neither before the bridge runs
-    nor while it drains.
+    """The settings and the changes of their file. A context manager.
+
+    The file is watched from construction on, so that no change after `load` is missed. From entry
+    on, SIGHUP does not stop the process, neither before the bridge runs nor while it drains.
     """
 
     def __init__(self, config: Path | None = None) -> None:
@@ -48,16 +50,16 @@ class SettingsFile:
             self._inotify.close()
 
     def load(self) -> Settings:
-        """The settings as they are now. Raises SettingsError."""
+        """Return the current settings. Raises SettingsError."""
         return load_settings(self._config)
 
     async def read(self) -> Settings:
-        """The same, beside the event loop: a long file takes a while."""
+        """Return the current settings like `load`, in a thread: a long file takes a while."""
         return await asyncio.to_thread(self.load)
 
     @contextmanager
     def noticed(self, notice: Callable[[], None]) -> Iterator[None]:
-        """Within it, `notice` is called when the settings are to be read again."""
+        """Call `notice` whenever the settings have to be reloaded, while the context is open."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, notice)
         if self._inotify is not None:
@@ -75,7 +77,7 @@ class SettingsFile:
     def _look(self, inotify: INotify, notice: Callable[[], None]) -> None:
         events = list(inotify.read(timeout=0))
         if any(event.mask & flags.IGNORED for event in events):
-            self._warn("its folder is gone")
+            self._warn("its folder no longer exists")
         if any(self._is_ours(event.name) or event.mask & flags.Q_OVERFLOW for event in events):
             notice()
 
@@ -87,14 +89,14 @@ class SettingsFile:
             "settings_not_watched",
             file=str(self._path),
             error=error,
-            remedy="after a change of it send SIGHUP",
+            remedy="send SIGHUP after each change of the file",
         )
 
 
 def _watch(folder: Path) -> INotify:
     try:
         inotify = INotify()
-    except AttributeError as error:  # a system that is no Linux
+    except AttributeError as error:  # not Linux
         raise OSError("this system has no inotify") from error
     try:
         inotify.add_watch(folder, _WHOLE)

@@ -1,4 +1,4 @@
-"""The YAML file, read so that what is wrong with it is said by line and column."""
+"""Reads the YAML file, and reports errors by line and column."""
 
 import re
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from bridge.errors import Problem, SettingsError
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTED = re.compile(r"(?s)(alias|anchor|tag|handle) ['\"].*['\"]")
-_HINT = "correct it there; a text with any of * & ! % @ : # in it wants quotes"
+_HINT = "correct it there; a text that contains any of * & ! % @ : # needs quotes"
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader; a key that comes twice, or is no text, is an error.
+    """PyYAML's safe loader, in which a key that appears twice or is not text is an error.
 
-    PyYAML itself lets the last of two equal keys win, which hides a setting.
+    PyYAML itself uses the last of two equal keys, which hides a setting.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -26,17 +26,19 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag not in {_TEXT, _MERGE}:
-                raise _WrongKey("a key must be a text", key.start_mark)
+                raise _WrongKey("a key must be text", key.start_mark)
             if key.value in seen:
-                raise _WrongKey(f"the key {key.value} comes twice", key.start_mark)
+                raise _WrongKey(f"the key {key.value} appears twice", key.start_mark)
             seen.add(key.value)
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         try:
             return super().construct_object(node, deep)
-        except ValueError:  # PyYAML lets 2024-13-45, no date, escape as datetime's own error
-            raise _WrongKey("looks like a date or number and is none", node.start_mark) from None
+        except ValueError:  # raised by datetime for 2024-13-45, which is not a date
+            raise _WrongKey(
+                "looks like a date or number, but is not valid", node.start_mark
+            ) from None
 
 
 class _WrongKey(yaml.MarkedYAMLError):
@@ -45,22 +47,22 @@ class _WrongKey(yaml.MarkedYAMLError):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the settings of a YAML file, by section; one with nothing in it is left out.
+    """Read the settings of a YAML file, by section. An empty section is left out.
 
-    Raises SettingsError, naming the line and column, and never quoting a value.
+    Raises SettingsError. Its text names the line and column, and never quotes a value.
     """
     try:
-        data = yaml.load(path.read_bytes(), _Loader)  # noqa: S506  # derived from the safe one
+        data = yaml.load(path.read_bytes(), _Loader)  # noqa: S506  # derived from the safe loader
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise SettingsError(
-            [Problem(str(path), None, what, "name another with --config")]
+            [Problem(str(path), None, what, "set another file with --config")]
         ) from None
     except (yaml.YAMLError, RecursionError) as error:
         problem = _syntax_problem(path, error)
     else:
         return _sections(path, data)
-    raise SettingsError([problem])  # out here, where no context holds the file's text
+    raise SettingsError([problem])  # outside `except`, whose context holds the file's text
 
 
 def _sections(path: Path, data: object) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def _sections(path: Path, data: object) -> dict[str, Any]:
         return {}
     if not isinstance(data, Mapping):
         raise SettingsError(
-            [Problem(str(path), None, "is no mapping", "start with a section: binance:")]
+            [Problem(str(path), None, "is not a mapping", "start with a section: binance:")]
         )
     return {key: value for key, value in data.items() if value is not None}
 
@@ -76,6 +78,8 @@ def _sections(path: Path, data: object) -> dict[str, Any]:
 def _syntax_problem(path: Path, error: Exception) -> Problem:
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    words = getattr(error, "problem", None) or "has characters or a depth that YAML does not allow"
-    words = _QUOTED.sub(r"\1", words)  # PyYAML takes a password like *pass or !pass for one of them
+    words = (
+        getattr(error, "problem", None) or "contains characters or a depth that YAML does not allow"
+    )
+    words = _QUOTED.sub(r"\1", words)  # a password like *pass or !pass is an alias or tag to PyYAML
     return Problem(f"{path}{place}", None, words, _HINT)

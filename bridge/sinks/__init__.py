@@ -1,4 +1,5 @@
-"""Where records go. Each sink has its buffer, its policy when behind, and one task that drains it.
+"""The destinations of records, Kafka and Redis.
 
-The sinks and the exchange's side never import each other.
+Each sink has a buffer, a policy for a full buffer, and one task that drains it. The sinks and the
+exchange side never import each other.
 """

@@ -1,4 +1,4 @@
-"""A sink that keeps what it is given: the fake beside the real ones."""
+"""A sink that keeps its records in memory, for tests and measurements."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _decode = msgspec.json.Decoder(AnyEvent).decode
 
 
 class Unbuffered:
-    """What every sink has to say that takes all at once: nothing waits, goes or fails."""
+    """The base of sinks without a buffer: no record waits, is dropped, or fails."""
 
     drop_causes: tuple[str, ...] = ()
     failure_reasons: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Unbuffered:
 
 
 class MemorySink(Unbuffered):
-    """Publishes into a list."""
+    """Publishes to a list."""
 
     name = "memory"
 
@@ -47,7 +47,7 @@ class MemorySink(Unbuffered):
 
     @property
     def events(self) -> list[Event]:
-        """What the records say."""
+        """Return the events of the records, decoded."""
         self._events += [_decode(record.value) for record in self.records[len(self._events) :]]
         return self._events
 

@@ -1,1 +1,1 @@
-"""What `tickbridge run` does not need: audit, verify, simulator, demo, benchmarks."""
+"""Tools that `tickbridge run` does not need: audit, verify, simulator, demo, benchmarks."""

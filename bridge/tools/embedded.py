@@ -1,9 +1,9 @@
 """A Kafka and a Redis inside this process, for the demo and for tests: `tickbridge[embedded]`.
 
-Both live on loopback, keep nothing on disk and end with their `with` block. They are not for load:
-the mock Kafka keeps 5 MB of each partition, gives a topic four partitions, creates it when it is
-first named, refuses CreateTopics and lets a consumer group wait 3 s for its first member; fakeredis
-takes some 60 µs a message and knows no INFO.
+Both listen on loopback, write nothing to disk and stop when their `with` block ends. They are not
+made for load. The mock Kafka keeps 5 MB per partition, gives a topic four partitions, creates it on
+first use, refuses CreateTopics, and delays the first member of a consumer group by 3 s. fakeredis
+takes about 60 µs a message and does not support INFO.
 """
 
 import shutil
@@ -34,22 +34,22 @@ STOP_TIMEOUT_S = 5.0
 
 
 class MissingExtra(TickbridgeError):
-    """The libraries behind the embedded brokers are not installed."""
+    """A library that the embedded brokers need is not installed."""
 
     exit_code: ClassVar[int] = 2
 
     def __init__(self, library: str) -> None:
         super().__init__(
-            f"embedded brokers need {library}, which is not installed; "
-            "pip install 'tickbridge[embedded]'"
+            f"the embedded brokers need {library}, which is not installed; "
+            "run: pip install 'tickbridge[embedded]'"
         )
 
 
 class EmbeddedKafka:
-    """One broker of librdkafka's mock cluster; it is there as long as its producer is.
+    """A one-broker mock cluster of librdkafka, which stops when its producer is closed.
 
-    `bootstrap_servers` is `host:port`, known inside the `with` block.
-    Raises MissingExtra without confluent-kafka.
+    `bootstrap_servers` is `host:port`, set inside the `with` block.
+    Raises MissingExtra if confluent-kafka is not installed.
     """
 
     bootstrap_servers: str
@@ -59,7 +59,7 @@ class EmbeddedKafka:
             from confluent_kafka import Producer
         except ImportError as error:
             raise MissingExtra("confluent-kafka") from error
-        # log_level: the mock announces itself on stderr, in the middle of the demo's table
+        # log_level: the mock would log to stderr, in the middle of the table of the demo
         self._producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
         (broker,) = self._producer.list_topics(timeout=START_TIMEOUT_S).brokers.values()
         self.bootstrap_servers = f"{broker.host}:{broker.port}"
@@ -72,8 +72,8 @@ class EmbeddedKafka:
 class EmbeddedRedis:
     """A `redis-server` from PATH as a child process, or else fakeredis in a thread.
 
-    `url` (`redis://host:port/0`) and `kind` (`redis-server 8.0.2`, `fakeredis 2.40.0`) are known
-    inside the `with` block. Raises MissingExtra without either.
+    `url` (`redis://host:port/0`) and `kind` (`redis-server 8.0.2`, `fakeredis 2.40.0`) are set
+    inside the `with` block. Raises MissingExtra if neither is installed.
     """
 
     url: str
@@ -91,14 +91,14 @@ class EmbeddedRedis:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address on which nobody listens just now."""
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def start_redis_server(program: str, port: int) -> subprocess.Popen[bytes]:
-    """Start a Redis without persistence; in its own session, so that Ctrl-C leaves it to us."""
+    """Start a Redis without persistence, in its own session so that Ctrl-C does not reach it."""
     options = {"--bind": LOOPBACK, "--port": str(port), "--save": "", "--appendonly": "no"}
     return subprocess.Popen(
         [program, *(word for option in options.items() for word in option)],
@@ -117,7 +117,7 @@ def start_redis_server(program: str, port: int) -> subprocess.Popen[bytes]:
 def redis_version(url: str) -> str:
     """Return the version of a starting Redis as soon as it answers.
 
-    Raises redis.ConnectionError or redis.TimeoutError where it has not after START_TIMEOUT_S.
+    Raises redis.ConnectionError or redis.TimeoutError if it does not answer in START_TIMEOUT_S.
     """
     with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=1) as client:
         information: Any = client.info("server")
@@ -144,11 +144,11 @@ def _redis_server(program: str) -> Iterator[tuple[str, str]]:
 def _fakeredis() -> Iterator[tuple[str, str]]:
     try:
         import fakeredis
-        import lupa  # noqa: F401  fakeredis runs no scripts without it
+        import lupa  # noqa: F401  fakeredis cannot run scripts without it
     except ImportError as error:
         raise MissingExtra("fakeredis with Lua, or a redis-server on PATH") from error
     server = fakeredis.TcpFakeServer((LOOPBACK, 0))
-    server.daemon_threads = True  # one for each client, and a client may outlive us
+    server.daemon_threads = True  # one thread per client, and a client may outlive the server
     _answer_errors(server)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -164,7 +164,7 @@ def _fakeredis() -> Iterator[tuple[str, str]]:
 
 
 def _answer_errors(server: "TcpFakeServer") -> None:
-    """Make an error (NOSCRIPT, WRONGTYPE) an answer, as in Redis: fakeredis would hang up."""
+    """Send an error (NOSCRIPT, WRONGTYPE) as a reply, as Redis does: fakeredis would disconnect."""
     from fakeredis._clients._tcp_server import TCPFakeRequestHandler
 
     class Handler(TCPFakeRequestHandler):

@@ -1,4 +1,4 @@
-"""Where frames go when they are recorded: into a file, as they came."""
+"""Writes frames to a capture file, one frame per line."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,13 +13,14 @@ from bridge.errors import InvalidFrame
 from bridge.telemetry import FeedCounts
 from bridge.tools.simulator.capture import CaptureWriter
 
-# What would make the file unreadable: no JSON, or too long for a line.
+# Frames that would make the file unreadable: not JSON, or too long for a line.
 _LEFT_OUT = {"malformed", "oversized"}
 
 
 class Recorder:
-    """A frame handler that writes each frame to `writer`. Sets `stopped` when that fails, with
-    `error`.
+    """A frame handler that writes each frame to `writer`.
+
+    If a write fails, it stores the error in `error` and sets `stopped`.
     """
 
     def __init__(self, writer: CaptureWriter, stopped: asyncio.Event) -> None:
@@ -40,7 +41,7 @@ class Recorder:
         *,
         handover: Handover | None = None,  # noqa: ARG002
     ) -> None:
-        """Write frames that arrived at `received` (microseconds)."""
+        """Write frames that arrived at `received`, in microseconds."""
         for frame in frames:
             try:
                 decoded = decoder.decode(frame, received)
@@ -54,17 +55,17 @@ class Recorder:
             self._write(frame, received)
 
     def handle_invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:  # noqa: ARG002
-        """Leave out a binary frame: the format has text only."""
+        """Leave out a binary frame: the format is text only."""
         self.left_out += 1
 
     def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None:
-        """Nothing was held back."""
+        """Do nothing: no events were held back."""
 
     def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
-        """Note nothing: the format has frames only."""
+        """Do nothing: the format stores only frames."""
 
     def _write(self, frame: bytes, received: int) -> None:
-        text = frame.decode(errors="replace").replace("\n", " ")  # a frame, a line
+        text = frame.decode(errors="replace").replace("\n", " ")  # one frame per line
         try:
             self._writer.write(received * 1000, text)
         except OSError as error:

@@ -1,6 +1,6 @@
 """JSON Schemas of the events, one file each, generated from `core/model/events.py`.
 
-`x-unit` is ours: the unit of a number. What may change in them is ruled in docs/schemas.md.
+`x-unit` is our own keyword: the unit of a number. docs/schemas.md says which changes are allowed.
 """
 
 import json
@@ -16,12 +16,15 @@ _REWRITE = "tickbridge schemas write"
 
 
 def schema(event_type: type[Event]) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of one event."""
+    """Return the JSON Schema (2020-12) of one event."""
     name = event_type.__name__
     body = msgspec.json.schema(event_type)["$defs"][name]
     message_type = event_type.__struct_config__.tag
     properties = {key: _property(value) for key, value in body["properties"].items()}
-    properties["message_type"] = {"description": "The kind of the event.", "const": message_type}
+    properties["message_type"] = {
+        "description": "The message type of the event.",
+        "const": message_type,
+    }
     return {
         "$schema": DIALECT,
         "$id": f"urn:tickbridge:event:{message_type}",
@@ -35,7 +38,7 @@ def schema(event_type: type[Event]) -> dict[str, Any]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write all schemas, remove what is none of them; the paths written."""
+    """Write all schemas, remove other JSON files from `folder`, and return the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = _texts()
     for path in _present(folder) - texts.keys():
@@ -46,25 +49,25 @@ def write(folder: Path) -> list[Path]:
 
 
 def check(folder: Path) -> list[str]:
-    """How the files differ from the events, a sentence each; empty if they do not."""
+    """Return a sentence for each file that differs from the events, an empty list if none does."""
     texts = _texts()
     present = _present(folder)
     return [
         *(f"{folder / p} is missing; run {_REWRITE}" for p in texts if p not in present),
         *(
-            f"{folder / p} is not what the event is now; see docs/schemas.md, then run {_REWRITE}"
+            f"{folder / p} differs from its event; see docs/schemas.md, then run {_REWRITE}"
             for p in texts
             if p in present and (folder / p).read_text(encoding="utf-8") != texts[p]
         ),
         *(
-            f"{folder / p} is the schema of no event; remove it, or run {_REWRITE}"
+            f"{folder / p} belongs to no event; remove it, or run {_REWRITE}"
             for p in sorted(present - texts.keys())
         ),
     ]
 
 
 def _texts() -> dict[str, str]:
-    """Each file's name and content."""
+    """Return the content of each schema file by its name."""
     return {
         f"{message_type}.json": json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
         for message_type, event_type in EVENT_TYPES.items()
@@ -76,7 +79,7 @@ def _present(folder: Path) -> set[str]:
 
 
 def _property(body: dict[str, Any]) -> dict[str, Any]:
-    """One field; what is said of a value that may be null is said of the field."""
+    """Return the schema of a field. If it may be null, description and unit move to the field."""
     said: dict[str, Any] = {}
     for choice in body.get("anyOf", ()):
         said |= {key: choice.pop(key) for key in ("description", "x-unit") if key in choice}

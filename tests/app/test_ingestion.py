@@ -1,18 +1,20 @@
-"""Symbols and streams that change under way, between a simulated exchange and the run's brokers."""
+"""Symbols and streams that change at runtime, with a simulated exchange and shared brokers."""
 
 import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from bridge.app.service import Service
 from bridge.binance import connector as connectors
+from bridge.errors import SinkUnavailable
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import recover_positions
+from bridge.sinks.kafka import sink as kafka_sink
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.brokers import Kafka, RedisAddress, read_topic
 from tests.support.journal import Journal, journal_kept
@@ -31,7 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Running:
-    """A bridge, and the settings it reads again when they are changed."""
+    """A bridge, and the settings that it reloads after a change."""
 
     def __init__(self, settings: dict[str, Any], journal: Journal) -> None:
         self.journal = journal
@@ -51,18 +53,18 @@ class Running:
         yield
 
     async def change(self, outcome: str = "changed", **binance: Any) -> None:
-        """Change the settings, and wait for what becomes of it."""
+        """Change the settings, and wait for the outcome of the reload."""
         self._settings["binance"] |= binance
         counts = self.service.status.reloads.outcomes
         before = counts.copy()
         self._notice()
         async with asyncio.timeout(TIMEOUT_S):
-            while counts == before:  # noqa: ASYNC110 - it counts, no more
+            while counts == before:  # noqa: ASYNC110 - a counter has no event
                 await asyncio.sleep(0.01)
         assert counts - before == {outcome: 1}
 
     async def settled(self) -> None:
-        """Return when no connection has other streams than it should."""
+        """Wait until every connection has exactly the streams it should have."""
         feed = self.service.status.feed
         assert feed is not None
         async with asyncio.timeout(TIMEOUT_S):
@@ -74,7 +76,7 @@ class Running:
                 await asyncio.sleep(0.01)
 
     def last_id(self, kind: str, symbol: str) -> int:
-        """Of the last event that has left the pipeline; 0 before the first."""
+        """Return the id of the last event that left the pipeline, 0 before the first."""
         sequencers = self.service.status.sequencers
         for name, sequencer in sequencers.named() if sequencers else ():
             if (sequencer.message_type, name) == (kind, symbol):
@@ -82,7 +84,7 @@ class Running:
         return 0
 
     async def flow(self, *streams: tuple[str, str], count: int = 30) -> None:
-        """Return when each of these has brought something more."""
+        """Wait until each of these streams has brought `count` more ids."""
         begin = {stream: self.last_id(*stream) for stream in streams}
         async with asyncio.timeout(TIMEOUT_S):
             for stream in streams:
@@ -91,7 +93,7 @@ class Running:
 
 
 class Bench:
-    """An exchange and brokers, for one bridge after another."""
+    """An exchange and brokers that serve one bridge after another."""
 
     def __init__(self, settings: dict[str, Any], kafka: str, topic: str) -> None:
         self.settings = settings
@@ -109,7 +111,7 @@ class Bench:
             await journal.until("kafka_connected")
             await journal.until("connection_open")
             yield running
-            if is_killed:  # before it has written any positions
+            if is_killed:  # before it has written a position
                 task.cancel()
                 await asyncio.wait((task,))
             else:
@@ -117,7 +119,7 @@ class Bench:
                 await task
 
     async def published(self, kind: str) -> dict[str, list[dict[str, Any]]]:
-        """A topic's events by symbol; each symbol's are in one partition."""
+        """Return the events of a topic by symbol. All events of a symbol are in one partition."""
         found = defaultdict(list)
         partitions = defaultdict(set)
         for record in await read_topic(self._kafka, f"{self._topic}.{kind}"):
@@ -128,7 +130,7 @@ class Bench:
         return found
 
     async def assert_whole(self, kind: str, *symbols: str) -> None:
-        """Every id once and in order."""
+        """Assert that every id is there once and in order."""
         events = await self.published(kind)
         assert set(events) == set(symbols)
         for symbol in symbols:
@@ -266,14 +268,21 @@ async def test_a_pattern_is_asked_for_again(bench: Bench) -> None:
 async def test_without_kafka_symbols_come_for_redis_and_are_delivered_later(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As at a start: topics are made by the producer that comes."""
+    """As on startup, the next producer creates the topics."""
     monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
     async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
-        (sink, *_) = running.service.sinks
-        monkeypatch.setattr(sink, "_producer", None)
+        monkeypatch.setattr(kafka_sink, "open_producer", _kafka_is_away)
+        session = running.service.sinks.kafka._session
+        assert session is not None
+        session.fail(SinkUnavailable("away"))
+        await running.journal.until("kafka_unavailable")
         await running.change(streams=["trade", "aggTrade"])
         await running.flow(("agg_trade", "BTCUSDT"))
         monkeypatch.undo()
         await running.journal.until("kafka_connected", 2)
         await running.flow(("agg_trade", "BTCUSDT"))
     await bench.assert_whole("agg_trade", "BTCUSDT")
+
+
+async def _kafka_is_away(*_: object) -> NoReturn:
+    raise SinkUnavailable("away")

@@ -1,4 +1,4 @@
-"""What becomes of settings that are read again."""
+"""The outcome of a reload of the settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,7 +27,7 @@ def settings(*symbols: str, **log: str) -> Settings:
 
 
 class Bridge:
-    """A source of settings, and a feed that takes them, or does not."""
+    """A source of settings, and a feed that accepts or refuses them."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -50,12 +50,12 @@ class Bridge:
         return _result(self.answer)
 
     async def reload(self, now: Settings | TickbridgeError) -> ReloadOutcome:
-        """Change the settings; returns what has become of them."""
+        """Change the settings, and return the outcome of the reload."""
         self.now = now
         before = self.reloads.outcomes.copy()
         self._notice()
         async with asyncio.timeout(TIMEOUT_S):
-            while self.reloads.outcomes == before:  # noqa: ASYNC110 - it counts, no more
+            while self.reloads.outcomes == before:  # noqa: ASYNC110 - a counter has no event
                 await asyncio.sleep(0)
         ((outcome, count),) = (self.reloads.outcomes - before).items()
         assert count == 1

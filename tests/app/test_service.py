@@ -1,4 +1,4 @@
-"""The service in this process, between a simulated exchange and the brokers of the run."""
+"""The service in this process, between a simulated exchange and shared brokers."""
 
 import asyncio
 import json
@@ -53,9 +53,9 @@ async def exchange() -> AsyncIterator[SimulatedExchange]:
 
 
 async def received_some(service: Service, journal: Journal, count: int = 50) -> None:
-    """AckWaiter until the feed has brought so many trades to every sink."""
+    """Wait until the feed has received `count` trades."""
     await journal.until("connection_open")
-    while service.status.counts.received["trade"] < count:  # noqa: ASYNC110 - it counts, no more
+    while service.status.counts.received["trade"] < count:  # noqa: ASYNC110 - counters only
         await asyncio.sleep(0.01)
 
 

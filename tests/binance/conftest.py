@@ -9,7 +9,7 @@ from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Both ends of every connection live in the test: time may jump."""
+    """Return virtual time only: a test has both ends of every connection, so time may jump."""
     return {"virtual": VirtualTimeLoop}
 
 
@@ -21,7 +21,7 @@ def journal() -> Iterator[Journal]:
 
 @pytest.fixture(autouse=True, params=exchange.TRANSPORTS)
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What carries the connectors: every test of them runs on each."""
+    """Run every test on each transport."""
     transport: str = request.param
     monkeypatch.setattr(exchange, "transport", exchange.TRANSPORTS[transport])
     return transport

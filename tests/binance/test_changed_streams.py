@@ -1,4 +1,4 @@
-"""Streams come and go while a feed runs: the others miss nothing, and nothing is announced."""
+"""Streams are added and removed while a feed runs. The others lose nothing, with no gap event."""
 
 import pytest
 
@@ -22,14 +22,14 @@ async def set_streams(running: Bridge, *names: str) -> None:
 
 def ids_of(running: Bridge, symbol: str) -> list[int]:
     return [
-        getattr(event, "trade_id")  # noqa: B009 - not every event has one
+        getattr(event, "trade_id")  # noqa: B009 - not every event has an id
         for event in running.sink.events
         if event.symbol == symbol and hasattr(event, "trade_id")
     ]
 
 
 def assert_whole(running: Bridge, symbol: str = "BTCUSDT") -> None:
-    """Every trade once and in order, and nothing announced."""
+    """Check that each trade is there once and in order, and that there is no gap event."""
     ids = ids_of(running, symbol)
     assert ids == list(range(ids[0], ids[0] + len(ids)))
     assert running.sink.gaps() == []

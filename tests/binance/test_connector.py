@@ -1,5 +1,5 @@
-"""One connector and its connection, against an exchange that misbehaves. The clock is virtual: the
-settings are the defaults, and no test waits.
+"""One connector and its connection, against an exchange with faults. The clock is virtual, so the
+settings are the defaults and no test waits.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ over_websockets = pytest.mark.parametrize("transport", ["websockets"], indirect=
 
 
 async def refused_by(*script: Script, **options: object) -> FeedRefused:
-    """The error a feed ends with."""
+    """Return the error that stops a feed."""
     async with FakeExchange(*script).serving() as exchange, bridge(exchange, **options) as running:
         with pytest.raises(ExceptionGroup) as caught:
             await running.running
@@ -200,8 +200,7 @@ async def test_who_asks_for_quiet_gets_it_from_every_connector(
         exchange.serving(),
         bridge(exchange, *names, streams_per_connection=1) as running,
     ):
-        # One connector is open for a second; the other is told to be quiet and to both that
-        # applies.
+        # One connector is open for a second. The other is told to wait, and both obey.
         await running.sink.until(1)
         assert running.pipeline.counts.reconnects["rate_limited"] == 1
         first, told, *after = exchange.asked_at
@@ -238,7 +237,7 @@ async def test_over_tls_nothing_is_lost_when_the_end_comes_with_the_data(
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's TLS for the loopback address, with a certificate nobody has signed."""
+    """Return server TLS for the loopback address, with a self-signed certificate."""
     openssl = which("openssl")
     if openssl is None:
         pytest.skip("makes a certificate with openssl, which is not on PATH")
@@ -383,7 +382,7 @@ async def test_a_flood_arrives_whole_and_in_order_also_when_the_connection_ends_
     steps = [send_in_one_read(*flood), ending] if compression == "none" else [send(*flood), ending]
     exchange = FakeExchange(steps, [])
     async with exchange.serving(), bridge(exchange, compression=compression) as running:
-        if ending is not drop:  # a reset takes what is still on its way
+        if ending is not drop:  # a reset loses the data in flight
             await running.sink.until(count)
         else:
             await running.sink.until(1)
@@ -472,7 +471,7 @@ def test_everyone_has_a_turn_within_a_thousand_frames_of_a_flood() -> None:
             seen.append(len(sink.records))
 
     async def receive() -> list[int]:
-        # Without a close: what is left when a connection ends is handed over at once.
+        # Without a close, because the rest of a closed connection is handled at once.
         exchange = FakeExchange([send_in_one_read(*map(trade, range(count)))])
         seen = [0]
         async with exchange.serving(), bridge(exchange, compression="none") as running:

@@ -1,4 +1,4 @@
-"""What the client libraries raise becomes our errors, without a secret in them."""
+"""Errors of the client libraries become our errors, without secrets."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""Which streams a feed has, and how they are spread, against a REST interface that misbehaves."""
+"""The streams of a feed, and their shards, against a REST interface with faults."""
 
 import pytest
 
@@ -130,7 +130,7 @@ async def test_a_feed_is_ready_once_something_has_come_over_every_connector(
 
 
 async def test_the_exchange_says_what_request_weight_a_minute_has() -> None:
-    """Among other limits, which are not ours to keep here."""
+    """The answer has other limits too, which do not apply here."""
     answer = b"""{"symbols":[],"rateLimits":[
         {"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":61000},
         {"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":1200}]}"""

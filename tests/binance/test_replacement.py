@@ -1,4 +1,4 @@
-"""A connection is replaced by a new one before it is closed: nothing is missed or announced."""
+"""A connection is replaced before it is closed: nothing is lost, and no gap event is published."""
 
 import asyncio
 from itertools import pairwise
@@ -34,7 +34,7 @@ SHUTDOWN = '{"e":"serverShutdown","E":1790000000000}'
 
 
 def assert_whole(sink: Recorder) -> None:
-    """Every trade once and in order, and nothing announced."""
+    """Check that each trade is there once and in order, and that there is no gap event."""
     ids = sink.ids()
     assert ids == list(range(ids[0], ids[0] + len(ids)))
     assert sink.gaps() == []
@@ -129,9 +129,9 @@ async def test_an_announced_shutdown_that_comes_at_once_interrupts_nothing_eithe
 async def test_a_connection_that_breaks_off_before_the_new_one_has_brought_a_stream_is_announced(
     end: Step, gaps: list[tuple[str, str]]
 ) -> None:
-    """It may have held back quotes since before the new one was open; one closed in order has not.
-
-    Trades need no announcement: their ids show a loss.
+    """The old connection may have failed to deliver quotes since before the new one was open. A
+    connection that closes in order has delivered all. Trades need no gap event, because their ids
+    show a loss.
     """
     old = [market(*BOTH, seconds=5), send(SHUTDOWN), market(NAME, seconds=5), end]
     exchange = FakeExchange(old, [market(NAME, seconds=10), market(*BOTH)])
@@ -196,7 +196,7 @@ async def test_two_connectors_open_at_different_times_and_the_loss_of_one_is_no_
         ]
         assert_whole(running.sink)
         one, other = (connector.arrivals for connector in running.feed.connectors)
-        # The socket may hold more than the test has seen: each event came first once.
+        # The socket may hold more events than the test has seen. Each event was new exactly once.
         received = running.pipeline.counts.received
         assert one.events - one.duplicates + other.events - other.duplicates == sum(
             received.values()

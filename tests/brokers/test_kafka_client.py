@@ -1,4 +1,4 @@
-"""Partitions as every language computes them, and errors without secrets."""
+"""Partitions are the same in every language, and errors contain no secrets."""
 
 import ssl
 
@@ -45,7 +45,7 @@ def test_a_symbols_partition_is_that_of_its_key_in_utf8(symbol: str) -> None:
 
 
 def reference_murmur2(data: bytes) -> int:
-    """The algorithm as org.apache.kafka.common.utils.Utils.murmur2 has it, on unsigned numbers."""
+    """Compute org.apache.kafka.common.utils.Utils.murmur2 with unsigned numbers."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF
     h = 0x9747B28C ^ len(data)
     whole = len(data) & ~3

@@ -1,4 +1,4 @@
-"""What of the settings reaches the connection."""
+"""The settings that reach the connection."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How commands are tried: in this process where they end by themselves, else as a process."""
+"""Running commands: in this process if they stop by themselves, otherwise in their own."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder without a tickbridge.yaml, an environment without settings."""
+    """Use a folder without a tickbridge.yaml, and an environment without settings."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("TICKBRIDGE_")]:
         monkeypatch.delenv(name)
@@ -31,7 +31,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
-    """A command's logs go to its own stderr, which is gone afterwards."""
+    """Restore logging: a command logs to its own stderr, which is closed afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -42,7 +42,7 @@ def _logs_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def tickbridge() -> Run:
-    """Runs a command: `tickbridge("config", "check", TICKBRIDGE_LOG__LEVEL="debug")`."""
+    """Run a command: `tickbridge("config", "check", TICKBRIDGE_LOG__LEVEL="debug")`."""
 
     def run(*arguments: str, **variables: str) -> Result:
         return CliRunner(env=variables).invoke(app, arguments)
@@ -52,7 +52,7 @@ def tickbridge() -> Run:
 
 @contextmanager
 def process(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command as a process of its own, whose streams are pipes; killed if it has not ended."""
+    """Run a command as a process whose streams are pipes, and kill it if it is still running."""
     with subprocess.Popen(
         [sys.executable, "-m", "bridge", *arguments],
         stdout=subprocess.PIPE,
@@ -66,14 +66,14 @@ def process(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[byte
 
 
 def ended(running: subprocess.Popen[bytes], number: signal.Signals) -> int:
-    """The exit code after a signal."""
+    """Send a signal, and return the exit code."""
     running.send_signal(number)
     return running.wait(END_TIMEOUT_S)
 
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Path]:
-    """The settings that use a simulated exchange, which is there as long as the test."""
+    """Return settings that use a simulated exchange, which runs as long as the test."""
     with process("simulate", "--port", "0", "--symbols", "BTCUSDT", "--rate", "50") as running:
         assert running.stdout
         lines = [running.stdout.readline() for _ in range(6)]

@@ -17,12 +17,12 @@ from bridge.cli.app import app
 from bridge.errors import FeedRefused, TickbridgeError
 
 ROOT = Path(__file__).parents[2]
-# What makes a command slow to start.
+# Libraries that make a command slow to start.
 HEAVY = {
     *("aiohttp", "aiokafka", "matplotlib", "msgspec", "pydantic", "redis", "structlog"),
     "websockets",
 }
-# Those of the contract, and `status`.
+# The commands of the contract, and `status`.
 OF_THE_CONTRACT = {
     "run",
     "demo",
@@ -105,7 +105,7 @@ def test_the_shell_completes_commands_and_kinds(words: str, completed: list[str]
 
 
 class Stub:
-    """`schemas check`, replaced by something that goes wrong."""
+    """Replaces `schemas check` with a function that raises an error."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -161,7 +161,7 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 
 def test_sigterm_ends_a_command_that_waits() -> None:
-    """The first process of a container has no default action, so this is one of our own."""
+    """Use our own handler: the first process of a container has no default action."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         broker = f"127.0.0.1:{server.getsockname()[1]}"
@@ -176,7 +176,7 @@ def test_sigterm_ends_a_command_that_waits() -> None:
 
 
 def test_sigterm_ends_a_command_whose_imports_are_not_through(tmp_path: Path) -> None:
-    """Ignored until there is a handler, as it is for the first process of a container."""
+    """Ignore SIGTERM until a handler exists, like the first process of a container."""
     (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     ignoring = 'trap "" TERM; exec "$0" -m bridge run'
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`bench`: what it says where it cannot measure. That it measures is shown by `.ci/run`."""
+"""`bench`: its messages if it cannot measure. `.ci/run` shows that it can."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.cli.conftest import Run
 def test_an_unknown_scenario_gets_the_list(tickbridge: Run) -> None:
     result = tickbridge("bench", "--scenario", "speed", TERMINAL_WIDTH="200")
     assert result.exit_code == 2
-    assert "'speed' is no scenario" in result.stderr
+    assert "unknown scenario 'speed'" in result.stderr
     assert all(name in result.stderr for name in SCENARIOS)
 
 
@@ -125,7 +125,7 @@ async def test_a_run_that_fails_costs_only_itself(monkeypatch: pytest.MonkeyPatc
 async def test_what_is_drawn_is_the_run_that_is_nearest_to_the_medians(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not one that lacks a figure, and not one that is alone with its luck."""
+    """Draw neither a run that lacks a figure nor an outlier."""
     runs = iter([{"a": 100.0}, {"a": 99.0, "b": 10.0}, {"a": 150.0, "b": 7.0}])
 
     async def measured(_: Bench) -> Outcome:
@@ -140,7 +140,7 @@ async def test_what_is_drawn_is_the_run_that_is_nearest_to_the_medians(
 
 
 class _NoBrokers:
-    """In place of those that a scenario would use."""
+    """Replaces the brokers of a scenario."""
 
     def __init__(self, *_: object) -> None:
         self.brokers = brokers.Brokers("", "", "none", "none")

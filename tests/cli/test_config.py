@@ -1,4 +1,4 @@
-"""`config`: every problem at once, and no secret."""
+"""`config`: it shows every problem at once, and no secret."""
 
 import json
 from pathlib import Path

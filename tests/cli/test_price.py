@@ -1,4 +1,4 @@
-"""`price`: a table for people, JSON for scripts, 1 where the answer is no."""
+"""`price`: a table for people, JSON for scripts, exit code 1 if a price is missing."""
 
 import json
 from uuid import uuid4
@@ -17,7 +17,7 @@ EMPTY_DATABASE = "/15"
 
 @pytest.fixture
 def symbol(redis: RedisAddress) -> str:
-    """A symbol of the test's own, with a price."""
+    """Return a symbol of this test only, with a price."""
     name = f"{uuid4().hex[:10].upper()}USDT"
     fields = {
         "price": "61837.63000000",
@@ -72,14 +72,14 @@ def test_a_symbol_without_a_price_is_named_with_the_nearest_and_the_others_still
     result = tickbridge("price", symbol, wrong, "--json", "--redis", redis.url)
     assert result.exit_code == 1
     assert len(json.loads(result.stdout)) == 1
-    assert f"no price of {wrong}; did you mean {symbol}" in result.stderr
+    assert f"no price for {wrong}; did you mean {symbol}" in result.stderr
 
 
 def test_a_redis_without_any_price_says_so(tickbridge: Run, redis: RedisAddress) -> None:
     url = redis.url.removesuffix("/0") + EMPTY_DATABASE
     result = tickbridge("price", "--json", "--redis", url)
     assert (result.exit_code, json.loads(result.stdout)) == (1, [])
-    assert "does a bridge publish there?" in result.stderr
+    assert "check that a bridge publishes there" in result.stderr
 
 
 def test_an_absent_redis_is_one_line_and_exit_1(tickbridge: Run) -> None:

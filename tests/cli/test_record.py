@@ -1,4 +1,4 @@
-"""`record`: frames as they came, in a file the simulator plays."""
+"""`record`: it writes unchanged frames to a file that the simulator can play."""
 
 import signal
 import time
@@ -52,7 +52,7 @@ def test_sigterm_leaves_nothing_unwritten(simulator: Path) -> None:
     with process("record", "--out", "/dev/stdout", "-c", str(simulator)) as running:
         assert running.stdout
         assert running.stderr
-        lines = [running.stdout.readline()]  # comes with the first full buffer
+        lines = [running.stdout.readline()]  # arrives with the first full buffer
         assert ended(running, signal.SIGTERM) == 0
         lines += running.stdout.readlines()
         summary = running.stderr.read().decode()

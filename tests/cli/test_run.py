@@ -1,4 +1,4 @@
-"""`run` and `demo`: how they start, and what they end with."""
+"""`run` and `demo`: their start, and their exit codes."""
 
 import sys
 from dataclasses import dataclass

@@ -22,5 +22,5 @@ def test_differences_are_named_and_exit_with_1(tickbridge: Run, tmp_path: Path) 
     assert result.exit_code == 1
     missing, changed, superfluous = result.stderr.splitlines()
     assert "trade.json is missing" in missing
-    assert "quote.json is not what the event is now" in changed
-    assert "order.json is the schema of no event" in superfluous
+    assert "quote.json differs from its event" in changed
+    assert "order.json belongs to no event" in superfluous

@@ -1,4 +1,4 @@
-"""`simulate`: what it prints is a settings file, and it ends when told to."""
+"""`simulate`: it prints a settings file, and stops on a signal."""
 
 import json
 import signal
@@ -52,7 +52,7 @@ def test_a_port_that_is_taken_is_wrong_usage(tickbridge: Run) -> None:
         port = server.getsockname()[1]
         result = tickbridge("simulate", "--port", str(port))
     assert result.exit_code == 2
-    assert f"127.0.0.1:{port} cannot be had" in result.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "fast"])

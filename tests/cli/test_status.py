@@ -1,4 +1,4 @@
-"""`status`: tables for people, all of it for scripts, 1 where the bridge is not ready."""
+"""`status`: tables for people, JSON for scripts, exit code 1 if the bridge is not ready."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ def a_report() -> Report:
 
 @contextmanager
 def serving(body: bytes, code: int = 200) -> Iterator[str]:
-    """A bridge that says just this."""
+    """Serve `body` as the status of a bridge, and yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

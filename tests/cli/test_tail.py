@@ -1,4 +1,4 @@
-"""`tail`: the record's own bytes, a line each."""
+"""`tail`: it prints the bytes of each record, one record per line."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""`verify`: a report for people, one for scripts, and an exit code."""
+"""`verify`: a report for people, a report for scripts, and an exit code."""
 
 import json
 import signal
@@ -12,13 +12,13 @@ from tests.cli.conftest import Run, ended, process
 
 pytestmark = pytest.mark.timeout(60)
 
-# There are fifty trades a second; a ticker comes once.
+# There are 50 trades a second, and one ticker a second.
 QUICK = ("--streams", "trade", "--seconds", "1.5")
 
 
 @pytest.fixture
 def _unprovoked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the error cases, which take some seconds."""
+    """Skip the error cases, which take some seconds."""
     monkeypatch.setattr(error_cases, "_CASES", {})
 
 
@@ -65,7 +65,7 @@ def test_nobody_there_is_exit_1(tickbridge: Run) -> None:
 def test_without_a_symbol_it_says_how_to_name_one(tickbridge: Run) -> None:
     result = tickbridge("verify")
     assert result.exit_code == 2
-    assert "name symbols: [BTCUSDT, ETHUSDT]" in result.stderr
+    assert "set symbols, for example [BTCUSDT, ETHUSDT]" in result.stderr
 
 
 def test_an_interruption_ends_it_with_the_report_of_what_was_seen(simulator: Path) -> None:

@@ -1,4 +1,4 @@
-"""Decoding: every event the bridge writes is read back, and nothing else gets through."""
+"""Decoding: every event that the bridge writes is accepted, and nothing else is."""
 
 from decimal import Decimal
 from typing import Any
@@ -25,7 +25,7 @@ def written(**changes: Any) -> bytes:
 
 
 def as_written(value: Any) -> Any:
-    """A value of the client's, with its decimals as text again."""
+    """Return a value of the client with its decimals as text."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, list | tuple):
@@ -72,7 +72,7 @@ def test_a_message_type_of_a_newer_bridge_is_named() -> None:
 
 def test_an_event_without_a_field_of_its_type_is_refused() -> None:
     del (lacking := dict(PLAIN))["price"]
-    with pytest.raises(UnreadableEvent, match=r"no trade .* `price`"):
+    with pytest.raises(UnreadableEvent, match=r"not a valid trade event .* `price`"):
         decode_event(msgspec.json.encode(lacking))
 
 

@@ -1,4 +1,4 @@
-"""Reading the topics: everything, in order, and an end to every wait."""
+"""Reading the topics: every event, in order, and a timeout for every wait."""
 
 import asyncio
 from contextlib import aclosing
@@ -97,7 +97,7 @@ async def test_a_cluster_that_freezes_behind_a_reader_ends_it(
     async with KafkaReader(options, ["trade"]) as reader:
         await asyncio.to_thread(own_kafka.pause)
         try:
-            with pytest.raises(SinkUnavailable, match="does not answer in 3 s"):
+            with pytest.raises(SinkUnavailable, match="does not answer within 3 s"):
                 await read(reader, 1)
         finally:
             await asyncio.to_thread(own_kafka.unpause)

@@ -1,4 +1,4 @@
-"""What a reader may be asked for."""
+"""The message types and symbols that a reader may request."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_an_unknown_kind_is_answered_with_the_likely_one(kind: str, hint: str) -
 
 
 def test_no_kind_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="no kind of event is named"):
+    with pytest.raises(ValueError, match="no message type is given"):
         check_message_types([])
 
 

@@ -1,4 +1,4 @@
-"""The lookup: what the bridge sets is what comes out, and what is not there is None."""
+"""The lookup: it returns the values that the bridge has set, and None for absent ones."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -95,14 +95,14 @@ async def test_fields_of_a_newer_bridge_are_passed_over(redis: RedisAddress, uni
 async def test_values_of_somebody_else_are_an_error(redis: RedisAddress, unique: str) -> None:
     await put(redis, unique, "BTCUSDT", {"price": "a lot", "price_time": 1})
     async with LatestPrices(redis.url, venue=unique) as prices:
-        with pytest.raises(SinkUnavailable, match="BTCUSDT are not as a bridge writes them"):
+        with pytest.raises(SinkUnavailable, match="BTCUSDT are not in the format of a bridge"):
             await prices.get("BTCUSDT")
 
 
 async def test_an_absent_server_is_named() -> None:
     url = f"redis://localhost:{free_port()}/0"
     async with LatestPrices(url) as prices:
-        with pytest.raises(SinkUnavailable, match=f"{url}.*is it running"):
+        with pytest.raises(SinkUnavailable, match=f"{url}.*check that it is running"):
             await prices.get("BTCUSDT")
 
 

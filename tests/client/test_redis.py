@@ -1,4 +1,4 @@
-"""Listening to Redis: what is published, typed, and an end to every wait."""
+"""Subscribing to Redis: typed events as published, and a timeout for every wait."""
 
 import asyncio
 from contextlib import aclosing
@@ -96,7 +96,7 @@ async def test_a_server_that_freezes_behind_a_reader_ends_it(
     async with RedisReader(own_redis.url, ["trade"]) as reader:
         await asyncio.to_thread(own_redis.pause)
         try:
-            with pytest.raises(SinkUnavailable, match="no answer in 1 s"):
+            with pytest.raises(SinkUnavailable, match="no answer within 1 s"):
                 await take(reader, 1)
         finally:
             await asyncio.to_thread(own_redis.unpause)
@@ -124,7 +124,7 @@ async def test_a_refused_password_is_not_shown() -> None:
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         url = f"redis://nobody:hunter2@127.0.0.1:{port}/0"
-        with pytest.raises(SinkRefused, match=r"redis://\*\*\*@.* refuses us") as caught:
+        with pytest.raises(SinkRefused, match=r"redis://\*\*\*@.* refuses access") as caught:
             await RedisReader(url, ["trade"]).__aenter__()
     assert "hunter2" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Tests of what is deployed, run for real: each is marked `deploy`."""
+"""Tests of the real image, compose file and chart. Each test is marked `deploy`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The container as the chart renders it, run by Docker in the kubelet's place."""
+"""The container of the rendered chart, run by Docker instead of the kubelet."""
 
 import asyncio
 from pathlib import Path
@@ -29,7 +29,7 @@ def servers(brokers: Choice, kafka: Kafka, redis: RedisAddress) -> tuple[Kafka, 
 
 
 def docker_words(rendered: Rendered, mounts: dict[str, Path]) -> list[str]:
-    """What `docker run` has to be told to run the container as the pod asks for it."""
+    """Return the arguments of `docker run` that match the container of the pod."""
     pod, container = rendered.pod["securityContext"], rendered.container
     own = container["securityContext"]
     words = ["--network", "host", "--user", f"{pod['runAsUser']}:{pod['runAsGroup']}"]
@@ -48,7 +48,7 @@ def docker_words(rendered: Rendered, mounts: dict[str, Path]) -> list[str]:
 
 
 async def passes(probe: dict[str, Any], port: int) -> None:
-    """Return when a probe succeeds, asked as often as it says; raises TimeoutError."""
+    """Run a probe at its own period until it succeeds. Raises TimeoutError."""
     url = f"http://127.0.0.1:{port}{probe['httpGet']['path']}"
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while True:
@@ -71,14 +71,14 @@ async def test_the_rendered_container_becomes_ready_publishes_and_ends_in_time(
         rendered = await asyncio.to_thread(render, _values(exchange, kafka, port, unique))
         rendered.container["image"] = image
         mounts = lay_out(rendered, tmp_path, {"url": redis.url})
-        mounts[DATA_DIR].chmod(0o777)  # the kubelet gives it to fsGroup
+        mounts[DATA_DIR].chmod(0o777)  # the kubelet makes it writable for fsGroup
         with running(*docker_words(rendered, mounts)) as container:
             await _becomes_ready(rendered, container, port)
             records = await read_topic(
                 kafka.bootstrap_servers, f"{unique}.binance.spot.trade", expected=100
             )
             assert {record.key.decode() for record in records} == set(SYMBOLS)
-            for words in (("price", *SYMBOLS), ("status",)):  # as the chart's notes say
+            for words in (("price", *SYMBOLS), ("status",)):  # the commands of the chart's notes
                 container.call("tickbridge", *words)
             assert any(mounts[DATA_DIR].iterdir())
             code, seconds = await asyncio.to_thread(container.stop)
@@ -95,7 +95,7 @@ async def _becomes_ready(rendered: Rendered, container: OurContainer, port: int)
 
 
 def _values(exchange: SimulatedExchange, kafka: Kafka, port: int, unique: str) -> dict[str, Any]:
-    """Redis only in a Secret: what is in `settings` leads nowhere."""
+    """Return values whose Redis URL is valid only in the Secret, not in `settings`."""
     return {
         "settings": {
             "binance": {

@@ -1,4 +1,4 @@
-"""The compose file, as a user starts it."""
+"""The compose file, started as a user starts it."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def compose(monkeypatch: pytest.MonkeyPatch, unique: str) -> Compose:
-    """`docker compose` with these words, in a project and on ports of its own."""
+    """Return a function that runs `docker compose` in a project and on ports of its own."""
     docker = program("docker")
     for name in list(os.environ):
         if name.startswith(("TICKBRIDGE_", "COMPOSE_")):
@@ -48,7 +48,7 @@ def compose(monkeypatch: pytest.MonkeyPatch, unique: str) -> Compose:
 
 @pytest.fixture
 def alone(compose: Compose, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compose]:
-    """The bridge, without the simulator and before its brokers."""
+    """Start the bridge without the simulator and without its brokers."""
     monkeypatch.setenv("IMAGE", image)
     try:
         compose("up", "--detach", "--no-deps", "--no-build", "tickbridge")
@@ -59,7 +59,7 @@ def alone(compose: Compose, image: str, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.fixture
 def simulated(compose: Compose, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compose]:
-    """The profile `simulator`, up and well."""
+    """Start the profile `simulator`, and wait until it is healthy."""
     monkeypatch.setenv("IMAGE", image)
     profile = ("--profile", "simulator")
     try:
@@ -76,7 +76,7 @@ def test_a_simulated_tick_is_read_back_from_redis_and_from_kafka(simulated: Comp
     assert latest["symbol"] == SYMBOL
     assert _exchange(simulated) == "ws://simulator.internal:9999"
     assert "PROVEN" in simulated("exec", "-T", "tickbridge", "tickbridge", "audit")
-    simulated("stop", "tickbridge")  # which delivers what is waiting
+    simulated("stop", "tickbridge")  # which delivers the waiting records
     records = asyncio.run(read_topic(f"localhost:{os.environ['KAFKA_PORT']}", "binance.spot.trade"))
     trades = [json.loads(record.value) for record in records]
     (same,) = (t for t in trades if (t["symbol"], t["trade_id"]) == (SYMBOL, latest["trade_id"]))
@@ -134,7 +134,7 @@ def test_prometheus_and_grafana_are_given_files_that_exist(compose: Compose) -> 
 
 
 def _exchange(compose: Compose) -> str:
-    """Where the bridge looks for the streams, as its first process has it."""
+    """Return the WebSocket URL from the environment of the first process of the bridge."""
     script = (
         "import pathlib; from bridge.settings import load_settings; "
         "pairs = pathlib.Path('/proc/1/environ').read_text().split(chr(0)); "

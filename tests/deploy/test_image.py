@@ -1,4 +1,4 @@
-"""The image: what it holds, who it is, and how it ends."""
+"""The image: its contents, its user, and its shutdown."""
 
 import json
 import socket
@@ -13,10 +13,10 @@ from tests.support.programs import output
 
 BASE = "python:3.13-slim"
 OURS_MAX_BYTES = 90_000_000
-# Longer than the bridge takes to close what is open, far below Docker's 10 s before it kills.
+# Longer than the bridge takes to shut down, and far below the 10 s after which Docker kills it.
 STOP_MAX_S = 5
 SYMBOLS = ("--env", "TICKBRIDGE_BINANCE__SYMBOLS=BTCUSDT")
-# An exchange that refuses at once: nothing is to be received.
+# An exchange that refuses connections at once: there is nothing to receive.
 NOWHERE = (
     *("--env", "TICKBRIDGE_BINANCE__WEBSOCKET_URL=ws://127.0.0.1:1"),
     *("--env", "TICKBRIDGE_BINANCE__REST_URL=http://127.0.0.1:1"),
@@ -34,7 +34,7 @@ def config(image: str) -> dict[str, Any]:
 
 
 def in_image(image: str, script: str) -> subprocess.CompletedProcess[str]:
-    """What a shell in the image makes of this script."""
+    """Run a shell script in the image, and return the result."""
     words = ("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", script)
     return subprocess.run(
         ["docker", *words],  # noqa: S607
@@ -94,7 +94,7 @@ def test_what_it_adds_to_python_is_under_90_megabytes(image: str) -> None:
 
 
 def refusal(*words: str) -> str:
-    """What a container says that ends at once, for its settings are wrong."""
+    """Return the standard error of a container that exits because its settings are wrong."""
     done = subprocess.run(
         ["docker", "run", "--rm", *words],  # noqa: S607
         capture_output=True,
@@ -107,7 +107,7 @@ def refusal(*words: str) -> str:
 
 
 def test_without_settings_it_says_which_are_missing(image: str) -> None:
-    assert "name symbols: [BTCUSDT, ETHUSDT]" in refusal("--read-only", image)
+    assert "set symbols, for example [BTCUSDT, ETHUSDT]" in refusal("--read-only", image)
 
 
 def test_a_data_dir_on_a_volume_that_is_read_only_ends_the_start_and_is_named(
@@ -128,7 +128,7 @@ def test_it_runs_on_a_read_only_file_system_and_ends_well_and_soon(image: str) -
 
 
 def test_a_command_that_waits_ends_soon_as_the_first_process_of_a_container(image: str) -> None:
-    """Without a handler the kernel keeps SIGTERM from process 1, and Docker kills it later."""
+    """Without a handler the kernel ignores SIGTERM for process 1, and Docker kills it later."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         broker = f"127.0.0.1:{server.getsockname()[1]}"
@@ -142,7 +142,7 @@ def test_a_command_that_waits_ends_soon_as_the_first_process_of_a_container(imag
 
 
 def test_a_command_ends_soon_whose_imports_are_not_through(image: str, tmp_path: Path) -> None:
-    """What it imports first sends the signal: no test could be quicker."""
+    """The first import sends the signal, because a test could not send it early enough."""
     (tmp_path / "typer.py").write_text("import os, signal\nos.kill(1, signal.SIGTERM)\n")
     tmp_path.chmod(0o755)
     words = ("--volume", f"{tmp_path}:/first:ro", "--env", "PYTHONPATH=/first", image)

@@ -1,4 +1,4 @@
-"""The Kafkas of the fault tests: one broker with a second way to it, and a cluster of three."""
+"""The Kafka servers of the fault tests: one broker with a proxy, and a cluster of three."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ _PROXIED_PORT = 9095
 
 
 class Administered:
-    """What the fault tests ask of a Kafka beside records."""
+    """The administration of a Kafka, as the fault tests need it."""
 
     bootstrap_servers: str
 
@@ -34,8 +34,9 @@ class Administered:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     def create_topic(self, name: str, replicas: int = 1) -> None:
-        """A topic whose records carry the broker's time of their arrival, not the exchange's: the
-        recovery is measured by it.
+        """Create a topic whose records carry the broker's time of arrival, not the exchange's.
+
+        Recovery is measured by that time.
         """
         topic = NewTopic(
             name,
@@ -47,7 +48,7 @@ class Administered:
             created.result(ADMIN_TIMEOUT_S)
 
     def configure(self, topics: Sequence[str], name: str, value: str | None) -> None:
-        """Set one of the topics' settings; None: back to the broker's."""
+        """Change one setting of the topics; None restores the broker's value."""
         kind = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
         resources = [
             ConfigResource(
@@ -71,7 +72,7 @@ class Administered:
 
 
 class ProxiedKafka(KafkaBroker, Administered):
-    """One broker, and `proxied_servers`, the way to it through `proxy`."""
+    """One broker; `proxied_servers` is its address through `proxy`."""
 
     def __init__(self, toxiproxy: str) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class ProxiedKafka(KafkaBroker, Administered):
 
 
 class KafkaCluster(Administered):
-    """Three brokers, controllers all of them, in a network of their own."""
+    """Three brokers in a network of their own; all of them are controllers too."""
 
     SIZE = 3
 
@@ -132,16 +133,16 @@ class KafkaCluster(Administered):
         self._stack.close()
 
     def stop(self, number: int) -> None:
-        """Stop a broker in good order: it gives away what it leads first."""
+        """Stop a broker cleanly: it hands over its partitions first."""
         self._brokers[number].get_wrapped_container().stop(timeout=START_TIMEOUT_S)
 
     def start(self, number: int) -> None:
-        """Start it again; returns when it is in sync."""
+        """Start a broker again; return when it is in sync."""
         self._brokers[number].get_wrapped_container().start()
         self._wait_until_whole()
 
     def elect_preferred(self, topics: Sequence[str]) -> None:
-        """Let each partition be led by the first of its replicas again."""
+        """Make the first replica of each partition its leader again."""
         partitions = [
             TopicPartition(name, partition)
             for name, topic in self._admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics.items()
@@ -172,7 +173,7 @@ class KafkaCluster(Administered):
             KAFKA_DEFAULT_REPLICATION_FACTOR=str(self.SIZE),
             KAFKA_MIN_INSYNC_REPLICAS="2",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
-            # Moving leaders is the test's.
+            # Only the test moves leaders.
             KAFKA_AUTO_LEADER_REBALANCE_ENABLE="false",
             KAFKA_HEAP_OPTS="-Xmx512m -Xms256m",
         )

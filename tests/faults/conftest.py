@@ -1,4 +1,4 @@
-"""The form and the seed of a run, the brokers all scenarios share, and the table at the end."""
+"""The form and the seed of a run, the shared brokers, and the table at the end."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ FORM = pytest.StashKey[Form]()
 
 def pytest_configure(config: pytest.Config) -> None:
     form = config.stash[FORM] = Form.chosen()
-    os.environ[SEED] = str(form.seed)  # of the processes that pytest-xdist starts, too
+    os.environ[SEED] = str(form.seed)  # also for the processes that pytest-xdist starts
 
 
 @pytest.fixture(scope="session")

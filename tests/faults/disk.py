@@ -1,4 +1,4 @@
-"""A disk that is full soon: a file system in memory, of a size of its own."""
+"""A disk that is full soon: a file system in memory with a small size."""
 
 import subprocess
 from collections.abc import Iterator
@@ -6,14 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TIMEOUT_S = 30
-# What mount(8) says when it may not, or cannot.
+# Errors of mount(8) if mounting is not permitted or not possible.
 _REFUSED = (OSError, subprocess.CalledProcessError)
 
 
 @contextmanager
 def small_disk(folder: Path, max_mib: int) -> Iterator[bool]:
-    """Make a folder that takes so many MiB, gone afterwards. Mounting one takes Linux and root:
-    gives whether it was possible, else the folder is as large as the disk it lies on.
+    """Make a folder that holds at most `max_mib` MiB, and unmount it afterwards.
+
+    Mounting needs Linux and root. Yields whether it was possible; if not, the folder is as large as
+    the disk on which it lies.
     """
     folder.mkdir()
     try:

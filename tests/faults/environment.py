@@ -1,6 +1,6 @@
-"""What a scenario plays on: the exchange, the brokers, the bridge, and who watches them.
+"""The environment of a scenario: the exchange, the brokers, the bridge, and their observers.
 
-The exchange runs in the test's process, which keeps its history; the bridge is a process of its
+The exchange runs in the test's process, which keeps its history. The bridge is a process of its
 own, started as a user starts it.
 """
 
@@ -28,14 +28,14 @@ from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import RedisServer
 
 MALFORMED = Malformed(share=0.01)
-# Ten times Binance's, as the exchange says and the bridge goes by: faults come here many times as
-# often as in life, and each one costs requests.
+# Ten times Binance's limit; the exchange announces it, and the bridge follows it. Faults are much
+# more frequent here than in production, and each one costs requests.
 WEIGHT_PER_MINUTE = 60_000
-# The least that is allowed: where no small disk can be had, it is this bound that is reached.
+# The smallest value that is allowed. Without a small disk, this limit is reached instead.
 SPILL_MAX_BYTES = "64MiB"
-# How long a server may take to come back, or a bridge to have its streams.
+# Timeout for a server to come back, or for a bridge to connect.
 PATIENCE_S = 60.0
-# What is younger flows.
+# A record younger than this is current.
 FRESH_S = 1.0
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -43,7 +43,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all scenarios have in common."""
+    """The parts that all scenarios share."""
 
     form: Form
     kafka: ProxiedKafka
@@ -51,7 +51,7 @@ class Ground:
 
 
 class Environment:
-    """One scenario's. `ends_s` are the moments at which its faults were over, by our clock."""
+    """The environment of one scenario. `ends_s` has the ends of its faults, by our clock."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class Environment:
     async def open(
         self, faults: Iterable[Fault], settings: Mapping[str, Any], bootstrap_servers: str
     ) -> AsyncIterator[None]:
-        """The exchange plays, the bridge runs, the watch looks, until this is left."""
+        """Run the exchange, the bridge and the watch until the context is left."""
         rate = self.form.trades_per_second / len(SYMBOLS)
         begin_ms = time.time_ns() // 1_000_000
-        # A little more than promised: the market is random, its average over a minute too.
+        # A little more than required, because the average over a minute is random too.
         market = Market(
             SYMBOLS, seed=self.form.seed, begin_ms=begin_ms, trades_per_second=rate * 1.1
         )
@@ -107,39 +107,39 @@ class Environment:
 
     @property
     def bridge(self) -> BridgeProcess:
-        """The one that runs, or ran last."""
+        """Return the bridge that runs, or ran last."""
         return self.lives[-1]
 
     def over(self) -> None:
-        """A fault is over now: from here on it takes as long as it takes to recover."""
+        """Note that a fault is over now: recovery is measured from here."""
         self.ends_s.append(time.time())
 
     def wall_s(self, market_s: float) -> float:
-        """When by our clock the market's was so many seconds from its beginning."""
+        """Return the time by our clock at which the market was `market_s` seconds old."""
         return self._clock_s + self.observer.begin_ms / 1000 + market_s
 
     def market_ms(self, wall_s: float) -> float:
-        """The market's time, in milliseconds, at a moment by our clock."""
+        """Return the market's time, in milliseconds, at a moment by our clock."""
         return (wall_s - self._clock_s) * 1000
 
     def is_fresh(self, written_ms: int, made_us: int) -> bool:
-        """Whether something was written soon after it was made, by the market's clock."""
+        """Return whether a record was written soon after its event, by the market's clock."""
         return self.market_ms(written_ms / 1000) - made_us / 1000 < FRESH_S * 1000
 
     def made_ms(self) -> dict[str, list[int]]:
-        """When the trades of each symbol were made, by the market's clock, in order."""
+        """Return the times of the trades of each symbol, by the market's clock, in order."""
         history = self.exchange.history
         return {
             s: [trade.time_ms for trade in history.played(f"{s.lower()}@trade")] for s in SYMBOLS
         }
 
     def trades_per_second(self) -> float:
-        """What the exchange has really played."""
+        """Return the rate that the exchange has really played."""
         played = sum(self.exchange.history.counts[f"{s.lower()}@trade"] for s in SYMBOLS)
         return played * 1000 / (self.observer.now_ms - self.observer.begin_ms)
 
     async def rest(self, seconds: float) -> None:
-        """Let it flow."""
+        """Let events flow."""
         await asyncio.sleep(seconds)
 
     async def start_bridge(self) -> None:
@@ -149,18 +149,18 @@ class Environment:
         await bridge.logged("connection_open", PATIENCE_S)
 
     async def end_bridge(self, number: signal.Signals) -> int:
-        """Send it a signal; returns its exit code."""
+        """Send the bridge a signal; return its exit code."""
         self.note_memory()
         return await self.bridge.stop(number)
 
     def note_memory(self) -> None:
-        """Take down how large the bridge has been at its largest."""
+        """Note the peak memory of the bridge."""
         status = Path(f"/proc/{self.bridge.process.pid}/status").read_text()
         if found := re.search(r"VmHWM:\s+(\d+) kB", status):
             self.peak_kib = max(self.peak_kib, int(found[1]))
 
     async def samples(self) -> Samples:
-        """The bridge's metrics now, by name and labels."""
+        """Return the bridge's metrics now, by name and labels."""
         port = (await self.bridge.logged("http_listening"))["port"]
         async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
             families = text_string_to_metric_families(await answer.text())
@@ -168,7 +168,7 @@ class Environment:
         return {(s.name, frozenset(s.labels.items())): s.value for s in found}
 
     def _told(self, settings: Mapping[str, Any], bootstrap_servers: str) -> dict[str, Any]:
-        """The bridge's settings: what a user has to say, and what the scenario needs."""
+        """Return the bridge's settings: those that any user must set, and those of the scenario."""
         told = bridge_settings(self.exchange, bootstrap_servers, self.redis.url, self.unique)
         told["binance"] |= {
             "symbols": SYMBOLS,
@@ -185,7 +185,7 @@ class Environment:
         return told
 
     async def _ticking(self) -> float:
-        """How far our clock is ahead of the market's, in seconds: the least that is ever seen."""
+        """Return by how many seconds our clock is ahead of the market's: the minimum observed."""
         seen = []
         for _ in range(50):
             await asyncio.sleep(0.02)

@@ -1,5 +1,6 @@
-"""What the fault tests do to brokers and bridge. What others need is whole again at the end,
-whatever happens to the test.
+"""The actions of the fault tests on brokers and bridge.
+
+Shared servers work again at the end, whatever happens to the test.
 """
 
 import asyncio
@@ -20,160 +21,164 @@ Action = Callable[[], object]
 
 SERVER_AWAY_S = (1.0, 4.0)
 DISK_FULL_TIMEOUT_S = 90.0
-# Lives of a bridge: some end before positions are written, some after; the first one after.
+# Lifetimes of a bridge: some end before positions are written, some after. The first ends after.
 LIVES_S = (0.3, 9.0)
 FIRST_LIFE_S = position_writer.INTERVAL_S + 1.0
 
-# Too little for the batches of the full load, and of a fifth of it, not compressed; but enough for
-# every record.
+# Too small for uncompressed batches of the full load (True) and of a fifth of it (False), but large
+# enough for every record.
 _TOO_LITTLE_BYTES = {True: "4000", False: "800"}
 
 
-async def let_flow(stage: Environment, size: Size) -> None:
-    """The exchange has its own plan."""
-    await stage.rest(size.seconds)
+async def let_flow(environment: Environment, size: Size) -> None:
+    """Wait while the exchange follows its own fault plan."""
+    await environment.rest(size.seconds)
 
 
-async def pause_kafka(stage: Environment, size: Size) -> None:
-    await _by_turns(stage, size, (stage.broker.pause, stage.broker.unpause))
+async def pause_kafka(environment: Environment, size: Size) -> None:
+    await _by_turns(environment, size, (environment.broker.pause, environment.broker.unpause))
 
 
-async def fill_disk(stage: Environment, size: Size) -> None:
-    """Kafka stays away for some time after neither memory nor disk can take any more."""
+async def fill_disk(environment: Environment, size: Size) -> None:
+    """Keep Kafka away for some time after memory and disk are full."""
     for _ in range(size.times):
-        async with _broken(stage, stage.broker.pause, stage.broker.unpause):
-            await stage.bridge.logged("spill_full", DISK_FULL_TIMEOUT_S)
-            await stage.rest(size.seconds)
+        async with _broken(environment, environment.broker.pause, environment.broker.unpause):
+            await environment.bridge.logged("spill_full", DISK_FULL_TIMEOUT_S)
+            await environment.rest(size.seconds)
 
 
-async def kill_kafka(stage: Environment, size: Size) -> None:
-    await _kill(stage, size, stage.broker)
+async def kill_kafka(environment: Environment, size: Size) -> None:
+    await _kill(environment, size, environment.broker)
 
 
-async def move_leaders(stage: Environment, size: Size) -> None:
-    """By stopping each broker once, and by electing the preferred leaders again."""
-    cluster = stage.cluster
+async def move_leaders(environment: Environment, size: Size) -> None:
+    """Stop each broker in turn, and elect the preferred leaders again."""
+    cluster = environment.cluster
     assert cluster is not None
     for number in range(size.times):
         await asyncio.to_thread(cluster.stop, number % cluster.SIZE)
-        stage.over()
-        await _between(stage)
+        environment.over()
+        await _between(environment)
         await asyncio.to_thread(cluster.start, number % cluster.SIZE)
-        topics = await asyncio.to_thread(cluster.topics, stage.unique)
+        topics = await asyncio.to_thread(cluster.topics, environment.unique)
         await asyncio.to_thread(cluster.elect_preferred, topics)
-        stage.over()
-        await _between(stage)
+        environment.over()
+        await _between(environment)
 
 
-async def reset_connections(stage: Environment, size: Size) -> None:
-    """In the middle of what is being sent, or of an answer: at once, or after some more bytes."""
-    proxy = stage.broker.proxy
+async def reset_connections(environment: Environment, size: Size) -> None:
+    """Reset in the middle of a batch or of an answer: at once, or after some more bytes."""
+    proxy = environment.broker.proxy
     reset = partial(proxy.poison, "reset_peer", timeout=0)
     cut = partial(proxy.poison, "limit_data", bytes=50_001)
     poisons = (
         *(partial(cut, "downstream"), partial(reset, "upstream")),
         *(partial(cut, "upstream"), partial(reset, "downstream")),
     )
-    await _by_turns(stage, size, *((poison, proxy.heal) for poison in poisons))
+    await _by_turns(environment, size, *((poison, proxy.heal) for poison in poisons))
 
 
-async def delay_kafka(stage: Environment, size: Size) -> None:
-    """200 ms there and back, by turns at an even pace and with jitter."""
-    proxy = stage.broker.proxy
+async def delay_kafka(environment: Environment, size: Size) -> None:
+    """Add 200 ms to each round trip, in turn constant and with jitter."""
+    proxy = environment.broker.proxy
 
     def delay(jitter: int) -> None:
         proxy.poison("latency", "upstream", latency=100, jitter=jitter)
         proxy.poison("latency", "downstream", latency=100, jitter=jitter)
 
-    await _by_turns(stage, size, *((partial(delay, ms), proxy.heal) for ms in (0, 50)))
+    await _by_turns(environment, size, *((partial(delay, ms), proxy.heal) for ms in (0, 50)))
 
 
-async def refuse_batches(stage: Environment, size: Size) -> None:
-    """By turns as too large, and for want of replicas."""
-    topics = await asyncio.to_thread(stage.kafka.topics, stage.unique)
-    configure = partial(stage.kafka.configure, topics)
-    too_little = _TOO_LITTLE_BYTES[stage.form.full]
+async def refuse_batches(environment: Environment, size: Size) -> None:
+    """Let the broker refuse batches, in turn as too large and because replicas are missing."""
+    topics = await asyncio.to_thread(environment.kafka.topics, environment.unique)
+    configure = partial(environment.kafka.configure, topics)
+    too_little = _TOO_LITTLE_BYTES[environment.form.full]
     refusals = (("max.message.bytes", too_little), ("min.insync.replicas", "2"))
     turns = [
         (partial(configure, name, value), partial(configure, name, None))
         for name, value in refusals
     ]
-    await _by_turns(stage, size, *turns)
+    await _by_turns(environment, size, *turns)
 
 
-async def pause_redis(stage: Environment, size: Size) -> None:
-    await _by_turns(stage, size, (stage.redis.pause, stage.redis.unpause))
+async def pause_redis(environment: Environment, size: Size) -> None:
+    await _by_turns(environment, size, (environment.redis.pause, environment.redis.unpause))
 
 
-async def kill_redis(stage: Environment, size: Size) -> None:
-    await _kill(stage, size, stage.redis)
+async def kill_redis(environment: Environment, size: Size) -> None:
+    await _kill(environment, size, environment.redis)
 
 
-async def empty_redis(stage: Environment, size: Size) -> None:
-    await _tell_redis(stage, size, Redis.flushall)
+async def empty_redis(environment: Environment, size: Size) -> None:
+    await _tell_redis(environment, size, Redis.flushall)
 
 
-async def forget_scripts(stage: Environment, size: Size) -> None:
-    await _tell_redis(stage, size, Redis.script_flush)
+async def forget_scripts(environment: Environment, size: Size) -> None:
+    await _tell_redis(environment, size, Redis.script_flush)
 
 
-async def fill_redis(stage: Environment, size: Size) -> None:
-    """No memory left, and nothing that may be evicted."""
-    with Redis.from_url(stage.redis.url) as client:
+async def fill_redis(environment: Environment, size: Size) -> None:
+    """Leave Redis no memory, and nothing that it may evict."""
+    with Redis.from_url(environment.redis.url) as client:
         limit = partial(client.config_set, "maxmemory")
-        await _by_turns(stage, size, (partial(limit, "1mb"), partial(limit, "0")))
+        await _by_turns(environment, size, (partial(limit, "1mb"), partial(limit, "0")))
 
 
-async def kill_bridge(stage: Environment, size: Size) -> None:
-    await _end_bridges(stage, size, signal.SIGKILL)
+async def kill_bridge(environment: Environment, size: Size) -> None:
+    await _end_bridges(environment, size, signal.SIGKILL)
 
 
-async def stop_bridge(stage: Environment, size: Size) -> None:
-    await _end_bridges(stage, size, signal.SIGTERM)
+async def stop_bridge(environment: Environment, size: Size) -> None:
+    await _end_bridges(environment, size, signal.SIGTERM)
 
 
-async def _end_bridges(stage: Environment, size: Size, number: signal.Signals) -> None:
-    await stage.rest(FIRST_LIFE_S)
+async def _end_bridges(environment: Environment, size: Size, number: signal.Signals) -> None:
+    await environment.rest(FIRST_LIFE_S)
     for _ in range(size.times):
-        assert await stage.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
-        stage.over()
-        await stage.start_bridge()
-        await stage.rest(stage.chance.uniform(*LIVES_S))
+        assert await environment.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
+        environment.over()
+        await environment.start_bridge()
+        await environment.rest(environment.chance.uniform(*LIVES_S))
 
 
-async def _by_turns(stage: Environment, size: Size, *turns: tuple[Action, Action]) -> None:
-    """Each turn breaks something, and mends it."""
+async def _by_turns(environment: Environment, size: Size, *turns: tuple[Action, Action]) -> None:
+    """Break and mend something `size.times` times, with each pair of actions in turn."""
     for breaking, mending in islice(cycle(turns), size.times):
-        async with _broken(stage, breaking, mending):
-            await stage.rest(size.seconds)
+        async with _broken(environment, breaking, mending):
+            await environment.rest(size.seconds)
 
 
-async def _kill(stage: Environment, size: Size, server: Container) -> None:
+async def _kill(environment: Environment, size: Size, server: Container) -> None:
     for _ in range(size.times):
-        async with _broken(stage, server.kill, server.start):
-            await stage.rest(stage.chance.uniform(*SERVER_AWAY_S))
+        async with _broken(environment, server.kill, server.start):
+            await environment.rest(environment.chance.uniform(*SERVER_AWAY_S))
 
 
-async def _tell_redis(stage: Environment, size: Size, command: Callable[[Redis], object]) -> None:
-    """What nobody has to mend: the bridge sees to it."""
-    with Redis.from_url(stage.redis.url) as client:
+async def _tell_redis(
+    environment: Environment, size: Size, command: Callable[[Redis], object]
+) -> None:
+    """Send a command whose effect the bridge repairs by itself."""
+    with Redis.from_url(environment.redis.url) as client:
         for _ in range(size.times):
             command(client)
-            stage.over()
-            await _between(stage)
+            environment.over()
+            await _between(environment)
 
 
-async def _between(stage: Environment) -> None:
-    await stage.rest(stage.chance.uniform(*stage.form.between_s))
+async def _between(environment: Environment) -> None:
+    await environment.rest(environment.chance.uniform(*environment.form.between_s))
 
 
 @asynccontextmanager
-async def _broken(stage: Environment, breaking: Action, mending: Action) -> AsyncIterator[None]:
-    """CorruptChunk while it is open, and some time for recovery."""
+async def _broken(
+    environment: Environment, breaking: Action, mending: Action
+) -> AsyncIterator[None]:
+    """Keep something broken while the context is open, then leave time for recovery."""
     await asyncio.to_thread(breaking)
     try:
         yield
     finally:
         await asyncio.to_thread(mending)
-    stage.over()
-    await _between(stage)
+    environment.over()
+    await _between(environment)

@@ -1,4 +1,4 @@
-"""A market whose quotes are remembered: the exchange keeps its trades, and this the rest."""
+"""A market that remembers its quotes. The exchange remembers the trades."""
 
 from array import array
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ _SUFFIX = "@bookTicker"
 
 
 class Observer:
-    """A `Source`: the market as it is, with the ids of all quotes of some symbols in `quotes`.
+    """A `Source`: the unchanged market, with the ids of all quotes of some symbols in `quotes`.
 
-    Those are played whoever listens, as they are by the real exchange.
+    Those quotes are always played, subscribed or not, as the real exchange does.
     """
 
     played_once = False

@@ -1,4 +1,4 @@
-"""How large the fault tests are: all of it, or what fits into the check of every change."""
+"""The size of the fault tests: full, or short enough for the check of every change."""
 
 import os
 import random
@@ -21,14 +21,15 @@ SYMBOLS = [
     ).split()
 ]
 STREAMS = ["trade", "aggTrade"]
-# Quotes are twice as many as trades; of all symbols they would keep two cores busy by themselves.
+# There are twice as many quotes as trades. Quotes of all symbols alone would keep two cores busy.
 QUOTED = SYMBOLS[:6]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of one scenario: how often something is broken, and for how many seconds each time; of the
-    faults of the exchange, which has a plan, for how many seconds they go on in all.
+    """The size of one scenario: something is broken `times` times, for `seconds` each time.
+
+    If the exchange follows a plan, its faults go on for `seconds` in total.
     """
 
     seconds: float
@@ -37,8 +38,11 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`trades_per_second` of all symbols together; `seed` settles what is left to chance. `calm_s`
-    pass before the first fault, and at random so many from `between_s` between two of a kind.
+    """The full or the short form of the fault tests.
+
+    `trades_per_second` is the rate of all symbols together. `seed` decides what is left to chance.
+    `calm_s` seconds pass before the first fault, and a random time in the range `between_s` between
+    two faults of a kind.
     """
 
     full: bool
@@ -49,12 +53,13 @@ class Form:
 
     @classmethod
     def chosen(cls) -> Self:
-        """Follow FAULTS_FORM, FAULTS_SEED and, on a machine that is shared, FAULTS_RATE; without a
-        seed, draw one.
+        """Read FAULTS_FORM, FAULTS_SEED and, for a shared machine, FAULTS_RATE.
+
+        Without a seed, draw one.
         """
         name = os.environ.get(FORM, "full")
         if name not in {"full", "short"}:
-            raise pytest.UsageError(f"{FORM}={name}: say full or short")
+            raise pytest.UsageError(f"{FORM}={name}: give full or short")
         full = name == "full"
         seed = _number(SEED, int, random.SystemRandom().randrange(2**31))
         rate = _number(RATE, float, FULL_RATE if full else SHORT_RATE)
@@ -64,7 +69,7 @@ class Form:
 
     @property
     def is_for_the_record(self) -> bool:
-        """Whether its results are what the documentation speaks of."""
+        """Return whether the results may be written into the documentation."""
         return self.full and self.trades_per_second >= FULL_RATE
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the fault tests read from the topics."""
+"""Reads the topics for the fault tests."""
 
 import asyncio
 from collections import defaultdict
@@ -15,7 +15,7 @@ ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_
 
 
 class Row(msgspec.Struct, gc=False):
-    """An event of any kind, as far as the tests look at it; times in microseconds."""
+    """An event of any kind, with the fields that the tests check; times in microseconds."""
 
     symbol: str
     received: int
@@ -30,7 +30,7 @@ class Row(msgspec.Struct, gc=False):
 
 
 class Read(msgspec.Struct, gc=False):
-    """An event in its topic: its id, and when the broker wrote it, where the topic says so."""
+    """An event in its topic: its id and, if the topic has it, the broker's time of writing."""
 
     id: int
     row: Row
@@ -38,7 +38,7 @@ class Read(msgspec.Struct, gc=False):
 
 
 class GapRow(msgspec.Struct):
-    """A gap event; the ids are None where they are not contiguous."""
+    """A gap event; the ids are None if they are not contiguous."""
 
     symbol: str
     kind: str
@@ -51,7 +51,7 @@ class GapRow(msgspec.Struct):
 
     @property
     def ids(self) -> range:
-        """The ids it tells of."""
+        """Return the ids that it announces."""
         if self.first_id is None or self.last_id is None:
             return range(0)
         return range(self.first_id, self.last_id + 1)
@@ -62,7 +62,7 @@ _decode_gap = msgspec.json.Decoder(GapRow).decode
 
 
 async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str, list[Read]]:
-    """All events of a kind by symbol, in the order of their partition."""
+    """Return all events of a kind by symbol, in the order of their partition."""
     field = ID_FIELDS[kind]
     found: defaultdict[str, list[Read]] = defaultdict(list)
     for record in await _records(bootstrap_servers, unique, kind):
@@ -72,12 +72,12 @@ async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str,
 
 
 async def read_gaps(bootstrap_servers: str, unique: str) -> list[GapRow]:
-    """All gap events."""
+    """Return all gap events."""
     return [_decode_gap(r.value or b"") for r in await _records(bootstrap_servers, unique, "gap")]
 
 
 async def closed(bootstrap_servers: str, unique: str) -> None:
-    """AckWaiter until of all that gap events call open another one says what became of it."""
+    """Wait until all ids that gap events announce as open are filled or lost."""
     topic = f"{unique}.binance.spot.gap"
     missing: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     consumer = AIOKafkaConsumer(

@@ -1,13 +1,16 @@
-"""Measures how long it took until trades were current again, as a reader from outside sees it.
+"""Measures the time until trades were current again, as a reader outside of the bridge sees it.
 
-A reader is current for a symbol when it has seen a trade made since the fault's end, and every
-trade it has not seen yet is less than a second old. Kafka: by the broker's own time of writing.
-Redis: as often as the prices are looked at. Ages are by the market's own clock. A symbol that has
-not traded since then tells nothing, and is left out.
+A reader is current for a symbol when it has seen a trade made since the end of the fault, and every
+trade that it has not seen yet is less than a second old. For Kafka, the broker's time of writing
+counts; for Redis, the time of each look at the prices. Ages are by the market's own clock. A symbol
+that has not traded since the fault tells nothing, and is left out.
 
-The end of a cut is the cut; of a stall that passes, its end; of a silence that lasts until the
-connection is replaced, its beginning; of a server's absence, its first answer; of a bridge's death,
-the death.
+The end of a fault:
+- a cut: the cut itself
+- a stall that passes: the end of the stall
+- a stall that lasts until the connection is replaced: the start of the stall
+- a server that is away: its first answer
+- a bridge that is killed or stopped: its exit
 """
 
 import math
@@ -28,45 +31,48 @@ from tests.faults.environment import FRESH_S, Environment
 from tests.faults.reading import Read
 from tests.faults.watch import Look
 
-# A stall of so many seconds does not end by itself.
+# A stall of this many seconds does not end by itself.
 LASTING_S = 600.0
 
 
 class Seen(NamedTuple):
-    """The newest trade that a reader had seen at `at_ms`: when it was made, in milliseconds of the
-    market.
+    """The time `made_ms` of the newest trade that a reader had seen at `at_ms`.
+
+    Both are in milliseconds of the market.
     """
 
     at_ms: float
     made_ms: float
 
 
-def fault_ends_s(stage: Environment) -> list[float]:
-    """Return when each fault was over, by our clock: of the exchange, the actions and rotation."""
-    happened = [_end_s(incident) for incident in stage.exchange.happened]
-    by_exchange = [stage.wall_s(end_s) for end_s in happened if end_s is not None]
-    return sorted((*by_exchange, *stage.ends_s, *_rotations_s(stage)))
+def fault_ends_s(environment: Environment) -> list[float]:
+    """Return the ends of all faults, by our clock: of the exchange, the actions and rotation."""
+    happened = [_end_s(incident) for incident in environment.exchange.happened]
+    by_exchange = [environment.wall_s(end_s) for end_s in happened if end_s is not None]
+    return sorted((*by_exchange, *environment.ends_s, *_rotations_s(environment)))
 
 
 def seen_in_kafka(
-    stage: Environment, trades: Mapping[str, Sequence[Read]]
+    environment: Environment, trades: Mapping[str, Sequence[Read]]
 ) -> dict[str, list[Seen]]:
-    """Return what a reader of the topic sees of each symbol."""
+    """Return the newest trades that a reader of the topic has seen over time, by symbol."""
     return {
         symbol: [
-            Seen(stage.market_ms(read.written_ms / 1000), (read.row.timestamp or 0) / 1000)
+            Seen(environment.market_ms(read.written_ms / 1000), (read.row.timestamp or 0) / 1000)
             for read in found
         ]
         for symbol, found in trades.items()
     }
 
 
-def seen_in_redis(stage: Environment, looks: Iterable[Look]) -> dict[str, list[Seen]]:
-    """Return what a reader of the latest prices sees of each symbol."""
+def seen_in_redis(environment: Environment, looks: Iterable[Look]) -> dict[str, list[Seen]]:
+    """Return the newest trades that a reader of the prices has seen over time, by symbol."""
     seen: dict[str, list[Seen]] = {}
     for look in looks:
         for symbol, time_us in look.price_times_us.items():
-            seen.setdefault(symbol, []).append(Seen(stage.market_ms(look.at_s), time_us / 1000))
+            seen.setdefault(symbol, []).append(
+                Seen(environment.market_ms(look.at_s), time_us / 1000)
+            )
     return seen
 
 
@@ -78,8 +84,9 @@ def recovery_s(
 ) -> float | None:
     """Return the seconds from a fault's end until a reader was current for every symbol.
 
-    `made_ms` has the times at which the trades of each symbol were made, rising. Infinite if the
-    reader was never current again until `until_ms`, None if no symbol tells.
+    `made_ms` has the times at which the trades of each symbol were made, rising. The result is
+    infinite if the reader was not current again by `until_ms`, and None if no symbol has traded
+    since the fault.
     """
     moments = [
         _current_ms(times, seen.get(symbol, ()), end_ms)
@@ -109,18 +116,18 @@ def _end_s(incident: Incident) -> float | None:
         case AnnounceShutdown(lead_s=lead_s):
             return incident.at_s + lead_s
         case StallStream() if "rade" not in incident.subject:
-            return None  # of quotes: trades do not show it
+            return None  # trades do not show a stall of quotes
         case StallConnection(for_s=for_s) | StallStream(for_s=for_s):
             return incident.at_s + (0.0 if for_s >= LASTING_S else for_s)
         case _:
             return None
 
 
-def _rotations_s(stage: Environment) -> list[float]:
-    """When a connection was replaced by its age: nobody but the bridge knows."""
+def _rotations_s(environment: Environment) -> list[float]:
+    """Return the times of replacements by age, which are in the bridge's log only."""
     return [
         datetime.fromisoformat(line["timestamp"]).timestamp()
-        for life in stage.lives
+        for life in environment.lives
         for line in life.log
         if line["event"] == "connection_replacing" and line["cause"] == "rotation"
     ]

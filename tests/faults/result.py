@@ -1,4 +1,4 @@
-"""Results of scenarios, and the table they make."""
+"""Results of scenarios, and their table."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ _HEAD = (
 
 @dataclass(slots=True)
 class Tally:
-    """Of one kind of event; `wrong` are those whose fields are not as they were played."""
+    """Counts of one kind of event; `wrong` counts those whose fields are not as played."""
 
     events: int = 0
     lost: int = 0
@@ -42,7 +42,7 @@ class Tally:
     remarks: list[str] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
-        """Count another one's as well."""
+        """Add the counts of another tally."""
         self.events += other.events
         self.lost += other.lost
         self.repeated += other.repeated
@@ -52,8 +52,9 @@ class Tally:
 
 
 class Result(NamedTuple):
-    """The result of one scenario: a row of the table, and the rate at which the exchange played, in
-    trades per second. Plain data, so that a test process can hand it to the one that prints.
+    """The result of one scenario: a row of the table, and the exchange's trades per second.
+
+    Plain data, so that a test process can send it to the process that prints.
     """
 
     rate: float
@@ -67,8 +68,10 @@ def result_of(
     recoveries_s: Sequence[float],
     peak_mib: float,
 ) -> Result:
-    """Return the result of a scenario. `tallies` are of trades (and aggregate trades) and quotes;
-    `recoveries_s` has one entry a fault; `peak_mib` is the bridge's largest resident set.
+    """Return the result of a scenario.
+
+    `tallies` are of trades (with aggregate trades) and quotes. `recoveries_s` has one entry per
+    fault. `peak_mib` is the bridge's largest resident set.
     """
     both = Tally()
     for tally in tallies:
@@ -95,7 +98,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def write(path: Path, form: Form, results: Sequence[Result]) -> None:
-    """Put the results between their marks, and leave the text around them alone."""
+    """Replace the text between the marks by the results, and leave the other text unchanged."""
     text = path.read_text(encoding="utf-8")
     written = f"{BEGIN}\n{_origin(form, results)}\n\n{table(results)}\n{END}"
     marked = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)

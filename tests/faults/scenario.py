@@ -17,17 +17,17 @@ def no_faults(_size: Size, _calm_s: float) -> tuple[Fault, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Something that breaks under a flow, and what may come of it beside the promises.
+    """Something that breaks under load, and the consequences that are allowed.
 
-    plan: what the exchange does wrong, from the calm at the beginning on.
-    fault_action: what is done to brokers and bridge meanwhile.
-    shows: the event of the log that tells that it has bitten.
-    expected: other events of the log at warning and above that it explains.
-    drops: what a sink may drop, by sink and cause.
-    interrupts: whether quotes may be interrupted, which gap events then announce.
-    repairs_late: whether REST may take longer for a trade than the bridge's patience: a gap event
-        then announces it, and another one that it has come.
-    disk_mib: how large a disk there is for what has no room in memory; 0: none.
+    plan: the faults of the exchange, which start after the calm.
+    fault_action: the action on brokers and bridge meanwhile.
+    shows: the log event that proves that the fault took effect.
+    expected: other log events at warning and above that the scenario explains.
+    drops: the sink and the cause of each drop that is allowed.
+    interrupts: whether quotes may be interrupted; gap events then announce it.
+    repairs_late: whether REST may take longer for a trade than `repair.timeout_s`: a gap event then
+        announces the trade as open, and another one as filled.
+    disk_mib: the size of the disk for records that do not fit into memory; 0: no disk.
     """
 
     name: str
@@ -50,5 +50,5 @@ class Scenario:
 
     @property
     def overflows(self) -> bool:
-        """Whether trades may be given up, which gap events then announce and REST brings back."""
+        """Return whether trades may be dropped; gap events announce them, REST brings them back."""
         return ("kafka", "outbox_full") in self.drops

@@ -1,4 +1,4 @@
-"""All scenarios: each something that breaks under 5,000 trades a second, and how often."""
+"""All scenarios. Each one breaks something under 5,000 trades a second, once or more often."""
 
 from bridge.tools.simulator import (
     AnnounceShutdown,
@@ -20,11 +20,11 @@ from tests.faults.profile import Size
 from tests.faults.recovery import LASTING_S
 from tests.faults.scenario import Scenario
 
-# A second connection opens so long after the first one.
+# The second connection opens this long after the first one.
 _SECOND_LINE_S = 6.0
-# Until the bridge knows how often something comes, and so can tell that nothing does.
+# Until the bridge knows the usual interval of a stream, so that it can detect a stall.
 _RHYTHM_S = 22.0
-_TRADES = "*rade"  # trade and aggTrade: a quote that is left out shows nowhere
+_TRADES = "*rade"  # trade and aggTrade: a missing quote cannot be detected
 _GAP = frozenset({"gap"})
 _QUEUE_FULL = frozenset({("redis", "queue_full")})
 _OUTBOX_FULL = frozenset({("kafka", "outbox_full")})
@@ -45,7 +45,7 @@ def _shutdowns(size: Size, calm_s: float) -> tuple[Fault, ...]:
 
 
 def _silent_streams(size: Size, calm_s: float) -> tuple[Fault, ...]:
-    """Trades that come back by themselves; and quotes that stay away until they are missed."""
+    """Stall trades for a short time, and quotes until the bridge notices."""
     until_s = calm_s + size.seconds
     brief = (
         StallStream(streams=_TRADES, at_s=calm_s, for_s=3.0),
@@ -56,7 +56,7 @@ def _silent_streams(size: Size, calm_s: float) -> tuple[Fault, ...]:
 
 
 def _silent_connections(size: Size, calm_s: float) -> tuple[Fault, ...]:
-    """Each new connection falls silent after a while as well; some do not even hear a ping."""
+    """Silence each new connection after a while too; one of them does not answer pings either."""
     return tuple(
         StallConnection(at_s=calm_s + _RHYTHM_S + 25.0 * number, for_s=LASTING_S, deaf=number == 1)
         for number in range(size.times)
@@ -64,8 +64,9 @@ def _silent_connections(size: Size, calm_s: float) -> tuple[Fault, ...]:
 
 
 def _one_of_two(_size: Size, calm_s: float) -> tuple[Fault, ...]:
-    """Connections 0 and 1 are the connections' first; each fault befalls one while the other is
-    open.
+    """Break one of two connections while the other one is open.
+
+    Connections 0 and 1 are the first ones of the two lines.
     """
     begin_s = calm_s + _SECOND_LINE_S
     return (
@@ -120,7 +121,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="one-of-two-connections",
-        title="one of two connections cut, shut down, silent, by turns",
+        title="one of two connections cut, shut down or silent, in turn",
         full=Size(18),
         short=Size(17),
         plan=_one_of_two,
@@ -130,7 +131,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="rotation",
-        title="connection replaced by its age",
+        title="connection replaced because of its age",
         full=Size(60),
         short=Size(6),
         fault_action=fault_actions.let_flow,
@@ -138,7 +139,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="server-shutdown",
-        title="`serverShutdown`, then closed",
+        title="`serverShutdown`, then close",
         full=Size(45, times=5),
         short=Size(5, times=1),
         plan=_shutdowns,
@@ -167,15 +168,14 @@ SCENARIOS = (
     ),
     Scenario(
         name="everything",
-        title="all that an exchange can do wrong at once",
+        title="all faults of the exchange at once",
         full=Size(60),
         short=Size(10),
         plan=_everything,
         fault_action=fault_actions.let_flow,
         shows="connection_down",
-        # One request in ten is refused. Where that is the one at the start, the bridge does not
-        # learn that this exchange allows more requests than Binance, and repairs wait for the
-        # next minute.
+        # One request in ten is refused. If that is the first one, the bridge does not learn that
+        # this exchange allows more requests than Binance, and repairs wait for the next minute.
         expected=_GAP | {"symbols_not_checked"},
         interrupts=True,
         repairs_late=True,
@@ -192,7 +192,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="kafka-killed",
-        title="Kafka killed and started",
+        title="Kafka killed and restarted",
         full=Size(0, times=4),
         short=Size(0, times=1),
         fault_action=fault_actions.kill_kafka,
@@ -258,7 +258,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="redis-killed",
-        title="Redis killed and started empty",
+        title="Redis killed and restarted empty",
         full=Size(0, times=3),
         short=Size(0, times=1),
         fault_action=fault_actions.kill_redis,

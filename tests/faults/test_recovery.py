@@ -1,4 +1,4 @@
-"""Recovery is measured by what a reader has not seen yet, whether or not a symbol trades often."""
+"""Recovery depends on the trades that a reader has not seen yet, for busy and quiet symbols."""
 
 import math
 from typing import NamedTuple

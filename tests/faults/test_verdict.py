@@ -1,4 +1,4 @@
-"""Whoever judges the fault tests sees what they look for."""
+"""The verdict of the fault tests finds the errors that the tests look for."""
 
 from array import array
 

@@ -1,6 +1,6 @@
 """toxiproxy between the bridge and a broker: connections that are slow, cut or reset.
 
-https://github.com/Shopify/toxiproxy#http-api; a server of our own, on the loopback.
+https://github.com/Shopify/toxiproxy#http-api; the server runs on the loopback address.
 """
 
 import json
@@ -19,7 +19,7 @@ Stream = Literal["upstream", "downstream"]
 
 
 class Toxiproxy:
-    """One proxy before one server, `port` is where it listens. Ends with its `with` block."""
+    """One proxy in front of one server. Listens on `port`, and stops with its `with` block."""
 
     def __init__(self, program: str, upstream: str) -> None:
         self.port = free_port()
@@ -54,7 +54,7 @@ class Toxiproxy:
         self._process.wait()
 
     def poison(self, kind: str, stream: Stream, **attributes: int) -> None:
-        """Add a toxic of this kind to all connections, those that are open too."""
+        """Add a toxic of this kind to all connections, including those that are open."""
         toxic = {"name": f"{kind}_{stream}", "type": kind, "stream": stream}
         self._ask("POST", "/proxies/broker/toxics", toxic | {"attributes": attributes})
 

@@ -1,4 +1,4 @@
-"""What came of a scenario, held against what the exchange has really played."""
+"""The verdict on a scenario: its events compared with what the exchange has really played."""
 
 from array import array
 from bisect import bisect_left, bisect_right
@@ -13,9 +13,9 @@ from tests.faults.result import Tally
 from tests.faults.scenario import Scenario
 from tests.support.played import Ids
 
-# The cause of what a sink gives up because neither memory nor disk can take it.
+# The cause of events that a sink drops because memory and disk are full.
 OUTBOX_FULL = "outbox_full"
-# The cause of what REST does not bring in time: it is brought later.
+# The cause of ids that REST does not have in time; they are fetched later.
 REPAIR_PATIENCE = "repair_timeout"
 _SINKS = ("kafka", "redis")
 
@@ -27,10 +27,9 @@ def judge_trades(
     wanted: Ids,
     gaps: Iterable[GapRow] = (),
 ) -> Tally:
-    """Every id from the first one on to the last one wanted, once, in order, as it was played.
+    """Check that every id from the first to the last wanted one is there once, in order, as played.
 
-    What gap events tell of may come later than in its place, and not at all where the last word on
-    it is that it is lost.
+    Ids that gap events announce may come late, or not at all if their last state is `lost`.
     """
     tally = Tally()
     states = _states(kind, gaps)
@@ -55,7 +54,7 @@ def judge_quotes(
     played: Mapping[str, "array[int]"],
     gaps: Sequence[GapRow],
 ) -> Tally:
-    """Quotes once and in order; those that are not there lie inside an announced interruption."""
+    """Check that quotes are there once and in order, and that gaps announce the missing ones."""
     tally = Tally()
     announced: defaultdict[str, list[GapRow]] = defaultdict(list)
     for gap in gaps:
@@ -76,7 +75,7 @@ def judge_quotes(
 
 
 def unbalanced(samples: Samples) -> list[str]:
-    """Where received and restored are not published + dropped + pending."""
+    """Return the accounts in which received + restored is not published + dropped + pending."""
     sums: Counter[tuple[str, str]] = Counter()
     restored: Counter[tuple[str, str]] = Counter()
     received: Counter[str] = Counter()
@@ -102,7 +101,7 @@ def unbalanced(samples: Samples) -> list[str]:
 
 
 def dropped(samples: Samples) -> dict[tuple[str, str], int]:
-    """What was dropped, by sink and cause."""
+    """Return the number of dropped events, by sink and cause."""
     found: Counter[tuple[str, str]] = Counter()
     for (name, labels), value in samples.items():
         if name == "tickbridge_events_dropped_total" and value:
@@ -112,7 +111,7 @@ def dropped(samples: Samples) -> dict[tuple[str, str], int]:
 
 
 def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
-    """Whether a gap event is what may come of the scenario."""
+    """Return whether the scenario allows a gap event."""
     if gap.cause == OUTBOX_FULL:
         return scenario.overflows
     if gap.kind == "quote":
@@ -121,7 +120,7 @@ def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
 
 
 def left_open(gaps: Iterable[GapRow]) -> list[str]:
-    """Gaps of trades of which nothing says what became of them."""
+    """Return the streams whose last gap state is open for some ids, and how many."""
     streams: defaultdict[tuple[str, str], list[GapRow]] = defaultdict(list)
     for gap in gaps:
         streams[gap.kind, gap.symbol].append(gap)
@@ -133,7 +132,7 @@ def left_open(gaps: Iterable[GapRow]) -> list[str]:
 
 
 def _states(kind: str, gaps: Iterable[GapRow]) -> defaultdict[str, dict[int, str]]:
-    """The last word on each id that was announced as missing, by symbol."""
+    """Return the last state of each id that was announced as missing, by symbol."""
     states: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for gap in gaps:
         if gap.kind == kind:
@@ -158,10 +157,11 @@ def _is_played(read: Read, trade: PlayedTrade | None) -> bool:
 
 
 def _is_announced(gaps: Sequence[GapRow], before: Read, after: Read) -> bool:
-    """Whether a gap reaches from one quote to the next, or tells of some given up between them.
+    """Return whether a gap event explains the quotes that are missing between two quotes.
 
-    An interruption is from the last quote seen to the first; what a sink gave up from the first
-    quote given up to the last, in whole milliseconds, others perhaps published in between.
+    An interruption reaches from the quote before it to the quote after it. A gap of dropped quotes
+    reaches from the first dropped quote to the last, in whole milliseconds; other quotes may be
+    published in between.
     """
     begin, end = before.row.received, after.row.received
     given_up = (gap for gap in gaps if gap.cause == OUTBOX_FULL)

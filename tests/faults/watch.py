@@ -1,4 +1,4 @@
-"""A reader of Redis that looks at the latest values all the time, whatever happens to Redis."""
+"""A reader that polls the latest values in Redis, whatever happens to Redis."""
 
 import asyncio
 import time
@@ -18,12 +18,12 @@ from bridge.retry import check_cancelled
 
 EVERY_S = 0.1
 TIMEOUT_S = 1.0
-# What may only rise, in each symbol's hash.
+# The fields of each symbol's hash that may only rise.
 _RISING = ("trade_id", "price_time", "quote_id", "quote_time")
 
 
 class Shown(NamedTuple):
-    """A price as Redis had it."""
+    """A price that Redis has shown."""
 
     symbol: str
     trade_id: int
@@ -32,8 +32,9 @@ class Shown(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One look at all symbols: when it was, by our clock, and from when the price of each symbol
-    was, in microseconds of the market; without the symbols that had none.
+    """One look at all symbols: its time by our clock, and the time of each symbol's price.
+
+    Price times are in microseconds of the market. Symbols without a price are left out.
     """
 
     at_s: float
@@ -42,8 +43,10 @@ class Look(NamedTuple):
 
 @dataclass(slots=True)
 class Watch:
-    """What has been seen. `went_back` and `torn` name what must not be: a value older than one
-    shown before, a price that is not the same in both hashes.
+    """The results of all looks. `went_back` and `torn` list errors.
+
+    `went_back`: a value older than one shown before. `torn`: a price that differs between the two
+    hashes.
     """
 
     looks: list[Look] = field(default_factory=list)
@@ -53,7 +56,7 @@ class Watch:
     _highest: dict[tuple[str, str], int] = field(default_factory=dict)
 
     async def run(self, url: str, symbols: Sequence[str]) -> None:
-        """Look until cancelled; a Redis that is away shows nothing."""
+        """Poll until cancelled; a Redis that is away shows nothing."""
         client = Redis.from_url(
             url,
             decode_responses=True,
@@ -96,4 +99,4 @@ class Watch:
             )
             self.shown.add(found)
         if fields.get("price") != price:
-            self.torn.append(f"{symbol}: {price} among the prices, {fields.get('price')} alone")
+            self.torn.append(f"{symbol}: {price} in all prices, {fields.get('price')} alone")

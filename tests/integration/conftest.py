@@ -1,4 +1,4 @@
-"""Tests of the whole bridge on real input: each is marked `integration`."""
+"""Tests of the whole bridge on real input. Each test is marked `integration`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Recorded traffic in over a WebSocket; a real Kafka and a real Redis hold every event of it."""
+"""Recorded traffic over a WebSocket: a real Kafka and a real Redis receive every event."""
 
 import asyncio
 import json
@@ -35,8 +35,11 @@ def real(brokers: Choice, kafka: Kafka, redis: RedisAddress) -> tuple[Kafka, Red
 def test_every_event_of_the_captures_arrives_once_in_order_and_whole(
     real: tuple[Kafka, RedisAddress], captures: Path, unique: str, tmp_path: Path
 ) -> None:
-    """The simulator plays both captures flat out; Kafka, a Redis subscriber that keeps up and the
-    latest values must agree with a reading of the files that shares no code with the bridge."""
+    """The simulator plays both captures at full speed.
+
+    Kafka, a Redis subscriber that keeps up, and the latest values must agree with a reader of the
+    files that shares no code with the bridge.
+    """
     kafka, redis = real
     paths = {symbol: captures / "spot" / name for symbol, name in FILES.items()}
     expected = {symbol: read_capture(path) for symbol, path in paths.items()}
@@ -66,7 +69,7 @@ def test_every_event_of_the_captures_arrives_once_in_order_and_whole(
 
 
 class _Subscriber:
-    """A Redis subscriber that keeps up; knows when it has seen `total` messages."""
+    """A Redis subscriber that keeps up, and knows when it has seen `total` messages."""
 
     def __init__(self, total: int) -> None:
         self.rows: dict[str, list[Row]] = defaultdict(list)
@@ -108,13 +111,13 @@ async def _latest_values(url: str) -> dict[str, dict[str, str]]:
         latest: Any = {s: await client.hgetall(f"binance.spot.latest:{s}") for s in FILES}
         prices = await client.hgetall("binance.spot.prices")
     assert prices == {symbol: values["price"] for symbol, values in latest.items()}
-    return latest  # type: ignore[no-any-return]  # texts, as decode_responses says
+    return latest  # type: ignore[no-any-return]  # strings, because of decode_responses
 
 
 def _assert_latest(latest: dict[str, str], kinds: dict[str, list[Row]]) -> None:
-    """The hash holds the last trade and the last quote, and when they were true."""
+    """Assert that the hash holds the last trade and the last quote with their times."""
     trade, quote = kinds["trade"][-1], kinds["quote"][-1]
-    assert int(latest.pop("quote_time")) > 0  # our own clock: the exchange sends none
+    assert int(latest.pop("quote_time")) > 0  # our own clock: the exchange sends no time
     assert latest == {
         "price": trade["price"],
         "price_time": str(trade["timestamp"]),
@@ -125,7 +128,7 @@ def _assert_latest(latest: dict[str, str], kinds: dict[str, list[Row]]) -> None:
 
 
 def _read_with_librdkafka(bootstrap_servers: str, topic: str, symbol: str) -> list[Row]:
-    """The events with this key, by another language's client library, in the partition's order."""
+    """Read the events with this key in the order of their partition, with librdkafka (in C)."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -160,7 +163,7 @@ def _with_key(consumer: Consumer, partitions: int, key: bytes) -> list[Row]:
 
 
 def _row(value: bytes) -> Row:
-    """An event without what no file can say: when we received it."""
+    """Return the event without `received`, which the capture files do not have."""
     row: Row = json.loads(value)
     assert row.pop("received") > 0
     return row

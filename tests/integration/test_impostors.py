@@ -1,6 +1,6 @@
-"""Servers whose certificates do not hold: they hear nothing, and the error says what to check.
+"""Servers with invalid certificates: they receive nothing, and the error says what to check.
 
-Both clients see the certificate before they say a word, so a bare TLS server will do for each.
+Both clients check the certificate before they send data, so a bare TLS server is enough for each.
 """
 
 import asyncio
@@ -25,8 +25,9 @@ SECRET = "not-for-strangers"
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority (`ca.pem`), and what it has signed: `expired` and `elsewhere`, each a key and
-    a certificate in one file.
+    """Make a certificate authority (`ca.pem`) and two certificates that it has signed.
+
+    `expired.pem` and `elsewhere.pem` hold a key and a certificate in one file.
     """
     program = shutil.which("openssl")
     if program is None:
@@ -51,7 +52,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def impostor(certificate: Path) -> AsyncIterator[int]:
-    """A TLS server with this certificate; fails the test if anybody talks to it."""
+    """Run a TLS server with this certificate. The test fails if a client sends data to it."""
     heard: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Symbols and streams change while they flow, in a mounted ConfigMap and on SIGHUP."""
+"""Symbols and streams change in the running bridge: in a mounted ConfigMap, and on SIGHUP."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 class Mounted:
-    """A bridge whose settings are in a ConfigMap."""
+    """A bridge that reads its settings from a ConfigMap."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], bridge: BridgeProcess) -> None:
         self._folder = folder
@@ -33,7 +33,7 @@ class Mounted:
         self._changes: Counter[str] = Counter()
 
     async def change(self, event: str = "settings_read", **binance: Any) -> dict[str, Any]:
-        """Change the ConfigMap; returns the line of the log that says what became of it."""
+        """Change the ConfigMap, and return the log line with the outcome."""
         self._settings["binance"] |= binance
         put(self._folder, f"..{next(self._versions)}", json.dumps(self._settings))
         return await self.said(event)
@@ -46,8 +46,8 @@ class Mounted:
 async def test_symbols_come_and_go_and_the_others_never_notice(
     kafka: Kafka, redis: RedisAddress, unique: str, tmp_path: Path
 ) -> None:
-    # About 1,200 events a second at the end. With many more a busy machine falls more than two
-    # seconds behind, and the bridge then announces what a new connection has overtaken.
+    # At the end there are about 1,200 events a second. With many more, a busy machine lags by more
+    # than two seconds. The bridge then announces gaps at the handover to a new connection.
     market = Market(SYMBOLS, seed=7, begin_ms=MARKET_BEGIN_MS, trades_per_second=20)
     topics = {kind: f"{unique}.binance.spot.{kind}" for kind in ("trade", "agg_trade", "gap")}
     async with SimulatedExchange(market, speed=5) as exchange:
@@ -88,7 +88,7 @@ async def test_symbols_come_and_go_and_the_others_never_notice(
 async def arrived_now(
     exchange: SimulatedExchange, kafka: Kafka, unique: str, *streams: tuple[str, str]
 ) -> None:
-    """Return when all that has been played by now of these streams is in the topics."""
+    """Wait until all events that these streams have played so far are in the topics."""
     played = played_ids(exchange, {symbol for _, symbol in streams})
     played = {stream: ids for stream, ids in played.items() if stream in streams}
     await arrived(kafka.bootstrap_servers, unique, played)

@@ -1,4 +1,4 @@
-"""A start with nobody there: who is missing is named and waited for, and nothing ends."""
+"""A start without any server: the bridge names the missing servers, waits, and keeps running."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Encrypted and authenticated brokers, with certificates made on the spot."""
+"""Encrypted and authenticated brokers, with certificates made by the test."""
 
 import asyncio
 import shutil
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority (`ca.pem`), a server's certificate and key, and an authority nobody knows."""
+    """Make an authority (`ca.pem`), a server certificate and key, and an untrusted authority."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("no openssl on PATH to make certificates with")
@@ -47,13 +47,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     both = (folder / "server.key").read_text() + (folder / "server.pem").read_text()
     (folder / "broker.pem").write_text(both)
     for path in folder.iterdir():
-        path.chmod(0o644)  # the containers' users are others
+        path.chmod(0o644)  # the containers run as other users
     folder.chmod(0o755)
     return folder
 
 
 class SecureKafka(KafkaBroker):
-    """A broker that speaks SASL_SSL only, with PLAIN and SCRAM."""
+    """A broker that speaks only SASL_SSL, with PLAIN and SCRAM."""
 
     def __init__(self, certificates: Path) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class SecureKafka(KafkaBroker):
         )
 
     def wait_until_ready(self) -> None:
-        """It answers inside the container; then the SCRAM user can be made."""
+        """Wait until the broker answers inside its container, and create the SCRAM user."""
         container = self._container.get_wrapped_container()
         words = [
             "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", "localhost:9094", "--alter",
@@ -95,7 +95,7 @@ class SecureKafka(KafkaBroker):
 
 
 class SecureRedis(RedisServer):
-    """A server that speaks TLS only, to a user that may do what the bridge does and no more."""
+    """A server that speaks only TLS, with a user that has exactly the rights the bridge needs."""
 
     def __init__(self, certificates: Path) -> None:
         rights = "resetchannels &binance.spot.* ~binance.spot.* +@connection +eval +evalsha".split()
@@ -111,11 +111,11 @@ class SecureRedis(RedisServer):
         self._container.with_volume_mapping(str(certificates), "/certificates", "ro")
 
     def wait_until_ready(self) -> None:
-        """A connection refused is tried again by the bridge itself."""
+        """Do not wait: the bridge itself retries a refused connection."""
 
 
 class Secure(NamedTuple):
-    """Settings that fit a Kafka and a Redis with TLS, and the folder of their certificates."""
+    """The settings for a Kafka and a Redis with TLS, and the folder of their certificates."""
 
     kafka: dict[str, Any]
     redis: dict[str, Any]
@@ -165,7 +165,7 @@ async def test_a_bridge_runs_against_encrypted_brokers_that_know_its_user(
 
 
 def _read_one(kafka: dict[str, Any], topic: str) -> None:
-    """One record, read by another client with the same credentials."""
+    """Read one record with another client and the same credentials."""
     consumer = Consumer(
         {
             "bootstrap.servers": kafka["bootstrap_servers"],
@@ -195,7 +195,7 @@ def _price(redis: dict[str, Any]) -> object:
 
 
 class Case(NamedTuple):
-    """One wrong setting, and words of the error that it has to give."""
+    """A wrong setting, and the words that its error must contain."""
 
     sink: str
     key: str

@@ -1,4 +1,4 @@
-"""Neither sink can delay the other: one is away, and the other goes on."""
+"""Neither sink delays the other: while one is unavailable, the other continues."""
 
 import asyncio
 import json
@@ -88,7 +88,7 @@ async def test_what_waits_for_an_absent_kafka_arrives_whole_when_it_comes(
 
 
 async def _next_message(client: Redis, channel: str) -> None:
-    """Return when a message has come over a channel."""
+    """Wait for a message on a channel."""
     async with asyncio.timeout(TIMEOUT_S), client.pubsub() as pubsub:
         await pubsub.subscribe(channel)
         async for message in pubsub.listen():

@@ -1,4 +1,4 @@
-"""What waits on disk outlives the process that put it there."""
+"""Records on disk outlive the process that wrote them."""
 
 import asyncio
 from pathlib import Path
@@ -42,7 +42,7 @@ def _exchange() -> SimulatedExchange:
 
 
 async def _assert_every_trade(servers: str, unique: str, exchange: SimulatedExchange) -> None:
-    """By what the exchange played, and by the audit, which knows nothing of it."""
+    """Assert that no trade is missing, by the played messages and by the independent audit."""
     for kind, name in (("trade", "trade"), ("agg_trade", "aggTrade")):
         records = await read_topic(servers, f"{unique}.binance.spot.{kind}")
         for symbol in SYMBOLS:
@@ -122,7 +122,7 @@ async def test_two_bridges_in_one_folder_are_refused(
     async with _exchange() as exchange:
         settings = _settings(exchange, f"{LOOPBACK}:{free_port()}", redis, unique, tmp_path)
         async with running_bridge(tmp_path, settings) as first:
-            await first.logged("http_listening")  # the folder was opened before
+            await first.logged("http_listening")  # the bridge opens the folder before it listens
             async with running_bridge(tmp_path, settings) as second:
                 failed = await second.logged("failed")
                 assert await second.process.wait() == 2

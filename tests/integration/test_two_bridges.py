@@ -1,4 +1,4 @@
-"""Two bridges with the same topics: nobody prevents it, and everybody can see it."""
+"""Two bridges with the same topics: nothing prevents it, but a metric and the audit show it."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ async def test_both_publish_all_of_it_and_say_that_another_one_does(
 
 
 async def _foreign_records(bridge: BridgeProcess) -> float:
-    """What the alert goes by."""
+    """Return the metric that the alert uses."""
     port = (await bridge.logged("http_listening"))["port"]
     async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
         families = text_string_to_metric_families(await answer.text())
@@ -54,7 +54,7 @@ async def _foreign_records(bridge: BridgeProcess) -> float:
 
 
 async def _assert_only_repeated(servers: str, unique: str) -> None:
-    """Every id is there, and some are there twice."""
+    """Assert that no id is missing, and that some ids are repeated."""
     options = KafkaSettings.model_validate(
         {"bootstrap_servers": servers, "topic": unique + ".{venue}.{message_type}"}
     )

@@ -1,4 +1,4 @@
-"""The HTTP server reads, changes nothing, and takes no more than it needs."""
+"""The HTTP server is read-only, and refuses requests that are larger than it needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ async def port() -> AsyncIterator[int]:
 
 
 async def answer(port: int, request: str) -> str:
-    """The status line of what is answered to these bytes."""
+    """Send `request`, and return the status line of the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request.encode())

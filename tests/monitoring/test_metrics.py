@@ -1,4 +1,4 @@
-"""How the metrics are written down, while everything else goes on."""
+"""Rendering the metrics while other tasks run."""
 
 import asyncio
 

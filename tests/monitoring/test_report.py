@@ -1,4 +1,4 @@
-"""What `/status` tells of a bridge, and that its accounts add up."""
+"""The report of `/status`; its accounts add up."""
 
 from bridge.binance.connector import State
 from bridge.monitoring.report import ConnectorReport

@@ -1,4 +1,4 @@
-"""Health and metrics, over a status made up for the test."""
+"""Health and metrics of a status that the test creates."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def ready(url: str) -> tuple[int, Any]:
 
 
 async def metrics(url: str) -> dict[tuple[str, ...], float]:
-    """Each of our samples by its name and the values of its labels, in the order of their names."""
+    """Return our samples by name and label values, in the order of the label names."""
     async with aiohttp.request("GET", f"{url}/metrics") as answer:
         assert answer.content_type == "text/plain"
         families = text_string_to_metric_families(await answer.text())
@@ -67,7 +67,7 @@ async def test_it_is_ready_when_the_feed_flows_and_both_sinks_take_it(
     assert status == 200
     assert body["ready"] is True
     assert body["unready"] == []
-    assert body["silent_streams"] == ["ethusdt@trade"]
+    assert body["streams_without_data"] == ["ethusdt@trade"]
 
 
 async def test_at_the_start_every_reason_is_named(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""The format of durations."""
 
 import pytest
 

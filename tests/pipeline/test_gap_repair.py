@@ -1,4 +1,4 @@
-"""Holes are filled from REST, whatever REST does; on virtual time."""
+"""Holes are filled from REST, whatever REST does. The tests run in virtual time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ def trade(trade_id: int, source: str = "websocket") -> Trade:
 
 
 class Exchange:
-    """REST over a range of ids: may lack some, be behind, and refuse or fail for a while."""
+    """A REST with a range of ids: it may lack some ids, lag behind, refuse requests or fail."""
 
     def __init__(self, last: int, *, lacking: Sequence[int] = ()) -> None:
         self.last = last
@@ -39,12 +39,12 @@ class Exchange:
 
 
 class Bench:
-    """A repairer, one stream it sees to, and what has been published."""
+    """A repairer, the stream it repairs, and the published events."""
 
     def __init__(self, exchange: Exchange, **options: float) -> None:
         self.published: list[Event] = []
         self.sequencer = new_sequencer(Trade)
-        # When the durable record has what it has not given up.
+        # Set when the durable sink has every event that it has not dropped.
         self.has_all = asyncio.Event()
         self.has_all.set()
         self.given_up: set[int] = set()
@@ -80,7 +80,7 @@ class Bench:
 
 
 def repaired(bench: Bench, script: Callable[[], Awaitable[None]], *, for_s: float = 1) -> None:
-    """Run the script, and the repairer until `for_s` seconds behind it."""
+    """Run the script, and the repairer until `for_s` seconds after the script."""
 
     async def both() -> None:
         running = asyncio.create_task(bench.repairer.run())
@@ -239,7 +239,7 @@ def test_what_is_still_asked_for_holds_no_later_hole() -> None:
 
 
 def test_what_is_still_asked_for_holds_no_other_stream() -> None:
-    """However many streams ask."""
+    """This holds for any number of streams that wait for REST."""
     bench = Bench(Exchange(last=100, lacking=[20]), timeout_s=10)
     sequencers = [new_sequencer(Trade) for _ in range(PARALLEL + 1)]
 
@@ -270,7 +270,7 @@ def test_a_hole_that_is_too_large_holds_nothing_and_is_fetched_afterwards() -> N
 
 
 def test_a_gap_is_called_filled_when_the_record_has_what_was_brought() -> None:
-    """Killed in between, nobody would bring it any more."""
+    """If the bridge were killed in between, the events would never be fetched again."""
     bench = Bench(Exchange(last=100), max_ids=20)
 
     async def script() -> None:

@@ -29,7 +29,7 @@ STREAMS = [parse_stream(NAME), parse_stream(QUOTES), parse_stream("!miniTicker@a
 
 
 class Bench:
-    """A pipeline into two sinks, and the frames about the connection."""
+    """A pipeline with two sinks, and the messages about the connection."""
 
     def __init__(self) -> None:
         self.sinks = (Recorder(), Recorder())
@@ -45,7 +45,7 @@ class Bench:
         self.pipeline.handle_frames(self.decoder, encoded, NOW, self.control.append, self.arrivals)
 
     def check(self) -> None:
-        """Both sinks got all that was received, the same bytes and in the same order."""
+        """Check that both sinks got everything received, with the same bytes in the same order."""
         one, other = self.sinks
         assert [r.value for r in one.records] == [r.value for r in other.records]
         kinds = Counter(record.route.message_type for record in one.records)
@@ -126,7 +126,7 @@ def test_frames_about_the_connection_are_no_events() -> None:
 
 
 class Careful(Decoder):
-    """Reads nothing in one go."""
+    """A decoder without the fast path."""
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         super().__init__(streams)
@@ -192,7 +192,7 @@ def test_what_sets_a_latest_value_goes_by_the_streams_as_they_are_now() -> None:
 
 
 def test_what_is_still_on_its_way_of_a_stream_taken_away_is_dropped() -> None:
-    """However much of it: the short way asks it for an id as any other."""
+    """This holds for any number of frames: the fast path asks for their ids like any others."""
     bench = Bench()
     bench.handle_frames(trade(1))
     bench.pipeline.set_streams([parse_stream(QUOTES)], {})
@@ -206,7 +206,7 @@ def test_what_is_still_on_its_way_of_a_stream_taken_away_is_dropped() -> None:
 def test_the_short_way_makes_the_records_that_the_careful_one_makes(
     leads_ms: list[int], unit_us: int
 ) -> None:
-    """Trades that follow each other, with times before and far behind their arrival, and quotes."""
+    """Check trades in order, with times long before and far after their arrival, and quotes."""
     bench, router = Bench(), Router(STREAMS, "{venue}.{message_type}")
     for number, lead_ms in enumerate(leads_ms):
         time = (NOW + lead_ms * 1000) // unit_us

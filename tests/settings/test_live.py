@@ -1,4 +1,4 @@
-"""Which changed settings count at once, and which from the next start."""
+"""Changed settings: those that take effect at once, and those that need a restart."""
 
 from typing import Any
 

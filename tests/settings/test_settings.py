@@ -1,4 +1,4 @@
-"""Settings: the sources, their order, and errors that say all at once and nothing secret."""
+"""Settings: the sources, their order, and errors that list all problems and no secret."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def load(data: Mapping[str, Any] | None = None, **variables: str) -> Settings:
-    """Settings of one symbol, with these overrides and variables."""
+    """Load settings with one symbol, these overrides and these variables."""
     return load_settings(environment={**SYMBOLS, **variables}, overrides=data)
 
 
@@ -61,7 +61,7 @@ def text_of_error(path: Path | None = None, environment: Mapping[str, str] | Non
     return str(caught.value)
 
 
-# --- where settings come from ---------------------------------------------------------------
+# --- sources --------------------------------------------------------------------------------
 
 
 def test_the_smallest_file_of_the_contract_loads(write: Write) -> None:
@@ -105,7 +105,7 @@ def test_a_given_environment_hides_that_of_the_process(monkeypatch: pytest.Monke
 
 
 def test_sources_have_an_order_and_the_later_ones_fill_in(folder: Path, write: Write) -> None:
-    """Overrides, environment, files of variables, secrets directory, YAML file."""
+    """Check the order: overrides, environment, files of variables, secrets directory, YAML."""
     secrets = folder / "secrets"
     secrets.mkdir()
     keys = ("publish_max_records", "flush_max_records", "timeout_s", "username", "url")
@@ -239,10 +239,10 @@ def test_a_file_that_is_a_list_is_an_error_that_says_how_to_start(write: Write) 
         ("binance:\n  symbols: [*USDT]\n", "line 2, column 13", "undefined alias"),
         ("binance:\n  extra_streams:\n  - !miniTicker@arr\n", "line 3, column 5", "constructor"),
         ("binance: {symbols: [BTCUSDT}\n", "line 1, column 28", "expected ',' or ']'"),
-        ("kafka: {}\nkafka: {}\n", "line 2, column 1", "the key kafka comes twice"),
+        ("kafka: {}\nkafka: {}\n", "line 2, column 1", "the key kafka appears twice"),
         ("redis:\n  password: 2024-13-45\n", "line 2, column 13", "date or number"),
-        ("8080: 1\n", "line 1, column 1", "must be a text"),
-        ("binance: {symbols: {{ .Values.symbols }}}\n", "line 1, column 21", "must be a text"),
+        ("8080: 1\n", "line 1, column 1", "must be text"),
+        ("binance: {symbols: {{ .Values.symbols }}}\n", "line 1, column 21", "must be text"),
     ],
 )
 def test_broken_yaml_is_an_error_with_line_and_column(
@@ -294,7 +294,8 @@ def test_a_problem_names_the_key_the_value_and_the_remedy() -> None:
     problem = problems({"kafka": {"partitions": 0}})["kafka.partitions"]
     assert str(problem) == (
         "kafka.partitions = 0: should be greater than or equal to 1; "
-        "it is: Partitions of each topic created; a symbol stays in one. Default: 6"
+        "meaning: Number of partitions of a new topic. All events of a symbol go to one partition. "
+        "Default: 6"
     )
 
 
@@ -344,7 +345,7 @@ def test_the_value_of_something_unknown_is_not_shown() -> None:
     assert "hunter2" not in str(problems({"redis": {"pasword": "hunter2"}})["redis.pasword"])
 
 
-# Without quotes, backslashes and control characters, so that it can stand in YAML as it is.
+# Letters, numbers, punctuation and symbols. They go into the template as JSON, which is YAML too.
 PASSWORDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=6)
 EVERYWHERE = """\
 binance: {symbols: [BTCUSDT], websocket_url: %(host)s, proxy: %(url)s}
@@ -437,10 +438,10 @@ def test_a_wrong_stream_name_is_an_error_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("websocket_url", "rest_url", "words"),
     [
-        ("wss://stream.testnet.binance.vision", None, "is of Binance, and"),
-        ("wss://demo-stream.binance.com", None, "binance.websocket_url of the demo market"),
-        ("wss://stream.binance.us:9443", "https://data-api.binance.vision", "of Binance.US"),
-        (None, "https://testnet.binance.vision", "is of the test network"),
+        ("wss://stream.testnet.binance.vision", None, "is a host of Binance, but"),
+        ("wss://demo-stream.binance.com", None, "websocket_url is a host of the demo market"),
+        ("wss://stream.binance.us:9443", "https://data-api.binance.vision", "a host of Binance.US"),
+        (None, "https://testnet.binance.vision", "is a host of the test network"),
     ],
 )
 def test_streams_of_one_exchange_and_trades_of_another_are_refused(
@@ -675,7 +676,7 @@ def test_a_password_of_no_key_is_an_error() -> None:
     assert "kafka.key_password" in problems({"kafka": {"key_password": "x"}})
 
 
-# --- the tree, its schema, and how it is shown ------------------------------------------------
+# --- the tree, its schema, and its display ----------------------------------------------------
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -697,7 +698,7 @@ def test_a_data_folder_that_is_none_is_named_with_the_remedy(tmp_path: Path) -> 
     file.touch()
     for path in (tmp_path / "absent", file):
         problem = problems({"data_dir": str(path)})["data_dir"]
-        assert (problem.value, problem.what) == (str(path), "is no folder")
+        assert (problem.value, problem.what) == (str(path), "is not a folder")
         assert "create it" in problem.remedy
     assert load({"data_dir": str(tmp_path)}).data_dir == tmp_path
 
@@ -708,7 +709,7 @@ def test_a_data_folder_that_cannot_be_written_is_named_with_the_remedy(
     monkeypatch.setattr("os.access", lambda *_: False)
     problem = problems({"data_dir": str(tmp_path)})["data_dir"]
     assert "cannot be written" in problem.what
-    assert "right" in problem.remedy
+    assert "permission" in problem.remedy
 
 
 @pytest.mark.parametrize("size", ["63MiB", "17TiB", -1])
@@ -719,7 +720,7 @@ def test_the_room_on_disk_has_bounds(size: object) -> None:
 def test_room_on_a_disk_that_is_not_named_is_an_error(tmp_path: Path) -> None:
     problem = problems({"spill_max_bytes": "1GiB"})["spill_max_bytes"]
     assert (problem.what, problem.remedy) == (
-        *("has no use without data_dir", "name data_dir, or remove it"),
+        *("has no effect without data_dir", "set data_dir, or remove it"),
     )
     load({"spill_max_bytes": "1GiB", "data_dir": str(tmp_path)})
     load({"spill_max_bytes": "4GiB"})
@@ -766,8 +767,7 @@ def test_the_schema_takes_the_smallest_file_and_refuses_a_typing_error() -> None
     assert not validator.is_valid({"http": {"port": "x"}})
 
 
-# --- connectors
-# ------------------------------------------------------------------------------------
+# --- connectors -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -780,7 +780,7 @@ def test_a_time_of_the_day_is_read_as_hours_and_minutes(text: str, seconds: int)
 
 @pytest.mark.parametrize("value", [750, "24:00", "4:00", "04:60", "04", "04:00:00", True])
 def test_what_is_no_time_of_the_day_is_an_error_that_says_how_to_write_one(value: object) -> None:
-    """YAML reads 12:30 without quotes as the number 750."""
+    """Refuse 750 too: YAML reads 12:30 without quotes as this number."""
     found = problems({"binance": {"rotation_time": value}})
     assert '"04:00"' in found["binance.rotation_time"].remedy
 

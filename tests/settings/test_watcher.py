@@ -1,4 +1,4 @@
-"""Who changes the settings is noticed, however that is done; who changes nothing is not."""
+"""Every kind of change to the settings file is noticed, and nothing else is."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ def hangup() -> Iterator[None]:
 
 
 class Noticed(asyncio.Event):
-    """Set by each notice; `count` of them."""
+    """An event that each notice sets; `count` is the number of notices."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,4 +162,4 @@ async def test_a_folder_that_goes_away_is_said(tmp_path: Path) -> None:
             folder.rmdir()
             async with asyncio.timeout(TIMEOUT_S):
                 (entry,) = await journal.until("settings_not_watched")
-    assert "gone" in entry["error"]
+    assert "no longer exists" in entry["error"]

@@ -1,19 +1,22 @@
-"""`python -m tests.simulation`: many schedules, or one again with all that happened in it."""
+"""`python -m tests.simulation`: plays many schedules, or one again with its journal."""
 
 import argparse
 import gc
 import sys
 import time
 
-from tests.simulation.schedule import CorruptChunk, play
+from tests.simulation.schedule import BrokenPromise, play
 
 
 def main() -> int:
-    """Print each seed whose schedule broke a promise, and the pace of one core. 1 if any did."""
+    """Print each seed whose schedule broke a promise, and the schedules per minute of one core.
+
+    Return 1 if a promise was broken.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="this one alone, with its journal")
+    parser.add_argument("--seed", type=int, help="play this seed only, and print its journal")
     options = parser.parse_args()
     if options.seed is not None:
         return _replay(options.seed)
@@ -22,7 +25,7 @@ def main() -> int:
     for seed in range(options.first, options.first + options.schedules):
         try:
             play(seed)
-        except CorruptChunk as error:
+        except BrokenPromise as error:
             broken += 1
             print(error.problems, flush=True)
         if seed % 50 == 0:
@@ -37,7 +40,7 @@ def _replay(seed: int) -> int:
     try:
         journal = play(seed)
         verdict = "every promise was kept"
-    except CorruptChunk as error:
+    except BrokenPromise as error:
         verdict, journal = error.problems, error.journal
     for entry in journal.entries:
         print(*(f"{name}={value}" for name, value in entry.items()))

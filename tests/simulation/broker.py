@@ -1,8 +1,8 @@
-"""A Kafka cluster in memory: partitions, and what its brokers know of each producer.
+"""A Kafka cluster in memory: partitions, and the state of each producer in its brokers.
 
-Numbers as in KIP-98: a batch that was written is known again by its producer, epoch and number,
-the last five of each partition; a number that is neither the next nor known is refused; of a
-producer that has been forgotten any number is taken.
+Sequence numbers follow KIP-98. A broker recognises a written batch by its producer, epoch and
+number; it remembers the last five of each partition. It refuses a number that is neither known nor
+the next one. It accepts any number from a producer that it has forgotten.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from aiokafka.errors import (
 
 NODES = 2
 KNOWN_BATCHES = 5
-# A broker that wakes up works off what lay in its buffers within so long.
+# A broker that was frozen handles the requests in its buffers within this time.
 BACKLOG_S = 0.45
 
 OUT_OF_ORDER: type[Exception] = OutOfOrderSequenceNumber
@@ -32,7 +32,7 @@ REFUSALS: tuple[type[Exception], ...] = (
 
 
 class Stored(NamedTuple):
-    """A record in a partition; its offset is its place."""
+    """A record in a partition; its offset is its position in the log."""
 
     key: bytes
     value: bytes
@@ -49,13 +49,13 @@ class Batch(NamedTuple):
     records: tuple[Stored, ...]
 
 
-# An offset, or why the batch was not written.
+# An offset, or the error of a batch that was not written.
 Result = int | Exception
 Answered = Callable[[list[Result] | None], None]
 
 
 class _Known:
-    """What a partition knows of one producer."""
+    """The state of one producer in a partition."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -64,14 +64,14 @@ class _Known:
 
 
 class Node:
-    """One broker: requests are worked off, or wait while it is frozen, or go down with it."""
+    """One broker. It handles requests, keeps them while it is frozen, or loses them when killed."""
 
     def __init__(self) -> None:
-        # Whoever has taken it down has to start it again.
+        # Kills may overlap: the broker is up again after as many starts.
         self.kills = 0
         self.awake = asyncio.Event()
         self.awake.set()
-        self.spill_accounts: list[Callable[[], None]] = []
+        self.delayed_requests: list[Callable[[], None]] = []
 
     @property
     def is_down(self) -> bool:
@@ -79,8 +79,10 @@ class Node:
 
 
 class Broker:
-    """`loses` is how often a request gets lost with its connection, `mutes` how often its answer
-    does, `refuses` how often a batch is refused.
+    """The cluster, with its faults as probabilities.
+
+    `loses`: a request is lost with its connection. `mutes`: its answer is lost. `refuses`: a batch
+    is refused.
     """
 
     def __init__(self, random: Random) -> None:
@@ -107,41 +109,45 @@ class Broker:
         return self._producers
 
     def node_of(self, place: TopicPartition) -> int:
-        """The leader of a partition."""
+        """Return the number of the broker that leads a partition."""
         return int(place.partition + len(place.topic)) % NODES
 
     def freeze(self, number: int) -> None:
-        """It holds its connections and answers nothing."""
+        """Keep the connections of a broker open, and answer nothing."""
         self.nodes[number].awake.clear()
 
     def thaw(self, number: int) -> None:
-        """Old requests and new ones come in any order: they lay in different buffers."""
+        """Let a frozen broker work again.
+
+        Old and new requests arrive in any order, because they were in different buffers.
+        """
         node = self.nodes[number]
         node.awake.set()
-        spill_accounts, node.spill_accounts = node.spill_accounts, []
-        for work in spill_accounts:
+        delayed_requests, node.delayed_requests = node.delayed_requests, []
+        for work in delayed_requests:
             self._later(BACKLOG_S, work)
 
     def kill(self, number: int) -> None:
-        """What it had in its buffers is gone."""
+        """Take a broker down; the requests in its buffers are lost."""
         node = self.nodes[number]
         node.kills += 1
-        node.spill_accounts.clear()
+        node.delayed_requests.clear()
         self.thaw(number)
 
     def start(self, number: int) -> None:
         self.nodes[number].kills -= 1
 
     def forget(self) -> None:
-        """What is known of all producers."""
+        """Forget the state of all producers."""
         self._known.clear()
 
     async def written(self, words: bytes) -> None:
-        """Return when a record with these words is written, and before anybody hears of it."""
+        """Return when a record that contains `words` is written, before any client knows of it."""
         await self._awaited.setdefault(words, asyncio.Event()).wait()
 
     def produce(self, number: int, batches: list[Batch], answered: Answered) -> None:
-        """Send a request on its way; `answered` gets the results, or None if the connection broke.
+        """Send a request. `answered` gets the results, or None if the connection broke.
+
         It may never be called.
         """
         node = self.nodes[number]
@@ -152,7 +158,7 @@ class Broker:
             elif node.awake.is_set():
                 work()
             else:
-                node.spill_accounts.append(work)
+                node.delayed_requests.append(work)
 
         def work() -> None:
             results = [self._write(batch) for batch in batches]

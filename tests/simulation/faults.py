@@ -1,4 +1,4 @@
-"""What goes wrong, each for a while; several of them at once, as the seed will have it."""
+"""The faults of a schedule. Each lasts for a while, and the seed decides which ones overlap."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,20 +13,20 @@ Fault = Callable[[World], Awaitable[None]]
 
 DURATION_S = 15.0
 MAX_FAULTS = 8
-# Streams that come and go: each takes some away, and brings them back.
+# Changes of the settings: each one removes streams, and adds them again.
 MAX_CHANGES = 2
-# Longer than a stream is held for them: other holes come while they are still asked for.
+# Longer than a hole holds its stream: other holes appear while the ids are still requested.
 LACKING_S = 25.0
 
 
 def draw(random: Random) -> list[tuple[float, Fault]]:
-    """Some faults, and when each begins in seconds."""
+    """Draw some faults, each with its start in seconds."""
     count = random.randint(0, MAX_FAULTS)
     return [(random.uniform(0, DURATION_S), random.choice(FAULTS)) for _ in range(count)]
 
 
 def draw_changes(random: Random) -> list[tuple[float, Fault]]:
-    """Nothing goes wrong, and the settings change a few times, perhaps in a moment."""
+    """Draw no faults, but a few changes of the settings, perhaps close together."""
     return [(random.uniform(0, DURATION_S), leave_some_streams_out) for _ in range(MAX_CHANGES)]
 
 
@@ -36,7 +36,7 @@ async def cut(world: World) -> None:
 
 
 async def stall(world: World) -> None:
-    """Nothing comes, and nothing is lost unless the connection then is."""
+    """Hold frames back; they are lost only if the connection is lost too."""
     connections = _some(world)
     for connection in connections:
         connection.stall()
@@ -94,9 +94,9 @@ async def fail_over_rest(world: World) -> None:
 
 
 async def keep_rest_behind(world: World) -> None:
-    world.rest.awaiting_write = world.random.randint(1, 50)
+    world.rest.ids_behind = world.random.randint(1, 50)
     await _a_while(world)
-    world.rest.awaiting_write = 0
+    world.rest.ids_behind = 0
 
 
 async def lack_ids(world: World) -> None:
@@ -144,8 +144,9 @@ async def kill_a_broker(world: World) -> None:
 
 
 async def restart_a_cluster_that_forgets(world: World) -> None:
-    """Away for so long that the bridge takes another producer: one that tries again by itself, as
-    aiokafka does, would meet brokers that know nothing of it.
+    """Keep the cluster down until the bridge takes another producer, then forget all producers.
+
+    A producer that retries by itself, as aiokafka's does, would meet brokers that do not know it.
     """
     for node in range(NODES):
         world.broker.kill(node)
@@ -176,7 +177,7 @@ async def fill_redis(world: World) -> None:
 
 
 async def leave_some_streams_out(world: World) -> None:
-    """The settings name them again later: what was missed is fetched, or announced."""
+    """Remove streams and add them again; the missed events are then fetched or announced."""
     world.file.leave_some_out()
     await _a_while(world)
     world.file.name_all()
@@ -190,7 +191,7 @@ async def kill_the_bridge(world: World) -> None:
 
 
 async def kill_the_bridge_behind_a_gap(world: World) -> None:
-    """Some of what belongs together may have committed by then."""
+    """Kill the bridge just after a gap event; some of the related records may be written then."""
     gaps = len(world.journal.named("gap"))
     if await within(20, world.journal.until("gap", gaps + 1)):
         await asyncio.sleep(world.random.uniform(0, 0.2))
@@ -198,13 +199,13 @@ async def kill_the_bridge_behind_a_gap(world: World) -> None:
 
 
 async def kill_the_bridge_when_a_gap_is_filled(world: World) -> None:
-    """What was brought for it is there by then, or the gap is not called filled."""
+    """Kill the bridge at a `filled` event: the fetched events must be in Kafka before it."""
     if await within(40, world.broker.written(b'"state":"filled"')):
         await kill_the_bridge(world)
 
 
 async def break_something_when_a_record_is_written(world: World) -> None:
-    """At a moment that chance would hardly find: before anybody hears of the record."""
+    """Start a fault when a record is written but no client knows it, a moment rarely hit."""
     words, fault = world.random.choice(MOMENTS), world.random.choice(AT_A_MOMENT)
     if await within(20, world.broker.written(words)):
         await fault(world)
@@ -225,7 +226,7 @@ async def _a_while(world: World, most_s: float = 8.0) -> None:
     await asyncio.sleep(world.random.uniform(0.1, most_s))
 
 
-# Records whose writing something else depends on: gap events, what was fetched, positions.
+# Records on which later steps depend: gap events, fetched events, positions.
 MOMENTS = (
     b'"state":"open"',
     b'"state":"filled"',

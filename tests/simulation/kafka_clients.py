@@ -1,4 +1,4 @@
-"""aiokafka's consumer and admin client over the broker in memory, as far as the bridge goes."""
+"""aiokafka's consumer and admin client for the broker in memory, as far as the bridge uses them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ Fetched = dict[TopicPartition, "list[ConsumerRecord[bytes, bytes]]"]
 
 
 class Client:
-    """What all clients share: a connection that a broker may not answer."""
+    """The common part of all clients: a connection that a broker may not answer."""
 
     def __init__(self, broker: Broker, **options: Any) -> None:
         self.broker = broker
@@ -26,7 +26,7 @@ class Client:
         self.timeout_s = options["request_timeout_ms"] / 1000
 
     async def ask(self) -> None:
-        """A request and its answer. Raises KafkaError where there is none."""
+        """Send a request and wait for the answer. Raises KafkaError if there is none."""
         broker = self.broker
         await process.pause(self.process, broker.random.uniform(0.001, 0.01))
         for node in broker.nodes:
@@ -89,7 +89,7 @@ class Consumer(Client):
         return self._positions[place]
 
     async def getmany(self, *, timeout_ms: int) -> Fetched:
-        """Records of some partitions; nothing where nothing comes in time."""
+        """Return records of some partitions; none if none arrive in time."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + timeout_ms / 1000
         while loop.time() < end_s:

@@ -1,7 +1,7 @@
-"""aiokafka's producer over the broker in memory, as far as the bridge knows it.
+"""aiokafka's producer for the broker in memory, as far as the bridge uses it.
 
-It does as aiokafka's sender: one request at a time to a node, with one batch of each partition; a
-batch is given its number once, and what may be tried again is, without end.
+It works as aiokafka's sender does: one request at a time to a node, with one batch of each
+partition. A batch gets its sequence number once. Retriable errors are retried without limit.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ RECORD_OVERHEAD_BYTES = 20
 
 
 class BatchBuilder:
-    """Records up to a size."""
+    """The records of a batch, up to a size."""
 
     def __init__(self, max_bytes: int) -> None:
         self.records: list[Stored] = []
@@ -38,7 +38,7 @@ class BatchBuilder:
 
 
 class _Sending:
-    """A batch on its way; it keeps its number."""
+    """A batch on its way, which keeps its sequence number."""
 
     def __init__(self, place: TopicPartition, records: list[Stored]) -> None:
         self.place = place
@@ -91,7 +91,7 @@ class Producer(Client):
         return SimpleNamespace(topics=lambda: {place.topic for place in self.broker.logs})
 
     def _send(self, node: int) -> None:
-        """One request with what waits for a node, if none is under way there."""
+        """Send one request with all batches that wait for a node, if none is under way there."""
         if self._is_cut or self._is_busy[node] or not self._waiting[node]:
             return
         if not self.process.is_alive:

@@ -1,7 +1,7 @@
-"""An event loop without sockets: nothing happens outside of it, so its clock may jump at once.
+"""An event loop without sockets. Nothing happens outside of it, so its clock can jump.
 
-With the same seed everything happens in the same order: nothing here asks the machine for the time,
-for randomness or for the address of an object.
+The same seed gives the same order of everything: nothing here uses the machine's clock, its
+randomness or the address of an object.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from itertools import count
 from typing import Any
 from unittest import mock
 
-# When every schedule begins, in seconds since the epoch.
+# The start of every schedule, in seconds since the epoch.
 BEGIN_S = 1_790_000_000
 
 
 class Idle(Exception):
-    """Everybody waits for somebody, and no timer runs."""
+    """All tasks wait for each other, and no timer runs."""
 
 
 class _Task(asyncio.Task[Any]):
-    """A task whose place in a set is that of its birth, and not of its address."""
+    """A task whose place in a set depends on its creation, not on its address."""
 
     numbers = count()
 
@@ -36,7 +36,7 @@ class _Task(asyncio.Task[Any]):
 
 
 class SimulationLoop(asyncio.BaseEventLoop):
-    """Everything it needs beside timers is nothing: there are no files, signals or threads."""
+    """A loop that has timers only: there are no files, signals or threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         return self._now_s
 
     def select(self, timeout_s: float | None) -> list[Any]:
-        """What the loop asks for between two rounds: how long it may sleep, or None for ever."""
+        """Advance the clock by the time that the loop may sleep. Raises Idle if no timer runs."""
         if timeout_s is None:
             raise Idle
         self._now_s += timeout_s
@@ -71,7 +71,7 @@ def _new_task(
 
 
 def now_us() -> int:
-    """The virtual clock on the wall, in microseconds since the epoch."""
+    """Return the virtual wall clock in microseconds since the epoch."""
     return BEGIN_S * 1_000_000 + round(asyncio.get_running_loop().time() * 1e6)
 
 
@@ -98,7 +98,7 @@ def run(seed: int, main: Callable[[SimulationLoop], Coroutine[Any, Any, None]]) 
 
 
 async def within(seconds: float, awaited: Awaitable[object]) -> bool:
-    """Whether it came to its end in time."""
+    """Return whether the awaitable finished in time."""
     try:
         async with asyncio.timeout(seconds):
             await awaited

@@ -1,4 +1,4 @@
-"""What really happened: the trades and quotes of a market, which nobody may contradict."""
+"""The trades and quotes that really happened, against which all results are checked."""
 
 from collections import defaultdict
 from random import Random
@@ -31,7 +31,7 @@ class Market:
         self._makers = [(payload, _MAKERS[payload]) for payload in payloads]
 
     def happen(self) -> list[Tick]:
-        """A moment's ticks: trades come with their aggregate trades, quotes on their own."""
+        """Return the ticks of a moment: trades with their aggregate trades, or quotes."""
         ticks: list[Tick] = []
         for _ in range(self._random.randint(1, 4)):
             symbol = self._random.choice(self._symbols)
@@ -42,7 +42,7 @@ class Market:
         return ticks
 
     def happen_everywhere(self) -> list[Tick]:
-        """One tick of every stream."""
+        """Return one tick of every stream."""
         return [
             self._tick(payload, kind, symbol, make)
             for symbol in self._symbols
@@ -65,7 +65,7 @@ class Market:
 
 
 def row(tick: Tick) -> str:
-    """A tick as REST has it."""
+    """Return a tick as a row of REST."""
     return _ROWS[tick.kind] % {"i": tick.identity, "t": tick.time_ms}
 
 

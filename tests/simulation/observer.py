@@ -1,4 +1,4 @@
-"""A third sink, which sees what leaves the pipeline, in its order, and knows the rules."""
+"""A third sink, which checks the records of the pipeline, in their order, against the rules."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Name = tuple[str, str]
 
 
 class Observer(MemorySink):
-    """Of each stream: what comes next, and which ids have been announced as missing."""
+    """Knows, for each stream, the next id and the ids that were announced as missing."""
 
     name = "observer"
 
@@ -50,7 +50,7 @@ class Observer(MemorySink):
         elif identity in self.missing[name]:
             self.missing[name].remove(identity)
         else:
-            self._problems.append(f"pipeline: {name} {identity} where {expected} is expected")
+            self._problems.append(f"pipeline: {name} {identity} instead of {expected}")
 
     def _see_gap(self, gap: Gap) -> None:
         name = (gap.kind, gap.symbol)
@@ -60,17 +60,17 @@ class Observer(MemorySink):
         expected = self._expected.get(name, gap.first_id)
         if gap.state == "open":
             if gap.first_id != expected:
-                self._problems.append(f"pipeline: {name} gap {ids} where {expected} is expected")
+                self._problems.append(f"pipeline: {name} gap {ids} instead of {expected}")
             self.missing[name].update(ids)
             self._expected[name] = gap.last_id + 1
         elif gap.state == "filled" and self.missing[name] & set(ids):
-            self._problems.append(f"pipeline: {name} gap {ids} filled, but not wholly")
+            self._problems.append(f"pipeline: {name} gap {ids} filled, but not completely")
         elif gap.state == "lost" and not set(ids) <= self.missing[name]:
-            self._problems.append(f"pipeline: {name} gap {ids} lost, but not wholly")
+            self._problems.append(f"pipeline: {name} gap {ids} lost, but not completely")
 
     def _see_quote(self, quote: Quote) -> None:
         self.first.setdefault(("quote", quote.symbol), quote.update_id)
         last = self._quotes.get(quote.symbol, -1)
         if quote.update_id <= last:
-            self._problems.append(f"pipeline: quote {quote.update_id} behind {last}")
+            self._problems.append(f"pipeline: quote {quote.update_id} after {last}")
         self._quotes[quote.symbol] = quote.update_id

@@ -1,7 +1,7 @@
-"""Which process a call comes from: a process that was killed changes nothing in the world any more.
+"""The process that a call comes from. A killed process changes nothing in the world any more.
 
-A killed process's tasks are cancelled, and may unwind as they like: whatever they do on their way
-out ends at the edges, which know that it is dead.
+The tasks of a killed process are cancelled, and may unwind as they like. Whatever they do then
+stops at the edges, which know that the process is dead.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ current: ContextVar[Process] = ContextVar("process")
 
 
 async def never() -> None:
-    """What a dead process waits for."""
+    """Wait without end, as a dead process does."""
     await asyncio.get_running_loop().create_future()
 
 
 async def pause(process: Process, seconds: float) -> None:
-    """A wait on the way between a process and the world; a dead one gets no farther."""
+    """Wait on the way between a process and the world; never return if the process is dead."""
     await asyncio.sleep(seconds)
     if not process.is_alive:
         await never()

@@ -16,8 +16,10 @@ Reply = tuple[int, int, bytes | None]
 
 
 class RedisServer:
-    """`loses` is how often a call fails, before or after it has been done; `is_full`: it keeps no
-    values. `calls` are under way; `published` has all messages.
+    """The server. `loses` is the probability that a call fails, before or after its execution.
+
+    While `is_full`, it keeps no values. `calls` counts the calls under way. `published` has all
+    messages.
     """
 
     def __init__(self, random: Random) -> None:
@@ -29,11 +31,11 @@ class RedisServer:
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def connect(self, options: settings.Redis) -> "Client":
-        """In the place of `bridge.sinks.redis.sink.connect`."""
+        """Replace `bridge.sinks.redis.sink.connect`."""
         return Client(self, options)
 
     def run(self, keys: list[str], arguments: list[Any]) -> Reply:
-        """The script, in the same order."""
+        """Do what the script does, in the same order."""
         count = int(arguments[0])
         done = stale = 0
         failure = b""

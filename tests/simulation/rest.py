@@ -1,4 +1,4 @@
-"""The exchange's REST interface in memory, in the place of aiohttp's client session."""
+"""The exchange's REST interface in memory, in place of aiohttp's client session."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ PAGE_ROWS = 1000
 
 
 class Answer(NamedTuple):
-    """As far as the bridge looks into aiohttp's."""
+    """The part of aiohttp's answer that the bridge reads."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,13 +26,16 @@ class Answer(NamedTuple):
 
 
 class Rest:
-    """`fails` is how often a request fails, `behind` how many of the newest ids are not there yet,
-    `lacks` which ids never are; without `has_history` only the latest trades can be had.
+    """The REST interface, with its faults.
+
+    `fails` is the probability that a request fails. `ids_behind` is the number of newest ids
+    that REST does not have yet, `lacks` the share of ids that it never has. Without `has_history`,
+    only the latest trades are available.
     """
 
     def __init__(self, random: Random, market: Market, symbols: list[str]) -> None:
         self.fails = 0.0
-        self.awaiting_write = 0
+        self.ids_behind = 0
         self.lacks = 0.0
         self.has_history = True
         self.random = random
@@ -40,11 +43,11 @@ class Rest:
         self._symbols = symbols
 
     def session(self, **_: Any) -> "Session":
-        """In the place of `aiohttp.ClientSession`."""
+        """Replace `aiohttp.ClientSession`."""
         return Session(self)
 
     def answer(self, path: str, symbol: str, from_id: int | None) -> Answer:
-        """Raises aiohttp.ClientError or TimeoutError where nothing comes back."""
+        """Answer a request. Raises aiohttp.ClientError or TimeoutError if there is no answer."""
         if self.random.random() < self.fails:
             return self._failure()
         match path.rpartition("/")[2]:
@@ -60,12 +63,12 @@ class Rest:
         return _good(f"[{','.join(map(row, found))}]")
 
     def is_lacking(self, tick: Tick) -> bool:
-        """The same answer each time it is asked for."""
+        """Return whether REST never has this id; the result does not change between calls."""
         return (tick.identity * 2654435761 % 1000) < self.lacks * 1000
 
     def _page(self, kind: str, symbol: str, from_id: int | None) -> list[Tick]:
         history = self._market.history[kind, symbol]
-        known = history[: len(history) - self.awaiting_write]
+        known = history[: len(history) - self.ids_behind]
         there = [tick for tick in known if not self.is_lacking(tick)]
         if from_id is None:
             return there[-PAGE_ROWS:]

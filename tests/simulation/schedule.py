@@ -1,4 +1,4 @@
-"""A schedule: of one seed, the settings, what goes wrong and when, and what was promised."""
+"""A schedule: settings and faults that one seed decides, and a check of all promises."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,19 +14,19 @@ from tests.simulation.truth import find_problems
 from tests.simulation.world import World, edges
 from tests.support.journal import Journal, journal_kept
 
-# Until everything that was broken works again: all back-offs and patience are shorter.
+# Until everything works again: all back-offs and timeouts are shorter.
 HEALING_S = 50.0
-# Until what was sent last has arrived everywhere.
+# Until the last events have arrived everywhere.
 QUIET_S = 10.0
 
-# Faults, and when each begins in seconds.
+# Faults, each with its start in seconds.
 Draw = Callable[[Random], list[tuple[float, faults.Fault]]]
 
 _log = structlog.get_logger(__name__)
 
 
-class CorruptChunk(AssertionError):
-    """A promise was not kept: `problems` says which, `journal` has what happened."""
+class BrokenPromise(AssertionError):
+    """A promise was broken: `problems` says which one, `journal` has the log."""
 
     def __init__(self, problems: str, journal: Journal) -> None:
         super().__init__(problems)
@@ -35,7 +35,7 @@ class CorruptChunk(AssertionError):
 
 
 def play(seed: int, draw: Draw = faults.draw) -> Journal:
-    """Play one schedule. Raises CorruptChunk."""
+    """Play one schedule. Raises BrokenPromise if a promise was broken."""
     random = Random(seed)
     with journal_kept() as journal:
         structlog.configure(processors=[_place, journal])
@@ -44,7 +44,7 @@ def play(seed: int, draw: Draw = faults.draw) -> Journal:
 
 
 def _place(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Say of a line of the log when it was written, and by which process."""
+    """Add the time and the number of the process to a log entry."""
     life = process.current.get(None)
     return {
         "at_s": round(asyncio.get_running_loop().time(), 3),
@@ -72,11 +72,11 @@ async def _play(
         await world.bury()
     problems = [*world.problems, *find_problems(world), *map(str, running_in.errors)]
     if problems:
-        raise CorruptChunk(f"seed {seed}: " + "\n  ".join(problems[:10]), journal)
+        raise BrokenPromise(f"seed {seed}: " + "\n  ".join(problems[:10]), journal)
 
 
 async def _tick(world: World) -> None:
-    """The market, at a pace of its own; slower when the faults are over."""
+    """Let the market run at a random pace, slower after the faults."""
     pace_s = world.random.choice((0.25, 0.6, 1.5))
     while True:
         is_late = asyncio.get_running_loop().time() > faults.DURATION_S + 5
@@ -96,7 +96,7 @@ async def _strike(world: World, at_s: float, fault: Callable[[World], Awaitable[
 
 
 def draw_settings(random: Random) -> Settings:
-    """Settings that let everything happen within a minute."""
+    """Draw settings that let everything happen within a minute."""
     streams = random.choice((("trade", "bookTicker"), ("trade", "aggTrade", "bookTicker")))
     connection_max_age_s = random.choice((8, 80_000, 80_000))
     return _settings(random.choice((1, 2)), streams, random.choice((1, 2, 3)), connection_max_age_s)

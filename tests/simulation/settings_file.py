@@ -1,4 +1,4 @@
-"""The settings file in memory: it changes, and whoever runs is told."""
+"""The settings file in memory: it changes, and the running bridge is notified."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,8 +11,9 @@ READ_S = 0.01
 
 
 class SettingsFile:
-    """`whole` names all symbols and streams, `settings` may name fewer; `left_out` are the symbols
-    whose trades have been missing some time.
+    """The file. `whole` names all symbols and streams, `settings` may name fewer.
+
+    `left_out` has the symbols whose trades were left out at some time.
     """
 
     def __init__(self, random: Random, whole: Settings) -> None:
@@ -41,7 +42,7 @@ class SettingsFile:
             self._notices.remove(notice)
 
     def leave_some_out(self) -> None:
-        """A symbol, or a stream of all symbols."""
+        """Remove a symbol, or a stream of all symbols."""
         key = self._random.choice(("symbols", "streams"))
         names = list(getattr(self._whole.binance, key))
         name = self._random.choice(names)

@@ -1,11 +1,11 @@
-"""The whole bridge on virtual time, in a world that a seed breaks: `make simulate` plays more."""
+"""The whole bridge on virtual time, under faults drawn from a seed; `make simulate` plays more."""
 
 from collections import Counter
 
 import pytest
 
 from tests.simulation.faults import draw_changes
-from tests.simulation.schedule import CorruptChunk, play
+from tests.simulation.schedule import BrokenPromise, play
 
 SCHEDULES = 50
 
@@ -22,7 +22,7 @@ def test_a_seed_is_the_same_schedule_each_time() -> None:
 
 
 def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
-    """A gap event for each time a stream was gone, and no other; trades are fetched."""
+    """Each removal of a stream leads to one gap event of quotes at most; trades are fetched."""
     for seed in range(150):
         journal = play(seed, draw_changes)
         gone = Counter(name for read in journal.named("settings_read") for name in read["removed"])
@@ -32,9 +32,9 @@ def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
 
 
 def _played(seed: int) -> str:
-    """What went wrong."""
+    """Return the problems of a schedule, empty if there are none."""
     try:
         play(seed)
-    except CorruptChunk as error:
+    except BrokenPromise as error:
         return f"{error.problems}\nmake simulate SEED={seed} shows all that happened"
     return ""

@@ -1,4 +1,4 @@
-"""What must hold in the end: the topics and Redis against the market's own history."""
+"""The checks at the end: the topics and Redis against the market's own history."""
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -19,7 +19,7 @@ REST_FAULTS = {"fail_over_rest", "keep_rest_behind", "lack_ids"}
 
 
 def find_problems(world: World) -> Iterator[str]:
-    """All that is wrong, in words; nothing if every promise was kept."""
+    """Yield all problems in words; none if every promise was kept."""
     gaps: defaultdict[Name, list[dict[str, Any]]] = defaultdict(list)
     for gap in _events(world, "gap"):
         gaps[gap["kind"], gap["symbol"]].append(gap)
@@ -38,7 +38,7 @@ def find_problems(world: World) -> Iterator[str]:
 
 
 def _events(world: World, kind: str) -> Iterator[dict[str, Any]]:
-    """A topic's events, in order of each partition, with the key held against the symbol."""
+    """Yield a topic's events, in order of each partition; check that the key is the symbol."""
     for _, log in world.broker.records(f"{SPOT}.{kind}"):
         for stored in log:
             event: dict[str, Any] = msgspec.json.decode(stored.value)
@@ -49,7 +49,7 @@ def _events(world: World, kind: str) -> Iterator[dict[str, Any]]:
 def _contiguous(
     world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """Each id once and in order, up to the market's last, but for what gap events announce."""
+    """Check that each id is there once and in order, up to the last, unless a gap announces it."""
     ids = [event[CONTIGUOUS[name[0]]] for event in events]
     said = [(range(gap["first_id"], gap["last_id"] + 1), gap["state"]) for gap in gaps]
     announced = {identity for missing, _ in said for identity in missing}
@@ -59,9 +59,9 @@ def _contiguous(
     for identity in ids:
         missing = set(range(expected, identity)) - announced - seen
         if identity in seen:
-            yield f"{identity} is repeated"
+            yield f"{identity} is a duplicate"
         elif identity < expected and identity not in announced:
-            yield f"{identity} comes behind {expected - 1}"
+            yield f"{identity} comes after {expected - 1}"
         elif missing and identity not in unknown:
             yield f"{sorted(missing)} missing before {identity}, unannounced"
         seen.add(identity)
@@ -70,14 +70,15 @@ def _contiguous(
         yield f"ends before {expected} instead of {last + 1}"
     for span, state in said:
         if state == "filled" and not seen.issuperset(span):
-            yield f"{span} is said to be filled"
+            yield f"{span} announced as filled, but not there"
         if state == "lost" and not seen.isdisjoint(span):
-            yield f"{span} is said to be lost"
+            yield f"{span} announced as lost, but there"
 
 
 def _unknown_starts(world: World, name: Name) -> set[int]:
-    """First ids behind the start of a process that could not read from Kafka where the one before
-    had stopped: all it can do is log it, and hide what it did not see from the next one.
+    """Return the first ids of each process that could not read the last positions from Kafka.
+
+    Such a process can only log that. Its own positions hide the missed events from the next one.
     """
     return {
         next((life.observer.first[name] for life in lives if name in life.observer.first), -1)
@@ -89,14 +90,14 @@ def _unknown_starts(world: World, name: Name) -> set[int]:
 def _quotes(
     world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """Monotonic, up to the market's last; of what is missing a gap event says from when to when."""
+    """Check that quotes rise up to the last, and that a gap gives the time of each missing one."""
     history = [tick.identity for tick in world.market.history[name]]
     announced = {gap["to_time"]: gap for gap in gaps}
     unknown = _unknown_starts(world, name)
     for before, event in pairwise(events):
         first, last = before["update_id"], event["update_id"]
         if last <= first:
-            yield f"{last} comes behind {first}"
+            yield f"{last} comes after {first}"
         missed = history[bisect_right(history, first) : bisect_left(history, last)]
         missed = [i for i in missed if (name[1], i) not in world.exchange.unnoticed]
         if not missed or last in unknown:
@@ -112,19 +113,19 @@ def _quotes(
 
 
 def _gaps(world: World) -> Iterator[str]:
-    """Nothing is given up that REST has, and what can be had later is brought later."""
+    """Check that ids that REST has are not given up, and that late ids are fetched later."""
     if REST_FAULTS.isdisjoint(entry["fault"] for entry in world.journal.named("fault_begins")):
         for gap in world.journal.named("gap"):
             if gap["message_type"] in CONTIGUOUS:
                 yield f"{gap} though REST has never failed"
     for name, missing in world.life.observer.missing.items():
         if missing:
-            yield f"{name} {sorted(missing)} not brought, though REST has them"
+            yield f"{name} {sorted(missing)} not fetched, though REST has them"
     yield from _left_open(world)
 
 
 def _left_open(world: World) -> Iterator[str]:
-    """Also what processes have left open that were killed, unless the last one knows of nothing."""
+    """Yield ids left open, by killed processes too, unless the last one could not read the gaps."""
     last = len(world.lives) - 1
     unknown = world.journal.named("open_gaps_unavailable")
     if last in world.unknown_starts or last in {entry["life"] for entry in unknown}:
@@ -140,7 +141,7 @@ def _left_open(world: World) -> Iterator[str]:
 
 
 def _positions(world: World) -> Iterator[str]:
-    """Each position names a record that is there."""
+    """Check that each position names an existing record."""
     for place, log in world.broker.records(f"{SPOT}.position"):
         for stored in log:
             position = msgspec.json.decode(stored.value)
@@ -154,7 +155,10 @@ def _positions(world: World) -> Iterator[str]:
 
 
 def _redis(world: World) -> Iterator[str]:
-    """All messages in their order, but for repeats after a time-out; each value the newest."""
+    """Check that all messages are in order, and that each value is the newest.
+
+    Duplicates after a timeout are allowed.
+    """
     published = list(dict.fromkeys(value for _, value in world.redis.published))
     of_this_life = {record.value for record in world.life.observer.records}
     if not of_this_life.issubset(published):

@@ -1,6 +1,6 @@
-"""Everything outside of the bridge, and one life of the bridge after another in it.
+"""Everything outside of the bridge, and the lives of the bridge in it, one after the other.
 
-The whole service runs as it is; only what reaches out of the process has a likeness in memory: the
+The whole service runs unchanged. Only its connections to the outside are replaced in memory: the
 exchange's connections and REST, aiokafka's clients, the Redis client, the HTTP server.
 """
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import partial
 from random import Random
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from unittest import mock
 
 import aiohttp
@@ -26,6 +26,7 @@ from bridge.core.sequencing.contiguous import Contiguous
 from bridge.errors import UndeliveredRecords
 from bridge.settings import Settings
 from bridge.sinks.kafka import producer as kafka_producer
+from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis import sink as redis_sink
 from bridge.sinks.redis.sink import RedisSink
 from tests.simulation import process
@@ -43,19 +44,27 @@ from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
-# For a request under way when patience begins or ends.
+# For a request under way when the timeout starts or ends.
 PATIENCE_SLACK_S = 1.0
 
 
+class ObservedSinks(NamedTuple):
+    """The sinks of the service, and an observer that gets the same records."""
+
+    kafka: KafkaSink
+    redis: RedisSink
+    observer: Observer
+
+
 class Life(process.Process):
-    """A process, the service in it, and what a observer in it has seen."""
+    """A process, the service in it, and the observer of its records."""
 
     def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
         super().__init__(number)
         self.service = Service(file.load(), file)
         self.is_killed = False
         self.observer = observer
-        self.service.sinks = (*self.service.sinks, observer)
+        self.service.sinks = ObservedSinks(*self.service.sinks, observer)  # type: ignore[assignment]
         context = copy_context()
         context.run(process.current.set, self)
         loop = asyncio.get_running_loop()
@@ -63,7 +72,7 @@ class Life(process.Process):
 
 
 class World:
-    """One schedule's world; `random` decides about everything in it."""
+    """The world of one schedule; `random` decides everything in it."""
 
     def __init__(self, random: Random, settings: Settings, journal: Journal) -> None:
         self.random = random
@@ -83,12 +92,12 @@ class World:
 
     @property
     def life(self) -> Life:
-        """The present one."""
+        """Return the present process."""
         return self.lives[-1]
 
     @property
     def unknown_starts(self) -> set[int]:
-        """Processes that could not read from Kafka where the one before had stopped."""
+        """Return the processes that could not read the last positions from Kafka."""
         return {entry["life"] for entry in self.journal.named("positions_unavailable")}
 
     def start(self) -> None:
@@ -96,7 +105,7 @@ class World:
         self.lives.append(Life(len(self.lives), self.file, observer))
 
     def kill(self) -> None:
-        """From here on the process does nothing any more: what it had sent may still arrive."""
+        """Kill the process; what it has sent may still arrive."""
         self.check_accounts()
         self.life.is_alive = False
         self.life.is_killed = True
@@ -104,7 +113,7 @@ class World:
         self.life.task.cancel()
 
     async def stop(self) -> None:
-        """End it in order."""
+        """Shut the process down cleanly."""
         life = self.life
         life.service.stop()
         if not await within(END_S, asyncio.wait((life.task,))):
@@ -114,15 +123,15 @@ class World:
         self.exchange.forget(life)
 
     async def bury(self) -> None:
-        """Every wait has an end, those of the killed too."""
+        """Check that all tasks finish, those of killed processes too."""
         dead = [life.task for life in self.lives if not life.task.done()]
         if dead and not await within(END_S, asyncio.wait(dead)):
-            self.problems.append("a killed service's tasks do not end")
+            self.problems.append("a killed service's tasks do not finish")
         for life in self.lives:
             self._see_end(life)
 
     def check_accounts(self) -> None:
-        """Received + restored = published + dropped + pending."""
+        """Check that received + restored = published + dropped + pending."""
         for sink in self.life.service.sinks:
             received = Counter(self.life.service.status.counts.received) + sink.counts.restored
             accounted = Counter(sink.counts.published)
@@ -132,7 +141,7 @@ class World:
                 self.problems.append(f"{sink.name}: {received=} {accounted=} {sink.pending()=}")
 
     def check_latest(self) -> None:
-        """Where nothing waits to be set, what Redis shows is the newest trade."""
+        """Check that Redis shows the newest trade, unless a value waits to be written."""
         life = self.life
         (sink,) = (sink for sink in life.service.sinks if isinstance(sink, RedisSink))
         if sink._latest or self.redis.calls:
@@ -145,7 +154,7 @@ class World:
                 self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")
 
     def check_patience(self) -> None:
-        """No hole holds its stream for much longer than `repair.timeout_s`."""
+        """Check that no hole holds its stream for much longer than `repair.timeout_s`."""
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
         sequencers = status.sequencers if self.life.is_alive and not status.draining else None
@@ -168,12 +177,12 @@ class World:
         error = life.task.exception()
         is_last = life is self.life
         if error is not None and (is_last or not isinstance(error, UndeliveredRecords)):
-            self.problems.append(f"the service ended by {error!r}")
+            self.problems.append(f"the service failed with {error!r}")
 
 
 @contextmanager
 def edges(world: World) -> Iterator[None]:
-    """The world in the place of the real one."""
+    """Replace the real world by this one."""
     producer, consumer, admin = (
         partial(client, world.broker) for client in (Producer, Consumer, Admin)
     )

@@ -8,7 +8,7 @@ from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """A module marks which it needs: virtual time where both ends live in the test."""
+    """Return both loops. A module marks the one it needs: virtual time if it fakes the server."""
     return {"real": asyncio.SelectorEventLoop, "virtual": VirtualTimeLoop}
 
 

@@ -1,4 +1,4 @@
-"""When the next batch may follow; on virtual time."""
+"""Delays between batches, on virtual time."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.support.virtual_time import VirtualTimeLoop
 
 
 def rested_s(records: int, *, answered_after_s: float = 0.0, least_s: float = 0.001) -> float:
-    """How long after a batch the next one goes, when its answer takes so long."""
+    """Return the time from one batch to the next, if the answer takes `answered_after_s`."""
 
     async def next_after() -> float:
         loop, pace = asyncio.get_running_loop(), BatchPacer(least_s, 0.0001, 0.005)

@@ -1,4 +1,4 @@
-"""Records as an audit sees them, and reports as plain numbers."""
+"""Records for an audit, and its reports as plain numbers."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ Ids = tuple[int, int]
 
 
 class Record(NamedTuple):
-    """A Kafka record, or what is needed of it."""
+    """The part of a Kafka record that an audit needs."""
 
     offset: int
     key: bytes | None
@@ -22,7 +22,7 @@ class Record(NamedTuple):
 
 
 def event(message_type: str, symbol: str = "BTCUSDT", /, **fields: object) -> bytes:
-    """The value of a record; far from whole, but with all that an audit looks at."""
+    """Return the value of a record: incomplete, but with all fields that an audit reads."""
     head = {"message_type": message_type, "symbol": symbol, "timestamp": 1, "received": 1}
     return json.dumps(head | fields).encode()
 
@@ -46,7 +46,7 @@ def announced(*gaps: GapRecord) -> Announced:
 def audited(
     spans: Iterable[Ids | int], *gaps: GapRecord, kind: str = "trade", said: Announced | None = None
 ) -> StreamReport:
-    """The report on records that cover these ids, at the offsets 0, 1, 2...; their time is 1."""
+    """Return the report on records with these ids, at the offsets 0, 1, 2...; their time is 1."""
     report = StreamReport(symbol="BTCUSDT", detail=None, partition=0)
     audit = StreamAudit(RULES[kind], said or announced(*gaps), report)
     for offset, span in enumerate(spans):

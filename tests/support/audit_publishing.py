@@ -1,4 +1,4 @@
-"""Records put into topics of a test's own."""
+"""Writes records into topics of one test."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ def topic_of(options: settings.Kafka, kind: str) -> str:
 async def publish(
     options: settings.Kafka, kind: str, values: Iterable[bytes], *, partition: int = 0
 ) -> None:
-    """Put values into one partition of the topic of a kind, in order, made if need be."""
+    """Write values in order to one partition of the topic of a kind; create it if necessary."""
     producer = await open_producer(options, ProducerState())
     try:
         await ensure_topics(producer, options, [topic_of(options, kind)], "")

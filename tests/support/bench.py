@@ -1,11 +1,11 @@
-"""Made-up results and samples."""
+"""Invented results and samples."""
 
 from bridge.tools.bench.results import Figure, Machine, Results
 from bridge.tools.bench.scrape import Sample
 
 
 def results(*figures: Figure, processor: str = "a processor", profile: str = "usual") -> Results:
-    """Results with nothing in them but these figures."""
+    """Return results that contain only these figures."""
     return Results(
         date="2026-01-02T03:04:05+00:00",
         profile=profile,
@@ -17,7 +17,7 @@ def results(*figures: Figure, processor: str = "a processor", profile: str = "us
 
 
 def carrying(rates: list[int], offered_per_s: int, **last: float) -> list[Sample]:
-    """Samples a second apart of a bridge that carries so many messages in each second."""
+    """Return one sample per second of a bridge that carries these numbers of messages."""
     samples, total = [Sample(at_us=0)], 0
     for second, rate in enumerate(rates, start=1):
         total += rate

@@ -1,4 +1,4 @@
-"""`tickbridge run` as a user starts it: a process of its own, told only by its settings file."""
+"""`tickbridge run` as a user starts it: a process of its own with a settings file."""
 
 import asyncio
 import json
@@ -33,14 +33,14 @@ class BridgeProcess:
     async def logged(
         self, event: str, timeout_s: float = START_TIMEOUT_S, count: int = 1
     ) -> dict[str, Any]:
-        """The first line of this event, or the one of this number; waits for it."""
+        """Wait for the `count`th log line of this event, and return it."""
         async with asyncio.timeout(timeout_s), self._changed:
             while len(found := [line for line in self.log if line["event"] == event]) < count:
                 await self._changed.wait()
         return found[count - 1]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal; returns the exit code."""
+        """Send a signal, and return the exit code."""
         self.process.send_signal(number)
         async with asyncio.timeout(STOP_TIMEOUT_S):
             return await self.process.wait()
@@ -48,7 +48,7 @@ class BridgeProcess:
 
 @asynccontextmanager
 async def running_bridge(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[BridgeProcess]:
-    """Start a bridge in `folder` with these settings; kills it at the end if it still runs."""
+    """Start a bridge in `folder` with these settings; kill it at the end if it still runs."""
     # JSON is YAML.
     (folder / "tickbridge.yaml").write_text(json.dumps(settings))
     process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,7 @@ def bridge_settings(
     unique: str,
     **binance: object,
 ) -> dict[str, Any]:
-    """What a bridge needs to be fed by `exchange` and to have topics of its own."""
+    """Return settings of a bridge that reads from `exchange` and has topics of its own."""
     return {
         "binance": {
             "websocket_url": exchange.websocket_url,

@@ -1,8 +1,8 @@
-"""Kafka and Redis for the tests: containers where a Docker engine answers, else embedded ones.
+"""Kafka and Redis for the tests: containers if a Docker engine answers, otherwise embedded ones.
 
-A test that takes a broker away has one of its own (fixtures `own_kafka`, `own_redis`). It keeps
-its address and its data while it is paused, killed and started again. The methods block: in a
-coroutine call them with `asyncio.to_thread`.
+A test that stops a broker has one of its own (fixtures `own_kafka`, `own_redis`). The broker keeps
+its address and its data when it is paused, killed and restarted. The methods block: in a coroutine,
+call them with `asyncio.to_thread`.
 """
 
 import asyncio
@@ -37,19 +37,19 @@ Kind = Literal["containers", "embedded"]
 
 
 class Kafka(Protocol):
-    """What a test needs of a Kafka: `host:port`."""
+    """The part of a Kafka that a test needs: `host:port`."""
 
     bootstrap_servers: str
 
 
 class RedisAddress(Protocol):
-    """What a test needs of a Redis: `redis://host:port/0`."""
+    """The part of a Redis that a test needs: `redis://host:port/0`."""
 
     url: str
 
 
 class Container:
-    """One server in a container on a fixed port of the host, so that it comes back where it was."""
+    """One server in a container. Its port is fixed, so that its address survives a restart."""
 
     def __init__(self, image: str, container_port: int) -> None:
         self._container = DockerContainer(image)
@@ -73,7 +73,7 @@ class Container:
         raise NotImplementedError
 
     def start(self) -> None:
-        """Start it again after `stop` or `kill`; returns when it answers."""
+        """Start the server again after `stop` or `kill`; return when it answers."""
         self._container.get_wrapped_container().start()
         self.wait_until_ready()
 
@@ -84,7 +84,7 @@ class Container:
         self._container.get_wrapped_container().kill()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
+        """Freeze the server: connections stay open, and nothing answers."""
         self._container.get_wrapped_container().pause()
 
     def unpause(self) -> None:
@@ -92,7 +92,7 @@ class Container:
 
 
 class KafkaBroker(Container):
-    """One broker, its own controller; topics are there only after somebody created them."""
+    """One broker, which is its own controller. It does not create topics by itself."""
 
     def __init__(self) -> None:
         super().__init__(KAFKA_IMAGE, 9092)
@@ -110,10 +110,10 @@ class KafkaBroker(Container):
             KAFKA_TRANSACTION_STATE_LOG_MIN_ISR="1",
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
-            # The tests' records are older than a week by their own times: a broker's default takes
-            # them away 30 s after its start and every five minutes, whatever test is running.
+            # The tests' records are older than a week by their own times. By default a broker
+            # deletes such records 30 s after its start, and then every five minutes.
             KAFKA_LOG_RETENTION_MS="-1",
-            # After a kill the controller takes the broker back once its old session has run out.
+            # After a kill, the controller accepts the broker only when its old session has expired.
             KAFKA_BROKER_SESSION_TIMEOUT_MS="2000",
             KAFKA_BROKER_HEARTBEAT_INTERVAL_MS="500",
         )
@@ -124,7 +124,7 @@ class KafkaBroker(Container):
 
 
 class RedisServer(Container):
-    """One Redis without persistence; `command` as for `redis-server` (`--maxmemory 10mb`)."""
+    """One Redis without persistence; `options` of `redis-server` (`--maxmemory 10mb`)."""
 
     def __init__(self, *options: str) -> None:
         super().__init__(REDIS_IMAGE, 6379)
@@ -138,7 +138,7 @@ class RedisServer(Container):
 
 
 class RedisProcess:
-    """The same as RedisServer, from a `redis-server` on PATH."""
+    """Like RedisServer, but runs the `redis-server` on PATH."""
 
     def __init__(self, program: str) -> None:
         self._program = program
@@ -173,7 +173,7 @@ class RedisProcess:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which brokers this run uses, and why."""
+    """The brokers of this run, and the reason for the choice."""
 
     kind: Kind
     reason: str
@@ -183,13 +183,13 @@ class Choice:
 
 
 def choose() -> Choice:
-    """Follow TEST_BROKERS: containers, embedded, or auto (containers where they can be).
+    """Follow TEST_BROKERS: containers, embedded, or auto (containers if possible).
 
-    Raises pytest.UsageError for another word, or where containers are asked for and cannot be had.
+    Raises pytest.UsageError for another word, or if containers are required and not possible.
     """
     wish = os.environ.get(CHOICE, "auto")
     if wish not in ("auto", *get_args(Kind)):
-        raise pytest.UsageError(f"{CHOICE}={wish}: say containers, embedded or auto")
+        raise pytest.UsageError(f"{CHOICE}={wish}: give containers, embedded or auto")
     if wish == "embedded":
         return Choice("embedded", f"{CHOICE}=embedded")
     try:
@@ -199,14 +199,14 @@ def choose() -> Choice:
             raise pytest.UsageError(f"{CHOICE}=containers, but no Docker: {error}") from error
     else:
         return Choice("containers", f"{KAFKA_IMAGE}, {REDIS_IMAGE}, Docker {version}")
-    gc.collect()  # docker-py forgot an open socket: let it go before warnings are errors
+    gc.collect()  # docker-py left a socket open: close it before warnings become errors
     return Choice("embedded", "no Docker engine answers")
 
 
 def _docker_version() -> str:
     client = docker.from_env(timeout=5)
     try:
-        # The clean-up sidecar is for runs that are killed; not worth a failure where it is absent.
+        # The clean-up sidecar helps only if a run is killed; its absence is not worth a failure.
         client.images.get(testcontainers_config.ryuk_image)
     except ImageNotFound:
         testcontainers_config.ryuk_disabled = True
@@ -221,9 +221,9 @@ async def read_topic(
 ) -> list[ConsumerRecord]:
     """Read a topic from its beginning to its end, ordered by partition and offset.
 
-    The end is where it is now; with `expected`, where it is once so many records have arrived: any
-    that are too many are returned as well. Waits for a topic that does not exist yet.
-    Raises TimeoutError, saying how many records there were.
+    The end is the end at this moment; with `expected`, the end once that many records have arrived,
+    so surplus records are returned too. Waits for a topic that does not exist yet.
+    Raises TimeoutError with the number of records read.
     """
     records: list[ConsumerRecord] = []
     consumer = AIOKafkaConsumer(

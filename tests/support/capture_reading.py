@@ -1,4 +1,4 @@
-"""What a capture says, read without any of the bridge's code: the tests compare against it."""
+"""Reads captures without any of the bridge's code, so that tests can compare with them."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ Row = dict[str, Any]
 
 
 def read_capture(path: Path) -> dict[str, list[Row]]:
-    """The expected events by topic suffix, in the file's order; `received` is left out."""
+    """Return the expected events by topic suffix, in file order; `received` is left out."""
     expected: dict[str, list[Row]] = {"trade": [], "quote": [], "book_delta": []}
     with gzip.open(path, "rt") as lines:
         for line in lines:

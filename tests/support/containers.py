@@ -21,7 +21,7 @@ class OurContainer:
     name: str
 
     def logged(self, event: str) -> dict[str, Any]:
-        """The first line of the log that says this; waits for it."""
+        """Wait for the first log line of this event, and return it."""
         with subprocess.Popen(
             ["docker", "logs", "--follow", self.name],  # noqa: S607 - of PATH, as a user has it
             stdout=subprocess.DEVNULL,
@@ -36,7 +36,7 @@ class OurContainer:
                         return found
             finally:
                 process.kill()
-        raise AssertionError(f"ended without {event}: {self.log()}")
+        raise AssertionError(f"stopped without {event}: {self.log()}")
 
     def log(self) -> str:
         done = subprocess.run(
@@ -49,11 +49,11 @@ class OurContainer:
         return done.stdout + done.stderr
 
     def call(self, *command: str) -> str:
-        """What a command in it writes; fails the test, with what it says, if it fails."""
+        """Run a command in the container; return its output, or fail the test with that output."""
         return output("docker", "exec", self.name, *command)
 
     def runs(self, *command: str) -> int:
-        """The exit code of a command in it."""
+        """Run a command in the container, and return its exit code."""
         return subprocess.run(
             ["docker", "exec", self.name, *command],  # noqa: S607
             capture_output=True,
@@ -62,7 +62,7 @@ class OurContainer:
         ).returncode
 
     def stop(self) -> tuple[int, float]:
-        """As `docker stop` does: the exit code, and how long it took in seconds."""
+        """Stop it with `docker stop`; return the exit code and the duration in seconds."""
         began = time.monotonic()
         output("docker", "stop", "--time", str(STOP_TIMEOUT_S), self.name)
         seconds = time.monotonic() - began
@@ -72,7 +72,7 @@ class OurContainer:
 
 @contextmanager
 def running(*words: str) -> Iterator[OurContainer]:
-    """`docker run` with these words, until the context ends."""
+    """Run a container with these arguments of `docker run` until the context ends."""
     container = OurContainer(output("docker", "run", "--detach", *words).strip())
     try:
         yield container

@@ -1,4 +1,4 @@
-"""The demo as a user starts it: in a process of its own, in a pipe or in a terminal."""
+"""The demo as a user starts it: in a process of its own, with a pipe or a terminal."""
 
 import asyncio
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 DEMO = (sys.executable, "-m", "bridge", "demo")
-# Gives the program a terminal of its own, in which what we write is typed. A shell that runs the
-# tests in the background has told them to ignore Ctrl-C, and they would pass that on.
+# Gives the program a terminal of its own, where everything that we write is typed. If a shell runs
+# the tests in the background, they ignore Ctrl-C, and the program would inherit that.
 _SPAWN = """
 import os, pty, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Ended(NamedTuple):
-    """What a demo left behind."""
+    """The exit code and the output of a demo that has ended."""
 
     exit_code: int
     output: str
@@ -41,7 +41,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def exchange_file(folder: Path, websocket_url: str, rest_url: str) -> Path:
-    """Settings of an exchange, so that no test depends on what answers out there."""
+    """Write settings of an exchange, so that no test depends on the real one."""
     file = folder / "demo.yaml"
     file.write_text(
         "binance:\n"
@@ -53,12 +53,12 @@ def exchange_file(folder: Path, websocket_url: str, rest_url: str) -> Path:
 
 
 def unreachable(folder: Path) -> Path:
-    """An exchange that is not there: nobody listens on port 1."""
+    """Write settings of an exchange that does not exist: nothing listens on port 1."""
     return exchange_file(folder, "ws://127.0.0.1:1", "http://127.0.0.1:1")
 
 
 async def run_demo(*options: str | Path) -> Ended:
-    """Run it to its end, without a terminal."""
+    """Run a demo to its end, without a terminal."""
     process = await asyncio.create_subprocess_exec(
         *DEMO, *options, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environment()
     )
@@ -71,7 +71,7 @@ async def run_demo(*options: str | Path) -> Ended:
 
 
 class Terminal:
-    """A demo in a terminal of 100 columns and 30 lines; `output` is all it has shown so far."""
+    """A demo in a terminal of 100 columns and 30 lines; `output` is everything shown so far."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdin is not None
@@ -82,25 +82,25 @@ class Terminal:
         self.output = ""
 
     async def wait_for(self, pattern: str) -> None:
-        """Return when something like it has been shown, whatever its colours."""
+        """Return when the terminal has shown text that matches, in any colour."""
         async with asyncio.timeout(TIMEOUT_S):
             while not re.search(pattern, self.text):
                 data = await self._screen.read(65536)
-                assert data, f"ended without {pattern!r}: {self.text}"
+                assert data, f"stopped without {pattern!r}: {self.text}"
                 self.output += data.decode(errors="replace")
 
     def type(self, keys: bytes) -> None:
         self._keyboard.write(keys)
 
     async def end(self) -> int:
-        """Return the exit code once it has ended; fails the test if it does not."""
+        """Wait for the end, and return the exit code; fail the test after a timeout."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 while data := await self._screen.read(65536):
                     self.output += data.decode(errors="replace")
                 return await self.process.wait()
         except TimeoutError:
-            raise AssertionError(f"it has not ended: {self.text}") from None
+            raise AssertionError(f"the demo is still running: {self.text}") from None
 
     @property
     def text(self) -> str:
@@ -126,7 +126,10 @@ async def kill(process: Process) -> None:
 
 @asynccontextmanager
 async def server(answer: bytes | None) -> AsyncIterator[int]:
-    """The port of a server with one answer to every request; None: it takes them and is silent."""
+    """Run a server with one answer to every request, and yield its port.
+
+    With None, it accepts requests and does not answer.
+    """
     done = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

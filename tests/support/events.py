@@ -1,5 +1,6 @@
-"""What the core's tests share: one frame of each kind as the exchange sends it, and short ways
-through the core.
+"""Shared parts of the core's tests.
+
+One frame of each kind as the exchange sends it, and short ways through the core.
 """
 
 import json
@@ -17,13 +18,13 @@ from bridge.errors import InvalidFrame
 
 Fields = dict[str, Any]
 
-# Properties are tried on the same cases every time: what failed once fails again everywhere.
+# Properties are tested on the same cases every time, so that a failure can be reproduced.
 repeatable = settings(derandomize=True)
 
 RECEIVED = 1_791_600_000_123_456
 TEMPLATE = "{venue}.{message_type}"
 
-# Seen on the wire in 2026, but for the 24hrTicker (2019) and those marked as the documents' own.
+# Seen on the wire in 2026, except the 24hrTicker (2019) and those marked as from the documents.
 FRAMES: dict[str, str] = {
     "trade": (
         '{"stream":"btcusdt@trade","data":{"e":"trade","E":1790960630914,"s":"BTCUSDT",'
@@ -109,13 +110,13 @@ def router(*names: str) -> Router:
 
 
 def decode(frame: str | bytes, received: int = RECEIVED) -> Decoded:
-    """Decode a frame on a connector that carries its stream alone."""
+    """Decode a frame on a connector that carries only its stream."""
     raw = frame.encode() if isinstance(frame, str) else frame
     return decode_both_ways(decoder(stream_name(frame)), raw, received)
 
 
 def decode_both_ways(connector: Decoder, frame: bytes, received: int) -> Decoded:
-    """Decode with care; what can be read in one go has to be the same."""
+    """Decode a frame, and check that the fast path gives the same result if it applies."""
     try:
         envelope = connector.read(frame)
         event = envelope.state.normalize(envelope.data, envelope.state.stream, received)
@@ -132,18 +133,18 @@ def decode_event(frame: str | bytes) -> Event:
 
 
 def events(decoded: Decoded) -> Sequence[Event]:
-    """The events of a frame; none where it is about the connection."""
+    """Return the events of a frame; none if it is about the connection."""
     return decoded[1] if isinstance(decoded, tuple) else ()
 
 
 def published(frame: str | bytes, record: Callable[[Event], Record] | None = None) -> list[Fields]:
-    """What consumers get of a frame."""
+    """Return the records that consumers get for a frame."""
     record = record or router().record
     return [json.loads(record(event).value) for event in events(decode(frame))]
 
 
 def changed(kind: str, **fields: Any) -> str:
-    """A frame of a kind with some of its payload's fields changed; None takes a field out."""
+    """Return a frame of a kind with some fields of its payload changed; None removes a field."""
     envelope = json.loads(FRAMES[kind])
     envelope["data"] |= fields
     envelope["data"] = {key: value for key, value in envelope["data"].items() if value is not None}
@@ -151,7 +152,7 @@ def changed(kind: str, **fields: Any) -> str:
 
 
 def latest_fields(value: LatestValue, event: Event) -> Fields:
-    """What an event sets, by name; the first name guards."""
+    """Return the fields that an event sets, by name; the first one is the guard."""
     names, contents = value.group.names, value.group.contents(event)
     assert names.endswith("\n")
     assert contents.endswith("\n")
@@ -159,12 +160,12 @@ def latest_fields(value: LatestValue, event: Event) -> Fields:
 
 
 def guard(value: LatestValue) -> str:
-    """The name of the field that must rise."""
+    """Return the name of the field that must rise."""
     return value.group.names.split("\n")[0]
 
 
 def is_price(value: LatestValue) -> bool:
-    """Whether it goes into the hash of all prices."""
+    """Return whether the value goes into the hash of all prices."""
     return value.group.names.split("\n")[1] == "price"
 
 
@@ -173,7 +174,7 @@ def market_wide(name: str, members: Iterable[Any]) -> str:
 
 
 def payload(kind: str, **fields: Any) -> Fields:
-    """The payload of a frame of a kind."""
+    """Return the payload of a frame of a kind."""
     data: Fields = json.loads(changed(kind, **fields))["data"]
     return data
 

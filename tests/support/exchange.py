@@ -1,6 +1,6 @@
-"""An exchange that does what a script says, and nothing else: mostly misbehave.
+"""An exchange that follows a script, which mostly contains faults.
 
-The script has one entry a connection; its last entry goes for all that follow.
+The script has one entry per connection. The last entry applies to all later connections.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ Step = Callable[[ServerConnection], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer in place of the handshake's."""
+    """An HTTP answer in place of the handshake."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """The handshake is taken and never answered; or answered by a reset."""
+    """Accepts the handshake and never answers it, or answers it with a reset."""
 
     reset: bool = False
 
@@ -60,8 +60,9 @@ Script = Sequence[Step] | Answer | NoAnswer
 
 
 class FakeExchange:
-    """Keeps what was asked of it: paths, the moments of the loop's clock, negotiated extensions;
-    and when each connection opened and closed, by its number.
+    """Records its requests: paths, times by the loop's clock, negotiated extensions.
+
+    Also records when each connection opened and closed, by its number.
     """
 
     def __init__(self, *script: Script) -> None:
@@ -113,7 +114,7 @@ class FakeExchange:
         self.closed_at[number] = now_s()
 
     def open_at(self, moment_s: float) -> int:
-        """How many connections were open then."""
+        """Return the number of connections that were open at a moment."""
         return sum(
             opened_s <= moment_s < self.closed_at.get(number, moment_s + 1)
             for number, opened_s in self.opened_at.items()
@@ -136,7 +137,7 @@ def send_in_fragments(*parts: str) -> Step:
 
 
 def send_as_text(payload: bytes) -> Step:
-    """A text frame whatever the bytes are."""
+    """Send any bytes as a text frame."""
 
     async def step(connection: ServerConnection) -> None:
         await connection.send(payload, text=True)
@@ -145,7 +146,7 @@ def send_as_text(payload: bytes) -> Step:
 
 
 def send_in_one_read(*messages: str) -> Step:
-    """So many frames in one write that a single read of the client's holds many of them."""
+    """Send all frames in one write, so that one read of the client contains many of them."""
 
     async def step(connection: ServerConnection) -> None:
         frames = (Frame(Opcode.TEXT, message.encode()) for message in messages)
@@ -155,7 +156,7 @@ def send_in_one_read(*messages: str) -> Step:
 
 
 def market(*names: str, every_s: float = 1.0, seconds: float = 10**6) -> Step:
-    """The same trades and quotes on all connections: at each beat of the clock, the next id."""
+    """Send the same trades and quotes on all connections: the next id at each beat of the clock."""
 
     async def step(connection: ServerConnection) -> None:
         now_s = asyncio.get_running_loop().time
@@ -190,17 +191,17 @@ async def drop(connection: ServerConnection) -> None:
 
 
 async def end(connection: ServerConnection) -> None:
-    """End the TCP connection after what was written, without a closing handshake."""
+    """Close the TCP connection after all written data, without a closing handshake."""
     connection.transport.close()
 
 
 async def go_deaf(connection: ServerConnection) -> None:
-    """Read nothing any more: no ping is answered."""
+    """Stop reading, so that no ping is answered."""
     connection.transport.pause_reading()
 
 
 def trade(trade_id: int, name: str = NAME) -> str:
-    """A combined frame as the exchange writes it."""
+    """Return a combined frame of a trade as the exchange writes it."""
     return trade_of(name.partition("@")[0].encode().upper().decode(), trade_id, name)
 
 
@@ -211,7 +212,7 @@ def trade_of(symbol: str, trade_id: int, name: str) -> str:
 
 
 def quote(update_id: int, name: str) -> str:
-    """A combined frame of the best prices."""
+    """Return a combined frame of the best prices."""
     data = {"u": update_id, "s": name.partition("@")[0].upper()}
     data |= {"b": "1.0", "B": "2", "a": "1.1", "A": "3"}
     return json.dumps({"stream": name, "data": data})
@@ -236,13 +237,13 @@ class Recorder(MemorySink):
             await self._pushed.wait()
 
     async def until_id(self, identity: int) -> None:
-        """Return when the trade with this id has come."""
+        """Return when the trade with this id has arrived."""
         while identity not in self.ids():
             self._pushed.clear()
             await self._pushed.wait()
 
     def gaps(self) -> list[tuple[str, str]]:
-        """Kind and cause of each gap event."""
+        """Return the kind and the cause of each gap event."""
         return [(event.kind, event.cause) for event in self.events if isinstance(event, Gap)]
 
     def ids(self) -> list[int]:
@@ -251,7 +252,7 @@ class Recorder(MemorySink):
 
 @dataclass
 class Bridge:
-    """A feed over a pipeline into memory."""
+    """A feed with a pipeline into memory."""
 
     feed: Feed
     pipeline: Pipeline
@@ -274,7 +275,7 @@ def options_for(exchange: FakeExchange, **options: Any) -> Settings:
 
 @asynccontextmanager
 async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIterator[Bridge]:
-    """Everything between an exchange and a sink, running."""
+    """Run everything between an exchange and a sink."""
     settings = options_for(exchange, **options)
     streams = [parse_stream(name) for name in names or (NAME,)]
     sink = Recorder()
@@ -289,7 +290,7 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
 
 
 class FakeRest:
-    """A REST interface that gives these answers to exchangeInfo, the last one again and again."""
+    """A REST interface with these answers to exchangeInfo; later calls get the last one."""
 
     def __init__(self, *answers: Answer | bytes | Mapping[str, str]) -> None:
         self._answers = answers

@@ -1,4 +1,4 @@
-"""A Redis that does what a script says: it speaks just enough RESP for the sink's flushes."""
+"""A Redis that follows a script. It speaks just enough RESP for the sink's flushes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,13 +14,13 @@ HANG_UP = b"hang up"
 
 
 def failed(words: bytes) -> bytes:
-    """A flush whose messages went out and whose values did not."""
+    """Return the reply to a flush that published its messages but did not set its values."""
     return b"*3\r\n:0\r\n:0\r\n$%d\r\n%s\r\n" % (len(words), words)
 
 
 @dataclass(frozen=True)
 class Flush:
-    """One script call as it arrived, and the moment of the loop's clock."""
+    """One script call as it arrived, with its time by the loop's clock."""
 
     at_s: float
     payloads: list[bytes]
@@ -28,8 +28,10 @@ class Flush:
 
 
 class FakeRedis:
-    """`connecting` answers the empty flush of a new connection, `flushing` the others: one by one,
-    and when there are no more, with success. `flushes` has those that succeeded.
+    """The server, with its replies.
+
+    `connecting` are the replies to the empty flush of each new connection, `flushing` those to the
+    other flushes. After the last reply, all flushes succeed. `flushes` has the successful ones.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class Rendered:
 
     @property
     def settings(self) -> str:
-        """The settings file in the ConfigMap."""
+        """Return the settings file in the ConfigMap."""
         name = self.one("Deployment")["metadata"]["name"]
         (found,) = (o for o in self.of_kind("ConfigMap") if o["metadata"]["name"] == name)
         text: str = found["data"]["tickbridge.yaml"]
@@ -54,7 +54,7 @@ class Rendered:
 
 
 def render(values: Values | None = None) -> Rendered:
-    """Render the chart with these values; fails the test if Helm refuses."""
+    """Render the chart with these values; fail the test if Helm refuses."""
     done = _helm("template", RELEASE, str(CHART), values=values)
     if done.returncode:
         pytest.fail(done.stderr)
@@ -62,14 +62,14 @@ def render(values: Values | None = None) -> Rendered:
 
 
 def refusal(values: Values) -> str:
-    """What Helm says against these values; fails the test if it takes them."""
+    """Return Helm's error about these values; fail the test if Helm accepts them."""
     done = _helm("template", RELEASE, str(CHART), values=values)
-    assert done.returncode != 0, "the values were taken"
+    assert done.returncode != 0, "the values were accepted"
     return done.stderr
 
 
 def lint(values: Values) -> str:
-    """What `helm lint --strict` says; fails the test if it complains."""
+    """Return the output of `helm lint --strict`; fail the test if it finds an error."""
     done = _helm("lint", "--strict", str(CHART), values=values)
     if done.returncode:
         pytest.fail(done.stdout + done.stderr)
@@ -77,7 +77,7 @@ def lint(values: Values) -> str:
 
 
 def _helm(*words: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
-    """Values that are no file go over standard input: JSON is YAML."""
+    """Run Helm. Values that are not a file go to standard input as JSON, which is valid YAML."""
     path = values if isinstance(values, Path) else "-"
     return subprocess.run(
         [program("helm"), *words, "--values", str(path)],

@@ -1,4 +1,4 @@
-"""What the bridge logs, for tests to read and to wait for."""
+"""The log of the bridge, for tests to read and to wait for."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -24,7 +24,7 @@ class Journal:
         return [entry for entry in self.entries if entry["event"] == event]
 
     async def until(self, event: str, count: int = 1) -> list[Mapping[str, Any]]:
-        """Return the entries of this name as soon as there are so many."""
+        """Wait for `count` entries of this name, and return them."""
         while len(self.named(event)) < count:
             self._written.clear()
             await self._written.wait()

@@ -1,4 +1,4 @@
-"""A rendered pod's volumes on this machine, laid out as the kubelet lays them out."""
+"""The volumes of a rendered pod on this machine, laid out as the kubelet does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ SECRET = "from-a-secret"
 def lay_out(
     rendered: Rendered, folder: Path, secrets: Mapping[str, str] | None = None
 ) -> dict[str, Path]:
-    """Each mount path of the container, and the folder that stands for it.
+    """Write all volumes; return each mount path of the container and the folder in its place.
 
-    `secrets` are contents by key; keys without one hold SECRET. Files are links into a hidden
-    folder, which the kubelet replaces as a whole when they change.
+    `secrets` has contents by key; other keys contain SECRET. Files are links into a hidden folder,
+    which the kubelet replaces as a whole when they change.
     """
     volumes = {volume["name"]: volume for volume in rendered.pod["volumes"]}
     mounts: dict[str, Path] = {}

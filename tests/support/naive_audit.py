@@ -1,4 +1,4 @@
-"""What an audit must find, worked out with sets of ids: slow, and plain to read."""
+"""A simple audit with sets of ids, slow and easy to read, as a reference for the real one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Ids = tuple[int, int]
 
 @dataclass
 class NaiveAudit:
-    """`said` is the latest state announced of each id."""
+    """The audit of one stream. `said` is the latest announced state of each id."""
 
     said: dict[int, str]
     seen: set[int] = field(default_factory=set)
@@ -47,5 +47,5 @@ class NaiveAudit:
 
 
 def states(gaps: Iterable[tuple[int, int, str]]) -> dict[int, str]:
-    """The latest word on each id."""
+    """Return the latest state of each id."""
     return {i: state for first, last, state in gaps for i in range(first, last + 1)}

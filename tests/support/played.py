@@ -1,4 +1,4 @@
-"""What a test reads from the topics, held against what the exchange has played."""
+"""Compares the events in the topics with what the exchange has played."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ from bridge.tools.simulator import SimulatedExchange
 ARRIVAL_TIMEOUT_S = 120
 # The exchange's name of each contiguous stream, by ours.
 CONTIGUOUS = {"trade": "trade", "agg_trade": "aggTrade"}
-# How far before its end a partition is read for what has to arrive.
+# A partition is read from this many records before its end.
 _TAIL = 2_000
 
 # First and last id, by kind and symbol.
 Ids = Mapping[tuple[str, str], tuple[int, int]]
-# Whether a record that was written then (ms, the broker's clock) of what was made then (us, the
-# market's clock) is recent enough.
+# Returns whether a record is recent enough, by the time of its writing (ms, the broker's clock) and
+# the time of its event (us, the market's clock).
 IsFresh = Callable[[int, int], bool]
 
 
@@ -37,7 +37,7 @@ _decode = msgspec.json.Decoder(_Row).decode
 
 
 def played_ids(exchange: SimulatedExchange, symbols: Iterable[str]) -> Ids:
-    """What has been played so far."""
+    """Return the first and last ids played so far."""
     ranges = {
         (kind, symbol): exchange.history.id_range(f"{symbol.lower()}@{name}")
         for kind, name in CONTIGUOUS.items()
@@ -49,7 +49,7 @@ def played_ids(exchange: SimulatedExchange, symbols: Iterable[str]) -> Ids:
 async def arrived(
     bootstrap_servers: str, unique: str, wanted: Ids, is_fresh: IsFresh = lambda *_: True
 ) -> None:
-    """Wait until the last id of each kind and symbol is in its topic, and what comes is fresh."""
+    """Wait until the last id of each kind and symbol is in its topic, and records are fresh."""
     async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
         for kind in CONTIGUOUS:
             last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
@@ -74,7 +74,7 @@ async def _arrived(
                     if reached and is_fresh(record.timestamp, row.timestamp):
                         del missing[row.symbol]
     except TimeoutError as error:
-        raise TimeoutError(f"{topic}: {missing} never came") from error
+        raise TimeoutError(f"{topic}: {missing} did not arrive") from error
     finally:
         await consumer.stop()
 
@@ -84,7 +84,7 @@ def of_symbol(records: "list[ConsumerRecord[bytes, bytes]]", symbol: str) -> lis
 
 
 def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -> None:
-    """Contiguous from the first id on, and each as it was played."""
+    """Check that ids are contiguous from the first one, and each event is as played."""
     ids = [event[id_field] for event in events]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
     truth = {trade.id: trade for trade in played}
@@ -96,7 +96,7 @@ def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -
 
 
 async def assert_audit(bootstrap_servers: str, unique: str) -> None:
-    """The audit, which knows nothing of all this, finds nothing that was not announced."""
+    """Check that the audit, which does not know the history, finds nothing unannounced."""
     options = KafkaSettings.model_validate(
         {"bootstrap_servers": bootstrap_servers, "topic": unique + ".{venue}.{message_type}"}
     )

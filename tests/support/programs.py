@@ -1,4 +1,4 @@
-"""Programs that some tests call. Without them those skip, or fail where all must run."""
+"""Programs that some tests call. Without them these tests are skipped, or fail if required."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ REQUIRED = os.environ.get("TEST_TOOLS") == "required"
 
 
 def program(name: str) -> str:
-    """Where a program is; skips the test if nowhere, and fails it under TEST_TOOLS=required."""
+    """Return the path of a program; skip the test, or fail it, if there is none (`missing`)."""
     return shutil.which(name) or missing(f"no {name} on PATH")
 
 
@@ -22,7 +22,7 @@ def missing(what: str) -> str:
 
 
 def output(*command: str, timeout_s: float = 60) -> str:
-    """What a command writes; fails the test, with what the command says, if it fails."""
+    """Return the output of a command; fail the test, with that output, if the command fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode:
         pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")

@@ -1,4 +1,4 @@
-"""Events put where readers look for them."""
+"""Writes events to the topics that readers use."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def gap(symbol: str) -> Gap:
 
 
 def kafka_options(kafka: Kafka, unique: str) -> settings.Kafka:
-    """The run's Kafka, with topics of the test's own; the embedded one makes them by itself."""
+    """Return settings with topics of one test; the embedded Kafka creates them by itself."""
     return settings.Kafka(
         bootstrap_servers=[kafka.bootstrap_servers],
         topic=f"{unique}.{{message_type}}",
@@ -34,7 +34,7 @@ def kafka_options(kafka: Kafka, unique: str) -> settings.Kafka:
 
 
 async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[bytes]:
-    """Write the events to their topics, made if need be; the record values."""
+    """Write events to their topics, created if necessary; return the record values."""
     topics = [topic_name(options.topic, SPOT, _kind(event)) for event in events]
     values = [msgspec.json.encode(event) for event in events]
     producer = await open_producer(options, ProducerState())

@@ -1,4 +1,4 @@
-"""A second, independent reading of frames, with `json.loads`, to compare with."""
+"""A second, independent decoder of frames, with `json.loads`, for comparison."""
 
 import json
 from typing import NamedTuple
@@ -7,8 +7,9 @@ from tests.support.events import RECEIVED, Fields
 
 
 class Rule(NamedTuple):
-    """How one kind of payload is read: the message type, the key of the time, and for each own
-    field of the event the keys that lead to it.
+    """The rule for one kind of payload.
+
+    It has the message type, the key of the time, and the key of each other field of the event.
     """
 
     message_type: str
@@ -70,7 +71,7 @@ _RULES: dict[str, Rule] = {
 
 
 def read(frame: str | bytes, received: int = RECEIVED) -> list[Fields]:
-    """A frame's events, read from the JSON and the stream's name alone."""
+    """Return a frame's events, read only from the JSON and the stream's name."""
     envelope = json.loads(frame)
     members = envelope["data"] if isinstance(envelope["data"], list) else [envelope["data"]]
     return [_read_payload(envelope["stream"], member, received) for member in members]

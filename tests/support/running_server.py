@@ -1,4 +1,4 @@
-"""A bridge at rest, for what is told of it."""
+"""A bridge at rest, for tests of what it reports."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ class Running:
         self.feed = Feed(settings.binance, streams, self.pipeline, RateLimiter())
 
     def flow(self, *, heard: bool = True) -> None:
-        """Everything as it should be; or no stream has been `heard` yet."""
+        """Let everything work; if not `heard`, no stream has sent anything yet."""
         self.status.feed, self.status.sequencers = self.feed, self.sequencers
         self.kafka._ready = self.redis._ready = True
         (connector,) = self.feed.connectors
@@ -51,7 +51,7 @@ class Running:
             self.connection.on_frames([trade(1).encode()], RECEIVED)
 
     def open(self, connector: Connector) -> Connection:
-        """A connection of the connector that has just opened, on nothing."""
+        """Return a connection of the connector that has just opened, without a transport."""
         connection = Connection(
             connector.line, connector.streams, self.pipeline, structlog.get_logger()
         )

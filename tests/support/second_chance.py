@@ -1,9 +1,8 @@
-"""A second run for a test that depends on a broker, a process or a clock; a report of each that
-needed it.
+"""A second run for tests that depend on a broker, a process or a clock, and a report of it.
 
 Such a test may fail because the machine was busy. It runs once more, with the same seed. If it
-passes then it counts as flaky, and both its outputs are in the summary. A test that depends on its
-code alone has no second chance.
+passes then, it counts as flaky, and the summary shows both outputs. A test that depends on its code
+alone does not run again.
 """
 
 import inspect
@@ -24,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def depends_on_the_machine(item: pytest.Item) -> bool:
-    """Whether something else than its code may let it fail: a broker, a process, a clock."""
+    """Return whether a broker, a process or a clock may make the test fail."""
     if not isinstance(item, pytest.Function):
         return False
     return (
@@ -35,7 +34,7 @@ def depends_on_the_machine(item: pytest.Item) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print both outputs of each flaky test, and how many there were."""
+    """Print both outputs of each flaky test, and the number of flaky tests."""
     stats = terminalreporter.stats
     passed = {report.nodeid: report for report in stats.get("passed", ())}
     flaky = [report for report in stats.get("rerun", ()) if report.nodeid in passed]

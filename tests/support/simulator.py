@@ -1,4 +1,4 @@
-"""What the simulator's tests share: small markets, and a client's view of a message."""
+"""Shared parts of the simulator's tests: small markets, and a client's view of a message."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -40,7 +40,7 @@ async def asked(client: ClientConnection, method: str, *params: str) -> Any:
 
 
 async def closed(client: ClientConnection) -> tuple[int, str]:
-    """How the exchange closed the connection; what it sent before is passed over."""
+    """Return code and reason of the exchange's close; skip all that it sent before."""
     with suppress(ConnectionClosed):
         while True:
             await client.recv()

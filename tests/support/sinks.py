@@ -1,4 +1,4 @@
-"""What the sinks' tests share: events, and a sink at work whose accounts are held against it."""
+"""Shared parts of the sinks' tests: events, and a running sink whose accounts are checked."""
 
 import asyncio
 from collections import Counter
@@ -89,14 +89,14 @@ class Feeder:
             self.check()
 
     def check(self) -> None:
-        """Received + restored = published + dropped + pending."""
+        """Check that received + restored = published + dropped + pending."""
         for account in accounts(self.received, self._sink.counts, self._sink.pending()).values():
             assert account.received == account.published + account.dropped + account.pending
 
 
 @asynccontextmanager
 async def at_work(sink: Sink) -> AsyncIterator["asyncio.Task[None]"]:
-    """The sink drains while the block is open; an error of its own comes out at the end."""
+    """Run the sink while the context is open; raise its error at the end."""
     running = asyncio.create_task(sink.run())
     try:
         yield running

@@ -1,4 +1,4 @@
-"""Records for the tests of the spiller: numbered per route, so that order and loss show."""
+"""Records for the tests of the spiller, numbered per route so that order and loss show."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ def route(symbol: str, message_type: str = "trade", topic: str = "") -> Route:
 
 
 def record(of: Route, number: int, size: int = 10, received: int = 0) -> Record:
-    """The `number`th record of a route; its id, where ids are contiguous."""
+    """Return the `number`th record of a route; the number is its id if ids are contiguous."""
     identity = number if of.message_type in {"trade", "agg_trade"} else NO_IDENTITY
     value = number.to_bytes(4) + b"x" * size
     return Record(of, received // 1000, received, value, identity)
@@ -27,7 +27,7 @@ def number_of(of: Record) -> int:
 
 
 def content(records: Iterable[Record]) -> list[tuple[object, ...]]:
-    """All of the records that has to survive: what two of them are compared by."""
+    """Return the parts of the records that must survive, for comparison."""
     return [
         (
             *(r.route.message_type, r.route.symbol, r.route.topic, r.route.key, r.route.channel),
@@ -45,18 +45,19 @@ def read_all(spill: ChunkStore) -> list[Record]:
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The process is killed here."""
 
 
 class QuickSpill(ChunkStore):
-    """A disk that is never waited for: what a process has written outlives it all the same."""
+    """A store that never waits for the disk; written data still outlives the process."""
 
     synchronous = "OFF"
 
 
 class FrailSpill(QuickSpill):
-    """A disk that takes nothing while `fails` is set, and that ends the process at the `fuse`th
-    step, before it is done or after.
+    """A store that cannot write while `fails` is set.
+
+    It kills the process at the `fuse`th step, before or after the step is done.
     """
 
     fails = False

@@ -1,4 +1,4 @@
-"""Any event, as the bridge writes it: built from the annotations of `core/model/events.py`."""
+"""Strategies for any event of the bridge, from the annotations of `core/model/events.py`."""
 
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints

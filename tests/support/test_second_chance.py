@@ -1,4 +1,4 @@
-"""A test that a busy machine may break is run once more, and reported; no other is."""
+"""Only a test that a busy machine can break is run once more and reported."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ from tests.support import second_chance
 
 pytest_plugins = ["pytester"]
 
-# Fails when it runs first, and passes when it runs again.
+# Fails in the first run, and passes in the second.
 ONCE = """
 import pathlib
 

@@ -1,13 +1,13 @@
-"""An event loop whose clock stands still while anything happens and else jumps to the next timer.
+"""An event loop whose clock stands still while something happens, and then jumps to the next timer.
 
-So the real settings are tested (a minute of quiet, a ping every 30 s) at no cost in time. Only for
-tests whose both ends live in this loop: whoever is elsewhere cannot keep up with such a clock.
+So the real settings are tested (a minute of silence, a ping every 30 s) without waiting. Only for
+tests in which both ends run in this loop: another process cannot keep up with such a clock.
 """
 
 import asyncio
 import selectors
 
-# Loopback needs microseconds to bring what has been sent; this is for a busy machine.
+# Loopback delivers data within microseconds; this leaves room for a busy machine.
 IDLE_S = 0.005
 
 

@@ -35,7 +35,7 @@ def embedded_redis(
 
 
 async def produce(kafka: EmbeddedKafka, topic: str, values: list[bytes]) -> None:
-    """Send one batch as the bridge does: idempotent, built by hand, to a partition it chose."""
+    """Send one batch like the bridge: idempotent, built by hand, to a chosen partition."""
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka.bootstrap_servers, enable_idempotence=True, compression_type="lz4"
     )
@@ -72,7 +72,7 @@ async def test_a_group_of_the_embedded_kafka_goes_on_from_its_committed_offset()
             assert (await first.getone()).value == b"1"
             await first.commit()
         async with group_member(kafka) as second:
-            second.assign([partition])  # to join the group again would take the mock 9 s
+            second.assign([partition])  # rejoining the group would take the mock 9 s
             assert (await second.getone()).value == b"2"
 
 

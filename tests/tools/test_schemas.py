@@ -1,4 +1,4 @@
-"""The schemas: equal to the events, complete, and true of what the bridge writes."""
+"""The schemas match the events, are complete, and accept what the bridge writes."""
 
 import json
 from pathlib import Path

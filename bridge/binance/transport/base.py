@@ -80,7 +80,8 @@ class FrameBatch:
         if is_last:
             message = b"".join(self._parts)
             self._parts.clear()
-            (self.texts if self._is_text else self._binary).append(message)
+            messages = self.texts if self._is_text else self._binary
+            messages.append(message)
 
     def hand_over(self) -> None:
         """Give all messages to the listener."""

@@ -42,21 +42,23 @@ class PicowsConnection(WSListener):
     def has_missed_pong(self) -> bool:
         """Return whether our ping was not answered."""
         # This is the library's own text.
-        return any(reason.startswith("peer has not replied to ping") for _, _, reason in self._said)
+        return any(
+            reason.startswith("peer has not replied to ping") for _, _, reason in self._close_frames
+        )
 
     @property
     def has_close_frame(self) -> bool:
         """Return whether the exchange has sent a close frame."""
-        return any(who == "received" for who, _, _ in self._said)
+        return any(who == "received" for who, _, _ in self._close_frames)
 
     @property
     def ending(self) -> str:
         """Describe how it was closed, for people."""
-        said = [f"{who} {code} {reason}".rstrip() for who, code, reason in self._said]
-        return "; then ".join(said) or "no close frame received or sent"
+        frames = [f"{who} {code} {reason}".rstrip() for who, code, reason in self._close_frames]
+        return "; then ".join(frames) or "no close frame received or sent"
 
     @property
-    def _said(self) -> list[tuple[str, int, str]]:
+    def _close_frames(self) -> list[tuple[str, int, str]]:
         """Return the close frames: sender, code and reason."""
         handshake: Any = self._transport.close_handshake  # None before the first, unlike its type
         frames = (("received", handshake.recv), ("sent", handshake.sent)) if handshake else ()
@@ -157,10 +159,9 @@ async def open_with_picows(
 
 
 def _proxy(options: settings.Binance) -> str | None:
-    proxy = options.proxy.get_secret_value()
-    if proxy == "environment":
+    if options.uses_environment_proxy:
         return get_proxy(parse_uri(options.websocket_url))
-    return None if proxy == "none" else proxy
+    return options.proxy_url
 
 
 def _failure(error: Exception, where: str) -> Exception:

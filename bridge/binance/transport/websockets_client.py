@@ -109,12 +109,11 @@ async def open_with_websockets(
     options: settings.Binance, path: str, listener: FrameListener
 ) -> WebsocketsConnection:
     """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
-    proxy = options.proxy.get_secret_value()
     try:
         connection = await connect(
             options.websocket_url + path,
             compression=None if options.compression == "none" else options.compression,
-            proxy={"environment": True, "none": None}.get(proxy, proxy),
+            proxy=True if options.uses_environment_proxy else options.proxy_url,
             open_timeout=options.connect_timeout_s,
             ping_interval=options.ping_interval_s,
             ping_timeout=options.ping_timeout_s,

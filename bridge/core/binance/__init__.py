@@ -1,1 +1,1 @@
-"""Binance's payloads, rows, stream names and limits."""
+"""Binance's payloads, REST rows, subscriptions and limits."""

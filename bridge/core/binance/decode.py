@@ -1,9 +1,9 @@
-"""One frame in, its events out, or an InvalidFrame that says what is wrong with it.
+"""Decode one frame into its events, or raise InvalidFrame with the reason.
 
-The combined form wraps each payload, `{"stream":name,"data":payload}`. The name is the tag by which
-one typed decoder for all streams of a connector tells what it reads: 0.25 us for a trade, for one
-stream or three thousand, where `json.loads` alone takes 5. What it cannot read is looked at with
-care.
+The combined form wraps each payload: `{"stream":name,"data":payload}`. One typed decoder serves all
+streams of a connector, and the stream name is its tag. It takes 0.25 us for a trade, with one
+stream or three thousand; `json.loads` alone takes 5 us. Frames that this decoder cannot read go
+through a slower path that finds the reason.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,10 +22,10 @@ from bridge.errors import InvalidFrame, InvalidReason
 MAX_FRAME_BYTES = 2**20
 MAX_PAYLOAD_BYTES = 2**16
 
-# The events of one frame of a stream, or what the exchange says about the connection.
+# The events of one frame of a stream, or a message of the exchange about the connection.
 Decoded = tuple[Stream, Sequence[Event]] | wire.Reply | wire.ServerShutdown
 
-# Whether an event follows, by its first id, its time and its arrival: `Sequencer.follows`.
+# `Sequencer.follows`: takes an event's first id, time and arrival.
 Follows = Callable[[int, int | None, int], bool]
 
 _decode_envelope = msgspec.json.Decoder(wire.Envelope).decode
@@ -33,19 +33,21 @@ _decode_reply = msgspec.json.Decoder(wire.Reply).decode
 _decode_shutdown = msgspec.json.Decoder(wire.ServerShutdown).decode
 _payload_decoders = {struct: msgspec.json.Decoder(struct).decode for struct, _ in PAYLOADS.values()}
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-# What msgspec raises on bytes it cannot read: text that is no UTF-8 and nesting past the
-# interpreter's limit have errors of their own.
+# msgspec raises these for bytes that it cannot decode. UnicodeDecodeError: the text is not UTF-8.
+# RecursionError: the value is nested deeper than the interpreter allows.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class StreamState:
-    """One stream of one connector: how it is read, and where what it brings goes.
+    """One stream of one connector: the decoders of its frames and the route of its events.
 
-    `envelope` is the type of a whole frame, `payload` reads what is in it; `normalize` makes an
-    event of that, and `symbol` is what it must carry. `received` is when its last frame arrived, in
-    microseconds. Where it has one symbol, the pipeline keeps here what it would else look up for
-    each event, a tenth of all its work: by which id and by what it is asked whether an event
-    `follows` the last one, and the route of its events.
+    `envelope` is the type of a whole frame. `payload` decodes the data in it, `normalize` turns
+    that data into an event, and the event must carry `symbol`. `received` is the arrival of the
+    last frame in microseconds.
+
+    For a stream of one symbol the pipeline also stores the results of look-ups here; to repeat them
+    for each event would take a tenth of its time. `first_of` returns the id of an event, `follows`
+    returns whether the event comes next, and `route` is the route of the events.
     """
 
     __slots__ = (
@@ -74,13 +76,13 @@ class StreamState:
         )
 
     def look_up(self, sequencer: Sequencer, route: Route) -> None:
-        """Keep what its events need, once the first has come."""
+        """Store what the next events need, after the first event has arrived."""
         self.first_of, self.follows = sequencer.first_of, sequencer.follows
         self.route, self.is_contiguous = route, route.id_of is not None
 
 
 def unknown(_first: int, _timestamp: int | None, _received: int) -> bool:
-    """In place of what asks whether an event follows, until that has been looked up."""
+    """Return False; stands in for `Sequencer.follows` until the sequencer is looked up."""
     return False
 
 
@@ -89,16 +91,16 @@ def _no_id(_event: Event) -> int:
 
 
 def _read_nothing(_frame: bytes) -> NoReturn:
-    """Where all streams are of the whole market."""
+    """Refuse every frame: the fast decoder of a connector with market-wide streams only."""
     raise msgspec.DecodeError
 
 
 class Decoder:
-    """Reads the frames of one connector: of the streams it was made for, and no other.
+    """The decoder of one connector, for the streams it was created with and no others.
 
-    `read` takes the frame of a stream of one symbol: what it returns has the stream's `state`, and
-    the payload as `data`. It raises one of UNREADABLE on any other; `decode` takes them all.
-    `changes` is the pipeline's: how often the streams had changed when the stream states were
+    `read` decodes the frame of a stream of one symbol. Its result has the stream's `state`, and the
+    payload as `data`. For any other frame it raises one of UNREADABLE. `decode` accepts all frames.
+    `changes` belongs to the pipeline: the number of stream changes when the stream states were
     looked up.
     """
 
@@ -111,17 +113,20 @@ class Decoder:
             self.read = msgspec.json.Decoder(Union[*envelopes]).decode
 
     def forget(self, changes: int) -> None:
-        """Look up again where each stream goes: the streams have changed so many times."""
+        """Discard the stored look-ups; `changes` is the new number of stream changes."""
         self.changes = changes
         for state in self._states.values():
             state.follows = unknown
 
     def last_received(self) -> dict[str, int]:
-        """Of each stream that has sent anything, when its last frame arrived, in microseconds."""
+        """Return when the last frame of each stream arrived, in microseconds.
+
+        Streams that have never sent anything are left out.
+        """
         return {name: state.received for name, state in self._states.items() if state.received}
 
     def decode(self, frame: bytes, received: int) -> Decoded:
-        """What one text frame holds. `received` is its arrival in microseconds.
+        """Decode one text frame. `received` is its arrival in microseconds.
 
         Raises InvalidFrame, and nothing else, whatever the bytes are.
         """
@@ -143,14 +148,14 @@ class Decoder:
 
 
 def invalid_event(error: InvalidFrame, payload: bytes, received: int, venue: str) -> Invalid:
-    """The event that tells consumers of a frame nobody could read."""
+    """Return the event that reports an unreadable frame to consumers."""
     head = (venue, "", None, received, LIVE)
     return Invalid(*head, error.reason, payload_text(payload), error.detail)
 
 
 def payload_text(payload: bytes) -> str:
-    """As much of a payload as an event may hold."""
-    # Cut last: the character that stands for a byte nobody can read has three bytes.
+    """Return the payload as text, cut to MAX_PAYLOAD_BYTES."""
+    # Cut again at the end: the character that replaces an unreadable byte has three bytes.
     text = payload[:MAX_PAYLOAD_BYTES].decode(errors="replace").encode()[:MAX_PAYLOAD_BYTES]
     return text.decode(errors="ignore")
 
@@ -165,7 +170,7 @@ def _events(state: StreamState, data: msgspec.Raw, received: int) -> Sequence[Ev
 
 
 def _member(state: StreamState, member: msgspec.Raw, received: int) -> Event:
-    """One member of an `arr` stream: a bad one costs only itself."""
+    """Decode one member of an `arr` stream; an invalid member does not affect the others."""
     try:
         return state.normalize(state.payload(member), state.stream, received)
     except UNREADABLE as error:
@@ -175,7 +180,7 @@ def _member(state: StreamState, member: msgspec.Raw, received: int) -> Event:
 
 
 def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerShutdown:
-    """Replies to control messages and the raw serverShutdown come without an envelope."""
+    """Decode a reply to a control message or a raw serverShutdown; neither has an envelope."""
     for decode in (_decode_reply, _decode_shutdown):
         try:
             return decode(frame)

@@ -1,8 +1,8 @@
-"""Wire structs become events: one small function a payload, and the table that says which.
+"""Convert wire structs to events: one small function per payload, listed in PAYLOADS.
 
-Binance's times are milliseconds, or microseconds where `timeUnit=MICROSECOND` was asked for; an
-event's are always microseconds. `m` is "the buyer is the maker": the taker sold. Events are built
-by position, which costs half of what keywords do.
+Binance's times are milliseconds, or microseconds with `timeUnit=MICROSECOND`. The times of an event
+are always microseconds. `m` means "the buyer is the maker", so the taker sold. Events are built
+with positional arguments, which cost half as much as keywords.
 """
 
 import re
@@ -18,13 +18,14 @@ from bridge.errors import InvalidFrame
 
 Numbers = Callable[[str], re.Match[str] | None]
 
-# 10^14 ms is the year 5138, 10^14 us is 1973: no time of this century is mistaken.
+# 10^14 ms is the year 5138, and 10^14 us is 1973: no time of this century is ambiguous.
 _FIRST_MICROSECOND_TIME = 10**14
-# One number after another, a space behind each. Possessive: nothing is ever tried twice.
+# Numbers with a space after each. Possessive quantifiers: the pattern never backtracks.
 _UNSIGNED = re.compile(r"(?:[0-9]++(?:\.[0-9]++)? )*+").fullmatch
 _SIGNED = re.compile(r"(?:-?[0-9]++(?:\.[0-9]++)? )*+").fullmatch
-# The usual form of two and of four, as trades and quotes have them: a third of the cost. What is
-# matched is what it is not: that makes no match object of what it is, a seventh of the rest.
+# The usual form of two numbers (trades) and of four (quotes): these patterns cost a third of the
+# general ones. They match when the form is wrong, so that a valid text creates no match object,
+# which saves a seventh of the rest.
 _NUMBER = r"[0-9]++\.[0-9]++"
 _are_not_two = re.compile(rf"(?!{' '.join([_NUMBER] * 2)}\Z)").match
 _are_not_four = re.compile(rf"(?!{' '.join([_NUMBER] * 4)}\Z)").match
@@ -32,14 +33,15 @@ LIVE: Source = "websocket"
 
 
 def microseconds(time: int) -> int:
-    """A time of the exchange, milliseconds or microseconds, in microseconds."""
+    """Convert a time of the exchange, in milliseconds or microseconds, to microseconds."""
     return time if time >= _FIRST_MICROSECOND_TIME else time * 1000
 
 
 def check_numbers(*values: str, numbers: Numbers = _UNSIGNED) -> None:
     """Raise InvalidFrame unless each value is a plain decimal number.
 
-    All at once, for a book has hundreds; the count finds the value that holds a space itself.
+    All values are checked at once, because a book has hundreds. Counting the spaces detects a value
+    that contains a space itself.
     """
     text = " ".join((*values, ""))
     if not numbers(text) or text.count(" ") != len(values):
@@ -96,7 +98,7 @@ def _ticker(data: wire.Ticker, stream: Stream, received: int) -> Event:
 
 
 def _window_ticker(data: wire.WindowTicker, stream: Stream, received: int) -> Event:
-    window: Any = stream.detail  # one of the windows, by the grammar of stream names
+    window: Any = stream.detail  # the grammar of stream names allows only the known windows
     return events.WindowTicker(**_window_fields(data, stream, received), window=window)
 
 
@@ -188,7 +190,7 @@ def _block_trade(data: wire.BlockTrade, stream: Stream, received: int) -> Event:
 
 Normalize = Callable[[Any, Stream, int], Event]
 
-# Each kind of stream: its struct on the wire, and what makes an event of it.
+# By payload name: the struct on the wire, and the function that converts it to an event.
 PAYLOADS: dict[str, tuple[type[Any], Normalize]] = {
     "trade": (wire.Trade, _trade),
     "aggTrade": (wire.AggTrade, _agg_trade),

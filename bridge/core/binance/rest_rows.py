@@ -1,4 +1,4 @@
-"""The exchange's REST rows become the events that the streams would have brought."""
+"""Convert the exchange's REST rows to the events that the streams would have brought."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ class TradeRow(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class AggTradeRow(msgspec.Struct, frozen=True, gc=False):
-    """A row of `aggTrades`, the stream's keys without a symbol."""
+    """A row of `aggTrades`: the keys of the stream, without the symbol."""
 
     a: Natural
     p: str
@@ -58,10 +58,10 @@ _ROWS: dict[str, tuple[Callable[[bytes], Any], Callable[..., Event]]] = {
 def read_rows(
     message_type: str, body: bytes, venue: str, symbol: str, received: int
 ) -> list[Event]:
-    """The events of one answer, in its order; `received` in microseconds.
+    """Return the events of one answer in the answer's order; `received` is in microseconds.
 
-    Raises InvalidFrame for a price that is no number, msgspec.DecodeError or UnicodeDecodeError for
-    an answer of another form.
+    Raises InvalidFrame if a price is not a number, and msgspec.DecodeError or UnicodeDecodeError if
+    the answer has another form.
     """
     decode, event_of = _ROWS[message_type]
     return [event_of(row, venue, symbol, received) for row in decode(body)]

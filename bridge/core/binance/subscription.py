@@ -1,4 +1,4 @@
-"""Which streams the settings ask for, once the exchange has said which symbols it lists."""
+"""Select the streams that the settings ask for, from the symbols that the exchange lists."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,28 +15,28 @@ MAX_PATH_CHARS = 8000
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """The streams to open; and for each thing asked for that cannot be had, a sentence."""
+    """The streams to open, and one sentence for each setting that cannot be satisfied."""
 
     streams: list[Stream]
     refused: list[str]
 
 
 class Change(NamedTuple):
-    """The names of streams that came, and of those that went."""
+    """The names of the added streams and of the removed streams."""
 
     added: list[str]
     removed: list[str]
 
 
 def difference(before: Iterable[Stream], after: Iterable[Stream]) -> Change:
-    """How the streams have changed."""
+    """Return the difference between two sets of streams."""
     old = dict.fromkeys(stream.name for stream in before)
     new = dict.fromkeys(stream.name for stream in after)
     return Change([n for n in new if n not in old], [n for n in old if n not in new])
 
 
 def is_pattern(symbol: str) -> bool:
-    """Whether a symbol of the settings stands for several."""
+    """Return whether a symbol of the settings is a pattern for several symbols."""
     return "*" in symbol or "?" in symbol
 
 
@@ -46,11 +46,11 @@ def subscribe(
     extra_streams: Sequence[str],
     listed: Mapping[str, str] | None,
 ) -> Subscription:
-    """The streams of all symbols and suffixes, and the extra ones, each once.
+    """Return the streams of all symbols and suffixes and the extra streams, without duplicates.
 
-    `listed` maps each symbol of the exchange to its status, or is None where that is unknown: names
-    are then taken as they are, and patterns match nothing. A named symbol is kept whatever its
-    status, for it may trade again; a pattern takes those that trade.
+    `listed` maps each symbol of the exchange to its status. If it is None, the listing is unknown:
+    names are accepted unchecked, and patterns match nothing. A named symbol is kept whatever its
+    status, because it may trade again. A pattern matches only symbols that trade.
     """
     refused: list[str] = []
     streams: dict[str, Stream] = {}
@@ -65,9 +65,10 @@ def subscribe(
     return Subscription(list(streams.values()), refused)
 
 
-def connections(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
-    """The streams spread evenly over as few connections as `most` a connection, and the length of
-    a URL, allow.
+def make_shards(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
+    """Spread the streams evenly over as few connections as possible.
+
+    A connection has at most `most` streams, and its URL has a maximum length.
     """
     count = -(-len(streams) // most)
     while count < len(streams) and not _fit_urls(_spread(streams, count)):
@@ -75,35 +76,35 @@ def connections(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
     return _spread(streams, count)
 
 
-def connections_again(
-    parts: Sequence[Iterable[str]], streams: Iterable[Stream], most: int
+def update_shards(
+    shards: Sequence[Iterable[str]], streams: Iterable[Stream], most: int
 ) -> list[list[Stream]]:
-    """The streams spread over the connections there are, and further ones behind them: each stays
-    where it is, and what is new goes to the first that has room, so that few have to change.
+    """Spread changed streams over the existing connections so that few connections change.
 
-    `parts` has the names of the streams that each connection has; what of them nobody wants any
-    more is left out, and that may be all of a part.
+    `shards` holds the stream names of each existing connection. A stream stays on its connection. A
+    new stream goes to the first connection with room, or to a new connection at the end of the
+    list. Streams that are no longer wanted are left out, so a shard of the result may be empty.
     """
     wanted = {stream.name: stream for stream in streams}
-    spread = [_Part(most) for _ in parts]
-    for part, names in zip(spread, parts, strict=True):
+    spread = [_Shard(most) for _ in shards]
+    for shard, names in zip(spread, shards, strict=True):
         for name in names:
-            if name in wanted and part.has_room_for(wanted[name]):
-                part.add(wanted.pop(name))
+            if name in wanted and shard.has_room_for(wanted[name]):
+                shard.add(wanted.pop(name))
     for stream in wanted.values():
-        if not any(part.has_room_for(stream) for part in spread):
-            spread.append(_Part(most))
-        next(part for part in spread if part.has_room_for(stream)).add(stream)
-    return [part.streams for part in spread]
+        if not any(shard.has_room_for(stream) for shard in spread):
+            spread.append(_Shard(most))
+        next(shard for shard in spread if shard.has_room_for(stream)).add(stream)
+    return [shard.streams for shard in spread]
 
 
-class _Part:
-    """The streams of one connection, and how long its URL is."""
+class _Shard:
+    """The streams of one connection, and the length of its URL path."""
 
     def __init__(self, most: int) -> None:
         self.streams: list[Stream] = []
         self._most = most
-        self._path_chars = len(streams_path(())) - 1  # the first has no stroke before it
+        self._path_chars = len(streams_path(())) - 1  # no slash before the first stream
 
     def has_room_for(self, stream: Stream) -> bool:
         room = self._path_chars + _path_chars(stream) <= MAX_PATH_CHARS
@@ -115,12 +116,12 @@ class _Part:
 
 
 def _path_chars(stream: Stream) -> int:
-    """What a further stream adds to a path."""
+    """Return the number of characters that one more stream adds to a path."""
     return len(streams_path((stream,))) - len(streams_path(())) + 1
 
 
-def _fit_urls(parts: list[list[Stream]]) -> bool:
-    return all(len(streams_path(part)) <= MAX_PATH_CHARS for part in parts)
+def _fit_urls(shards: list[list[Stream]]) -> bool:
+    return all(len(streams_path(shard)) <= MAX_PATH_CHARS for shard in shards)
 
 
 def _spread(streams: Sequence[Stream], count: int) -> list[list[Stream]]:
@@ -134,7 +135,7 @@ def _resolve(
         if is_pattern(symbol):
             matches = [s for s, status in (listed or {}).items() if _trades(s, status, symbol)]
             if not matches:
-                refused.append(f"binance.symbols: no symbol that trades matches {symbol!r}")
+                refused.append(f"binance.symbols: no trading symbol matches {symbol!r}")
             yield from matches
         elif _is_listed(symbol, listed, refused):
             yield symbol

@@ -1,15 +1,17 @@
-"""How much of the exchange's request weight may still be used in this minute.
+"""Track how much of the exchange's request weight may still be used in the current minute.
 
-Binance counts weight per address and minute of its clock, and says in each answer how much is used,
-by us and by everybody else there. Only a share of it is ours: others may need the rest.
+Binance counts weight per IP address and per minute of its clock. Each answer reports the weight
+used so far by all clients on the address. We use only a share of it: other clients may need the
+rest.
 """
 
 MINUTE_S = 60.0
 
 
 class WeightBudget:
-    """What answers report, and what is under way without an answer yet; `allowed` is what a minute
-    has for everybody on our address, of which `share` is ours.
+    """The weight used in the current minute: as answers report it, plus unanswered requests.
+
+    `allowed` is the weight per minute for all clients on our address. Our part of it is `share`.
     """
 
     def __init__(self, weight_per_minute: int, share: float) -> None:
@@ -19,8 +21,9 @@ class WeightBudget:
         self._minute = 0
 
     def reserve(self, weight: int, now_s: float) -> float:
-        """Take `weight` for a request at `now_s` (seconds of the epoch), and return 0; or take
-        nothing and return the seconds until the next minute begins.
+        """Reserve `weight` for a request at `now_s` (seconds since the epoch), and return 0.
+
+        If too little weight is left, reserve nothing and return the seconds until the next minute.
         """
         self._turn(now_s)
         if self.used and self.used + weight > self.allowed * self._share:
@@ -29,12 +32,12 @@ class WeightBudget:
         return 0.0
 
     def report(self, used: int, now_s: float) -> None:
-        """What an answer says is used: others' requests count as well."""
+        """Take over the used weight that an answer reports; it includes other clients' requests."""
         self._turn(now_s)
         self.used = max(self.used, used)
 
     def used_at(self, now_s: float) -> int:
-        """What is used of the minute of `now_s`, as far as known."""
+        """Return the weight known to be used in the minute of `now_s`."""
         self._turn(now_s)
         return self.used
 

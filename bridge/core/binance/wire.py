@@ -1,8 +1,8 @@
-"""Binance's spot payloads as they are on the wire: one struct a payload, the exchange's own keys.
+"""Binance's spot payloads as sent on the wire: one struct per payload, with the exchange's keys.
 
-Keys differ only in case (`t` an id, `T` a time), and unknown keys come without notice and are
-passed over. `e` is checked where the payload has it; bookTicker and partial depth have none, which
-is why the stream's name, not a tagged union, picks the struct.
+Some keys differ only in case (`t` is an id, `T` is a time). The exchange adds keys without notice;
+unknown keys are ignored. `e` is checked if the payload has it. bookTicker and partial depth do not
+have it, so the stream's name selects the struct instead of a tagged union.
 """
 
 from typing import Annotated
@@ -10,14 +10,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-# Ids and times are never negative, and Kafka refuses a record with a negative time for good; they
-# fit the 64 bits with a sign that consumers have for them, where msgspec would read any number.
+# Ids and times are never negative; Kafka always refuses a record with a negative time. They must
+# fit into the signed 64-bit integers of consumers, because msgspec alone accepts any integer.
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Levels = list[tuple[str, str]]
 
 
 class Wire(msgspec.Struct, frozen=True, gc=False, tag_field="e"):
-    """A payload that names its event type in `e`."""
+    """A payload with its event type in `e`."""
 
 
 class Untagged(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +54,7 @@ class BookTicker(Untagged, frozen=True, gc=False):
 
 
 class WindowTicker(msgspec.Struct, frozen=True, gc=False):
-    """The rolling windows' ticker; `e` is `1hTicker` and so on, one for each window."""
+    """The ticker of a rolling window; `e` is `1hTicker` and so on, one value for each window."""
 
     E: Natural
     s: str
@@ -161,7 +161,7 @@ class BlockTrade(Wire, frozen=True, gc=False, tag="blockTrade"):
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """A frame of the combined form; `data` is left for the stream's own decoder."""
+    """A frame of the combined form; the stream's own decoder reads `data`."""
 
     stream: str
     data: msgspec.Raw
@@ -173,8 +173,9 @@ class ReplyError(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, rename={"request_id": "id"}):
-    """An answer to a control message, never wrapped. Errors are documented flat and come nested:
-    both are read.
+    """An answer to a control message, without an envelope.
+
+    Errors are documented as flat but arrive nested: both forms are read.
     """
 
     request_id: int | str | None
@@ -185,6 +186,6 @@ class Reply(msgspec.Struct, frozen=True, rename={"request_id": "id"}):
 
 
 class ServerShutdown(Wire, frozen=True, gc=False, tag="serverShutdown"):
-    """The exchange will close this connection soon, without a promised lead time."""
+    """The exchange will close this connection soon; it promises no lead time."""
 
     E: Natural

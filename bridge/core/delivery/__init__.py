@@ -1,1 +1,1 @@
-"""What was given up, brought back or announced."""
+"""Records that were lost, restored from disk or announced as missing."""

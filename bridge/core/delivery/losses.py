@@ -1,23 +1,24 @@
-"""What a sink has given up: one run of ids or of time for each announcement, bounded."""
+"""The records a sink has dropped: one run of ids or times per announcement, bounded in number."""
 
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from bridge.core.model.events import Gap
 from bridge.core.records.record import NO_IDENTITY, Record
 from bridge.core.sequencing.position import Name
 from bridge.core.sequencing.rules import Ids
 
-# Runs of one message type and symbol that wait to be announced. Beyond it the last one is
-# stretched: a range announced too wide is better than one not announced.
+# Limit of runs of one message type and symbol that wait to be announced. Beyond this limit the last
+# run is extended: to announce too wide a range is better than to announce none.
 MAX_RUNS = 100
 
 
 class Loss(msgspec.Struct, gc=False):
-    """What was given up of one stream, and why.
+    """A run of dropped records of one stream, and the cause.
 
-    The ids are -1 where ids are not contiguous, the times (microseconds) None where they are
-    unknown. `is_exact` where none of the ids in between was published.
+    The ids are -1 if the stream's ids are not contiguous. The times are microseconds, or None if
+    unknown. `is_exact` is true if none of the ids in the run was published.
     """
 
     message_type: str
@@ -35,7 +36,7 @@ class Loss(msgspec.Struct, gc=False):
 
 
 class Losses:
-    """The runs that have not been announced yet, of each stream."""
+    """The runs of each stream that have not been announced yet."""
 
     def __init__(self) -> None:
         self._runs: dict[Name, list[Loss]] = {}
@@ -44,7 +45,7 @@ class Losses:
         return len(self._runs)
 
     def add(self, records: Iterable[Record], cause: str) -> None:
-        """Note records that were given up, each symbol's oldest first."""
+        """Add dropped records; the records of each symbol are oldest first."""
         for record in records:
             route, time = record.route, record.timestamp_ms * 1000
             runs = self._runs.setdefault((route.message_type, route.symbol), [])
@@ -53,18 +54,18 @@ class Losses:
                 runs.append(Loss(route.message_type, route.symbol, *ids, time, time, cause))
 
     def add_runs(self, runs: Iterable[Loss]) -> None:
-        """Note runs that are known as such."""
+        """Add complete runs."""
         for loss in runs:
             self._runs.setdefault(loss.name, []).append(loss)
 
     def take(self) -> list[Loss]:
-        """All runs noted since the last call."""
+        """Return all runs added since the last call, and remove them."""
         runs, self._runs = self._runs, {}
         return [loss for of_stream in runs.values() for loss in of_stream]
 
 
 def holes(ranges: Sequence[Ids]) -> list[Ids]:
-    """What lies between ranges of ids, first and last of each hole."""
+    """Return the holes between ranges of ids, as the first and last id of each hole."""
     found: list[Ids] = []
     end: int | None = None
     for first, last in sorted(ranges):
@@ -75,7 +76,10 @@ def holes(ranges: Sequence[Ids]) -> list[Ids]:
 
 
 def _extend(run: Loss, record: Record, cause: str, *, is_full: bool) -> bool:
-    """Whether a run goes on with this record."""
+    """Add the record if it continues the run, or if the list of runs is full.
+
+    Return whether it was added.
+    """
     identity = record.identity
     follows = identity in (NO_IDENTITY, run.last_id + 1) and cause == run.cause
     if not follows and not is_full:
@@ -85,3 +89,15 @@ def _extend(run: Loss, record: Record, cause: str, *, is_full: bool) -> bool:
     run.last_id = max(run.last_id, identity)
     run.to_time = record.timestamp_ms * 1000
     return True
+
+
+def log_fields(gap: Gap) -> dict[str, object]:
+    """Return what a log entry says of a gap event."""
+    return {
+        "symbol": gap.symbol,
+        "message_type": gap.kind,
+        "first_id": gap.first_id,
+        "last_id": gap.last_id,
+        "cause": gap.cause,
+        "state": gap.state,
+    }

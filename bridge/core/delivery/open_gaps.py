@@ -1,7 +1,7 @@
-"""What gap events have announced as missing, and nothing has brought or given up since.
+"""The gaps that were announced as open and have not been reported as filled or lost since.
 
-A process that was killed leaves such gaps behind: what it had brought of them is in the topic,
-late, and the rest can still be asked for.
+A killed process leaves such gaps. The events that it fetched for them are in the topic, after the
+gap. The other missing events can still be fetched.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -15,8 +15,8 @@ from bridge.core.sequencing.rules import Ids
 
 
 class OpenGaps:
-    """Shown the gap events of a topic in their order (`see`), then the ids in the topics behind
-    them (`brought`).
+    """Tracks the gap events of a topic in their order (`see`), then the ids published after them
+    (`brought`).
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class OpenGaps:
         """Take the next gap event."""
         name = (gap.kind, gap.symbol)
         if gap.first_id is None or gap.last_id is None:
-            # Ids that have started again are others: nothing can be asked for by the old ones.
+            # The ids have restarted and now name other events: the old ids cannot be fetched.
             if gap.cause == "ids_restarted":
                 self._open.pop(name, None)
             return
@@ -40,10 +40,12 @@ class OpenGaps:
         self._open[name] = [*left, gap] if gap.state == "open" else left
 
     def go_back(self, positions: Mapping[Name, Position], streams: Collection[Name]) -> None:
-        """These streams go on behind these positions. Where none is known, gaps are left open.
+        """Split the gaps at the positions after which these streams continue.
 
-        Ids beyond them have never been passed: a gap event goes ahead of the events before it, and
-        these had not been written. So the stream itself brings them now, or announces them again.
+        Ids beyond a position were never published. The gap event had overtaken the events that
+        precede the gap, and those had not been written. So the stream itself now brings these ids,
+        or announces them again. The gaps of a stream without a known position are not tracked any
+        longer, and stay open in the topic.
         """
         known = {name: gaps for name, gaps in self._open.items() if name in positions}
         self._open = {}
@@ -54,8 +56,10 @@ class OpenGaps:
             self._open[name] = [part for gap in gaps for part in _inside(gap, last_id)]
 
     def since(self, message_type: str) -> int | None:
-        """The time of the earliest event that may have been brought, in microseconds since the
-        epoch; None where nothing is open, or nobody knows.
+        """Return the time of the earliest event that may have been brought for an open gap.
+
+        The time is in microseconds since the epoch. It is None if no gap is open, or if the time of
+        any gap is unknown.
         """
         times = [
             gap.from_time
@@ -67,23 +71,23 @@ class OpenGaps:
         return min(known) if known and len(known) == len(times) else None
 
     def forget(self, message_type: str) -> None:
-        """Leave the gaps of a message_type open."""
+        """Stop tracking the gaps of a message type; they stay open in the topic."""
         for name in [name for name in self._open if name[0] == message_type]:
             del self._open[name]
 
     def brought(self, name: Name, identity: int) -> None:
-        """An event is in its topic."""
+        """Note that the event with this id is in its topic."""
         ranges = map(_ids, self._open.get(name, ()))
         if any(first <= identity <= last for first, last in ranges):
             self._brought.setdefault(name, set()).add(identity)
 
     def filled(self) -> list[Gap]:
-        """Gap events for what has been brought, and for what its stream brings by itself."""
+        """Return `filled` gap events for ids that are in the topic or that the stream brings."""
         taken_back = [replace(gap, state="filled") for gap in self._ahead]
         return [*taken_back, *(gap for gap in self._closings() if gap.state == "filled")]
 
     def left(self) -> list[Gap]:
-        """What is still missing, as open gaps."""
+        """Return the ranges that are still missing, as open gaps."""
         return [replace(gap, state="open") for gap in self._closings() if gap.state == "lost"]
 
     def _closings(self) -> Iterator[Gap]:
@@ -95,13 +99,13 @@ class OpenGaps:
 
 
 def _ids(gap: Gap) -> Ids:
-    assert gap.first_id is not None  # noqa: S101 - no others are kept
+    assert gap.first_id is not None  # noqa: S101 - only gaps with ids are kept
     assert gap.last_id is not None  # noqa: S101 - the same
     return gap.first_id, gap.last_id
 
 
 def _outside(gap: Gap, ids: Ids) -> Iterator[Gap]:
-    """The parts of a gap before and behind a range of ids."""
+    """Return the parts of a gap before and after a range of ids."""
     first, last = _ids(gap)
     if first <= (end := min(last, ids[0] - 1)):
         yield replace(gap, last_id=end)
@@ -110,7 +114,7 @@ def _outside(gap: Gap, ids: Ids) -> Iterator[Gap]:
 
 
 def _inside(gap: Gap, last_id: int) -> Iterator[Gap]:
-    """The part of a gap up to an id."""
+    """Return the part of a gap up to and including an id."""
     first, last = _ids(gap)
     if first <= min(last, last_id):
         yield replace(gap, last_id=min(last, last_id))

@@ -1,4 +1,4 @@
-"""Which of the records that were brought back from disk are in their topics already."""
+"""Find the records read back from disk that are already in their topics."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ from bridge.core.records.record import Key, Record
 
 
 class ReplayMatcher:
-    """Records of a process that has gone, in their order, held against what topics hold.
+    """Compares the records of an earlier process, in their order, with the content of the topics.
 
-    Each symbol's records were sent in their order: those up to the last that has committed have
-    committed, or were given up in between. `first_ms` is where to begin looking, by topic.
+    The records of each symbol were sent in order. So every record up to the last committed one was
+    either committed or dropped. `first_ms` is the time from which to read each topic.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.first_ms: dict[str, int] = {}
-        # How many of each symbol's first records are not to be sent any more.
+        # How many records, from the start of each symbol, must not be sent again.
         self.committed: Counter[Key] = Counter()
         self._places: dict[Key, dict[bytes, deque[int]]] = {}
         self._counts: Counter[Key] = Counter()
@@ -23,7 +23,7 @@ class ReplayMatcher:
             self._add(record)
 
     def see(self, topic: str, key: bytes, value: bytes) -> None:
-        """Look at a record of a topic, each partition's in its order."""
+        """Compare one record of a topic; the records of each partition come in order."""
         name = (topic, key)
         places = self._places.get(name, {}).get(value)
         while places and places[0] < self.committed[name]:

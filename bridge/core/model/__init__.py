@@ -1,1 +1,1 @@
-"""What is published, and the streams it comes from."""
+"""The published events and the streams they come from."""

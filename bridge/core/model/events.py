@@ -1,8 +1,8 @@
-"""Every event Tickbridge publishes: the public contract, from which `schemas/` is generated.
+"""The events that Tickbridge publishes: the public contract, from which `schemas/` is generated.
 
-Prices and volumes are the exchange's decimal strings, untouched: a float would lose digits and a
-Decimal would print `0E-8`. Times are integer microseconds since the epoch. Fields may be added;
-none is renamed, retyped or removed (docs/schemas.md holds the rules).
+Prices and volumes are the exchange's decimal strings, unchanged: a float would lose digits, and a
+Decimal would print `0E-8`. Times are integer microseconds since the epoch. Fields may be added, but
+none is renamed, retyped or removed (docs/schemas.md lists the rules).
 """
 
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ TIME_UNIT = "microseconds since 1970-01-01 UTC"
 
 def _decimal(unit: str) -> Meta:
     return Meta(
-        description="A decimal number, its digits exactly as the exchange sent them.",
+        description="A decimal number with exactly the digits that the exchange sent.",
         extra_json_schema={"pattern": r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)$", "x-unit": unit},
     )
 
@@ -32,36 +32,34 @@ Price = Annotated[str, _decimal(PRICE_UNIT)]
 Volume = Annotated[str, _decimal(BASE_UNIT)]
 QuoteVolume = Annotated[str, _decimal(QUOTE_UNIT)]
 Percent = Annotated[str, _decimal("percent")]
-Id = Annotated[int, _says("An id the exchange gives, rising per symbol.")]
-Side = Annotated[Literal["buy", "sell"], _says("The taker's side.")]
+Id = Annotated[int, _says("An id assigned by the exchange; it rises per symbol.")]
+Side = Annotated[Literal["buy", "sell"], _says("The side of the taker.")]
 Source = Annotated[
     Literal["websocket", "rest", "replay"],
-    _says("How the event came: live, fetched afterwards, or from a capture."),
+    _says("The origin of the event: live, fetched over REST, or replayed from a capture."),
 ]
 Level = Annotated[
     tuple[Price, Volume],
-    _says("Price and volume; in a book_delta, volume 0 removes the level."),
+    _says("Price and volume; in a book_delta, a volume of 0 removes the level."),
 ]
-Bids = Annotated[list[Level], _says("Buyers' levels; in a book, the highest price first.")]
-Asks = Annotated[list[Level], _says("Sellers' levels; in a book, the lowest price first.")]
-BidPrice = Annotated[Price, _says("The best price somebody buys at.")]
-BidVolume = Annotated[Volume, _says("What is wanted at that price.")]
-AskPrice = Annotated[Price, _says("The best price somebody sells at.")]
-AskVolume = Annotated[Volume, _says("What is offered at that price.")]
-Trades = Annotated[int, _says("Number of trades.")]
+Bids = Annotated[list[Level], _says("The buyers' levels; in a book, the highest price first.")]
+Asks = Annotated[list[Level], _says("The sellers' levels; in a book, the lowest price first.")]
+BidPrice = Annotated[Price, _says("The best bid: the highest price that a buyer offers.")]
+BidVolume = Annotated[Volume, _says("The volume at the best bid.")]
+AskPrice = Annotated[Price, _says("The best ask: the lowest price that a seller accepts.")]
+AskVolume = Annotated[Volume, _says("The volume at the best ask.")]
+Trades = Annotated[int, _says("The number of trades.")]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, tag_field="message_type"):
-    """What every event has."""
+    """The fields of every event."""
 
     venue: Annotated[str, Meta(description="Exchange and market.", examples=["binance.spot"])]
-    symbol: Annotated[
-        str, _says("As the exchange writes it, upper case; empty where none is known.")
-    ]
+    symbol: Annotated[str, _says("The exchange's symbol in upper case; empty if it is not known.")]
     timestamp: Annotated[
-        Microseconds | None, _says("The exchange's time; null where it sends none.")
+        Microseconds | None, _says("The exchange's time; null if the exchange sends none.")
     ]
-    received: Annotated[Microseconds, _says("Our clock when the frame arrived.")]
+    received: Annotated[Microseconds, _says("The time of our clock when the frame arrived.")]
     source: Source
 
 
@@ -86,7 +84,7 @@ class AggTrade(Event, frozen=True, gc=False, tag="agg_trade"):
 
 
 class Quote(Event, frozen=True, gc=False, tag="quote"):
-    """The best bid and ask. Ids rise, with holes; the exchange sends no time."""
+    """The best bid and ask. Ids rise and may skip values; the exchange sends no time."""
 
     update_id: Id
     bid_price: BidPrice
@@ -96,16 +94,16 @@ class Quote(Event, frozen=True, gc=False, tag="quote"):
 
 
 class Ticker(Event, frozen=True, gc=False, tag="ticker", omit_defaults=True):
-    """Figures of a rolling window, once a second; bid and ask come with the 24h window only."""
+    """Statistics of a rolling window, once a second; only the 24h window has bid and ask."""
 
     window: Annotated[Literal["24h", "1h", "4h", "1d"], _says("The rolling window.")]
-    price: Annotated[Price, _says("Price of the last trade.")]
-    volume: Annotated[Volume, _says("Traded in the window.")]
+    price: Annotated[Price, _says("The price of the last trade.")]
+    volume: Annotated[Volume, _says("The volume traded in the window.")]
     open: Price
     high: Price
     low: Price
-    quote_volume: Annotated[QuoteVolume, _says("Traded in the window.")]
-    change: Annotated[Price, _says("Price less the window's open.")]
+    quote_volume: Annotated[QuoteVolume, _says("The volume traded in the window.")]
+    change: Annotated[Price, _says("The price minus the opening price of the window.")]
     change_percent: Percent
     weighted_average_price: Price
     trade_count: Trades
@@ -118,7 +116,7 @@ class Ticker(Event, frozen=True, gc=False, tag="ticker", omit_defaults=True):
 
 
 class WindowTicker(Ticker, frozen=True, gc=False, tag="ticker", omit_defaults=True):
-    """A ticker of 1h, 4h or 1d: the same message, but never a symbol's latest value."""
+    """A ticker of 1h, 4h or 1d: the same message, but it never sets a symbol's latest value."""
 
 
 class MiniTicker(Event, frozen=True, gc=False, tag="mini_ticker"):
@@ -128,14 +126,16 @@ class MiniTicker(Event, frozen=True, gc=False, tag="mini_ticker"):
     open: Price
     high: Price
     low: Price
-    volume: Annotated[Volume, _says("Traded in 24 hours.")]
-    quote_volume: Annotated[QuoteVolume, _says("Traded in 24 hours.")]
+    volume: Annotated[Volume, _says("The volume traded in the last 24 hours.")]
+    quote_volume: Annotated[QuoteVolume, _says("The volume traded in the last 24 hours.")]
 
 
 class Candle(Event, frozen=True, gc=False, tag="candle"):
-    """A candlestick, sent again at each change until `closed`."""
+    """A candlestick, sent again after each change until `closed` is true."""
 
-    interval: Annotated[str, _says("1s to 1M; `@+08:00` behind it where days begin in that zone.")]
+    interval: Annotated[
+        str, _says("1s to 1M, followed by `@+08:00` if days begin in that time zone.")
+    ]
     open_time: Microseconds
     close_time: Microseconds
     open: Price
@@ -147,18 +147,18 @@ class Candle(Event, frozen=True, gc=False, tag="candle"):
     trade_count: Trades
     taker_buy_volume: Volume
     taker_buy_quote_volume: QuoteVolume
-    closed: Annotated[bool, _says("Whether this is the candle's last state.")]
+    closed: Annotated[bool, _says("True if this is the last state of the candle.")]
 
 
 class AveragePrice(Event, frozen=True, gc=False, tag="average_price"):
     """The average price over `interval`."""
 
-    interval: Annotated[str, _says("The time it covers, as the exchange writes it.")]
+    interval: Annotated[str, _says("The period of the average, as the exchange writes it.")]
     price: Price
 
 
 class BookDelta(Event, frozen=True, gc=False, tag="book_delta"):
-    """Changes of the order book; each `first_update_id` continues the last `last_update_id`."""
+    """Changes of the order book; `first_update_id` follows the previous `last_update_id`."""
 
     first_update_id: Id
     last_update_id: Id
@@ -175,13 +175,13 @@ class Book(Event, frozen=True, gc=False, tag="book"):
 
 
 class ReferencePrice(Event, frozen=True, gc=False, tag="reference_price"):
-    """The exchange's reference price, null while there is none."""
+    """The exchange's reference price; null while the exchange has none."""
 
-    price: Annotated[Price | None, _says("The price; null while there is none.")]
+    price: Annotated[Price | None, _says("The price; null while the exchange has none.")]
 
 
 class BlockTrade(Event, frozen=True, gc=False, tag="block_trade"):
-    """A trade agreed outside the book, with ids of its own."""
+    """A trade agreed outside the order book, with a separate series of ids."""
 
     trade_id: Id
     price: Price
@@ -190,28 +190,37 @@ class BlockTrade(Event, frozen=True, gc=False, tag="block_trade"):
 
 
 class Gap(Event, frozen=True, gc=False, tag="gap"):
-    """What is missing from a stream, published before the next event behind it."""
+    """Missing events of a stream, published before the first event after the gap."""
 
-    kind: Annotated[str, _says("The message_type of what is missing.")]
-    first_id: Annotated[int | None, _says("First id that is missing; null where ids say nothing.")]
-    last_id: Annotated[int | None, _says("Last id that is missing; null where ids say nothing.")]
-    from_time: Annotated[
-        Microseconds | None, _says("Time of the last event before; null: unknown.")
+    kind: Annotated[str, _says("The message_type of the missing events.")]
+    first_id: Annotated[
+        int | None, _says("The first missing id; null if ids do not show what is missing.")
     ]
-    to_time: Annotated[Microseconds | None, _says("Time of the first event behind; null: unknown.")]
-    cause: Annotated[str, _says("What interrupted the stream, in a word.")]
+    last_id: Annotated[
+        int | None, _says("The last missing id; null if ids do not show what is missing.")
+    ]
+    from_time: Annotated[
+        Microseconds | None, _says("The time of the last event before the gap; null if unknown.")
+    ]
+    to_time: Annotated[
+        Microseconds | None, _says("The time of the first event after the gap; null if unknown.")
+    ]
+    cause: Annotated[str, _says("The cause of the interruption, in one word.")]
     state: Annotated[
         Literal["open", "filled", "lost"],
-        _says("open: may yet be fetched; filled: has been; lost: cannot be."),
+        _says(
+            "open: the events may still be fetched; filled: they were published; lost: they cannot"
+            " be fetched."
+        ),
     ]
 
 
 class Invalid(Event, frozen=True, gc=False, tag="invalid"):
-    """A frame, or a part of one, that could not be understood."""
+    """A frame, or a part of a frame, that could not be decoded."""
 
-    reason: Annotated[str, _says("What is wrong with it, in a word.")]
-    payload: Annotated[str, _says("As text, its first 64 KiB.")]
-    detail: Annotated[str, _says("What is wrong with it, for people.")]
+    reason: Annotated[str, _says("The type of the error, in one word.")]
+    payload: Annotated[str, _says("The first 64 KiB of the invalid payload, as text.")]
+    detail: Annotated[str, _says("A description of the error, for people.")]
 
 
 AnyEvent = (

@@ -1,9 +1,9 @@
-"""The grammar of Binance's spot stream names: what each name carries, and for whom.
+"""The grammar of Binance's spot stream names: the payload and the symbol of each name.
 
 A name is `<symbol>@<suffix>` (`btcusdt@depth20@100ms`) or, for the whole market, `!<suffix>@arr`.
 Source: shared rules of the exchange's WebSocket streams document, section "Spot streams". An
-acknowledgement proves nothing there (a wrong name is acknowledged and then silent), so names are
-checked here, before anything is sent.
+acknowledgement of the exchange proves nothing: it acknowledges a wrong name and then sends no data.
+Names are therefore checked here, before anything is sent.
 """
 
 import difflib
@@ -17,7 +17,7 @@ SPOT = "binance.spot"
 INTERVALS = tuple("1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split())
 WINDOWS = ("1h", "4h", "1d")
 
-# Each payload: how its streams are written, and the message type its events have.
+# For each payload: the pattern of its stream suffixes, and the message type of its events.
 _PAYLOADS: dict[str, tuple[re.Pattern[str], str]] = {
     payload: (re.compile(pattern), message_type)
     for payload, pattern, message_type in (
@@ -37,8 +37,8 @@ _PAYLOADS: dict[str, tuple[re.Pattern[str], str]] = {
 }
 _MARKET_WIDE = ("!miniTicker@arr", *(f"!ticker_{window}@arr" for window in WINDOWS))
 _RETIRED = {
-    "!ticker@arr": "Binance ended it on 2026-03-26; use !miniTicker@arr or !ticker_1d@arr",
-    "!bookTicker": "Binance ended it; subscribe to bookTicker of each symbol",
+    "!ticker@arr": "Binance removed it on 2026-03-26; use !miniTicker@arr or !ticker_1d@arr",
+    "!bookTicker": "Binance removed it; subscribe to bookTicker of each symbol",
 }
 _EXAMPLES = (
     *("trade", "aggTrade", "bookTicker", "ticker", "miniTicker", "avgPrice"),
@@ -52,9 +52,8 @@ _EXAMPLES = (
 class Stream(msgspec.Struct, frozen=True):
     """One stream of one venue.
 
-    `name` as it stands in the URL; `symbol` upper case, or None for the whole market; `payload`
-    what it carries, a key of the table above; `detail` the window or interval in the name, else
-    empty.
+    `name` is the name in the URL. `symbol` is upper case, or None for the whole market. `payload`
+    is a key of the table above. `detail` is the window or interval in the name, or empty.
     """
 
     venue: str
@@ -66,48 +65,48 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 def upper_symbol(symbol: str) -> str:
-    """Upper case in the ASCII part only: symbols may hold Chinese characters."""
+    """Convert only the ASCII letters to upper case: symbols may contain Chinese characters."""
     return symbol.encode().upper().decode()
 
 
 def lower_symbol(symbol: str) -> str:
-    """Lower case in the ASCII part only, as stream names want it."""
+    """Convert only the ASCII letters to lower case, as stream names require."""
     return symbol.encode().lower().decode()
 
 
 def parse_stream(name: str, venue: str = SPOT) -> Stream:
-    """Read a whole stream name. Raises ValueError, naming the nearest known form."""
+    """Parse a full stream name. Raises ValueError if it is wrong, with the nearest known name."""
     if name.startswith("!"):
         return _parse_market_wide(name, venue)
     symbol, at, suffix = name.partition("@")
     if not at or not symbol:
-        raise ValueError(f"{name!r} is no stream name; write <symbol>@<stream>: btcusdt@trade")
+        raise ValueError(f"{name!r} is not a stream name; write <symbol>@<stream>: btcusdt@trade")
     payload, message_type, detail = _parse_suffix(suffix)
     name = f"{lower_symbol(symbol)}@{suffix}"
     return Stream(venue, name, upper_symbol(symbol), payload, message_type, detail)
 
 
 def stream_of(symbol: str, suffix: str) -> Stream:
-    """The stream of one symbol and one of Binance's stream names (`BTCUSDT`, `kline_1m`)."""
+    """Return the stream of one symbol and one of Binance's suffixes (`BTCUSDT`, `kline_1m`)."""
     return parse_stream(f"{symbol}@{suffix}")
 
 
 def check_suffix(name: str) -> None:
-    """Raise ValueError unless `name` can follow a symbol's `@`."""
+    """Raise ValueError unless `name` can follow the `@` after a symbol."""
     if name.startswith("!") or name.partition("@")[2] in _EXAMPLES:
-        raise ValueError(f"{name!r} is a whole stream name; it belongs in extra_streams")
+        raise ValueError(f"{name!r} is a full stream name; move it to extra_streams")
     _parse_suffix(name)
 
 
 def check_stream_name(name: str) -> None:
-    """Raise ValueError unless `name` is a whole stream name."""
+    """Raise ValueError unless `name` is a full stream name."""
     parse_stream(name)
 
 
 def streams_path(streams: Sequence[Stream], *, microseconds: bool = True) -> str:
-    """The path and query that ask for these streams in the combined form.
+    """Return the path and query that request these streams in the combined form.
 
-    Streams in the URL cost none of the five messages a second a client may send.
+    Streams in the URL do not count toward the limit of five client messages per second.
     """
     names = "/".join(quote(stream.name, safe="@!:") for stream in streams)
     return f"/stream?streams={names}" + ("&timeUnit=MICROSECOND" if microseconds else "")
@@ -117,20 +116,21 @@ def _parse_suffix(name: str) -> tuple[str, str, str]:
     for payload, (pattern, message_type) in _PAYLOADS.items():
         if match := pattern.fullmatch(name):
             return payload, message_type, match.groupdict().get("detail") or ""
-    raise ValueError(f"{name!r} is no spot stream of Binance{_nearest(name, _EXAMPLES)}")
+    raise ValueError(f"{name!r} is not a spot stream of Binance{_nearest(name, _EXAMPLES)}")
 
 
 def _parse_market_wide(name: str, venue: str) -> Stream:
     if name in _RETIRED:
-        raise ValueError(f"{name!r} is gone: {_RETIRED[name]}")
+        raise ValueError(f"{name!r} is no longer available: {_RETIRED[name]}")
     if name not in _MARKET_WIDE:
-        raise ValueError(f"{name!r} is no spot stream of Binance{_nearest(name, _MARKET_WIDE)}")
+        raise ValueError(f"{name!r} is not a spot stream of Binance{_nearest(name, _MARKET_WIDE)}")
     payload, message_type, detail = _parse_suffix(name[1:].removesuffix("@arr"))
     return Stream(venue, name, None, payload, message_type, detail)
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
-    # Backwards: of kline_1m and kline_1M, the same in lower case, the first is meant more often.
+    # In reverse order: kline_1m and kline_1M are the same in lower case, and then the first one,
+    # which is meant more often, stays in the mapping.
     by_lower = {candidate.lower(): candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else f"; known: {', '.join(known)}"

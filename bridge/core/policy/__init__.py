@@ -1,1 +1,1 @@
-"""When a connection is silent, too old or too soon."""
+"""Rules for connections: silence, maximum age and rate limits."""

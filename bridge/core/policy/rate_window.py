@@ -1,11 +1,13 @@
-"""How soon the next one may go, under a limit of so many in so long."""
+"""A rate limit: at most a number of events in any period."""
 
 from collections import deque
 
 
 class Window:
-    """A strict rolling window. A token bucket with the same burst breaks the exchange's limits:
-    it lets a full burst out at the end of one window and another at the start of the next.
+    """A strict rolling window of at most `limit` events in `period_s` seconds.
+
+    A token bucket with the same burst would break the exchange's limits: it allows a full burst at
+    the end of one window and another at the start of the next.
     """
 
     def __init__(self, limit: int, period_s: float) -> None:
@@ -13,7 +15,7 @@ class Window:
         self._times: deque[float] = deque(maxlen=limit)
 
     def reserve(self, now_s: float) -> float:
-        """Take the next place; returns how many seconds from `now_s` it is."""
+        """Reserve the next free time; return the delay from `now_s` in seconds."""
         full = len(self._times) == self._times.maxlen
         at_s = max(now_s, self._times[0] + self.period_s) if full else now_s
         self._times.append(at_s)

@@ -1,27 +1,28 @@
-"""When a connection is replaced by a new one, and when the old one may go."""
+"""Decide when a new connection replaces an old one, and when the old one may close."""
 
 from collections.abc import Iterable
 
 DAY_S = 86400.0
-# Between the rotations of two connections: well above the longest overlap.
+# The time between the rotations of two connections: well above the longest overlap.
 ROTATION_SPACING_S = 60.0
-# Longest time for which both the old and the new connection are kept. Streams that are not heard
-# on the new one by then are quiet ones.
+# The longest time for which the old and the new connection are both open. A stream that the new
+# connection has not brought by then is quiet.
 OVERLAP_S = 30.0
-# A connection that has just been opened is not replaced for the time of day's sake.
+# A younger connection is not replaced at the configured time of day.
 LEAST_AGE_S = 600.0
-# A rotation waits for that of the other connector with the same streams, but not longer than this.
+# The longest time that a rotation waits for the other connector with the same streams.
 POSTPONE_S = 300.0
 
 
 def rotate_after_s(
     place: tuple[int, int], max_age_s: float, now_s: float, time_of_day_s: int | None
 ) -> float:
-    """How long a connection is kept that opens at `now_s` (since the epoch, UTC).
+    """Return how long to keep a connection that opens at `now_s` (seconds since the epoch, UTC).
 
-    It is replaced at its age and, where one is given, at the time of day too: the age alone would
-    wander. `place` is its slot, and how many there are: they are spaced, so that connections opened
-    together are not replaced together.
+    It is replaced at its maximum age, and also at `time_of_day_s` if that is given: with the age
+    alone the time of the rotation would drift. `place` is the slot of the connection and the number
+    of slots. Rotations are spaced by slot, so that connections opened together are not replaced
+    together.
     """
     slot, slots = place
     spacing_s = min(ROTATION_SPACING_S, max_age_s / 4 / slots)
@@ -33,10 +34,11 @@ def rotate_after_s(
 
 
 def may_rotate(overdue_s: float, others_open: Iterable[int]) -> bool:
-    """Whether a connection past its time by `overdue_s` is to be replaced now.
+    """Return whether to replace a connection now that is overdue by `overdue_s`.
 
-    `others_open`: of each other connector with the same streams, how many connections it has open.
-    Not while one of them is being replaced or away, unless that takes too long.
+    `others_open` is the number of open connections of each other connector with the same streams.
+    While one of these connectors rotates or is disconnected, the rotation waits for at most
+    POSTPONE_S.
     """
     if overdue_s < 0:
         return False
@@ -44,5 +46,9 @@ def may_rotate(overdue_s: float, others_open: Iterable[int]) -> bool:
 
 
 def may_close(heard: Iterable[str], heard_on_new: Iterable[str], overlap_s: float) -> bool:
-    """Whether the old connection may go: what it has brought, the new one has brought too."""
+    """Return whether the old connection may close.
+
+    It may if the new connection has brought all streams that the old one has brought, or after
+    OVERLAP_S.
+    """
     return overlap_s >= OVERLAP_S or set(heard) <= set(heard_on_new)

@@ -1,30 +1,33 @@
-"""When a stream, or all of a connection, has been silent for much longer than is its way.
+"""Detect that a stream, or a whole connection, is silent for much longer than usual.
 
-Each stream has its own rhythm: the weighted mean of the intervals between looks that found
-something new. A stream that was never regular is not judged; a quiet one may be silent for minutes.
-All streams silent at once says more than one alone, so there the limit is tighter.
+Each stream has its own usual interval: the weighted mean of the intervals between checks that found
+new data. A stream without regular data is not judged, and a quiet stream may be silent for minutes.
+When all streams are silent at once a fault is more likely, so the limit for a whole connection is
+tighter.
 """
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 _NEVER_S = float("inf")
-# Weight of the latest interval in the mean.
+# The weight of the latest interval in the mean.
 _WEIGHT = 0.1
-# So many intervals make a rhythm.
+# After this many intervals a stream is judged.
 REGULAR_INTERVALS = 10
-# So many means of silence are no accident: of a Poisson process, one interval in 500 million.
+# A silence of this many mean intervals is not chance: in a Poisson process one interval in 500
+# million is that long.
 SILENT_INTERVALS = 20
 STREAM_FLOOR_S = 60.0
 STREAM_CEILING_S = 900.0
 CONNECTION_FLOOR_S = 10.0
 CONNECTION_CEILING_S = 300.0
-# Streams silent alone are more often a quiet market than a fault: one attempt in so long.
+# If only some streams are silent, the market is more likely quiet than the connection at fault. So
+# the connection is replaced for them at most once in this time.
 STREAM_PAUSE_S = 600.0
 
 
 class Silence(NamedTuple):
-    """`streams` have said nothing for `silent_s`; `whole`: nor has any other of the connection."""
+    """`streams` have been silent for `silent_s`; `whole` if the whole connection is silent."""
 
     streams: list[str]
     silent_s: float
@@ -32,7 +35,7 @@ class Silence(NamedTuple):
 
 
 class IntervalEstimate:
-    """The intervals of one stream."""
+    """The mean interval of one stream, and the start of its current silence."""
 
     __slots__ = ("_heard_s", "_intervals", "mean_s", "since_s")
 
@@ -43,22 +46,28 @@ class IntervalEstimate:
         self._intervals = 0
 
     def heard(self, now_s: float, slack_s: float = 0.0) -> None:
-        """Something has come, `slack_s` ago at the most; so much the interval may be shorter."""
+        """Note that data has arrived, at most `slack_s` before `now_s`.
+
+        The interval is shortened by `slack_s`.
+        """
         if self._heard_s is not None:
             self._note(max(0.0, now_s - self._heard_s - slack_s))
         self._heard_s = self.since_s = now_s
 
     def begin(self, now_s: float) -> None:
-        """On a new connection silence counts anew."""
+        """Restart the silence at zero, for a new connection."""
         self._heard_s, self.since_s = None, now_s
 
     def learn(self, now_s: float) -> None:
-        """This silence has been acted upon: it counts as an interval, and the rhythm is gone."""
+        """Count a silence that was acted upon as an interval.
+
+        The stream is not judged again until it has had REGULAR_INTERVALS new intervals.
+        """
         self._note(now_s - self.since_s)
         self._intervals = 0
 
     def limit_s(self, floor_s: float, ceiling_s: float) -> float:
-        """How long it may be silent."""
+        """Return the longest normal silence; infinite if the stream is not judged."""
         if self._intervals < REGULAR_INTERVALS:
             return _NEVER_S
         return min(max(SILENT_INTERVALS * self.mean_s, floor_s), ceiling_s)
@@ -70,9 +79,9 @@ class IntervalEstimate:
 
 
 class SilenceDetector:
-    """The rhythms of a set of streams, over one connection after another.
+    """The usual intervals of a set of streams, across successive connections.
 
-    `marks` says of each stream that has been heard something that changes with each message.
+    `marks` has a value for each stream that has sent data; the value changes with each message.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -85,46 +94,49 @@ class SilenceDetector:
         self._looked_s = now_s
 
     def begin(self, now_s: float, names: Collection[str]) -> None:
-        """A new connection with these streams: nothing has been heard on it."""
+        """Start on a new connection with these streams, which has brought nothing yet."""
         self._marks, self._frames, self._looked_s = {}, 0, now_s
         self._streams = {name: r for name, r in self._streams.items() if name in names}
-        for rhythm in (self._all, *self._streams.values()):
-            rhythm.begin(now_s)
+        for estimate in (self._all, *self._streams.values()):
+            estimate.begin(now_s)
 
     def look(self, now_s: float, frames: int, marks: Mapping[str, int]) -> Silence | None:
-        """What is silent beyond its limit and should be acted upon now.
+        """Return a silence beyond its limit that should be acted upon now.
 
-        `frames` is how many the connection has brought in all.
+        `frames` is the number of all frames that the connection has brought.
         """
         slack_s, self._looked_s = now_s - self._looked_s, now_s
         if frames > self._frames:
-            # What counts is looks in vain: on a busy connection there are none.
+            # Only the time of checks without new frames counts: on a busy connection it is 0.
             self._all.heard(now_s, slack_s)
             self._frames, self._fruitless = frames, 0
             self._note(now_s, marks)
         return self._whole(now_s) or self._some(now_s)
 
     def stalled(self, now_s: float) -> list[str]:
-        """The streams that are silent beyond their limits."""
+        """Return the streams that are silent for longer than their limits."""
         return [
             name
-            for name, rhythm in self._streams.items()
-            # No limit is below the floor: mostly none has to be worked out.
-            if (silent_s := now_s - rhythm.since_s) > STREAM_FLOOR_S
-            and silent_s > rhythm.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
+            for name, estimate in self._streams.items()
+            # No limit is below the floor, so mostly no limit has to be calculated.
+            if (silent_s := now_s - estimate.since_s) > STREAM_FLOOR_S
+            and silent_s > estimate.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
         ]
 
     def _note(self, now_s: float, marks: Mapping[str, int]) -> None:
         for name, mark in marks.items():
             if self._marks.get(name) != mark:
                 self._marks[name] = mark
-                rhythm = self._streams.get(name)
-                if rhythm is None:
-                    rhythm = self._streams[name] = IntervalEstimate(now_s)
-                rhythm.heard(now_s)
+                estimate = self._streams.get(name)
+                if estimate is None:
+                    estimate = self._streams[name] = IntervalEstimate(now_s)
+                estimate.heard(now_s)
 
     def _whole(self, now_s: float) -> Silence | None:
-        """Each connection in a row that brings nothing gets twice the time of the one before."""
+        """Return the silence of the whole connection, if it is beyond its limit.
+
+        Each successive connection without data gets twice the limit of the previous one.
+        """
         limit_s = self._all.limit_s(CONNECTION_FLOOR_S, CONNECTION_CEILING_S)
         silent_s = now_s - self._all.since_s
         if silent_s <= min(limit_s * 2**self._fruitless, max(limit_s, CONNECTION_CEILING_S)):

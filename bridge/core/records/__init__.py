@@ -1,1 +1,1 @@
-"""Events as both sinks file them."""
+"""Events in the form in which both sinks store them."""

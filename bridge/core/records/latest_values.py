@@ -1,8 +1,9 @@
-"""Which event sets which latest values in Redis, and what keeps them from going backwards.
+"""Define which event sets which latest values in Redis, and keep these values from going backwards.
 
-The hash `<venue>.latest:<symbol>` has three groups of fields: the price, the quote, the day's
-figures. Each is set by one message type and guarded by one of its own fields, which only rises.
-The price comes from the most exact stream a symbol has: trade, agg_trade, ticker, mini_ticker.
+The hash `<venue>.latest:<symbol>` has three groups of fields: the price, the quote, and the
+statistics of the day. Each group is set by one message type. One field of the group is its guard:
+the group is set only if this field rises. The price comes from the most exact stream that a symbol
+has, in this order: trade, agg_trade, ticker, mini_ticker.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
+from bridge.core.sequencing.rules import time_of
 
 _PAYLOAD_OF: dict[type[Event], str] = {
     Trade: "trade",
@@ -20,17 +22,18 @@ _PAYLOAD_OF: dict[type[Event], str] = {
     Ticker: "ticker",
     MiniTicker: "miniTicker",
 }
-# Payloads of streams, the most exact first.
+# Payloads of streams, most exact first.
 _PRICE_SOURCES = ("trade", "aggTrade", "ticker", "miniTicker")
 _QUOTE_SOURCES = ("bookTicker", "ticker")
 _DAY_SOURCES = ("ticker", "miniTicker")
 
 
 class Group(msgspec.Struct, frozen=True, eq=False):
-    """Fields that one kind of event sets together, of any symbol: `names` has a line for each, and
-    `contents` gives as many, for no content has a line break. The first field guards: it must rise
-    for the group to be set. `price`, where it is among them, is the second, and also goes into the
-    hash of all prices.
+    """The fields that one type of event sets together, for any symbol.
+
+    `names` has one line for each field. `contents` returns the same number of lines, because no
+    value contains a line break. The first field is the guard: the group is set only if it rises. If
+    the group has `price`, it is the second field, and is also written to the hash of all prices.
     """
 
     names: str
@@ -38,13 +41,13 @@ class Group(msgspec.Struct, frozen=True, eq=False):
 
 
 class LatestValue(msgspec.Struct, frozen=True, eq=False):
-    """One group of fields of one symbol. Compared by identity: one a route and group."""
+    """One group of fields of one symbol. Compared by identity: one object per route and group."""
 
     key: str
     group: Group
 
     def newest(self, *events: Event) -> Event:
-        """Of events that would set it, the one that may; of equals the first."""
+        """Return the event with the highest guard; if several are equal, the first of them."""
         return max(events, key=self._guard)
 
     def _guard(self, event: Event) -> int:
@@ -54,7 +57,7 @@ class LatestValue(msgspec.Struct, frozen=True, eq=False):
 def latest_values(
     venue: str, symbol: str, event_type: type[Event], payloads: AbstractSet[str]
 ) -> tuple[LatestValue, ...]:
-    """What events of a type set, for a symbol whose streams carry these `payloads`."""
+    """Return the values that events of a type set, if the symbol's streams carry `payloads`."""
     payload = _PAYLOAD_OF.get(event_type)
     return tuple(
         LatestValue(latest_key(venue, symbol), groups[payload])
@@ -64,12 +67,12 @@ def latest_values(
 
 
 def latest_key(venue: str, symbol: str) -> str:
-    """The hash with one symbol's latest values."""
+    """Return the key of the hash with the latest values of one symbol."""
     return f"{venue}.latest:{symbol}"
 
 
 def prices_key(venue: str) -> str:
-    """The hash that maps each symbol to its price."""
+    """Return the key of the hash that maps each symbol to its price."""
     return f"{venue}.prices"
 
 
@@ -77,38 +80,33 @@ def _first(sources: tuple[str, ...], payloads: AbstractSet[str]) -> str | None:
     return next((source for source in sources if source in payloads), None)
 
 
-def _time(event: Trade | AggTrade | Quote | Ticker | MiniTicker) -> int:
-    """When it was true: the exchange's time, ours where it sends none."""
-    return event.received if event.timestamp is None else event.timestamp
-
-
 def _trade_price(event: Trade) -> str:
-    return f"{event.trade_id}\n{event.price}\n{_time(event)}\n"
+    return f"{event.trade_id}\n{event.price}\n{time_of(event)}\n"
 
 
 def _agg_trade_price(event: AggTrade) -> str:
-    return f"{event.last_trade_id}\n{event.price}\n{_time(event)}\n"
+    return f"{event.last_trade_id}\n{event.price}\n{time_of(event)}\n"
 
 
 def _ticker_price(event: Ticker | MiniTicker) -> str:
-    return f"{_time(event)}\n{event.price}\n"
+    return f"{time_of(event)}\n{event.price}\n"
 
 
 def _quote(event: Quote) -> str:
     return (
         f"{event.update_id}\n{event.bid_price}\n{event.bid_volume}\n"
-        f"{event.ask_price}\n{event.ask_volume}\n{_time(event)}\n"
+        f"{event.ask_price}\n{event.ask_volume}\n{time_of(event)}\n"
     )
 
 
 def _ticker_quote(event: Ticker) -> str:
     sides = (event.bid_price, event.bid_volume, event.ask_price, event.ask_volume)
-    return _lines(str(_time(event)), *(side or "" for side in sides))
+    return _lines(str(time_of(event)), *(side or "" for side in sides))
 
 
 def _mini_day(event: Ticker | MiniTicker) -> str:
     figures = (event.open, event.high, event.low, event.volume, event.quote_volume)
-    return _lines(str(_time(event)), *figures)
+    return _lines(str(time_of(event)), *figures)
 
 
 def _day(event: Ticker) -> str:
@@ -126,7 +124,7 @@ _SIDES = ("bid_price", "bid_volume", "ask_price", "ask_volume")
 _MINI_DAY = _lines("day_time", "open", "high", "low", "volume", "quote_volume")
 _REST_OF_DAY = _lines("change", "change_percent", "weighted_average_price", "trade_count")
 
-# Of price, quote and day: the sources, and what each of them sets.
+# For price, quote and day: the sources, and the fields that each source sets.
 _GROUPS: tuple[tuple[tuple[str, ...], dict[str, Group]], ...] = (
     (
         _PRICE_SOURCES,

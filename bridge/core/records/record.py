@@ -1,7 +1,7 @@
-"""Events become records: encoded once, with the names both sinks file them under.
+"""Convert events to records: each event is encoded once, with its names in both sinks.
 
-Topic `<venue>.<message_type>`, key the symbol; channel `<venue>.<message_type>:<symbol>`. What a
-(message type, symbol) pair is called is worked out once and kept.
+The topic is `<venue>.<message_type>` and the key is the symbol. The Redis channel is
+`<venue>.<message_type>:<symbol>`. These names are built once for each message type and symbol.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,21 +13,24 @@ from bridge.core.model.stream import Stream
 from bridge.core.records.latest_values import LatestValue, latest_values
 from bridge.core.sequencing.sequencers import contiguous_id
 
-# Kafka 4 refuses records more than an hour ahead of its clock, and with one record its whole batch
-# (`message.timestamp.after.max.ms`): a time this far ahead of ours is the exchange's mistake.
+# Kafka 4 refuses a record more than an hour ahead of its clock, together with its whole batch
+# (`message.timestamp.after.max.ms`). A time this far ahead of ours is an error of the exchange.
 MAX_AHEAD_US = 60_000_000
 # The identity of records whose ids are not contiguous.
 NO_IDENTITY = -1
 encode = msgspec.json.Encoder().encode
 
-# What a symbol's records of one topic have in common: the topic, and their key.
+# The topic and the key of a record: equal for all records of one symbol in one topic.
 Key = tuple[str, bytes]
-# What each symbol's streams carry; None has those of the whole market.
+# The payloads of each symbol's streams; the key None holds those of the market-wide streams.
 _Payloads = dict[str | None, set[str]]
 
 
 class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Where the events of one message type and symbol go. Compared by identity: one a pair."""
+    """The destinations of the events of one message type and symbol.
+
+    Compared by identity: there is one object per message type and symbol.
+    """
 
     message_type: str
     symbol: str
@@ -39,13 +42,15 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def name(self) -> Key:
-        """What it is called where two of one pair are to be the same."""
+        """Return a key that is equal for two routes with the same topic and key."""
         return self.topic, self.key
 
 
 class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One event on its way to the sinks: its JSON, the record time in milliseconds, when its frame
-    arrived in microseconds, and its id where ids are contiguous, else -1.
+    """One event on its way to the sinks.
+
+    `value` is the JSON, `timestamp_ms` the record time in milliseconds, and `received` the arrival
+    of the frame in microseconds. `identity` is the event's id if ids are contiguous, else -1.
     """
 
     route: Route
@@ -56,11 +61,11 @@ class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class PriorityRecord(Record, frozen=True, eq=False, gc=False):
-    """A record that goes ahead of what waits on disk, and never there itself."""
+    """A record that is sent before the records on disk, and is never written to disk itself."""
 
 
 class Router:
-    """Turns events into records; keeps the route of each pair it has met."""
+    """Converts events to records; keeps one route for each message type and symbol."""
 
     def __init__(self, streams: Iterable[Stream], topic_template: str) -> None:
         self._topic_template = topic_template
@@ -69,7 +74,7 @@ class Router:
         self.set_streams(streams)
 
     def set_streams(self, streams: Iterable[Stream]) -> None:
-        """These are the streams from now on: what sets a symbol's latest values goes by them."""
+        """Replace the streams; they decide which events set a symbol's latest values."""
         before, self._payloads = self._payloads, {None: set()}
         for stream in streams:
             self._payloads.setdefault(stream.symbol, set()).add(stream.payload)
@@ -79,11 +84,11 @@ class Router:
                     del routes[symbol]
 
     def record(self, event: Event) -> Record:
-        """The record of an event: the same bytes for both sinks."""
+        """Return the record of an event, with the same bytes for both sinks."""
         return record_of(self.route(event), event)
 
     def route(self, event: Event) -> Route:
-        """Where the events of its message type and symbol go."""
+        """Return the route for the message type and symbol of an event."""
         try:
             return self._routes[event.__class__][event.symbol]
         except KeyError:
@@ -106,7 +111,7 @@ class Router:
 
 
 def record_of(route: Route, event: Event) -> Record:
-    """The record of an event whose route is known."""
+    """Return the record of an event whose route is known."""
     time, received, id_of = event.timestamp, event.received, route.id_of
     if time is None or time > received + MAX_AHEAD_US:
         time = received
@@ -119,10 +124,10 @@ def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:
 
 
 def priority_record(record: Record) -> PriorityRecord:
-    """The same record, to go ahead."""
+    """Return the record as one that is sent before the records on disk."""
     return PriorityRecord(*msgspec.structs.astuple(record))
 
 
 def topic_name(template: str, venue: str, message_type: str) -> str:
-    """The topic of one message type: `binance.spot.trade`."""
+    """Return the topic of one message type: `binance.spot.trade`."""
     return template.format(venue=venue, message_type=message_type)

@@ -1,1 +1,1 @@
-"""Each stream once and in order."""
+"""Pass the events of each stream once and in order."""

@@ -1,7 +1,7 @@
-"""What one connector has brought, and how far behind the other connector it was.
+"""Count the events of one connector, and measure its delay to the other connector.
 
-An event costs nothing here; a repeat costs a look-up and a comparison. Behind is measured by
-samples: when a repeat of the sampled event comes, the next sample is the newest event.
+A new event costs nothing here. A duplicate costs a look-up and a comparison. The delay is measured
+by samples: when a duplicate of the sampled event arrives, the newest event becomes the next sample.
 """
 
 from typing import NamedTuple
@@ -11,17 +11,18 @@ from bridge.core.sequencing.rules import Sequencer
 
 
 class _Sample(NamedTuple):
-    """An event by its id or time, and when it arrived, unless it was fetched."""
+    """The id or time of an event, and its arrival; `received` is None if it was fetched."""
 
     mark: int
     received: int | None
 
 
 class Arrivals:
-    """Plain counts of one connector: `events` came, `duplicates` of them had come before.
+    """The counters of one connector: all `events`, and the `duplicates` among them.
 
-    `behind` duplicates were sampled; `behind_us` is the sum of their delays. Sampled only while
-    `compares`: while the connector has one connection, and another connector has the same streams.
+    `behind` is the number of sampled duplicates, and `behind_us` the sum of their delays. Samples
+    are taken only while `compares` is true: while the connector has one connection, and another
+    connector has the same streams.
     """
 
     __slots__ = ("_samples", "behind", "behind_us", "compares", "duplicates", "events")
@@ -35,14 +36,14 @@ class Arrivals:
         self._samples: dict[Sequencer, _Sample] = {}
 
     def add(self, other: "Arrivals") -> None:
-        """Take over the counts of a connector that has ended."""
+        """Add the counts of another connector, for example of a stopped one."""
         self.events += other.events
         self.duplicates += other.duplicates
         self.behind += other.behind
         self.behind_us += other.behind_us
 
     def count_duplicate(self, sequencer: Sequencer, event: Event) -> None:
-        """The sequencer has dropped this event as a repeat."""
+        """Count an event that the sequencer has dropped as a duplicate."""
         self.duplicates += 1
         if not self.compares or sequencer.last_mark is None:
             return

@@ -1,8 +1,8 @@
-"""Streams whose every id must come: trades and aggregate trades.
+"""The rule for streams without missing ids: trades and aggregate trades.
 
-A hole holds its stream alone: what comes behind it waits until the missing events are brought
-(`fill`) or given up (`give_up`), and then goes on in order. What is given up is announced by a gap
-event before the next event, and can still be brought later (`close_gap`).
+A hole holds back only its own stream. The events after it wait until the missing events are fetched
+(`fill`) or given up (`give_up`), and are then passed on in order. Missing events that were given up
+are announced by a gap event before the next event. They can still be brought later (`close_gap`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,14 +15,14 @@ from bridge.core.sequencing.rules import Ids, Sequencer, is_restart, time_of
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
-# A larger hole is announced, and fetched afterwards, in pieces of this size.
+# A larger hole is announced, and fetched later, in pieces of this size.
 MAX_GAP_IDS = 10_000
-# What `_next` is while a hole holds the stream: no id is this one.
+# The value of `_next` while a hole holds back the stream: no id has this value.
 _HOLDING = -1
 
 
 class Contiguous(Sequencer):
-    """Every id exactly once."""
+    """Passes every id exactly once."""
 
     __slots__ = ("_first_held", "_held", "_next", "_open", "expected")
 
@@ -36,33 +36,33 @@ class Contiguous(Sequencer):
 
     @property
     def hole(self) -> Ids | None:
-        """The ids that hold the stream, first and last; None while it flows."""
+        """Return the first and last id of the hole; None if the stream has no hole."""
         if not self._held or self.expected is None:
             return None
         return self.expected, self._first_held - 1
 
     @property
     def last_mark(self) -> int | None:
-        """The id of the last event passed on, by this process or the one before."""
+        """Return the id of the last event passed on, by this process or the previous one."""
         return None if self.expected is None else self.expected - 1
 
     @property
     def held(self) -> int:
-        """Events that wait behind the hole."""
+        """Return the number of events that wait because of the hole."""
         return len(self._held)
 
     @property
     def open_gaps(self) -> Sequence[Gap]:
-        """What has been announced as missing and may yet be brought, oldest first."""
+        """Return the announced gaps whose events may still be brought, oldest first."""
         return tuple(self._open)
 
     def resume(self, last_id: int, time: int) -> None:
-        """Go on behind an event that was published before this process began."""
+        """Continue after an event that was published before this process started."""
         self._timestamp = time
         self._next = self.expected = last_id + 1
 
     def interrupt(self, cause: str) -> None:
-        """Nothing to note: what is missing shows by its ids."""
+        """Do nothing: the ids of the next event show what is missing."""
 
     def follows(self, first: int, timestamp: int | None, received: int) -> bool:
         if first == self._next:
@@ -79,7 +79,7 @@ class Contiguous(Sequencer):
         return self._accept_unusual(event, identity)
 
     def fill(self, missing: Iterable[Event]) -> list[Event]:
-        """Take events that were fetched, rising; returns what may be passed on now, in order."""
+        """Take fetched events with rising ids; return the events that may now pass, in order."""
         hole = self.hole
         if hole is None:
             return []
@@ -89,7 +89,7 @@ class Contiguous(Sequencer):
         return self._release()
 
     def give_up(self, cause: str) -> list[Event]:
-        """Announce the hole, and pass on what waits behind it as far as the next one."""
+        """Announce the hole; return its gap events and the events up to the next hole."""
         hole = self.hole
         if hole is None:
             return []
@@ -99,7 +99,10 @@ class Contiguous(Sequencer):
         return [*announced, *self._release()]
 
     def announce(self, gap: Gap, max_ids: int = MAX_GAP_IDS) -> list[Event]:
-        """Keep a gap open, in pieces; returns these, and the end of gaps forgotten for them."""
+        """Open a gap in pieces of at most `max_ids`; return the gap events.
+
+        Beyond MAX_OPEN_GAPS the oldest gaps are closed, and their gap events returned too.
+        """
         ids = _pieces(gap.first_id or 0, gap.last_id or 0, max_ids)
         gaps = [replace(gap, first_id=first, last_id=last) for first, last in ids]
         self._open += gaps
@@ -109,8 +112,9 @@ class Contiguous(Sequencer):
         return [*gaps, *forgotten]
 
     def close_gap(self, gap: Gap, brought: Iterable[int] = ()) -> list[Gap]:
-        """Close an open gap of which these ids have been brought, rising; returns what became of
-        each part.
+        """Close an open gap; return a gap event for each filled or lost part of it.
+
+        `brought` are the ids that are no longer missing, rising.
         """
         self._open.remove(gap)
         return [*closings(gap, brought)]
@@ -139,7 +143,7 @@ class Contiguous(Sequencer):
         self._next = _HOLDING
 
     def _release(self) -> list[Event]:
-        """What now follows without a hole."""
+        """Return the held events that now follow without a hole."""
         passed: list[Event] = []
         while self.expected is not None and (event := self._held.pop(self.expected, None)):
             passed.append(event)
@@ -152,7 +156,7 @@ class Contiguous(Sequencer):
         return passed
 
     def _restart(self, event: Event) -> list[Event]:
-        """The ids count from the start again: nothing that is missing can be asked for any more."""
+        """Start again with this event: the ids have restarted, so missing ids cannot be fetched."""
         passed: list[Event] = []
         while self.hole:
             passed += self.give_up("ids_restarted")
@@ -167,8 +171,9 @@ def _pieces(first: int, last: int, max_ids: int) -> Iterator[Ids]:
 
 
 def closings(gap: Gap, brought: Iterable[int]) -> Iterator[Gap]:
-    """Gap events that tell of each part of a gap whether it was filled or is lost, by the ids that
-    have been brought, rising.
+    """Yield a `filled` or `lost` gap event for each part of a gap.
+
+    `brought` are the ids that are no longer missing, rising.
     """
     expected, last = gap.first_id or 0, gap.last_id or 0
     for begin, end in (*_runs(brought), (last + 1, last + 1)):
@@ -180,7 +185,7 @@ def closings(gap: Gap, brought: Iterable[int]) -> Iterator[Gap]:
 
 
 def _runs(ids: Iterable[int]) -> Iterator[Ids]:
-    """First and last of each run of ids without a hole."""
+    """Yield the first and last id of each run of ids without a hole."""
     for _, run in groupby(enumerate(ids), key=lambda place: place[1] - place[0]):
         members = [identity for _, identity in run]
         yield members[0], members[-1]

@@ -1,9 +1,9 @@
-"""How a connection joins one that is open: what it brings must not overtake what the other has.
+"""The handover from an open connection to a new one: the new one must not overtake the old one.
 
-Ids of quotes rise with holes: a new connection that is ahead would make everything that still waits
-on the old one look like duplicates. So its events of a stream wait until the other connection has
-brought what it began with; what both bring is then dropped by the sequencers. Contiguous ids need
-none of that: there a hole shows, and is held.
+The ids of quotes rise and skip values. If a new connection is ahead, everything that has yet to
+arrive on the old one looks like a duplicate. So the new connection's events of a stream wait until
+the old connection has brought the first of them. The sequencers then drop the duplicates.
+Contiguous ids need no handover: there a hole is visible and holds the stream back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,26 +12,26 @@ from bridge.core.model.events import Event
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.rules import Sequencer
 
-# A connection further behind than this is waited for no longer, and what it may yet have is lost.
+# The longest wait for the old connection. Events that it brings later are lost.
 MAX_WAIT_US = 2_000_000
-# Of one stream; a busy one has some thousand a second.
+# For one stream; a busy stream has about a thousand events a second.
 MAX_WAITING_EVENTS = 20_000
 
 _JOINED: list[Event] = []
 
 
 class Handover:
-    """The streams of one connection that opened beside another. What waits when a stream is taken
-    away is not let go when it comes again: something is missing behind it.
+    """The waiting events of a connection that opened while another one was open.
+
+    If a stream is removed and added again, its waiting events are not released, because the events
+    after them are missing.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[Sequencer, int], list[Event]] = {}
 
     def take(self, sequencer: Sequencer, event: Event) -> Sequence[Event]:
-        """What may be handed to the sequencer now that the new connection has brought this
-        event.
-        """
+        """Take an event of the new connection; return the events that may go to the sequencer."""
         place = (sequencer, sequencer.removals)
         waiting = self._waiting.setdefault(place, [])
         if waiting is _JOINED:
@@ -45,8 +45,10 @@ class Handover:
         return waiting
 
     def finish(self, cause: str) -> Iterator[tuple[Sequencer, Event]]:
-        """There is nobody else to wait for: what waits may go. Where the other connection had not
-        come so far, it goes behind an interruption.
+        """Release all waiting events, because there is no other connection to wait for.
+
+        If the other connection had not caught up, interrupt the sequencer first, so that a gap
+        event precedes the waiting events.
         """
         for (sequencer, removals), waiting in self._waiting.items():
             if removals != sequencer.removals:
@@ -58,8 +60,10 @@ class Handover:
 
 
 def _has_caught_up(sequencer: Sequencer, begin: Event) -> bool:
-    """Whether the other connection has brought what the new one began with; or nothing ever, or
-    what it has not brought is announced anyway.
+    """Return whether the events of a stream need not wait any longer.
+
+    True if the other connection has brought the event `begin`, if it has never brought any event,
+    or if its missing events are announced anyway.
     """
     if isinstance(sequencer, Contiguous) or sequencer.last_mark is None or sequencer.is_interrupted:
         return True

@@ -1,8 +1,8 @@
-"""Where each stream's last published record lies: what a new process begins from.
+"""The position of each stream's last published record, from which a new process continues.
 
-Kafka is the memory: positions are written to a compacted topic every few seconds, in the order of
-their offsets. So a position that is there says that those of lower offsets are, and everything
-behind the greatest one of a partition is found by reading from it on.
+Positions are stored in Kafka: they are written to a compacted topic every few seconds, in the order
+of their offsets. So if a position is in the topic, all positions with lower offsets are there too.
+All records after the greatest position of a partition are found by reading on from it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,14 @@ from bridge.core.sequencing.rules import is_restart
 
 MESSAGE_TYPE = "position"
 
-# What a stream is called here: message type and symbol.
+# The name of a stream: message type and symbol.
 Name = tuple[str, str]
 
 
 class Position(msgspec.Struct, gc=False):
-    """One stream's last record: `last_id` is -1 where ids are not contiguous, `time` is the
-    record's, in microseconds.
+    """The last record of one stream.
+
+    `last_id` is -1 if ids are not contiguous. `time` is the time of the record in microseconds.
     """
 
     message_type: str
@@ -35,13 +36,14 @@ class Position(msgspec.Struct, gc=False):
 
     @property
     def key(self) -> bytes:
-        """The key in the compacted topic, which keeps the newest of each."""
+        """Return the key in the compacted topic, which keeps the newest record of each key."""
         return f"{self.message_type}:{self.symbol}".encode()
 
 
 def is_further(identity: int, time: int, position: Position) -> bool:
-    """Whether an event is further on in its stream than the position: by its id, unless the ids
-    have started again in between.
+    """Return whether an event comes after the position in its stream.
+
+    The id decides, unless the ids have restarted in between.
     """
     if identity >= position.last_id:
         return not is_restart(position.time, time)
@@ -49,8 +51,9 @@ def is_further(identity: int, time: int, position: Position) -> bool:
 
 
 def furthest(positions: Iterable[Position]) -> dict[Name, Position]:
-    """The furthest position of each stream: after a change of the number of partitions a symbol
-    has records in two.
+    """Return the furthest position of each stream.
+
+    After a change of the number of partitions, a symbol has records in two of them.
     """
     found: dict[Name, Position] = {}
     for position in positions:
@@ -61,8 +64,10 @@ def furthest(positions: Iterable[Position]) -> dict[Name, Position]:
 
 
 def committed(waiting: Sequence[bytes], tail: Sequence[bytes]) -> list[int]:
-    """Which places of a partition's tail hold the first of the waiting records, in their order:
-    so many have been written. Others may have written in between.
+    """Return the indexes at which the tail of a partition holds the waiting records, in order.
+
+    The number of indexes is the number of waiting records that were written, counted from the
+    first. Records of other producers may lie in between.
     """
     places: list[int] = []
     for place, value in enumerate(tail):

@@ -1,12 +1,12 @@
-"""Each stream once and in order: what is new, repeated or missing, by the exchange's own ids.
+"""The rules that pass each stream once and in order: new, duplicate or missing, by the ids.
 
-    events                  rule         new is                       a loss shows as
-    trade, agg_trade        Contiguous   the id that is expected      a hole: held until filled
-    book_delta              Chained      what continues the last      a hole: announced
-    quote, book, ...        Monotonic       an id above the last         nothing: interruptions are
-    tickers, candles, ...   TimeOrdered        a time not before the last     announced instead
+    events                  rule          next event                   a loss is visible as
+    trade, agg_trade        Contiguous    has the expected id          a hole: held until filled
+    book_delta              Chained       continues the last event     a hole: announced
+    quote, book, ...        Monotonic     has an id above the last     nothing: interruptions are
+    tickers, candles, ...   TimeOrdered   is not before the last       announced instead
 
-No clock is known here: the events' own times are all the time there is.
+These rules use no clock, only the times of the events.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ import msgspec
 
 from bridge.core.model.events import Event, Gap
 
-# A repeat is not younger than what has been seen since; an id far back with a younger time is a
-# symbol that was listed anew and counts from the start. Within this, times of one moment differ.
+# A duplicate is never newer than the last event. A lower id with a newer time means that the symbol
+# was listed again and its ids have restarted. Times of one moment differ by at most this.
 _RESTART_US = 1_000_000
-# Streams without a time: so many events in a row below the last id are no duplicates.
+# For streams without a time: this many events in a row below the last id are not duplicates.
 _RESTART_EVENTS = 1_000
 NOTHING: tuple[Event, ...] = ()
 
@@ -30,11 +30,11 @@ GapState = Literal["open", "filled", "lost"]
 
 
 class Sequencer:
-    """One stream of one symbol: what has been passed on, and what may come next. `removals` counts
-    how often nobody has wanted it any more.
+    """The state of one stream of one symbol: the last event passed on, and what may come next.
 
-    Of the last event only figures are kept, `last_received` where it came live: with a thousand
-    symbols, events that stay until the next one of their stream fill every cache.
+    `removals` counts how often the stream was unsubscribed. `last_received` is the arrival of the
+    last event, or None if it was fetched. Only numbers of the last event are kept: with a thousand
+    symbols, events that stay in memory until the next one of their stream fill every cache.
     """
 
     __slots__ = (
@@ -54,49 +54,50 @@ class Sequencer:
 
     @property
     def last_time(self) -> int | None:
-        """When the last event was that has been passed on, by this process or the one before."""
+        """Return the time of the last event passed on, by this process or the previous one."""
         return self.last_received if self._timestamp is None else self._timestamp
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a gap event will precede the next event."""
+        """Return whether a gap event will precede the next event."""
         return bool(self._cause)
 
     @property
     def last_mark(self) -> int | None:
-        """What orders the last event passed on, its id or its time; None before the first."""
+        """Return the id or time that orders the last event passed on; None before the first."""
         return None
 
     @property
     def last_id(self) -> int | None:
-        """The id of the last event passed on; None before the first, and where ids say nothing."""
+        """Return the id of the last event passed on; None before the first or without ids."""
         return self.last_mark
 
     def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
-        """Go on behind what was published before this process began: `time` is the last event's.
+        """Continue after the last event published before this process started, at `time`.
 
-        What came while no process ran is missing, and cannot be known.
+        The events of the time in which no process ran are missing and remain unknown.
         """
         self._timestamp = time
         self._cause = "restart"
 
     def follows(self, first: int, timestamp: int | None, received: int) -> bool:  # noqa: ARG002
-        """Whether a live event is just what comes next, by its first id; it counts as passed on
-        then. The short way, for rules that know one: `accept` says the same of any event.
+        """Return whether a live event comes next, by its first id; if so, it counts as passed on.
+
+        This is the fast path of the rules that have one. `accept` decides the same for any event.
         """
         return False
 
     def accept(self, event: Event) -> Sequence[Event]:
-        """What may be passed on now that this event has arrived, in order."""
+        """Take the next event; return the events that may now be passed on, in order."""
         raise NotImplementedError
 
     def interrupt(self, cause: str) -> None:
-        """Events may be missing from here on: the next one is preceded by a gap event."""
+        """Note that events may be missing from here on: a gap event will precede the next one."""
         if self.last_mark is not None:
             self._cause = cause
 
     def note(self, event: Event) -> None:
-        """Keep of an event that is passed on what the next one needs."""
+        """Store the values of a passed event that are needed for the next one."""
         self._timestamp = event.timestamp
         self.last_received = None if event.source == "rest" else event.received
 
@@ -105,7 +106,7 @@ class Sequencer:
         return NOTHING
 
     def gap(self, ids: Ids | None, until: Event, cause: str, state: GapState) -> Gap:
-        """A gap event for what is missing between the last event passed on and `until`."""
+        """Return a gap event for the events between the last event passed on and `until`."""
         first, last = ids or (None, None)
         head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
         return Gap(
@@ -114,7 +115,7 @@ class Sequencer:
 
 
 class Monotonic(Sequencer):
-    """Ids that rise with holes: a repeat shows, a loss does not."""
+    """Ids that rise and skip values: a duplicate is visible, a loss is not."""
 
     __slots__ = ("_highest", "_lower")
 
@@ -125,7 +126,7 @@ class Monotonic(Sequencer):
 
     @property
     def last_mark(self) -> int | None:
-        """The greatest id."""
+        """Return the greatest id."""
         return None if self._highest < 0 else self._highest
 
     def follows(self, first: int, timestamp: int | None, received: int) -> bool:
@@ -151,7 +152,7 @@ class Monotonic(Sequencer):
 
 
 class TimeOrdered(Sequencer):
-    """No ids, only times, and several events may share one: a repeat is equal in all it says."""
+    """Events without ids; several may have the same time. A duplicate is equal in all fields."""
 
     __slots__ = ("_same_time",)
 
@@ -161,12 +162,12 @@ class TimeOrdered(Sequencer):
 
     @property
     def last_mark(self) -> int | None:
-        """The last time."""
+        """Return the time of the last event."""
         return self.first_of(self._same_time[-1]) if self._same_time else None
 
     @property
     def last_id(self) -> None:
-        """Its events have no ids."""
+        """Return None: the events have no ids."""
 
     def accept(self, event: Event) -> Sequence[Event]:
         if (previous := self.last_mark) is not None:
@@ -187,7 +188,7 @@ class TimeOrdered(Sequencer):
 
 
 class Chained(Sequencer):
-    """Each event says where the last one ended: a hole shows, and cannot be filled."""
+    """Each event has the id at which the previous one ended: a hole is visible, never filled."""
 
     __slots__ = ("_expected",)
 
@@ -197,7 +198,7 @@ class Chained(Sequencer):
 
     @property
     def last_mark(self) -> int | None:
-        """The id at which the last event ended."""
+        """Return the id at which the last event ended."""
         return None if self._expected is None else self._expected - 1
 
     def accept(self, event: Event) -> Sequence[Event]:
@@ -219,7 +220,10 @@ class Chained(Sequencer):
         return passed
 
     def _with_gap(self, event: Event, first: int, expected: int) -> tuple[Event, ...]:
-        """A hole; or an overlap, which is harmless: a level's volume is absolute."""
+        """Return the event, after a gap event if there is a hole.
+
+        An overlap is harmless, because the volume of a level is absolute.
+        """
         if first < expected:
             return (event,)
         return (self.gap((expected, first - 1), event, self._cause or "missing_ids", "lost"), event)
@@ -227,20 +231,20 @@ class Chained(Sequencer):
 
 @cache
 def _getter(name: str) -> Callable[[Any], int]:
-    """What reads a field; one for all sequencers."""
+    """Return the function that reads a field; all sequencers share it."""
     return attrgetter(name)
 
 
 def is_restart(time: int, last: int) -> bool:
-    """Whether an event below the last id is younger than it: the ids have started again."""
+    """Return whether an event below the last id is so much newer that the ids have restarted."""
     return time > last + _RESTART_US
 
 
 def time_of(event: Event) -> int:
-    """When it happened: the exchange's time, ours where it sends none."""
+    """Return the time of an event: the exchange's time, or ours if the exchange sends none."""
     return event.received if event.timestamp is None else event.timestamp
 
 
 def _content(event: Event) -> Event:
-    """An event without what differs between two arrivals of it."""
+    """Return an event without the fields that differ between two arrivals of it."""
     return msgspec.structs.replace(event, received=0)

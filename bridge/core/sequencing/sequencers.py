@@ -1,7 +1,7 @@
-"""The rule of each type of event, and the sequencers of all streams.
+"""The rule of each event type, and the sequencers of all streams.
 
-Connectors share the sequencers: of two with the same stream the first arrival wins, and the other
-is a repeat. So rotation, redundancy and reconnects are one mechanism.
+Connectors share the sequencers. If two connectors have the same stream, the first arrival of an
+event passes and the second is a duplicate. Rotation, redundancy and reconnects all work this way.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import Name, Position
 from bridge.core.sequencing.rules import NOTHING, Chained, Monotonic, Sequencer, TimeOrdered
 
-# Continuity as the exchange promises it and captures confirm: 17,000 trades without a hole.
+# The exchange promises this continuity, and captures confirm it: 17,000 trades without a hole.
 _RULES: dict[type[Event], tuple[type[Sequencer], str, str]] = {
     events.Trade: (Contiguous, "trade_id", "trade_id"),
     events.AggTrade: (Contiguous, "agg_trade_id", "agg_trade_id"),
@@ -42,9 +42,7 @@ NOWHERE: Mapping[Name, Position] = {}
 
 
 class SequencerStats(NamedTuple):
-    """Events dropped as duplicates by message type, events that wait behind a hole, and gaps that
-    were announced and may yet be filled.
-    """
+    """Dropped duplicates by message type, events held back by holes, and gaps that are open."""
 
     duplicates: Counter[str]
     held: int
@@ -52,7 +50,7 @@ class SequencerStats(NamedTuple):
 
 
 class _Removed(Sequencer):
-    """Of streams nobody wants any more: nothing is passed on."""
+    """The rule of unsubscribed streams: no event is passed on."""
 
     __slots__ = ()
 
@@ -60,35 +58,35 @@ class _Removed(Sequencer):
         return NOTHING
 
 
-_REMOVED = _Removed("", "received", "received")  # what every event has
+_REMOVED = _Removed("", "received", "received")  # every event has this field
 
 
 def new_sequencer(event_type: type[Event]) -> Sequencer:
-    """A sequencer that has seen nothing yet."""
+    """Return a sequencer that has not seen any event yet."""
     rule, first, last = _RULES[event_type]
     return rule(str(event_type.__struct_config__.tag), first, last)
 
 
 def contiguous_sequencer(message_type: str) -> Contiguous:
-    """A sequencer for a message type with contiguous ids, that has seen nothing yet."""
+    """Return a new sequencer for a message type with contiguous ids."""
     rules = {event_type.__struct_config__.tag: event_type for event_type in _RULES}
     sequencer = new_sequencer(rules[message_type])
-    assert isinstance(sequencer, Contiguous)  # noqa: S101 - nothing else is asked for
+    assert isinstance(sequencer, Contiguous)  # noqa: S101 - callers pass no other type
     return sequencer
 
 
 def contiguous_id(event_type: type[Event]) -> Callable[[Event], int] | None:
-    """What gives the id of an event where ids are contiguous."""
+    """Return the function that reads an event's id; None if the ids are not contiguous."""
     rule, first, _ = _RULES.get(event_type, (Sequencer, "", ""))
     return attrgetter(first) if rule is Contiguous else None
 
 
 class Sequencers:
-    """The sequencer of every stream, made when its first event comes; `positions` say where the
-    process before this one has stopped.
+    """The sequencers of all streams, each created when its first event arrives.
 
-    A stream that is taken away ends at once: what is still on its way is dropped. Its sequencers
-    are kept: added again it goes on behind what has been published.
+    `positions` are the positions at which the previous process stopped. A removed stream stops at
+    once, and events that are still in flight are dropped. Its sequencers are kept: if the stream is
+    added again, it continues after the last published event.
     """
 
     def __init__(
@@ -102,9 +100,7 @@ class Sequencers:
     def set_streams(
         self, streams: Iterable[Stream], positions: Mapping[Name, Position] = NOWHERE
     ) -> None:
-        """These are the streams from now on; further positions are of message types that are
-        new.
-        """
+        """Replace the streams; `positions` are those of new message types."""
         self._positions |= positions
         names = dict.fromkeys(stream.name for stream in streams)
         for name in [name for name in self._of_stream if name not in names]:
@@ -118,14 +114,14 @@ class Sequencers:
                     sequencer.interrupt("unsubscribed")
 
     def sequencer(self, stream: Stream, event: Event) -> Sequencer:
-        """The sequencer an event of a stream belongs to; a stream of the whole market has many."""
+        """Return the sequencer for an event of a stream; a market-wide stream has many."""
         try:
             return self._of_stream[stream.name][event.symbol]
         except KeyError:
             return self._new_sequencer(stream, event)
 
     def figures(self) -> SequencerStats:
-        """What all of them have dropped, hold and miss."""
+        """Return the statistics of all sequencers, including those of removed streams."""
         duplicates: Counter[str] = Counter()
         held = open_gaps = 0
         for sequencer in self._all():
@@ -136,7 +132,7 @@ class Sequencers:
         return SequencerStats(duplicates, held, open_gaps)
 
     def named(self) -> Iterator[tuple[str, Sequencer]]:
-        """Every sequencer of the present streams, with its symbol."""
+        """Return every sequencer of the current streams, with its symbol."""
         return (named for sequencers in self._of_stream.values() for named in sequencers.items())
 
     def _all(self) -> Iterator[Sequencer]:
@@ -152,5 +148,5 @@ class Sequencers:
         return sequencer
 
     def of(self, stream: Stream) -> Iterable[Sequencer]:
-        """All sequencers of one stream; none of one that has been taken away."""
+        """Return all sequencers of one stream; a removed stream has none."""
         return self._of_stream.get(stream.name, {}).values()

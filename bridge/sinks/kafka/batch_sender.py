@@ -1,4 +1,4 @@
-"""Batches on their way through one producer."""
+"""Sends batches through one producer."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from bridge.sinks.outbox.outbox import PartitionQueue
 # A broker's answer to a batch that is larger than the topic's `max.message.bytes`.
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
-# A queue whose batch is through, and the offsets of its records.
+# Called with a queue whose batch was acknowledged, and the offsets of the batch's records.
 Published = Callable[[PartitionQueue, Sequence[int]], None]
 
 
 class BatchSender:
-    """What is under way, and what has become of it."""
+    """Sends batches of partition queues, and handles the answers."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class BatchSender:
         self._closed = False
 
     def close(self) -> None:
-        """What is still under way no longer counts: the next producer sends it again."""
+        """Ignore answers from now on. The next producer sends the batches in flight again."""
         self._closed = True
 
     async def send(self, queue: PartitionQueue, published: Published) -> bool:
-        """Start a batch of a queue's oldest records: of the in_doubt ones exactly those, for a
-        broker knows a batch again by its number and its count. Returns whether it took all there
-        were.
+        """Send a batch of the oldest records of a queue; return whether it took all records.
 
-        `send_batch` costs 1.5-1.9 us a record, where `send` takes 15.
+        If records are in doubt, the batch holds exactly those, because a broker recognizes a batch
+        by its sequence number and its count. `send_batch` takes 1.5-1.9 us a record; `send` takes
+        15 us.
         """
         batch = self._producer.create_batch()
         append, count = batch.append, 0
@@ -74,8 +74,8 @@ class BatchSender:
         return took_all
 
     async def wait(self) -> None:
-        """Wait until something changes. Raises what a batch failed with, and SinkUnavailable if
-        nothing was acknowledged for too long.
+        """Wait until there may be something to send. Raises the error of a failed batch, and
+        SinkUnavailable if Kafka acknowledges nothing for `kafka.delivery_timeout_s`.
         """
         if self._failure is None:
             await self._wait_for_change()
@@ -98,7 +98,7 @@ class BatchSender:
     def _finish(
         self, queue: PartitionQueue, future: "asyncio.Future[RecordMetadata]", published: Published
     ) -> None:
-        """A batch is through: called by the event loop as soon as the broker has answered."""
+        """Handle the answer to a batch. The event loop calls this when the answer arrives."""
         error = None if future.cancelled() else future.exception()
         if self._closed:
             return
@@ -118,8 +118,8 @@ class BatchSender:
     def _acknowledge(
         self, queue: PartitionQueue, answer: RecordMetadata, published: Published
     ) -> None:
-        place = TopicPartition(queue.topic, queue.partition)
-        offset = self._producer_state.acknowledged(place, queue.in_flight, answer)
+        partition = TopicPartition(queue.topic, queue.partition)
+        offset = self._producer_state.acknowledged(partition, queue.in_flight, answer)
         published(queue, range(offset, offset + queue.in_flight))
 
     def _rearm(self) -> None:

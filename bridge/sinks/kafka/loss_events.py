@@ -1,11 +1,11 @@
-"""What the Kafka sink has to say of its own losses: gap events, and what is lost for good."""
+"""Makes the gap and invalid events that announce losses of the Kafka sink."""
 
 from collections.abc import Callable, Iterable
 
 import structlog
 
 from bridge.core.binance.decode import payload_text
-from bridge.core.delivery.losses import Loss
+from bridge.core.delivery.losses import Loss, log_fields
 from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.records.record import NO_IDENTITY, Record
 from bridge.core.sequencing.contiguous import Contiguous
@@ -20,8 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 class GapReporter:
-    """Makes gap events of losses. Those of contiguous streams stay open, in pieces of at most
-    `max_ids`: `notice` hears of them.
+    """Makes gap events of losses.
+
+    Gaps of contiguous streams stay open, in parts of at most `max_ids` ids. `notice` is called for
+    each stream that has open gaps.
     """
 
     def __init__(self, venue: str, max_ids: int) -> None:
@@ -31,34 +33,35 @@ class GapReporter:
         self._notice: Notice = lambda _symbol, _sequencer: None
 
     def watch(self, notice: Notice) -> None:
-        """Have what is open, and will be, seen to."""
+        """Call `notice` for each stream that has open gaps, now and later."""
         self._notice = notice
         for (_, symbol), sequencer in self._sequencers.items():
             if sequencer.open_gaps:
                 notice(symbol, sequencer)
 
     def reopen(self, gaps: Iterable[Gap]) -> list[Event]:
-        """Have what was left open by another process seen to; returns the end of what is too much
-        for that.
+        """Take over the open gaps of another process, to have them repaired.
+
+        Return the closing events of gaps that exceed the limit of open gaps.
         """
-        said: list[Event] = []
+        events: list[Event] = []
         for gap in gaps:
             sequencer = self._sequencers.setdefault(
                 (gap.kind, gap.symbol), contiguous_sequencer(gap.kind)
             )
-            said += sequencer.announce(gap, self._max_ids)
+            events += sequencer.announce(gap, self._max_ids)
             self._notice(gap.symbol, sequencer)
-        return [event for event in said if isinstance(event, Gap) and event.state != "open"]
+        return [event for event in events if isinstance(event, Gap) and event.state != "open"]
 
     def announce(self, losses: Iterable[Loss], now: int) -> list[Event]:
-        """The gap events of losses; `now` in microseconds."""
+        """Return the gap events of losses. `now` is in microseconds."""
         return [event for loss in losses for event in self._events(loss, now)]
 
     def _events(self, loss: Loss, now: int) -> list[Event]:
         if loss.first_id == NO_IDENTITY:
-            # One record alone, and its invalid event says so.
-            return [] if loss.cause == TOO_LARGE else [self._said(_gap(self._venue, loss, now))]
-        gap = self._said(_gap(self._venue, loss, now))
+            # The invalid event of the record already announces this loss.
+            return [] if loss.cause == TOO_LARGE else [self._logged(_gap(self._venue, loss, now))]
+        gap = self._logged(_gap(self._venue, loss, now))
         if gap.state == "lost":
             return [gap]
         sequencer = self._sequencers.setdefault(loss.name, contiguous_sequencer(loss.message_type))
@@ -66,21 +69,13 @@ class GapReporter:
         self._notice(loss.symbol, sequencer)
         return events
 
-    def _said(self, gap: Gap) -> Gap:
-        log.warning(
-            "kafka_gap",
-            symbol=gap.symbol,
-            kind=gap.kind,
-            first_id=gap.first_id,
-            last_id=gap.last_id,
-            cause=gap.cause,
-            state=gap.state,
-        )
+    def _logged(self, gap: Gap) -> Gap:
+        log.warning("kafka_gap", **log_fields(gap))
         return gap
 
 
 def too_large_event(venue: str, record: Record, max_bytes: int, now: int) -> Invalid:
-    """The event in the place of a record that is too large for Kafka."""
+    """Return the event that replaces a record that is too large for Kafka."""
     route = record.route
     identity = "" if record.identity == NO_IDENTITY else f" {record.identity}"
     detail = (

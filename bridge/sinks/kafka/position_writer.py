@@ -1,6 +1,4 @@
-"""PositionWriter on their way to their compacted topic: for each stream where its last record
-lies.
-"""
+"""Writes the position of each stream's last record to a compacted topic."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,16 +11,16 @@ from bridge.core.sequencing.position import MESSAGE_TYPE, Name, Position, is_fur
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
-# How often changed positions are written: what a restart has to read is what came since.
+# Changed positions are written this often. A restart reads the records that came since.
 INTERVAL_S = 5.0
-# Never reached: positions are put in only when those before them are out, one for each stream.
+# Never reached: the outbox is filled only when it is empty, with one position per stream.
 MAX_BYTES = 256 * 2**20
-# Message types that belong to no stream, so no start needs their position.
+# Message types that belong to no stream: a start does not need their positions.
 NO_STREAMS = frozenset({"gap", "invalid"})
 
 
 class _StreamEnd:
-    """Where a stream's last record lies: a position that costs little to change."""
+    """The position of a stream's last record, in a form that is cheap to change."""
 
     __slots__ = ("last_id", "message_type", "offset", "partition", "symbol", "time_ms")
 
@@ -38,32 +36,34 @@ class _StreamEnd:
 
 
 class PositionWriter:
-    """The positions, and an outbox for those that have changed."""
+    """Tracks the position of each stream, with an outbox for the changed positions."""
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
         self.topic = topic
-        # By message type and symbol, not by route: what comes back from disk has its own.
+        # By message type and symbol, not by route: records read back from disk have other routes.
         self._ends: defaultdict[str, dict[str, _StreamEnd]] = defaultdict(dict)
-        # Each once, in their order: a schedule of the simulation is to be the same each time.
+        # An ordered set: the simulation needs the same order in every run of a schedule.
         self._changed: dict[_StreamEnd, None] = {}
         self._routes: dict[Name, Route] = {}
 
     @property
     def has_unwritten(self) -> bool:
-        """Whether something has changed that is not written."""
+        """Return whether a changed position has not been written yet."""
         return bool(self._changed) or len(self.outbox) > 0
 
     def resume(self, found: Iterable[Position]) -> None:
-        """Write what a start has found before anything else: a record that was known by the tail
-        alone would lie before the positions of others, where nobody looks.
+        """Write the positions that a start has found, before any other.
+
+        A record found only in a tail has no written position yet. Once other streams have written
+        greater offsets, no start would read from an offset before that record.
         """
         self._push(found)
 
     def published(
         self, queue: PartitionQueue, records: Sequence[Record], offsets: Sequence[int]
     ) -> None:
-        """Note records that have been published, and where they lie."""
+        """Note published records and their offsets."""
         if queue.message_type in NO_STREAMS:
             return
         ends, changed, partition = (
@@ -77,7 +77,7 @@ class PositionWriter:
             if end is None:
                 end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
             elif identity < end.last_id and not _is_further(record, end):
-                continue  # brought late, into a gap
+                continue  # it was fetched late, to fill a gap
             end.last_id = identity
             end.time_ms = record.timestamp_ms
             end.partition = partition
@@ -85,8 +85,9 @@ class PositionWriter:
             changed[end] = None
 
     def flush(self) -> None:
-        """Put what has changed into the outbox, by offset: where a position was written, those
-        before it were.
+        """Put the changed positions into the outbox, unless others still wait there.
+
+        They are sorted by offset: if a position was written, all lower ones were written too.
         """
         if len(self.outbox):
             return

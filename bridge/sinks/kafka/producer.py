@@ -1,6 +1,6 @@
-"""The idempotent producer and its topics: open, make sure of the topics, throw away.
+"""Opens the idempotent producer, creates its topics, and discards it.
 
-Every await here has an end: with its brokers gone aiokafka's `stop()` alone hangs for over 25 s.
+Every await here is bounded. Without its brokers, aiokafka's `stop()` alone hangs for over 25 s.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ log = structlog.get_logger(__name__)
 
 
 async def open_producer(options: settings.Kafka, producer_state: ProducerState) -> AIOKafkaProducer:
-    """A started idempotent producer, in the place of the producer_state's last one.
+    """Start an idempotent producer that continues the last one of `producer_state`.
 
-    Raises SinkUnavailable, or SinkRefused where the cluster rejects our credentials or we its
-    certificate.
+    Raises SinkUnavailable, or SinkRefused if the cluster rejects our credentials or its
+    certificate cannot be verified.
     """
     producer = AIOKafkaProducer(
         **client_options(options),
@@ -55,8 +55,10 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
 async def ensure_topics(
     producer: AIOKafkaProducer, options: settings.Kafka, topics: list[str], compacted: str
 ) -> dict[str, list[int]]:
-    """The partitions of each topic, after creating what is missing, where that is allowed; one of
-    them keeps the newest record of each key only.
+    """Return the partitions of each topic; create missing topics if `kafka.create_topics` is set.
+
+    The topic `compacted` is created with the cleanup policy `compact`: it keeps only the newest
+    record of each key. Raises SinkUnavailable if a topic is missing.
     """
     existing = await producer.client.fetch_all_metadata()
     missing = [topic for topic in topics if topic not in existing.topics()]
@@ -68,19 +70,20 @@ async def ensure_topics(
         return {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
     except kafka_errors.UnknownTopicOrPartitionError as error:
         raise SinkUnavailable(
-            f"Kafka has none of the topics {', '.join(missing)}; create them, or allow "
-            "kafka.create_topics"
+            f"Kafka does not have the topics {', '.join(missing)}; create them, or set "
+            "kafka.create_topics to true"
         ) from error
 
 
 async def discard(producer: AIOKafkaProducer) -> None:
-    """Throw a producer away, whatever state it is in.
+    """Discard a producer in any state.
 
-    What it still holds must not land after the next one has begun. Its `stop` would flush that,
-    wait for batches nobody will answer, and leave the sender at work when given up: so the sender
-    goes first, with the connections under its requests. Both swallow cancellations: hence `wait`.
+    The records it still holds must not be committed after the next producer has started. Its `stop`
+    would send them, would wait for batches that are never answered, and would leave its sender task
+    running after a timeout. So the sender task is cancelled and the connections are closed here.
+    Both swallow cancellations, so this waits with `asyncio.wait`.
     """
-    producer._closed = True  # noqa: SLF001 - else it warns that nobody called `stop`
+    producer._closed = True  # noqa: SLF001 - otherwise it warns that `stop` was not called
     ending: list[asyncio.Future[None]] = [asyncio.ensure_future(producer.client.close())]
     if (sender := producer._sender.sender_task) is not None:  # noqa: SLF001
         sender.cancel()
@@ -94,8 +97,9 @@ async def discard(producer: AIOKafkaProducer) -> None:
 
 
 async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
-    """Start a client. Cancelled in the middle aiokafka would leave a connection open: so it is let
-    finish, for a bounded time.
+    """Start a client. On cancellation, wait a bounded time for the start to finish.
+
+    If the start itself were cancelled, aiokafka would leave a connection open.
     """
     starting = asyncio.ensure_future(client.start())
     try:
@@ -105,7 +109,7 @@ async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settin
         raise
     finally:
         if not starting.cancel() and not starting.cancelled():
-            starting.exception()  # seen: nobody need be told that nobody asked
+            starting.exception()  # retrieved, so that asyncio does not log it
     if starting.cancelled() or not starting.done():
         raise TimeoutError(f"no answer in {options.request_timeout_ms} ms")
     starting.result()
@@ -116,14 +120,14 @@ def _new_topic(options: settings.Kafka, name: str, *, is_compacted: bool) -> New
     if is_compacted:
         configs = {"cleanup.policy": "compact"}
     factor = options.replication_factor
-    # -1, the broker's default, is taken only beside an assignment, be it an empty one.
+    # aiokafka accepts -1, the broker's default, only with an assignment; it may be empty.
     assignments: dict[int, list[int]] | None = {} if factor == -1 else None
     partitions = 1 if is_compacted else options.partitions
     return NewTopic(name, partitions, factor, assignments, topic_configs=configs)
 
 
 async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> None:
-    """Create topics; what the cluster does not allow is logged, and then up to its auto-create."""
+    """Create topics. Log those that the cluster denies: it may create them automatically."""
     names = [topic.name for topic in topics]
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
@@ -132,7 +136,7 @@ async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> Non
             cluster = await admin.describe_cluster()
             if cluster["controller_id"] not in [broker["node_id"] for broker in cluster["brokers"]]:
                 log.warning("kafka_topics_not_created", topics=names, error="no controller")
-                return  # librdkafka's mock cluster has none: it makes topics when asked about them
+                return  # librdkafka's mock cluster: it creates topics on a metadata request
             response = await admin.create_topics(topics)
     finally:
         await admin.close()

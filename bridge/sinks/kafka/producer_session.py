@@ -107,7 +107,8 @@ class ProducerSession:
             losses.announce()
             sent, left = 0, False
             for queue in outbox.sendable():
-                left |= not await sender.send(queue, self._published)
+                if not await sender.send(queue, self._published):
+                    left = True
                 sent += queue.in_flight
             if sent and not left:
                 pacer.sent(sent)

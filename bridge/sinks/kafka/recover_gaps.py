@@ -1,4 +1,4 @@
-"""What the process before this one has left open, read from Kafka before the feed begins."""
+"""Reads the gaps that the previous process has left open, before the feed starts."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -16,10 +16,11 @@ from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.recover_batches import tail_of
 from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S, position_of
 
-# Of one topic: what was brought late lies behind the gap, and beyond so many records nobody looks
-# for it: the gap stays open. An audit reads a million in 2.6 s (docs/audit.md).
+# Records fetched for a gap lie after it. If more than this many records of a topic lie after its
+# gaps, they are not read, and the gaps stay open. An audit reads a million records in 2.6 s
+# (docs/audit.md).
 MAX_RECORDS = 1_000_000
-# The times of trades rise with their ids, except for small steps of the exchange's clocks.
+# Trade times increase with the ids, except for small steps of the exchange's clocks.
 MARGIN_MS = 1_000
 
 
@@ -29,25 +30,26 @@ async def read_open_gaps(
     positions: Mapping[Name, Position],
     streams: Collection[Name],
 ) -> OpenGaps:
-    """What is open, and what of it has been brought, where these streams go on behind these
-    positions. Raises SinkUnavailable where Kafka cannot be read in time, SinkRefused where it
-    rejects us.
+    """Return the open gaps, with their ids that are already in the topics.
+
+    `streams` continue after `positions`. Raises SinkUnavailable if Kafka cannot be read in time,
+    and SinkRefused if it rejects us.
     """
     gaps = OpenGaps()
     try:
         async with asyncio.timeout(READ_TIMEOUT_S), TopicReader(options) as reader:
-            await _see_all(reader, topic_name(options.topic, venue, "gap"), gaps)
+            await _read_gaps(reader, topic_name(options.topic, venue, "gap"), gaps)
             gaps.go_back(positions, streams)
             for message_type in ("trade", "agg_trade"):
-                await _find_brought(
+                await _read_brought(
                     reader, topic_name(options.topic, venue, message_type), message_type, gaps
                 )
     except TimeoutError as error:
-        raise SinkUnavailable(f"open gaps were not read in {READ_TIMEOUT_S:g} s") from error
+        raise SinkUnavailable(f"open gaps were not read within {READ_TIMEOUT_S:g} s") from error
     return gaps
 
 
-async def _see_all(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
+async def _read_gaps(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
     tails = [tail_of(part, None) for part in await reader.bounds(topic)]
     async for _, records in reader.read(topic, tails):
         for record in records:
@@ -55,7 +57,7 @@ async def _see_all(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
                 gaps.see(gap)
 
 
-async def _find_brought(reader: TopicReader, topic: str, message_type: str, gaps: OpenGaps) -> None:
+async def _read_brought(reader: TopicReader, topic: str, message_type: str, gaps: OpenGaps) -> None:
     since = gaps.since(message_type)
     bounds = [] if since is None else await reader.bounds(topic, since // 1000 - MARGIN_MS)
     if not bounds or sum(map(len, bounds)) > MAX_RECORDS:
@@ -68,7 +70,7 @@ async def _find_brought(reader: TopicReader, topic: str, message_type: str, gaps
 
 
 def _gap(record: "ConsumerRecord[bytes, bytes]") -> Gap | None:
-    """What a record says; None where it is no gap event."""
+    """Return the gap event of a record; None if it is not a gap event."""
     try:
         return msgspec.json.decode(record.value or b"", type=Gap)
     except msgspec.DecodeError:

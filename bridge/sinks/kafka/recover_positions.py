@@ -1,8 +1,8 @@
-"""Where the process before this one has stopped, read from Kafka before the feed begins.
+"""Reads where the previous process has stopped, from Kafka, before the feed starts.
 
-The positions say where to look, the tail of each partition from there on what was really
-published. A record of a killed process may still be written while we read: so read until the ends
-stand still.
+The positions show where to begin. From there, the tail of each partition shows what was published.
+A record of a killed process may still be written during the read. So this reads until the ends of
+the partitions no longer move.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.position_writer import NO_STREAMS
 from bridge.sinks.kafka.recover_batches import SETTLE_S, tail_of
 
-# How long the feed waits for a Kafka that is not there, and for one that is to be read.
+# The feed waits this long for a connection to Kafka, and for the read.
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
-# Whoever still writes after so many settled times is no process that has gone.
+# If the ends still move after this many rounds, the writer is a running process.
 MAX_ROUNDS = 10
 _MAX_DELAY_S = 1.0
 _ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
@@ -34,11 +34,11 @@ log = structlog.get_logger(__name__)
 
 
 class _Interrupted(Exception):
-    """Kafka went away, or changed, while it was being read."""
+    """Kafka became unavailable, or a topic changed, during the read."""
 
 
 class _Row(msgspec.Struct, gc=False):
-    """What the tail's records are read for."""
+    """The fields of a record that its position needs."""
 
     symbol: str
     received: int
@@ -50,10 +50,10 @@ class _Row(msgspec.Struct, gc=False):
 async def read_start(
     options: settings.Kafka, venue: str, message_types: Iterable[str]
 ) -> dict[Name, Position]:
-    """The last position of each stream: all that were written, and what the topics have behind
-    them. A stream that began just before the end is known by its records alone.
+    """Return the last position of each stream, from the written positions and the records after
+    them. A stream that started just before the end is known only by its records.
 
-    Raises SinkUnavailable where Kafka cannot be read in time, SinkRefused where it rejects us.
+    Raises SinkUnavailable if Kafka cannot be read in time, and SinkRefused if it rejects us.
     """
     message_types = [
         message_type for message_type in message_types if message_type not in NO_STREAMS
@@ -65,14 +65,16 @@ async def read_start(
                 with attempt:
                     return await _read_all(options, venue, message_types)
     except TimeoutError as error:
-        raise SinkUnavailable(f"Kafka was not read in {READ_TIMEOUT_S:g} s") from error
+        raise SinkUnavailable(f"Kafka was not read within {READ_TIMEOUT_S:g} s") from error
     raise AssertionError("forever has no end")
 
 
 async def _read_all(
     options: settings.Kafka, venue: str, message_types: Iterable[str]
 ) -> dict[Name, Position]:
-    """Raises _Interrupted where Kafka was there, and SinkUnavailable where it is not."""
+    """Read everything once. Raises SinkUnavailable if Kafka cannot be reached, and _Interrupted if
+    it fails later.
+    """
     async with _reader(options) as reader:
         try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
@@ -89,7 +91,7 @@ async def _read_all(
 
 @asynccontextmanager
 async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
-    """A reader, tried for a while: Kafka and the bridge may have been started together."""
+    """Open a reader, with retries: Kafka and the bridge may have been started together."""
     reader = TopicReader(options)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -100,7 +102,7 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
     except TimeoutError as error:
         servers = ", ".join(options.bootstrap_servers)
         raise SinkUnavailable(
-            f"Kafka at {servers} was not there for {CONNECT_TIMEOUT_S:g} s"
+            f"Kafka at {servers} could not be reached within {CONNECT_TIMEOUT_S:g} s"
         ) from error
     try:
         yield reader
@@ -111,12 +113,12 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
 async def _read_tails(
     reader: TopicReader, topics: Mapping[str, str], positions: dict[Name, Position]
 ) -> dict[Name, Position]:
-    """The positions, with what the topics (by message type) have behind them.
+    """Return the positions, continued with the records after them. `topics` is by message type.
 
-    All topics a round, so that a start waits once for them all, however many they are.
+    Each round reads all topics, so that a start waits for all of them together.
     """
     known = {
-        message_type: _offsets_behind(positions.values(), message_type) for message_type in topics
+        message_type: _offsets_after(positions.values(), message_type) for message_type in topics
     }
     moving = list(topics)
     for settled in range(MAX_ROUNDS):
@@ -127,7 +129,7 @@ async def _read_tails(
                 rows = [position_of(message_type, partition, record) for record in records]
                 positions = furthest([*positions.values(), *(row for row in rows if row)])
             known[message_type] = {part.partition: part.end_offset for part in bounds}
-            # Also where ids prove nothing: what is late may be the first of its stream.
+            # Also for streams with ids: a late record may be the first of its stream.
             if not bounds or (settled and not any(map(len, tails))):
                 moving.remove(message_type)
         if not moving:
@@ -137,7 +139,7 @@ async def _read_tails(
         log.warning(
             "kafka_topic_in_use",
             topic=topics[message_type],
-            remedy="end the other bridge that writes there",
+            remedy="stop the other bridge that writes to this topic",
         )
     return positions
 
@@ -147,8 +149,8 @@ async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, 
     return [record async for _, records in reader.read(topic, bounds) for record in records]
 
 
-def _offsets_behind(positions: Iterable[Position], message_type: str) -> dict[int, int]:
-    """The offset to read on from, by partition."""
+def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int, int]:
+    """Return the offset to continue from, by partition."""
     greatest: dict[int, int] = {}
     for position in positions:
         if position.message_type == message_type:
@@ -167,7 +169,7 @@ def _written(record: "ConsumerRecord[bytes, bytes]") -> Position | None:
 def position_of(
     message_type: str, partition: int, record: "ConsumerRecord[bytes, bytes]"
 ) -> Position | None:
-    """What a record of a contiguous stream says; None where it is not one of ours."""
+    """Return the position of a record; None if it is not a record of ours."""
     try:
         row = msgspec.json.decode(record.value or b"", type=_Row)
     except msgspec.DecodeError:

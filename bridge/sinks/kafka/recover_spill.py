@@ -1,4 +1,4 @@
-"""Which records that were brought back from disk have committed: read from their topics."""
+"""Reads topics to find the records restored from disk that were already committed."""
 
 import asyncio
 
@@ -10,26 +10,28 @@ from bridge.sinks.kafka.recover_positions import MAX_ROUNDS
 
 
 async def find_committed(options: settings.Kafka, restored: ReplayMatcher) -> None:
-    """Show `restored` what its topics hold since its oldest record, until the ends stand still:
-    what the last process had sent may still be written. Raises SinkUnavailable.
+    """Show `restored` the records of its topics since its oldest record.
+
+    This reads until the ends of the partitions no longer move, because records that the previous
+    process has sent may still be written. Raises SinkUnavailable.
     """
     async with TopicReader(options) as reader:
-        # By the records' own times: positions may be ahead of what has left the disk.
+        # By the times of the records: positions may be ahead of the records that left the disk.
         moving = {
             topic: await reader.bounds(topic, first_ms)
             for topic, first_ms in restored.first_ms.items()
         }
         for _ in range(MAX_ROUNDS):
             for topic, tails in moving.items():
-                await _see(reader, topic, tails, restored)
+                await _show(reader, topic, tails, restored)
             await asyncio.sleep(SETTLE_S)
-            now = {topic: await _behind(reader, topic, tails) for topic, tails in moving.items()}
+            now = {topic: await _since(reader, topic, tails) for topic, tails in moving.items()}
             moving = {topic: tails for topic, tails in now.items() if any(map(len, tails))}
             if not moving:
                 break
 
 
-async def _see(
+async def _show(
     reader: TopicReader, topic: str, tails: list[Partition], restored: ReplayMatcher
 ) -> None:
     async for _, records in reader.read(topic, tails):
@@ -37,8 +39,8 @@ async def _see(
             restored.see(topic, record.key or b"", record.value or b"")
 
 
-async def _behind(reader: TopicReader, topic: str, read: list[Partition]) -> list[Partition]:
-    """What has come since: each partition from where it ended then."""
+async def _since(reader: TopicReader, topic: str, read: list[Partition]) -> list[Partition]:
+    """Return the part of each partition after its last known end."""
     ends = {part.partition: part.end_offset for part in read}
     return [_from(part, ends) for part in await reader.bounds(topic)]
 

@@ -84,6 +84,7 @@ class KafkaSink:
         self._session: ProducerSession | None = None
         self._ready = self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
+        self._ticking: asyncio.TimerHandle | None = None
 
     @property
     def ready(self) -> bool:
@@ -131,7 +132,7 @@ class KafkaSink:
         self.wake()
 
     def close(self) -> None:
-        """Save the waiting records on disk, if there is a store; blocks. See `on_disk`."""
+        """Save the waiting records in the store, if there is one; blocks. See `on_disk`."""
         if self.spiller:
             self._losses.announce()
             self.spiller.close()
@@ -196,7 +197,8 @@ class KafkaSink:
         try:
             await self._deliver()
         finally:
-            self._ticking.cancel()
+            if self._ticking:
+                self._ticking.cancel()
 
     def _make_outbox(
         self, max_bytes: int, store: ChunkStore | None

@@ -1,1 +1,1 @@
-"""What waits for Kafka, in memory and on disk."""
+"""The records that wait for Kafka, in memory and on disk."""

@@ -1,20 +1,22 @@
-"""How much a broker takes in one batch, learned from what it refuses."""
+"""Learns the size of the batches that a broker accepts, from its refusals."""
 
 from collections.abc import Sequence
 
 from bridge.core.records.record import Record
 
-# A topic's limit may be raised again, and a refusal costs a producer: so more is tried only after
-# so many batches that were taken, and after twice as many each time that it was in vain.
+# The limit of a topic may be raised later, but each refusal costs a producer. So a larger batch is
+# tried only after this many accepted batches, and after twice as many each time it was refused.
 TRY_AFTER_BATCHES = 1_000
 MAX_TRY_AFTER_BATCHES = 1_000_000
-# No broker takes more.
+# No broker accepts more.
 BOUNDLESS_BYTES = 2**24
 
 
 class BatchLimit:
-    """Of one partition: `bytes` of values that are taken, None where nothing was ever refused;
-    `refused` is a record that was refused alone.
+    """The limit of one partition.
+
+    `bytes` is the size of all values in a batch that is accepted; None if no batch was refused.
+    `refused` is a record that was refused in a batch of its own.
     """
 
     __slots__ = ("_taken", "_try_after", "bytes", "refused")
@@ -26,7 +28,7 @@ class BatchLimit:
         self._try_after = TRY_AFTER_BATCHES
 
     def refuse(self, batch: Sequence[Record]) -> None:
-        """These were too much at once: be content with half of them."""
+        """Note that a batch was too large: halve the limit."""
         if len(batch) == 1:
             self.refused = batch[0]
             return
@@ -36,7 +38,7 @@ class BatchLimit:
         self.bytes = sum(len(record.value) for record in batch) // 2
 
     def take(self) -> None:
-        """A batch was taken."""
+        """Note that a batch was accepted."""
         if self.bytes is None:
             return
         self._taken += 1

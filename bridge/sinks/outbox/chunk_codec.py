@@ -1,4 +1,7 @@
-"""A chunk of records as bytes: a table of what it holds, and the records, each part checked."""
+"""Encodes a chunk of records in two parts, each with a checksum.
+
+The first part is a table with one row for each route. The second part holds the records.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,17 +14,19 @@ from bridge.core.records.record import NO_IDENTITY, Key, Record, Route
 from bridge.core.sequencing.position import Name, Position
 from bridge.core.sequencing.rules import Ids
 
-# What a part begins with: its checksum.
+# Each part begins with its checksum.
 _CHECKSUM_BYTES = 4
 
 
 class CorruptChunk(Exception):
-    """Bytes that are not those that were written."""
+    """The bytes read differ from the bytes written."""
 
 
 class RouteRow(msgspec.Struct, array_like=True, gc=False):
-    """What a chunk holds of one route: ids from the least to the greatest (-1 where they are not
-    contiguous), times in milliseconds from the first to the last.
+    """The records of one route in a chunk.
+
+    The ids are the least and the greatest, or -1 if they are not contiguous. The times are those of
+    the first and the last record, in milliseconds.
     """
 
     message_type: str
@@ -48,7 +53,7 @@ class RouteRow(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def is_exact(self) -> bool:
-        """Whether all ids in between are in the chunk."""
+        """Return whether the chunk holds all ids in between."""
         return self.last_id - self.first_id < self.count or self.first_id == NO_IDENTITY
 
     def loss(self, cause: str) -> Loss:
@@ -72,7 +77,7 @@ _decode_records = msgspec.msgpack.Decoder(list[_RecordRow]).decode
 
 
 class Routes:
-    """The routes of records that come from disk: one for each name."""
+    """The routes of records read from disk, one for each key."""
 
     def __init__(self) -> None:
         self._routes: dict[Key, Route] = {}
@@ -86,32 +91,32 @@ class Routes:
         return route
 
     def name(self, key: Key) -> Name:
-        """What the stream of a key is called."""
+        """Return the name of the stream with this key."""
         route = self._routes[key]
         return route.message_type, route.symbol
 
 
 def write(records: Sequence[Record]) -> tuple[bytes, bytes, list[RouteRow]]:
-    """The two parts of a chunk, and what the first one says."""
-    places: dict[Key, int] = {}
+    """Return the two parts of a chunk, and the rows of its table."""
+    indexes: dict[Key, int] = {}
     rows: list[RouteRow] = []
     members = []
     for record in records:
         route, identity, time = record.route, record.identity, record.timestamp_ms
-        place = places.setdefault(route.name, len(rows))
-        if place == len(rows):
+        index = indexes.setdefault(route.name, len(rows))
+        if index == len(rows):
             names = (route.message_type, route.symbol, route.topic, route.channel)
             rows.append(RouteRow(*names, 0, identity, identity, time, time))
-        row = rows[place]
+        row = rows[index]
         row.count += 1
         row.first_id, row.last_id = min(row.first_id, identity), max(row.last_id, identity)
         row.last_ms = time
-        members.append(_RecordRow(place, time, record.received, identity, record.value))
+        members.append(_RecordRow(index, time, record.received, identity, record.value))
     return _sealed(_encode(rows)), _sealed(_encode(members)), rows
 
 
 def read_routes(part: object) -> list[RouteRow]:
-    """What a chunk holds. Raises CorruptChunk."""
+    """Return the rows of a chunk's table. Raises CorruptChunk."""
     try:
         return _decode_routes(_body(part))
     except msgspec.DecodeError as error:
@@ -119,7 +124,7 @@ def read_routes(part: object) -> list[RouteRow]:
 
 
 def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list[Record]:
-    """The records of a chunk. Raises CorruptChunk."""
+    """Return the records of a chunk. Raises CorruptChunk."""
     of = [routes.of(row) for row in rows]
     try:
         return [
@@ -131,7 +136,7 @@ def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list
 
 
 def counts(rows: Iterable[RouteRow]) -> Counter[Key]:
-    """How many records there are of each key."""
+    """Count the records of each key."""
     found: Counter[Key] = Counter()
     for row in rows:
         found[row.key] += row.count
@@ -139,7 +144,7 @@ def counts(rows: Iterable[RouteRow]) -> Counter[Key]:
 
 
 def message_types(rows: Iterable[RouteRow]) -> Counter[str]:
-    """How many records there are of each message type."""
+    """Count the records of each message type."""
     found: Counter[str] = Counter()
     for row in rows:
         found[row.message_type] += row.count
@@ -151,7 +156,7 @@ def _sealed(body: bytes) -> bytes:
 
 
 def _body(part: object) -> bytes:
-    """What a part holds. Raises CorruptChunk."""
+    """Return the content of a part. Raises CorruptChunk if its checksum does not match."""
     if not isinstance(part, bytes):
         raise CorruptChunk
     body = part[_CHECKSUM_BYTES:]

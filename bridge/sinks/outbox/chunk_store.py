@@ -1,13 +1,12 @@
-"""The records of the outbox that are on disk: one SQLite file of chunks of records, first in,
-first out.
+"""The records of the outbox on disk: one SQLite file of chunks, first in, first out.
 
-A chunk is one row: a table of what it holds, and its records in one checked piece. So a thousand
-records cost one step of SQLite, a start reads no record that may wait, and a piece that has gone
-bad is named by its ids. Nothing here waits for an event loop: everything blocks, and is to be
-called from one thread at a time.
+A chunk is one row. It has a table of its routes, and its records in one block with a checksum. So a
+thousand records take one step of SQLite, a start reads only the records it needs, and the ids of a
+corrupt block are known. All functions block. Call them from one thread at a time.
 
-WAL with `synchronous=NORMAL` survives a kill of the process whole; a power cut may cost what was
-written since the last checkpoint, never the file (https://sqlite.org/pragma.html#pragma_synchronous).
+WAL with `synchronous=NORMAL` loses nothing if the process is killed. A power cut may lose the
+writes since the last checkpoint, but never the file
+(https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
 import fcntl
@@ -30,14 +29,14 @@ from bridge.sinks.outbox.chunk_codec import CorruptChunk, RouteRow, Routes
 
 FILE = "outbox.sqlite"
 LOCK_FILE = "outbox.lock"
-# Kept free for the write-ahead log, under the bound and on the disk: a checkpoint comes at 4 MiB,
-# and a chunk, with the pages its removal touches, stays below that. Without it nothing could be
-# removed from a full disk: to SQLite that is writing as well.
+# Reserved for the write-ahead log, both within the bound and on the disk. A checkpoint comes at
+# 4 MiB, and a chunk with the pages that its removal touches is smaller than that. Without this
+# reserve nothing could be removed from a full disk, because SQLite has to write to remove.
 LOG_MAX_BYTES = 16 * 2**20
-# An emptied file that is larger gives its space back.
+# An empty file with more pages than this is shrunk.
 KEPT_PAGES = 2_000
 
-# `user_version` is the greatest id of those chunks of which something may have been sent.
+# `user_version` is the greatest id of the chunks with records that may have been sent.
 _SCHEMA = """CREATE TABLE IF NOT EXISTS chunks (
     id INTEGER PRIMARY KEY, routes BLOB NOT NULL, records BLOB NOT NULL)
 """
@@ -47,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 class Chunk(msgspec.Struct):
-    """A chunk: what it holds, and its records in order; None where they cannot be read any more."""
+    """A chunk: its table, and its records in order. `records` is None if they are corrupt."""
 
     id: int
     rows: list[RouteRow]
@@ -55,13 +54,14 @@ class Chunk(msgspec.Struct):
 
 
 class ChunkStore:
-    """The file in `folder`, at most `max_bytes` large with its log, or what the disk has; locked.
+    """The locked file in `folder`. With its log it takes at most `max_bytes`, or the disk's space.
 
-    Raises BlockingIOError where another process has the folder, OSError or sqlite3.Error where
-    the folder cannot be used. A file gone bad is no reason: what can be read of it is taken over.
+    Raises BlockingIOError if another process uses the folder, and OSError or sqlite3.Error if the
+    folder cannot be used. A corrupt file raises no error: its readable chunks are saved to a new
+    file.
 
-    `found` is what each chunk held at the start. Chunks up to `read_to` have been read since, those
-    up to `begun` by this process or the one before.
+    `found` holds the rows of all chunks at the start. This process has read the chunks up to
+    `read_to`; this process or the previous one has read those up to `begun`.
     """
 
     # SQLite's pragma: NORMAL waits for the disk at a checkpoint only.
@@ -71,7 +71,7 @@ class ChunkStore:
         self.bytes = 0
         self.routes = Routes()
         self.found: list[RouteRow] = []
-        # The greatest id of each stream that was ever written, where ids are contiguous.
+        # The greatest id ever written, for each stream with contiguous ids.
         self.ends: dict[Name, int] = {}
         self.read_to = self.begun = self.last = 0
         self._path = folder / FILE
@@ -85,8 +85,9 @@ class ChunkStore:
             raise
 
     def append(self, records: Sequence[Record], *, begun: bool = False) -> None:
-        """Write a chunk behind all others; `begun` where its records are in the queues as well, as
-        are those of all before it.
+        """Write a chunk after all others.
+
+        `begun` means that its records, and those of all chunks before it, are in the queues too.
         """
         routes, body, rows = chunk_codec.write(records)
         number = self.last + 1
@@ -100,13 +101,13 @@ class ChunkStore:
         self.last = number
         if begun:
             self.read_to = self.begun = number
-        with suppress(sqlite3.Error):  # the chunk is written: nothing may say it is not
+        with suppress(sqlite3.Error):  # the chunk is written, so no error may be raised
             self._measure()
 
     def read(self) -> Chunk | None:
-        """The next chunk; it stays in the file, marked as begun.
+        """Return the next chunk, or None. It stays in the file, marked as begun.
 
-        Raises CorruptChunk where not even what it holds can be read.
+        Raises CorruptChunk if its table cannot be read.
         """
         row = self._next("*", self.read_to)
         if row is None:
@@ -114,16 +115,16 @@ class ChunkStore:
         number, routes, body = row
         rows = chunk_codec.read_routes(routes)
         chunk = Chunk(number, rows, self._records(number, rows, body))
-        with suppress(sqlite3.Error):  # a full disk must not keep what it holds
+        with suppress(sqlite3.Error):  # a full disk must not prevent the read
             if number > self.begun:
                 self._mark(number)
         self.read_to, self.begun = number, max(number, self.begun)
         return chunk
 
     def oldest(self, after: int) -> tuple[int, Counter[Key]] | None:
-        """The first chunk behind one: its id, and how much of each symbol it holds.
+        """Return the first chunk after `after`: its id, and its number of records by symbol.
 
-        Raises CorruptChunk.
+        Raises CorruptChunk if its table cannot be read.
         """
         row = self._next("id, routes", after)
         return (
@@ -131,7 +132,7 @@ class ChunkStore:
         )
 
     def remove(self, number: int) -> None:
-        """Take out all chunks up to this one."""
+        """Remove all chunks up to this one."""
         with self._transaction():
             self._database.execute("DELETE FROM chunks WHERE id <= ?", (number,))
         with suppress(sqlite3.Error):
@@ -139,11 +140,11 @@ class ChunkStore:
             self._shrink()
 
     def positions(self) -> dict[Name, Position]:
-        """The furthest record of each stream that was found at the start."""
+        """Return the position of the last record of each stream found at the start."""
         return furthest(row.position for row in self.found)
 
     def ranges(self) -> dict[Name, list[Ids]]:
-        """The ids that were found at the start, where they are contiguous, rising."""
+        """Return the ids found at the start, as rising ranges, for streams with contiguous ids."""
         found: dict[Name, list[Ids]] = {}
         for row in self.found:
             if row.first_id != NO_IDENTITY:
@@ -151,8 +152,9 @@ class ChunkStore:
         return {name: sorted(ids) for name, ids in found.items()}
 
     def recover(self) -> None:
-        """Begin a new file with what can still be read of this one and was not read before; the
-        old one is set aside. `found` is then what the new one holds.
+        """Set the corrupt file aside, and start a new one with its readable, unread chunks.
+
+        `found` then holds the rows of the new file.
         """
         with suppress(sqlite3.Error):
             self._database.close()
@@ -171,7 +173,7 @@ class ChunkStore:
         log.error("spill_corrupt", set_aside=str(broken), records_saved=self._found_count())
 
     def close(self) -> None:
-        """Let go of the file and the lock."""
+        """Close the file, and release the lock."""
         with suppress(sqlite3.Error):
             self._database.close()
         self._lock.close()
@@ -197,18 +199,19 @@ class ChunkStore:
         execute(_SCHEMA)
 
     def _bound(self) -> None:
-        """Let the file grow to its bound, and no further than the disk has room for it and its log;
-        what is free inside it is used in any case.
+        """Limit the file to its bound, and to the space that the disk has for it and its log.
+
+        Free pages inside the file are used in any case.
         """
         parts = (self._path.with_name(FILE + ending) for ending in ("", "-wal"))
         own = sum(part.stat().st_size for part in parts)
         room = min(self._max_bytes, own + shutil.disk_usage(self._path.parent).free)
-        # SQLite takes 0 for a question, and never goes below what there is.
+        # For SQLite 0 is a query, and a limit below the current size has no effect.
         pages = max(1, (room - LOG_MAX_BYTES) // self._page_size)
         self._database.execute(f"PRAGMA max_page_count = {pages}")
 
     def _survey(self) -> None:
-        """See what is there, without reading a record."""
+        """Read the tables of all chunks, but no records."""
         self.found = []
         self.last = 0
         for number, routes in self._database.execute("SELECT id, routes FROM chunks ORDER BY id"):
@@ -218,7 +221,7 @@ class ChunkStore:
             self.found += chunk_codec.read_routes(routes)
         self._know(self.found)
         (self.begun,) = self._database.execute("PRAGMA user_version").fetchone()
-        # An emptied file counts on: a mark is never ahead of what is written.
+        # Ids continue after a file was emptied, so that a mark is never greater than the last id.
         self.last = max(self.last, self.begun, self.read_to)
         if not self.found:
             self.read_to = self.last
@@ -235,7 +238,7 @@ class ChunkStore:
         try:
             return chunk_codec.read_records(body, rows, self.routes)
         except CorruptChunk:
-            log.error("spill_chunk_corrupt", chunk=number)  # noqa: TRY400 - the words say it
+            log.error("spill_chunk_corrupt", chunk=number)  # noqa: TRY400 - no traceback needed
             return None
 
     def _next(self, columns: str, after: int) -> tuple[int, bytes, bytes] | None:
@@ -267,19 +270,19 @@ class ChunkStore:
             yield
             self._database.execute("COMMIT")
         except BaseException:
-            if self._database.in_transaction:  # SQLite ends some by itself
+            if self._database.in_transaction:  # SQLite rolls some back itself
                 self._database.execute("ROLLBACK")
             raise
 
 
 def is_corrupt(error: Exception) -> bool:
-    """Whether the file is damaged, or not an SQLite file."""
+    """Return whether the file is corrupt, or not an SQLite file."""
     code = getattr(error, "sqlite_errorcode", None) or 0
     return isinstance(error, CorruptChunk) or code & 0xFF in _CORRUPT
 
 
 def is_full(error: Exception) -> bool:
-    """Whether the file has reached its bound, or the disk its end."""
+    """Return whether the file has reached its bound, or the disk is full."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
@@ -290,7 +293,7 @@ def _add(ranges: list[Ids], ids: Ids) -> None:
 
 
 def _readable(path: Path, after: int) -> Iterator[tuple[int, bytes, bytes]]:
-    """The chunks of a damaged file, from its beginning and from its end up to the damage."""
+    """Yield the chunks of a corrupt file, from its beginning and from its end up to the damage."""
     for order in ("ASC", "DESC"):
         database = sqlite3.connect(path, isolation_level=None)
         try:
@@ -298,7 +301,7 @@ def _readable(path: Path, after: int) -> Iterator[tuple[int, bytes, bytes]]:
             for row in database.execute(query, (after,)):
                 if _is_whole(row):
                     yield row
-            return  # noqa: TRY300 - whole, after all
+            return  # noqa: TRY300 - all chunks were readable
         except sqlite3.DatabaseError:
             continue
         finally:
@@ -306,7 +309,7 @@ def _readable(path: Path, after: int) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _begun(path: Path) -> int:
-    """The mark of a damaged file; 0 where it cannot be read."""
+    """Return the mark of a corrupt file; 0 if it cannot be read."""
     database = sqlite3.connect(path, isolation_level=None)
     number: int = 0
     last: int | None = None

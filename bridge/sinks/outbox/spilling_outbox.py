@@ -94,9 +94,11 @@ class SpillingOutbox(Outbox):
             stay: deque[Record] = deque()
             for index, record in enumerate(queue.records):
                 key = record.route.name
-                if counts[key] > 0 and not isinstance(record, PriorityRecord):
+                is_wanted = counts[key] > 0 and not isinstance(record, PriorityRecord)
+                if is_wanted:
                     counts[key] -= 1
-                    (taken if index >= queue.protected else stay).append(record)
+                if is_wanted and index >= queue.protected:
+                    taken.append(record)
                 else:
                     stay.append(record)
             queue.records = stay

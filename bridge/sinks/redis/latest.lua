@@ -1,15 +1,15 @@
--- One flush: sets the latest values that are newer than what is there, then publishes.
+-- One flush. Sets the latest values that are newer than the stored ones, then publishes.
 --
 -- KEYS[1]   the hash of all prices, `<venue>.prices`
 -- KEYS[2..] the hash of each latest value, `<venue>.latest:<symbol>`
--- ARGV[1]   number of messages; then a channel and a payload for each
--- then, for each group of fields: their names, the number of values, and the fields' contents, value
--- by value in the order of KEYS. Each name and each content ends with a line break. The first field
--- guards and only rises; ids and microseconds stay below 2^53, where Lua's numbers are exact. A
--- price, if there is one, is the second.
+-- ARGV[1]   the number of messages; then the channel and the payload of each message
+-- then, for each group of fields: the field names, the number of values, and the contents of the
+-- fields, value by value in the order of KEYS. Each name and each content ends with a line break.
+-- The first field is the guard, which only increases. Ids and microseconds stay below 2^53, where
+-- Lua's numbers are exact. The price, if any, is the second field.
 --
--- Returns {values set, values that were not newer, the first error's text or ''}. Values come
--- before messages, and their errors (out of memory) do not keep the messages back.
+-- Returns {values set, values that were not newer, the text of an error or ''}. Values are set
+-- before messages are published. If a value fails (out of memory), messages are still published.
 local function lines(text) return string.gmatch(text, '([^\n]*)\n') end
 local function failure(reply) return type(reply) == 'table' and reply.err end
 local set, stale, failed = 0, 0, ''
@@ -30,7 +30,7 @@ for group = last_message + 1, #ARGV, 3 do
     if not err and (tonumber(current or nil) or -1) >= tonumber(fields[2]) then
       stale = stale + 1
     else
-      -- The price goes first: were it the one that fails, its guard would keep it from being tried again.
+      -- The price is set before its guard: if it fails, the guard must not prevent a retry.
       if not err and is_price then
         err = failure(redis.pcall('HSET', KEYS[1], string.sub(KEYS[value], symbol_at), fields[4]))
       end

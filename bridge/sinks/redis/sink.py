@@ -1,11 +1,13 @@
-"""The Redis sink: the fast path. Publishes every event and keeps the latest values.
+"""The Redis sink, the fast path. It publishes every event and sets the latest values.
 
-One script call a flush does both (2-3.5 us a message, where a pipeline takes 18 us a command). One
-flush is under way at a time, over one connection: that keeps the order, and while it is under way
-the next one grows, so that a quiet line is sent at once and a busy one in large pieces.
+Each flush is one script call that does both. It takes 2-3.5 us a message; a pipeline takes 18 us a
+command. Only one flush is in flight at a time, over one connection, which keeps the order. The next
+flush grows in the meantime. So with little traffic a message is sent at once, and with much traffic
+messages are sent in large batches.
 
-Behind, the latest values conflate (the last one wins) and the oldest messages go, counted. Pub/sub
-itself promises nothing: after a time-out a flush is sent again, and its messages may arrive twice.
+If Redis is too slow or unavailable, only the newest event of each latest value is kept, and the
+oldest messages are dropped and counted. Redis pub/sub gives no delivery guarantee: after a timeout
+a flush is sent again, and its messages may arrive twice.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from bridge import settings
-from bridge.brokers.redis_client import connect
+from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.core.model.events import Event
 from bridge.core.records.latest_values import Group, LatestValue, prices_key
 from bridge.core.records.record import Record, Route
@@ -34,15 +36,10 @@ from bridge.telemetry import SinkCounts
 
 SCRIPT = resources.files(__package__).joinpath("latest.lua").read_text()
 MAX_DELAY_S = 5.0
-# How long values rest after Redis had no room for them; messages go on meanwhile.
+# Values wait this long after Redis had no memory for them. Messages are still sent.
 VALUES_REST_S = 1.0
-# At 5,000 messages a second a flush has some five, and is followed at once.
+# At 5,000 messages a second a flush holds about five, and the next one follows at once.
 LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.0, 50e-6, 0.002
-_REFUSALS = (
-    exceptions.AuthenticationError,
-    exceptions.AuthorizationError,
-    exceptions.NoPermissionError,
-)
 _FAILURES = (exceptions.RedisError, OSError, TimeoutError)
 
 _message_type = attrgetter("route.message_type")
@@ -51,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 class RedisSink:
-    """Messages wait in a bounded queue, latest values in one place a value."""
+    """Messages wait in a bounded queue; of each latest value only the newest waits."""
 
     name = "redis"
     drop_causes: tuple[str, ...] = ("queue_full",)
@@ -77,12 +74,12 @@ class RedisSink:
         return self._ready
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
-        """Queue the messages; when the queue is full its oldest go."""
+        """Queue the messages. If the queue is full, drop the oldest."""
         self._messages.extend(records)
         values = self._latest
         for route, event in latest.items():
             for value in route.latest:
-                # What was fetched may have been brought late, into a gap.
+                # An event fetched over REST may be older than the value: it may fill a gap.
                 is_late = event.source == "rest" and value in values
                 values[value] = value.newest(event, values[value]) if is_late else event
         while len(self._messages) > self._options.publish_max_records:
@@ -90,7 +87,7 @@ class RedisSink:
         self._pushed.set()
 
     def pending(self) -> Counter[str]:
-        """Messages queued or under way; latest values are no messages."""
+        """Count the messages that wait or are in flight. Latest values are not counted."""
         return Counter(record.route.message_type for record in (*self._sending, *self._messages))
 
     def pending_bytes(self) -> int:
@@ -106,7 +103,7 @@ class RedisSink:
             await self._flushed.wait()
 
     async def run(self) -> None:
-        """Connect, flush, and connect again after a failure, for ever."""
+        """Connect and flush until cancelled; reconnect after each failure."""
         async for attempt in forever(self._backoff, SinkUnavailable, on_retry=self._on_retry):
             with attempt:
                 await self._session()
@@ -128,12 +125,12 @@ class RedisSink:
             await client.aclose()
 
     async def _check(self, client: Redis) -> None:
-        """An empty flush: proves the connection, the credentials and the right to run it."""
+        """Send an empty flush, to check the connection, the credentials and the right to run it."""
         try:
             await client.eval(SCRIPT, 1, self._prices_key, "0")
         except _FAILURES as error:
             refusal = _refusal(error)
-            # A password changed under way: Kafka goes on, and we try again.
+            # The password was changed while running. Kafka continues, and we try again.
             if refusal is None or self._was_ready:
                 raise
             raise refusal from error
@@ -152,7 +149,7 @@ class RedisSink:
             pass
 
     async def _flush(self, script: AsyncScript) -> None:
-        """Send a piece of the queue and the latest values; what fails goes back to its place."""
+        """Send the first messages and the latest values; on failure put them back."""
         latest = self._take()
         if not self._messages:
             self._pace.sent(len(self._sending))
@@ -174,7 +171,7 @@ class RedisSink:
             self._backoff.worked()
 
     def _take(self) -> dict[LatestValue, Event]:
-        """Move a piece of the queue to what is being sent, and hand out the values that may go."""
+        """Move the first messages to `_sending`, and return the values that may be sent."""
         count = min(len(self._messages), self._options.flush_max_records)
         self._sending = [self._messages.popleft() for _ in range(count)]
         if self._values_rest_s():
@@ -195,24 +192,24 @@ class RedisSink:
             self._drop_oldest()
 
     def _put_values_back(self, latest: dict[LatestValue, Event]) -> None:
-        """They wait again, unless something newer does."""
+        """Let values wait again, unless a newer value waits."""
         since = self._latest
         self._latest = latest | since
         for value in latest.keys() & since.keys():
             self._latest[value] = value.newest(since[value], latest[value])
 
     def _rest_values(self, latest: dict[LatestValue, Event], failure: str) -> None:
-        """The messages went out but the values did not (out of memory, say): try those later."""
+        """Put values back that failed, for example out of memory. The messages were published."""
         self._put_values_back(latest)
         self._values_rest_until = asyncio.get_running_loop().time() + VALUES_REST_S
         self._ready = False
         self.counts.failures["values"] += 1
         log.warning("redis_keeps_no_values", error=failure, waiting=len(self._latest))
         if failure.startswith("READONLY"):
-            raise SinkUnavailable("Redis: this server is a replica now")
+            raise SinkUnavailable("Redis: this server is now a replica")
 
     def _values_rest_s(self) -> float:
-        """How long values have yet to rest."""
+        """Return the time that values still have to wait, in seconds."""
         return max(0.0, self._values_rest_until - asyncio.get_running_loop().time())
 
     def _count_published(self) -> None:
@@ -229,22 +226,23 @@ class RedisSink:
 
 
 def _refusal(error: Exception) -> SinkRefused | None:
-    """What a failure says about the settings, if it does."""
-    if isinstance(error, _REFUSALS):
+    """Return a refusal if a failure shows that a setting is wrong."""
+    if isinstance(error, REFUSALS):
         remedy = "check redis.username, redis.password and the ACL"
         return SinkRefused(f"Redis refuses us: {error}", remedy)
-    # redis-py names no cause: what it was handling stands in the context.
+    # redis-py sets no `__cause__`; the error that it handled is the context.
     if isinstance(error.__context__, ssl.SSLCertVerificationError):
         remedy = "check redis.url, redis.ca_file and this machine's clock"
-        return SinkRefused(f"the certificate of Redis does not hold: {error}", remedy)
+        return SinkRefused(f"the certificate of Redis cannot be verified: {error}", remedy)
     return None
 
 
 def _script_call(
     prices: str, messages: list[Record], latest: dict[LatestValue, Event]
 ) -> tuple[list[str], list[str | int | bytes]]:
-    """Keys and arguments as `latest.lua` reads them: few, for each takes hiredis 0.1 to 0.2 us to
-    pack, and Redis more to take apart.
+    """Return the keys and arguments that `latest.lua` expects.
+
+    They are few, because each takes hiredis 0.1 to 0.2 us to pack, and takes Redis more to parse.
     """
     keys = [prices]
     arguments: list[str | int | bytes] = [len(messages)]

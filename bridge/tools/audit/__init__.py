@@ -1,9 +1,11 @@
-"""A topic proved from outside: by its records and its gap events alone, not by the bridge's word.
+"""Audit a Kafka topic: check its records by their ids and by the gap events alone.
 
-    Kafka ──▶ reader ──▶ announced   what gap events say is missing
-                 │           │
-                 └─────▶ topic ──▶ stream   a state machine each symbol ──▶ report
+    TopicReader ─┬─▶ announced   the ids that gap events report as missing
+                 │       │
+                 │       ▼
+                 └───▶ topic ──▶ stream   a state machine per symbol ──▶ report
 
-It shares no code with the bridge's own sequence: a mistake there must not hide itself here. Only
-`reader` and `run` wait, and only `text` prints; the rest is pure.
+`TopicReader` is the client in `bridge/brokers/kafka_reader.py`. The audit shares no code with the
+sequencers of the bridge, so that a mistake there cannot hide itself here. Only `run` waits, and
+only `text` prints; the other modules are pure.
 """

@@ -1,4 +1,4 @@
-"""What gap events say of each symbol: which ids are missing and why, and where ids start again."""
+"""Gap events by symbol: which ids are missing and why, and at what times the ids restart."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
@@ -10,7 +10,8 @@ import msgspec
 
 from bridge.tools.audit.rules import UNREADABLE, Id
 
-# Far more than a stream is ever interrupted; beyond it the lowest ids are forgotten, and counted.
+# Far more interruptions than a stream has. Beyond the limit the lowest ids are forgotten, and
+# counted.
 ANNOUNCED_MAX_RANGES = 100_000
 RESTARTED = "ids_restarted"
 
@@ -19,7 +20,7 @@ _last = attrgetter("last_id")
 
 
 class Announcement(NamedTuple):
-    """The latest word on a range of ids, both ends included."""
+    """The latest gap event about a range of ids, both ends included."""
 
     first_id: int
     last_id: int
@@ -28,7 +29,7 @@ class Announcement(NamedTuple):
 
 
 class GapRecord(msgspec.Struct, tag_field="message_type", tag="gap", gc=False):
-    """What is needed of a gap event."""
+    """The fields of a gap event that the audit needs."""
 
     symbol: str
     kind: str
@@ -40,9 +41,9 @@ class GapRecord(msgspec.Struct, tag_field="message_type", tag="gap", gc=False):
 
 
 class Announced:
-    """Everything announced of one symbol.
+    """All gaps that were announced for one symbol.
 
-    `interruptions` counts the gap events that name no ids, `forgotten` the ranges over the bound.
+    `interruptions` counts the gap events without ids. `forgotten` counts the ranges over the limit.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class Announced:
             self.interruptions += 1
 
     def split(self, first: int, last: int) -> Iterator[tuple[int, int, Announcement | None]]:
-        """The ids in pieces, rising, each with what was announced of it."""
+        """Yield the ids in ascending ranges, each with its announcement, or with None."""
         begin, end = self._place(first, last)
         for said in self._ranges[begin:end]:
             if first < said.first_id:
@@ -72,13 +73,13 @@ class Announced:
             yield first, last, None
 
     def covers(self, first: int, last: int) -> bool:
-        """Whether each of the ids was announced as missing."""
+        """Return whether all of the ids were announced as missing."""
         return all(said is not None for _, _, said in self.split(first, last))
 
     def take_restart(self, time: int, *, is_far: bool) -> bool:
-        """Whether the ids were to start again at this time; each announcement serves once.
+        """Return whether a restart of the ids was announced for this time, and use it up.
 
-        One without a time is taken for the first id that is far below the last.
+        An announcement without a time matches the first id that is far below the last one.
         """
         key = time if self._restarts[time] else None
         if not self._restarts[key] or (key is None and not is_far):
@@ -97,13 +98,13 @@ class Announced:
             self.forgotten += 1
 
     def _place(self, first: int, last: int) -> tuple[int, int]:
-        """Where the announcements begin and end that meet these ids."""
+        """Return the slice of `_ranges` that overlaps these ids."""
         begin = bisect_left(self._ranges, first, key=_last)
         return begin, bisect_right(self._ranges, last, begin, key=_first)
 
 
 class Announcements:
-    """The gap topic, as far as it concerns one kind of event; `records` counts that part."""
+    """The gap events of one message type. `records` counts them."""
 
     def __init__(self, kind: str) -> None:
         self.records = 0
@@ -116,10 +117,10 @@ class Announcements:
         return self._symbols[symbol]
 
     def observe(self, value: bytes, *, is_settled: bool = True) -> None:
-        """Take a record of the gap topic, in its order.
+        """Read a record of the gap topic. Records must come in the order of the topic.
 
-        Not `is_settled` where it may tell of data that is not looked at any more: `filled` is
-        then no promise.
+        Pass `is_settled=False` if the data that the record is about may lie after the end of the
+        audit. `filled` then counts as `open`, because the audit may not read the filling records.
         """
         try:
             gap = self._decode(value)

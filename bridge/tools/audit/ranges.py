@@ -1,4 +1,4 @@
-"""Ids that are missing, as ranges: sixteen bytes each, however many ids are in one."""
+"""Missing ids, stored as ranges: a range takes 16 bytes, whatever its length."""
 
 from array import array
 from bisect import bisect_left, bisect_right
@@ -8,7 +8,7 @@ Ids = tuple[int, int]
 
 
 class IdRanges:
-    """Disjoint ranges of ids, rising, both ends included."""
+    """Disjoint ranges of ids in ascending order, both ends included."""
 
     def __init__(self) -> None:
         self._firsts = array("q")
@@ -21,12 +21,12 @@ class IdRanges:
         return zip(self._firsts, self._lasts, strict=True)
 
     def append(self, first: int, last: int) -> None:
-        """Put a range behind all others."""
+        """Append a range above all others."""
         self._firsts.append(first)
         self._lasts.append(last)
 
     def remove(self, first: int, last: int) -> int:
-        """Take ids out; returns how many of them were in."""
+        """Remove ids, and return how many of them were present."""
         begin, end = bisect_left(self._lasts, first), bisect_right(self._firsts, last)
         if begin >= end:
             return 0
@@ -38,7 +38,7 @@ class IdRanges:
         return before - self._count(begin, begin + len(kept))
 
     def take(self, count: int) -> list[Ids]:
-        """Take the lowest ranges out."""
+        """Remove and return the `count` lowest ranges."""
         taken = list(zip(self._firsts[:count], self._lasts[:count], strict=True))
         del self._firsts[:count], self._lasts[:count]
         return taken

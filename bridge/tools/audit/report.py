@@ -1,6 +1,6 @@
-"""What an audit says: plain data, the same for the table and for `--json`.
+"""The report of an audit: plain data, the same for the table and for `--json`.
 
-Ids are the values of the report's `id_field`: where that is `timestamp`, they are microseconds.
+Ids are the values of the report's `id_field`. If that is `timestamp`, they are microseconds.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ What = Literal[
 
 
 class MissingRange(msgspec.Struct):
-    """Ids that no record has, both ends included; cause and state as a gap event put it."""
+    """Ids that no record has, both ends included, with the cause and state of the gap event."""
 
     first_id: int
     last_id: int
@@ -41,7 +41,7 @@ class MissingRange(msgspec.Struct):
 
 
 class Missing(msgspec.Struct):
-    """All ranges of one sort, counted; the lowest LISTED_MAX_RANGES of them listed."""
+    """The missing ranges of one category. All are counted, the lowest LISTED_MAX_RANGES listed."""
 
     ranges: int = 0
     ids: int = 0
@@ -55,14 +55,14 @@ class Missing(msgspec.Struct):
 
 
 class Place(msgspec.Struct):
-    """Where a record stands."""
+    """The offset and the id of a record."""
 
     offset: int
     id: int
 
 
 class Places(msgspec.Struct):
-    """All records of one sort, counted; the first LISTED_MAX_PLACES of them listed."""
+    """The records of one category. All are counted, the first LISTED_MAX_PLACES listed."""
 
     count: int = 0
     listed: list[Place] = msgspec.field(default_factory=list)
@@ -76,11 +76,11 @@ class Places(msgspec.Struct):
 class StreamReport(msgspec.Struct, kw_only=True):
     """One symbol (and window or interval) in one partition.
 
-    The proof begins at `first_id`, at `first_offset`: what was before, retention may have taken.
-    Both are null where every record lies inside an announced gap. `missing` are ids nobody
-    announced, `missing_filled` those announced as filled, `missing_announced` all others. `late`
-    counts records that came afterwards, inside an announced gap; `aggregated` ranges that were
-    judged early, for the memory's sake: what came for them afterwards no longer closes them.
+    The proof begins at `first_id`, at `first_offset`: retention may have deleted earlier records.
+    Both are null if every record lies inside an announced gap. `missing` are the ids that no gap
+    event announced, `missing_filled` those announced as filled, `missing_announced` all others.
+    `late` counts records that came later and lie inside an announced gap. `aggregated` counts the
+    ranges that were judged early to limit memory: records that come later do not close them.
     """
 
     symbol: str
@@ -108,7 +108,7 @@ class StreamReport(msgspec.Struct, kw_only=True):
 
 
 class Finding(msgspec.Struct):
-    """Something that is wrong and was not announced: how many ids or records, and in words."""
+    """A fault that no gap event announced. `count` is the number of ids or records."""
 
     what: What
     symbol: str | None
@@ -117,7 +117,7 @@ class Finding(msgspec.Struct):
 
 
 class Unreadable(msgspec.Struct):
-    """A record that is no event of the kind."""
+    """A record that cannot be read as an event of the message type."""
 
     partition: int
     offset: int
@@ -125,8 +125,10 @@ class Unreadable(msgspec.Struct):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """The whole audit. `proves` is what it proves where nothing is found; `gap_events` those of
-    the kind, null where there is no gap topic.
+    """The report of a whole audit.
+
+    `proves` lists the claims that hold if there are no findings. `gap_events` counts the gap
+    events of the message type, null if there is no gap topic.
     """
 
     topic: str
@@ -146,7 +148,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 def stream_findings(stream: StreamReport) -> Iterator[Finding]:
-    """What is wrong with one stream."""
+    """Yield the findings of one stream."""
     ranges: tuple[tuple[What, Missing, str], ...] = (
         ("missing", stream.missing, "missing, not announced"),
         ("filled_but_missing", stream.missing_filled, "announced as filled, but missing"),
@@ -158,8 +160,8 @@ def stream_findings(stream: StreamReport) -> Iterator[Finding]:
     places: tuple[tuple[What, Places, str], ...] = (
         ("repeated", stream.repeated, "repeated"),
         ("out_of_order", stream.out_of_order, "out of order, not announced"),
-        ("ids_restarted", stream.restarts, "start of the ids anew, not announced"),
-        ("wrong_key", stream.wrong_key, "with a key that is not the symbol"),
+        ("ids_restarted", stream.restarts, "restart(s) of the ids, not announced"),
+        ("wrong_key", stream.wrong_key, "record(s) whose key is not the symbol"),
     )
     for what, found, words in places:
         if found.count:

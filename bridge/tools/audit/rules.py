@@ -1,4 +1,4 @@
-"""What each kind of event proves about itself: the exchange's continuity rules, as data."""
+"""The exchange's continuity rules as data: what the ids of each message type can prove."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-# The exchange's ids are below 2^53, times too; what is not would also overflow the id ranges.
+# The ids and times of the exchange are below 2^53. A larger number would overflow the id ranges.
 Id = Annotated[int, Meta(ge=0, le=2**53)]
 Claim = Literal["completeness", "order", "no repeats"]
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """How one kind of event counts.
+    """The id fields of one message type, and the way they rise.
 
-    `first` and `last` are the fields with the ids an event covers, both ends included; `step` is
-    the least rise from one event to the next; `contiguous` where it is also the greatest. `detail`
-    is the field that tells the streams of one symbol apart.
+    `first` and `last` name the fields with the ids an event covers, both ends included. `step` is
+    the smallest rise from one event to the next. `contiguous` means that it is also the largest.
+    `detail` names the field that tells the streams of one symbol apart.
     """
 
     first: str
@@ -28,7 +28,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """What records without a finding prove."""
+        """Return the claims that hold for records without a finding."""
         if self.contiguous:
             return ("completeness", "order", "no repeats")
         return ("order", "no repeats") if self.step else ("order",)
@@ -62,9 +62,10 @@ RULES = {
 
 
 class Format(msgspec.Struct, frozen=True):
-    """How the records of one kind are read: no more of each than its rule needs.
+    """A decoder for the records of one message type that reads only what its rule needs.
 
-    `decode` raises one of UNREADABLE for a record of another kind, or none at all.
+    `decode` raises one of UNREADABLE if the record is of another message type or no event
+    at all.
     """
 
     decode: Callable[[bytes], Any]
@@ -72,13 +73,14 @@ class Format(msgspec.Struct, frozen=True):
     name: Callable[[Any], tuple[str, str]]
 
 
-# What msgspec raises on bytes it cannot read: text that is no UTF-8 and nesting past the
-# interpreter's limit have errors of their own; TypeError is a record without a value.
+# msgspec raises these for bytes that it cannot decode. UnicodeDecodeError: the text is not UTF-8.
+# RecursionError: it is nested deeper than the interpreter allows. TypeError: the record has no
+# value.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
 
 
 def record_format(kind: str) -> Format:
-    """The format of one kind of RULES."""
+    """Return the format of a message type of RULES."""
     rule = RULES[kind]
     fields: dict[str, Any] = {"symbol": str, "timestamp": int | None, "received": int}
     fields |= {rule.first: Id, rule.last: Id}

@@ -1,7 +1,7 @@
 """One audit, from the cluster to the report.
 
-The gap topic is read before the data, so that what was announced is known when its records come,
-and again after the data's end has been taken: a gap may be announced at any moment in between.
+The gap topic is read before the data, so that the announced gaps are known when the records come.
+It is read again after the end of the data was fixed, because a gap may be announced in between.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from bridge.tools.audit.announced import Announcements
 from bridge.tools.audit.report import Report
 from bridge.tools.audit.topic import TopicAudit
 
-# Called with how many records were read so far, and how many offsets are still to come.
+# Called with the number of records read so far, and the number of offsets that remain.
 OnProgress = Callable[[int, int], None]
 
 
@@ -26,10 +26,10 @@ async def audit_topic(
     venue: str = SPOT,
     on_progress: OnProgress = lambda _read, _remaining: None,
 ) -> Report:
-    """Audit the topic of a kind (of RULES), of all symbols or of these.
+    """Audit the topic of a message type of RULES, for all symbols or for `symbols`.
 
-    Raises SinkUnavailable where the cluster or the topic is not there or stops answering,
-    SinkRefused where it rejects our credentials, TooManyStreams.
+    Raises SinkUnavailable if the topic does not exist, or if the cluster cannot be reached or
+    stops answering; SinkRefused if the cluster rejects our credentials; TooManyStreams.
     """
     topic, gap_topic = (topic_name(options.topic, venue, name) for name in (kind, "gap"))
     async with TopicReader(options) as reader:
@@ -63,7 +63,7 @@ async def _announce(
 
 
 def _since(bounds: list[Partition], known: list[Partition]) -> list[Partition]:
-    """What came behind the ends known."""
+    """Return `bounds` without the offsets that `known` covers."""
     ends = {part.partition: part.end_offset for part in known}
     return [
         Partition(part.partition, ends.get(part.partition, part.begin_offset), part.end_offset)

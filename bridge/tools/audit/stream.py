@@ -1,21 +1,21 @@
-"""One stream under audit: a state machine that is shown each record's ids once, in topic order."""
+"""The audit of one stream: a state machine that sees the ids of each record in topic order."""
 
 from bridge.tools.audit.announced import Announced
 from bridge.tools.audit.ranges import IdRanges, Ids
 from bridge.tools.audit.report import MissingRange, StreamReport
 from bridge.tools.audit.rules import Rule
 
-# Ranges open at once, of one stream; beyond it the older half is judged early.
+# Open ranges of one stream. Beyond the limit the older half is judged early.
 OPEN_MAX_RANGES = 100_000
-# An id so far below all others, and below half of them, is no straggler: the ids started again.
+# An id this far below the first id, and below half of it, is not a straggler: the ids restarted.
 RESTART_LEAST_DROP = 10_000
 
 
 class StreamAudit:
-    """Counts what `observe` is shown into `report`, which is complete after `finish`.
+    """Counts the records passed to `observe` in `report`, which is complete after `finish`.
 
-    Memory: the ranges that are missing, never the ids. Below `_floor` nothing is known: what came
-    before the first record, and what was judged early.
+    It stores the missing ranges, never the ids. Nothing is known of ids below `_floor`: they came
+    before the first record, or were judged early.
     """
 
     __slots__ = (
@@ -30,16 +30,16 @@ class StreamAudit:
         self._contiguous = rule.contiguous
         self._missing = IdRanges()
         self._floor = self._run_begin = 0
-        self._next = -1  # no id is this one
+        self._next = -1  # no record has this id
 
     def observe(self, first_id: int, last_id: int, offset: int, time: int) -> None:
-        """Take the next record: the ids it covers, and when it happened, in microseconds."""
+        """Process the next record: the ids it covers, and its time in microseconds."""
         self.report.records += 1
         if first_id == self._next or self._goes_on(first_id, last_id, offset, time):
             self._next = last_id + self._step
 
     def finish(self) -> StreamReport:
-        """Judge what is still missing; nothing may be observed afterwards."""
+        """Judge the ids that are still missing. Do not call `observe` afterwards."""
         self._judge(self._missing.take(len(self._missing)))
         if self.report.first_id is not None:
             self.report.last_id = self._next - self._step
@@ -47,7 +47,7 @@ class StreamAudit:
         return self.report
 
     def _goes_on(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
-        """Whether the stream goes on behind a record that is not the next one."""
+        """Return whether the stream continues after this record, which is not the expected one."""
         if self.report.first_id is None:
             return self._begin(first_id, last_id, offset)
         if first_id < self._next:
@@ -59,7 +59,7 @@ class StreamAudit:
         return True
 
     def _begin(self, first_id: int, last_id: int, offset: int) -> bool:
-        """Begin the proof, but not at a record that was brought later into an announced gap."""
+        """Begin the proof, unless the record was published later into an announced gap."""
         if self._announced.covers(first_id, last_id):
             self.report.late += 1
             return False
@@ -68,7 +68,10 @@ class StreamAudit:
         return True
 
     def _step_back(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
-        """A record below the next id: one brought later, a straggler, a repeat or a new start."""
+        """Handle a record below the expected id.
+
+        It is late (inside an announced gap), a straggler, a duplicate, or a restart of the ids.
+        """
         known = self._known(first_id, last_id)
         filled = self._missing.remove(*known)
         if 0 < known[1] - known[0] + 1 == filled:
@@ -82,7 +85,7 @@ class StreamAudit:
         return last_id >= self._next
 
     def _known(self, first_id: int, last_id: int) -> Ids:
-        """Those of the ids of which it is known whether they came before; else an empty range."""
+        """Return the ids that the audit can classify as seen or missing, or an empty range."""
         floor = self._floor if self._contiguous else self._next - self._step
         return max(first_id, floor), min(last_id, self._next - 1)
 
@@ -93,7 +96,10 @@ class StreamAudit:
             self.report.out_of_order.add(offset, first_id)
 
     def _restarts(self, first_id: int, offset: int, time: int) -> bool:
-        """Whether the ids start again here; what is missing before can then not come any more."""
+        """Return whether the ids restart here.
+
+        If they do, judge all missing ids, because their records cannot come any more.
+        """
         if not self._step:
             return False
         if self._announced.take_restart(time, is_far=first_id <= self._next // 2):
@@ -113,7 +119,7 @@ class StreamAudit:
         self._floor = ranges[-1][1] + 1
 
     def _judge(self, ranges: list[Ids]) -> None:
-        """Settle what is missing for good, by what was announced of it."""
+        """Count ranges as missing, by what was announced about them."""
         for first, last in ranges:
             for begin, end, said in self._announced.split(first, last):
                 found = MissingRange(begin, end, end - begin + 1)
@@ -122,4 +128,6 @@ class StreamAudit:
                     continue
                 found.cause, found.state = said.cause, said.state
                 filled = said.state == "filled"
-                (self.report.missing_filled if filled else self.report.missing_announced).add(found)
+                report = self.report
+                missing = report.missing_filled if filled else report.missing_announced
+                missing.add(found)

@@ -1,4 +1,4 @@
-"""A report for people: a table, the findings, the verdict."""
+"""The audit report for people: a table, the findings, the verdict."""
 
 from rich.table import Table
 
@@ -19,7 +19,7 @@ def print_report(report: Report) -> None:
 
 
 def _table(report: Report) -> Table:
-    """Streams with findings first, then the busiest."""
+    """Sort the streams with findings first, then the busiest ones."""
     guilty = {finding.symbol for finding in report.findings}
     streams = sorted(report.symbols, key=lambda s: (s.symbol not in guilty, -s.records))
     table = Table("symbol", box=None, header_style="bold", pad_edge=False, caption_justify="left")
@@ -35,7 +35,7 @@ def _table(report: Report) -> Table:
 
 
 def _cells(report: Report, stream: StreamReport) -> dict[str, str]:
-    """What is known of a stream, by column: only what its kind has something to say about."""
+    """Return the cells of a stream by column, only those that its message type can prove."""
     begun = stream.first_id is not None
     cells: dict[str, object] = {
         "partition": stream.partition,
@@ -58,11 +58,11 @@ def _cells(report: Report, stream: StreamReport) -> dict[str, str]:
 def _findings(report: Report) -> list[str]:
     shown, more = report.findings[:MAX_FINDINGS], report.findings[MAX_FINDINGS:]
     lines = [f"{finding.symbol or report.topic}: {finding.text}" for finding in shown]
-    return [*lines, f"and {len(more):,} more findings; --json has them all"] if more else lines
+    return [*lines, f"and {len(more):,} more findings; --json lists all"] if more else lines
 
 
 def _summary(report: Report) -> list[str]:
-    """What was read, what limits the proof, and the verdict."""
+    """Return the lines below the findings: the records read, the notes, and the verdict."""
     symbols = _counted(len({stream.symbol for stream in report.symbols}), "symbol")
     gaps = "no gap topic" if report.gap_events is None else _counted(report.gap_events, "gap event")
     read = f"{report.topic}: {_counted(report.records, 'record')}, {symbols}, {gaps}"
@@ -71,13 +71,13 @@ def _summary(report: Report) -> list[str]:
 
 def _verdict(report: Report) -> str:
     claims = ", ".join(report.proves)
-    limit = "" if "completeness" in report.proves else "; a loss does not show in its ids"
+    limit = "" if "completeness" in report.proves else "; a loss does not show in these ids"
     if report.findings:
         count = _counted(len(report.findings), "finding")
         return f"NOT PROVEN ({claims}{limit}): {count}"
     if not report.records:
         return "nothing to prove: the topic is empty"
-    return f"PROVEN from the first to the last of each symbol: {claims}{limit}"
+    return f"PROVEN from the first to the last record of each symbol: {claims}{limit}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""A topic under audit: each record goes to its stream, and what is no stream's matter is noted."""
+"""The audit of one topic: passes each record to its stream, and counts unreadable records."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -18,21 +18,23 @@ from bridge.tools.audit.report import (
 from bridge.tools.audit.rules import RULES, UNREADABLE, record_format
 from bridge.tools.audit.stream import StreamAudit
 
-# Symbols times windows and partitions: thirty times what the exchange lists.
+# Symbols times windows and partitions: 30 times the number of symbols the exchange lists.
 MAX_STREAMS = 100_000
 
 Name = tuple[str, str]
 
 
 class TooManyStreams(TickbridgeError):
-    """The topic has more symbols than an audit keeps in mind."""
+    """The topic has more streams than an audit can track."""
 
     def __init__(self) -> None:
-        super().__init__(f"more than {MAX_STREAMS} streams in one topic; audit some by --symbol")
+        super().__init__(
+            f"the topic has more than {MAX_STREAMS:,} streams; audit fewer with --symbol"
+        )
 
 
 class Record(Protocol):
-    """What is needed of a Kafka record."""
+    """The attributes of a Kafka record that the audit needs."""
 
     @property
     def offset(self) -> int: ...
@@ -43,7 +45,7 @@ class Record(Protocol):
 
 
 class TopicAudit:
-    """Shown the records of each partition in order; `symbols` limits it to these, if any.
+    """Audits the records of each partition in order, only those of `symbols` if any are given.
 
     Raises TooManyStreams.
     """
@@ -63,7 +65,7 @@ class TopicAudit:
         self._unreadable_listed: list[Unreadable] = []
 
     def observe(self, partition: int, records: Iterable[Record]) -> None:
-        """Take the next records of a partition."""
+        """Process the next records of a partition."""
         decode, ids, name_of = self._format.decode, self._format.ids, self._format.name
         streams = self._streams[partition]
         for record in records:
@@ -78,7 +80,7 @@ class TopicAudit:
                 continue
             first_id, last_id = ids(tick)
             if last_id < first_id:
-                self._count_unreadable(partition, record.offset, "its last id is below its first")
+                self._count_unreadable(partition, record.offset, "last id is below first id")
                 continue
             stream = streams.get(name) or self._add_stream(partition, name)
             stream.observe(first_id, last_id, record.offset, tick.timestamp or tick.received)
@@ -88,7 +90,7 @@ class TopicAudit:
     def finish(
         self, topic: str, partitions: list[Partition], gap_topic: str, gap_events: int | None
     ) -> Report:
-        """The report; nothing may be observed afterwards."""
+        """Return the report. Do not call `observe` afterwards."""
         audits = [audit for streams in self._streams.values() for audit in streams.values()]
         reports = sorted(
             (audit.finish() for audit in audits),
@@ -135,23 +137,23 @@ class TopicAudit:
         if self._unreadable:
             first = self._unreadable_listed[0]
             where = f"the first at partition {first.partition}, offset {first.offset}"
-            text = f"{self._unreadable} records are no {self._kind}, {where}: {first.reason}"
+            text = f"{self._unreadable} unreadable {self._kind} records, {where}: {first.reason}"
             yield Finding("unreadable", None, self._unreadable, text)
         if count := self._announcements.unreadable:
-            yield Finding("unreadable", None, count, f"{count} records are no gap events")
+            yield Finding("unreadable", None, count, f"{count} unreadable gap records")
         homes: defaultdict[str, set[int]] = defaultdict(set)
         for report in reports:
             homes[report.symbol].add(report.partition)
         for symbol, partitions in homes.items():
             if len(partitions) > 1:
                 names = ", ".join(map(str, sorted(partitions)))
-                text = f"in partitions {names}: there is no order between them"
+                text = f"records in partitions {names}: Kafka keeps no order between partitions"
                 yield Finding("several_partitions", symbol, len(partitions), text)
         for symbol in sorted(self._symbols - homes.keys()):
             yield Finding("no_records", symbol, 0, "no records")
 
     def _notes(self, reports: list[StreamReport]) -> list[str]:
-        """What limits the proof."""
+        """Return the notes on what limits the proof."""
         early = [f"{report.name}: {report.aggregated}" for report in reports if report.aggregated]
         forgotten = {
             report.symbol: lost
@@ -159,6 +161,6 @@ class TopicAudit:
             if (lost := self._announcements.of(report.symbol).forgotten)
         }
         return [
-            *(f"{text} ranges judged early; what came later did not close them" for text in early),
+            *(f"{text} ranges judged early; later records did not close them" for text in early),
             *(f"{name}: {count} announced ranges forgotten" for name, count in forgotten.items()),
         ]

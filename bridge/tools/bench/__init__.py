@@ -1,11 +1,11 @@
-"""The benchmarks: what one machine makes of this bridge, beside what was aimed at.
+"""The benchmarks: measure the bridge on one machine, and compare the figures with their targets.
 
-    workload ─▶ offer (process) ─▶ tickbridge run (process) ─▶ Kafka, Redis ─▶ listen (processes)
-                      │                      │                                      │
-                      └── offered            └── /metrics                           └── arrivals
-                                             ▼
+    workload ─▶ load_generator ─▶ tickbridge run ─▶ Kafka, Redis ─▶ listen     (all processes)
+                      │                  │                              │
+                      └── offered        └── /metrics                   └── arrivals
+                                         ▼
     scenarios ─▶ measure: a timeline ─▶ statistics ─▶ results.json ─▶ report, plots, compare
 
-Every figure is measured from outside, on the processes a user would start; the stages alone
-(`stages`) are measured in a loop inside. Nothing here knows how fast is fast enough but `figures`.
+Every figure is measured from outside, on the processes that a user would start. Only the stages
+(`stages`) are measured in a loop inside one process. Only `figures` knows the targets.
 """

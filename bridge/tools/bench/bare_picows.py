@@ -1,4 +1,4 @@
-"""picows with a listener that only counts: what its transport cannot be cheaper than."""
+"""picows with a listener that only counts: the lower bound for the cost of our transport."""
 
 from collections.abc import Callable
 
@@ -24,6 +24,6 @@ class CountingListener(WSListener):
 
 
 async def open_bare(url: str, receiver: CountingFrameListener) -> Callable[[], object]:
-    """Connect; returns what breaks the connection off."""
+    """Connect, and return a function that closes the connection."""
     transport, _ = await picows.ws_connect(lambda: CountingListener(receiver), url)
     return lambda: transport.disconnect(graceful=False)

@@ -1,6 +1,6 @@
-"""Kafka and Redis to run against: given ones, or containers of their own for as long as it takes.
+"""Kafka and Redis for a benchmark: given ones, or containers that run until it is finished.
 
-The containers use the host's network: a port that Docker publishes passes every byte through one
+The containers use the host's network. With a published port, Docker passes every byte through one
 more process, which would be measured as well.
 """
 
@@ -29,15 +29,15 @@ DOCKER_TIMEOUT_S = 120.0
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_MS = 10_000
 PARTITIONS = 6
-# A run at 50,000 messages a second writes 5 MB of them each second.
+# A run at 50,000 messages per second writes 5 MB per second.
 _KEPT_BYTES = 256 * 2**20
-# While a broker starts, the library warns of every attempt.
+# The library logs a warning for each attempt to connect while a broker starts.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-_NO_DOCKER = "start a Docker engine, or give --kafka HOST:PORT and --redis redis://HOST:PORT/0"
+_NO_DOCKER = "start a Docker engine, or use --kafka HOST:PORT and --redis redis://HOST:PORT/0"
 
 
 class Brokers(NamedTuple):
-    """Where they are, and what they are."""
+    """The addresses of the brokers, and a description of each one: an image or `given`."""
 
     kafka: str
     redis: str
@@ -47,10 +47,10 @@ class Brokers(NamedTuple):
 
 @asynccontextmanager
 async def open_brokers(kafka: str | None, redis: str | None) -> AsyncIterator[Brokers]:
-    """Those given, and containers in place of those that are not.
+    """Use the given brokers, and start containers for those that are not given.
 
-    Raises BenchRefused where there is no Docker, where a server does not answer, and where Redis
-    holds prices: ours would take their place.
+    Raises BenchRefused if Docker is not available, if a server does not answer, or if Redis holds
+    the prices of a bridge, which the benchmark would overwrite.
     """
     with ExitStack() as stack:
         kafka_is, redis_is = "given", "given"
@@ -66,18 +66,18 @@ async def open_brokers(kafka: str | None, redis: str | None) -> AsyncIterator[Br
 
 
 async def create_topics(kafka: str, topics: Sequence[str]) -> None:
-    """Create them, so that a listener has something to listen to before the bridge is there.
+    """Create the topics, so that listeners can subscribe before the bridge starts.
 
-    Raises BenchFailed where Kafka does not answer.
+    Raises BenchFailed if Kafka does not answer.
     """
     async with _working(_admin(kafka)) as admin:
         await admin.create_topics([NewTopic(topic, PARTITIONS, -1, {}) for topic in topics])
 
 
 async def remove_traces(brokers: Brokers, prefix: str, symbols: Sequence[str]) -> None:
-    """Delete the topics of a run, and the latest values it has set.
+    """Delete the topics of a run, and the latest values that it set.
 
-    Raises BenchFailed where Kafka or Redis does not answer.
+    Raises BenchFailed if Kafka or Redis does not answer.
     """
     async with _working(_admin(brokers.kafka)) as admin:
         topics = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
@@ -93,7 +93,7 @@ def _forget_prices(url: str, symbols: Sequence[str]) -> None:
             client.delete(*(latest_key(SPOT, symbol) for symbol in symbols))
             client.hdel(prices_key(SPOT), *symbols)
     except RedisError as error:
-        raise BenchFailed(f"Redis at {_public(url)} has gone: {error}") from error
+        raise BenchFailed(f"Redis at {_public(url)} does not answer: {error}") from error
 
 
 @contextmanager
@@ -138,39 +138,39 @@ def _container(*words: str) -> Iterator[None]:
 
 
 def _docker(*words: str) -> str:
-    """What a docker command prints. Raises BenchRefused where it cannot be run, or fails."""
+    """Run a docker command and return its output. Raises BenchRefused if it fails."""
     try:
         done = subprocess.run(
-            ["docker", *words],  # noqa: S607 - the one on PATH
+            ["docker", *words],  # noqa: S607 - found on PATH
             capture_output=True,
             text=True,
             check=True,
             timeout=DOCKER_TIMEOUT_S,
         )
     except FileNotFoundError:
-        raise BenchRefused("no brokers: there is no docker on PATH", _NO_DOCKER) from None
+        raise BenchRefused("no brokers: no docker on PATH", _NO_DOCKER) from None
     except subprocess.CalledProcessError as error:
         said = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise BenchRefused(f"no brokers: docker {words[0]}: {said}", _NO_DOCKER) from None
     except subprocess.TimeoutExpired:
-        what = f"no brokers: docker {words[0]} takes more than {DOCKER_TIMEOUT_S:g} s"
+        what = f"no brokers: docker {words[0]} has not finished in {DOCKER_TIMEOUT_S:g} s"
         raise BenchRefused(what, _NO_DOCKER) from None
     return done.stdout.strip()
 
 
 def _check_redis(url: str) -> str:
-    """Its version, once it answers."""
+    """Return the version of Redis. Raises BenchRefused if it does not answer or holds prices."""
     where = _public(url)
     try:
         version = redis_version(url)
         with Redis.from_url(url) as client:
             occupied = client.exists(prices_key(SPOT))
     except (RedisError, ValueError) as error:
-        remedy = "give --redis redis://HOST:PORT/0, or none for a container"
+        remedy = "correct --redis redis://HOST:PORT/0, or omit it to use a container"
         raise BenchRefused(f"no Redis at {where}: {error}", remedy) from error
     if occupied:
-        what = f"Redis at {where} holds the prices of a bridge, which the benchmark would replace"
-        raise BenchRefused(what, "give an empty database: --redis redis://HOST:PORT/1")
+        what = f"Redis at {where} holds the prices of a bridge, which the benchmark would overwrite"
+        raise BenchRefused(what, "use an empty database: --redis redis://HOST:PORT/1")
     return version
 
 
@@ -187,7 +187,7 @@ async def _wait_for_kafka(servers: str) -> None:
                 async with _admin(servers):
                     pass
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
-        remedy = "give --kafka HOST:PORT, or none for a container"
+        remedy = "correct --kafka HOST:PORT, or omit it to use a container"
         what = str(error) or type(error).__name__
         raise BenchRefused(f"no Kafka at {servers}: {what}", remedy) from error
 
@@ -204,15 +204,15 @@ async def _admin(servers: str) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def _working(admin: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
-    """Kafka has answered before: now it is a failure if it does not."""
+    """Raise BenchFailed on errors of Kafka: it has answered before, so the run has failed."""
     try:
         async with admin as client:
             yield client
     except (kafka_errors.KafkaError, OSError) as error:
-        raise BenchFailed(f"Kafka has gone: {error or type(error).__name__}") from error
+        raise BenchFailed(f"Kafka does not answer: {error or type(error).__name__}") from error
 
 
 def _public(url: str) -> str:
-    """The URL without its password."""
+    """Return the URL without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path}"

@@ -1,4 +1,4 @@
-"""Two benchmarks held against each other: what moved by more than the noise."""
+"""Compare two benchmarks: which figures have moved by more than the noise."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,15 +8,15 @@ from bridge.tools.bench.results import Figure, Results
 
 Verdict = Literal["better", "worse", "the same", "new", "not measured"]
 
-# Runs of one afternoon lie closer together than those of two: no difference below this is one.
+# Runs of one afternoon vary less than runs of two days. A smaller difference means nothing.
 LEAST_NOISE_SHARE = 0.03
-# One run has no spread: what it is then taken for.
+# A single run has no spread. This share of its value is assumed.
 SINGLE_RUN_NOISE_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One figure before and now; `noise` is the difference that would mean nothing."""
+    """One figure before and now. A difference of up to `noise` means nothing."""
 
     key: str
     before: float | None
@@ -26,14 +26,14 @@ class Move:
 
 
 def noise(before: Figure, now: Figure) -> float:
-    """The spread of the runs, the greater of both, and never less than a share of the value."""
+    """Return the greater spread of both, or a share of the value if that is more."""
     single = min(len(before.runs), len(now.runs)) == 1
     share = SINGLE_RUN_NOISE_SHARE if single else LEAST_NOISE_SHARE
     return max(before.spread, now.spread, share * abs(before.median))
 
 
 def compare(before: Results, now: Results) -> list[Move]:
-    """Every figure of either, in the order of the table."""
+    """Return the move of every figure in either benchmark, in the order of the table."""
     moves = (_move(key, before.figure(key), now.figure(key)) for key in FIGURES)
     return [move for move in moves if move is not None]
 
@@ -55,7 +55,7 @@ def _verdict(key: str, before: Figure, now: Figure, bound: float) -> Verdict:
 
 
 def caveats(before: Results, now: Results) -> list[str]:
-    """What makes a comparison weaker than it looks."""
+    """Return the differences that make the comparison unreliable."""
     found = []
     for what, then, today in (
         ("machine", before.machine.processor, now.machine.processor),

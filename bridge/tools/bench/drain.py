@@ -1,4 +1,4 @@
-"""What the generator alone can offer: flat out, to a client that reads and forgets."""
+"""The rate of the generator alone, at full speed, to a client that reads and discards."""
 
 import asyncio
 import tempfile
@@ -23,7 +23,10 @@ _DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits
 
 
 async def drain(load: Load, seconds: float, *, deflate: bool) -> float:
-    """Messages a second that a flat-out generator hands to a socket that is read at once."""
+    """Return the messages per second that a generator at full speed hands to this client.
+
+    Raises BenchFailed if the generator exits, does not answer, or closes the connection.
+    """
     with tempfile.TemporaryDirectory() as folder:
         words = ("bridge.tools.bench.load_generator", msgspec.json.encode(load).decode())
         async with python(Path(folder), *words) as exchange:
@@ -35,7 +38,7 @@ async def drain(load: Load, seconds: float, *, deflate: bool) -> float:
                 while not progress or progress[-1].at_us - progress[0].at_us < seconds * 1e6:
                     one = msgspec.json.decode(await exchange.line(), type=Progress)
                     if reading.done():
-                        raise exchange.failure("hangs up")
+                        raise exchange.failure("has closed the connection")
                     if one.offered:
                         progress.append(one)
             finally:
@@ -45,7 +48,7 @@ async def drain(load: Load, seconds: float, *, deflate: bool) -> float:
 
 
 def rate(progress: list[Progress]) -> float:
-    """Messages a second between the first line and the last."""
+    """Return the messages per second between the first line and the last."""
     first, last = progress[0], progress[-1]
     assert all(a.offered <= b.offered for a, b in pairwise(progress))  # noqa: S101
     return (last.offered - first.offered) / (last.at_us - first.at_us) * 1e6
@@ -59,7 +62,7 @@ async def _read_all(port: int, names: list[str], *, deflate: bool) -> None:
     try:
         answer = await reader.readuntil(b"\r\n\r\n")
         if b" 101 " not in answer.splitlines()[0]:
-            raise BenchFailed(f"the generator answers {answer.splitlines()[0]!r}")
+            raise BenchFailed(f"the generator refuses WebSocket: {answer.splitlines()[0]!r}")
         while await reader.read(READ_BYTES):
             pass
     finally:

@@ -1,10 +1,10 @@
-"""What keeps a benchmark from being run."""
+"""The errors of a benchmark."""
 
 from bridge.errors import TickbridgeError
 
 
 class BenchRefused(TickbridgeError):
-    """Something is asked for that cannot be had: brokers, a library, a file."""
+    """Something that the benchmark needs is missing or wrong: brokers, a library, a file."""
 
     exit_code = 2
 
@@ -13,4 +13,4 @@ class BenchRefused(TickbridgeError):
 
 
 class BenchFailed(TickbridgeError):
-    """A process of the benchmark has ended or does not answer: nothing was measured."""
+    """A run could not be measured: a process has exited or does not answer."""

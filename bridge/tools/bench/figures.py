@@ -1,6 +1,6 @@
-"""Every figure there is: what it is called, its unit, which way is better, and what is aimed at.
+"""All figures: title, unit, whether more or less is better, and target.
 
-The targets are those of issue 5: for real frames, with acks=all and an idempotent producer.
+The targets come from issue 5. They apply to real frames, acks=all and an idempotent producer.
 """
 
 from typing import Literal, NamedTuple
@@ -9,7 +9,7 @@ Better = Literal["more", "less"]
 
 
 class Meaning(NamedTuple):
-    """What a figure says; `target` is None where none was set."""
+    """The meaning of a figure. `target` is None if none was set."""
 
     title: str
     unit: str
@@ -18,8 +18,8 @@ class Meaning(NamedTuple):
 
 
 _RATE = "highest sustained rate"
-_CPU = "CPU time a message at that rate"
-_OFFERS = "the generator alone offers"
+_CPU = "CPU time per message at that rate"
+_OFFERS = "rate of the generator alone"
 _REDIS = "frame received → at a Redis subscriber, 5,000 msg/s"
 _KAFKA = "frame received → at a Kafka consumer, 5,000 msg/s"
 
@@ -43,28 +43,30 @@ FIGURES: dict[str, Meaning] = {
     "latency.kafka.mean": Meaning(
         "frame received → acknowledged by Kafka, 5,000 msg/s: mean", "ms", "less"
     ),
-    "burst.lost": Meaning("10 x the rate in the middle: events lost", "events", "less", 0),
+    "burst.lost": Meaning("burst of 10 x the rate: events lost", "events", "less", 0),
     "burst.recovery": Meaning(
-        "10 x the rate in the middle: back to normal latency after", "s", "less", 5
+        "burst of 10 x the rate: time to normal latency afterwards", "s", "less", 5
     ),
-    "burst.p99": Meaning("10 x the rate in the middle: p99 at Redis meanwhile", "ms", "less"),
+    "burst.p99": Meaning("burst of 10 x the rate: p99 at Redis during the burst", "ms", "less"),
     "memory.resident": Meaning("memory at 5,000 msg/s", "MiB", "less", 120),
-    "memory.growth": Meaning("memory at 50,000 msg/s: growth once settled", "MiB", "less", 5),
+    "memory.growth": Meaning("memory at 50,000 msg/s: growth after warm-up", "MiB", "less", 5),
     "growth.cpu": Meaning(
-        "CPU time a message, 1,000 symbols x 3 streams over 3 symbols", "x", "less", 1.15
+        "CPU time per message: 1,000 symbols compared with 3, 3 streams each", "x", "less", 1.15
     ),
-    "growth.few": Meaning("CPU time a message with 3 symbols x 3 streams", "µs", "less"),
-    "growth.many": Meaning("CPU time a message with 1,000 symbols x 3 streams", "µs", "less"),
-    "pair.ratio": Meaning("two processes on two halves of the symbols over one", "x", "more", 1.7),
+    "growth.few": Meaning("CPU time per message: 3 symbols, 3 streams each", "µs", "less"),
+    "growth.many": Meaning("CPU time per message: 1,000 symbols, 3 streams each", "µs", "less"),
+    "pair.ratio": Meaning("sustained rate: two processes compared with one", "x", "more", 1.7),
     "pair.one": Meaning(f"one process, 20 symbols: {_RATE}", "msg/s", "more"),
     "pair.two": Meaning(f"two processes, 10 symbols each: {_RATE}", "msg/s", "more"),
-    "start.redis": Meaning("`tickbridge run` → first tick at a Redis subscriber", "s", "less", 1.5),
-    "start.kafka": Meaning("`tickbridge run` → first tick at a Kafka consumer", "s", "less", 1.5),
+    "start.redis": Meaning(
+        "`tickbridge run` → first event at a Redis subscriber", "s", "less", 1.5
+    ),
+    "start.kafka": Meaning("`tickbridge run` → first event at a Kafka consumer", "s", "less", 1.5),
 }
 
 
 class StageMeaning(NamedTuple):
-    """One stage of the way, and the bare library call that it cannot be cheaper than."""
+    """One stage, and the bare library call that is the lower bound of its cost."""
 
     title: str
     floor: str
@@ -72,19 +74,19 @@ class StageMeaning(NamedTuple):
 
 STAGES: dict[str, StageMeaning] = {
     "websockets": StageMeaning(
-        "socket to frames, websockets", "its protocol alone: `receive_data`, `events_received`"
+        "socket to frames, websockets", "websockets: `receive_data`, `events_received`"
     ),
     "deflate": StageMeaning(
-        "socket to frames, websockets, deflate", "that, and zlib's `decompress`"
+        "socket to frames, websockets, deflate", "the same with zlib's `decompress`"
     ),
-    "picows": StageMeaning("socket to frames, picows", "a listener of picows that only counts"),
+    "picows": StageMeaning("socket to frames, picows", "picows: a listener that only counts"),
     "record": StageMeaning(
         "frame to record in the outbox", "msgspec: decode the frame, encode the event"
     ),
     "kafka": StageMeaning(
         "outbox to acknowledgement", "aiokafka: `create_batch`, `append`, `send_batch`"
     ),
-    "redis": StageMeaning("queue to published", "redis-py: the script call, its arguments made"),
+    "redis": StageMeaning("queue to published", "redis-py: the script call, arguments prepared"),
 }
 for _name, _stage in STAGES.items():
     FIGURES.setdefault(f"stage.{_name}", Meaning(f"stage: {_stage.title}", "µs", "less"))

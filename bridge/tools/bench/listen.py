@@ -1,10 +1,10 @@
-"""A listener, a process of its own: when each event arrived at a subscriber, beside `received`.
+"""A listener in a separate process: stores the arrival and the `received` of each event.
 
     python -m bridge.tools.bench.listen redis redis://127.0.0.1:6379/0 'binance.spot.*' FILE
     python -m bridge.tools.bench.listen kafka 127.0.0.1:9092 bench1.trade,bench1.quote FILE
 
-Both clocks are those of one machine. Prints a line when it listens; at SIGTERM it writes to FILE
-pairs of 64-bit integers, arrival and `received` in microseconds, and ends.
+Both times come from the clock of one machine. It prints a line when it listens. On SIGTERM it
+writes pairs of 64-bit integers to FILE, arrival and `received` in microseconds, and exits.
 """
 
 import signal
@@ -18,16 +18,16 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from redis import Redis
 
-# 5 million pairs, 80 MB: a hundred seconds of the highest burst. Later events are not written down.
+# 5 million pairs take 80 MB and hold 100 s of the highest burst. Later events are ignored.
 MAX_PAIRS = 5_000_000
 TIMEOUT_S = 10.0
-# The library sees a signal when it has given up waiting.
+# Python handles a signal only after `poll` has returned.
 POLL_S = 0.2
 READY = b"listening\n"
 
 
 class Arrival(msgspec.Struct, gc=False):
-    """The one field of an event that matters here."""
+    """The only field of an event that is needed here."""
 
     received: int
 
@@ -36,12 +36,13 @@ _decode = msgspec.json.Decoder(Arrival).decode
 
 
 class Stopped(BaseException):
-    """SIGTERM."""
+    """Raised on SIGTERM."""
 
 
 def listen_to_redis(url: str, pattern: str, pairs: "array[int]") -> None:
-    """Read one connection without anything in between, for pub/sub through redis-py takes 20 us a
-    message. Ends by Stopped.
+    """Read one connection directly, because pub/sub of redis-py takes 20 us per message.
+
+    Runs until Stopped is raised.
     """
     with Redis.from_url(url, protocol=2, socket_timeout=None) as client:
         connection: Any = client.connection_pool.get_connection()
@@ -54,11 +55,13 @@ def listen_to_redis(url: str, pattern: str, pairs: "array[int]") -> None:
 
 
 def listen_to_kafka(servers: str, topics: list[str], pairs: "array[int]") -> None:
-    """Read all partitions from where they end. A record counts when the consumer has it: later
-    than its acknowledgement, by one answer of the broker to a waiting fetch. Ends by Stopped.
+    """Read all partitions from their current end, until Stopped is raised.
 
-    Through librdkafka: aiokafka's consumer takes a third of a core at 5,000 messages a second, of
-    the two that all share.
+    A record arrives when the consumer has it. That is later than its acknowledgement by one answer
+    of the broker to a waiting fetch.
+
+    The client is librdkafka: the consumer of aiokafka takes a third of a core at 5,000 messages per
+    second, and all processes share two cores.
     """
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench"})
     try:
@@ -83,7 +86,7 @@ def listen_to_kafka(servers: str, topics: list[str], pairs: "array[int]") -> Non
 
 
 def _at_end(consumer: Consumer, topic: str, number: int) -> TopicPartition:
-    """Where a partition ends must be known before anything is written."""
+    """Return the current end of a partition, before anything is written to it."""
     _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
     return TopicPartition(topic, number, end)
 

@@ -1,10 +1,10 @@
-"""The generator, a process of its own: a simulated exchange that plays a load and says how far.
+"""The generator in a separate process: a simulated exchange that plays a load.
 
     python -m bridge.tools.bench.load_generator '{"phases": [{"rate": 5000, "seconds": 10}]}'
 
-Its first line has the port and the symbols; then comes a line ten times a second: the time in
-microseconds and how many messages it has handed to the sockets. It begins when all streams are
-subscribed, and ends when it is told to (SIGTERM).
+The first line has the port and the symbols. Then it prints a line ten times a second: the time in
+microseconds, and the number of messages handed to the sockets so far. It begins when all streams
+are subscribed, and stops on SIGTERM.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ EVERY_S = 0.1
 
 
 class Opening(msgspec.Struct):
-    """The first line."""
+    """The first line of the output."""
 
     port: int
     symbols: list[str]
 
 
 class Progress(msgspec.Struct, array_like=True):
-    """Every other line: when, and how many by then."""
+    """Every later line: a time, and the number of messages offered until then."""
 
     at_us: int
     offered: int
 
 
 async def offer(load: Load) -> None:
-    """Play the load to whoever subscribes, until SIGTERM."""
+    """Play the load to all subscribers until SIGTERM."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -1,4 +1,4 @@
-"""Where and with what it is measured."""
+"""The machine and the versions used by a benchmark."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ LIBRARIES = "tickbridge websockets picows msgspec aiokafka redis hiredis uvloop"
 
 
 def machine() -> Machine:
-    """This one, now."""
+    """Return the description of this machine, with its current load average."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         processor=_processor(),
@@ -25,7 +25,7 @@ def machine() -> Machine:
 
 
 def versions(brokers: Brokers | None) -> dict[str, str]:
-    """Of Python, of the libraries on the way and of the brokers."""
+    """Return the versions of Python, of the libraries of the hot path, and of the brokers."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""One run: all its processes started, watched until the load has been played, and ended."""
+"""One run: start its processes, sample the bridges until the load has been played, and stop."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ from bridge.tools.bench.workload import Phase, Schedule
 
 SAMPLE_S = 0.25
 DRAIN_TIMEOUT_S = 15.0
-# A phase counts from here on: buffers and the estimate of what is usual have to settle.
+# The beginning of a phase does not count: buffers and interval estimates have to settle first.
 SETTLE_SHARE = 0.3
 SETTLE_MAX_S = 2.0
 
 
 @dataclass(slots=True)
 class Timeline:
-    """What a run has shown; times in microseconds since the epoch."""
+    """The measurements of a run. Times are in microseconds since the epoch."""
 
     phases: tuple[Phase, ...]
     samples: list[Sample] = field(default_factory=list)
@@ -32,11 +32,11 @@ class Timeline:
 
     @property
     def begun_us(self) -> int:
-        """When the generator began: the last time at which it had offered nothing."""
+        """Return the start of the load: the last time at which nothing had been offered."""
         return max(at_us for at_us, count in self.offered if not count)
 
     def windows_us(self) -> list[tuple[int, int]]:
-        """Each phase from where it has settled to its end."""
+        """Return the window of each phase, from the moment it has settled to its end."""
         windows = []
         for begin_us, end_us in Schedule(self.phases).windows_us():
             settle_us = min((end_us - begin_us) * SETTLE_SHARE, SETTLE_MAX_S * 1e6)
@@ -44,7 +44,7 @@ class Timeline:
         return windows
 
     def steps(self) -> list[Step]:
-        """The figures of each phase that was played to its end."""
+        """Return the figures of each phase that was played to its end."""
         played = zip(self.phases, self.windows_us(), strict=True)
         last_us = self.samples[-1].at_us
         return [
@@ -54,12 +54,12 @@ class Timeline:
         ]
 
     def lost(self) -> int:
-        """What was to be offered and is not in both sinks, at the end."""
+        """Return the number of messages of the load that are not in both sinks at the end."""
         return round(Schedule(self.phases).total - self.samples[-1].published)
 
 
 async def play(brokers: Brokers, plan: Plan) -> Timeline:
-    """Play a load through bridges. Raises BenchFailed where a process ends or does not answer."""
+    """Play a load through bridges. Raises BenchFailed if a process exits or does not answer."""
     async with Run.open(brokers, plan) as run:
         ports = await run.start_bridges()
         timeline = Timeline(plan.load.phases, offered=run.offered)
@@ -72,7 +72,7 @@ async def play(brokers: Brokers, plan: Plan) -> Timeline:
 async def _watch(
     run: Run, session: aiohttp.ClientSession, ports: list[int], timeline: Timeline
 ) -> None:
-    """Look four times a second until all has been played, and then until nothing waits."""
+    """Sample the bridges four times a second until the load is played and nothing is pending."""
     await _begun(run)
     schedule = Schedule(timeline.phases)
     end_us = timeline.begun_us + schedule.begins_us[-1]
@@ -87,7 +87,7 @@ async def _watch(
 
 
 def _is_overrun(timeline: Timeline) -> bool:
-    """Whether the phases that have just ended were too much."""
+    """Return whether a phase has just ended, and the last phases overran the bridge."""
     before = timeline.samples[-2].at_us if len(timeline.samples) > 1 else 0
     last = timeline.samples[-1].at_us
     ended = any(before < end_us <= last for _, end_us in timeline.windows_us())
@@ -99,14 +99,16 @@ async def _look(run: Run, session: aiohttp.ClientSession, ports: list[int]) -> S
     try:
         return await scrape(session, ports)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise BenchFailed(f"a bridge does not answer: {error!r}") from error
+        raise BenchFailed(f"a bridge does not answer on /metrics: {error!r}") from error
 
 
 async def _begun(run: Run) -> None:
-    """Until the generator has offered something."""
+    """Wait until the generator has offered something."""
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             await run.begun.wait()
     except TimeoutError:
         run.check()
-        raise run.exchange.failure("waits in vain for all streams to be subscribed") from None
+        raise run.exchange.failure(
+            f"still waits for subscriptions to all streams after {START_TIMEOUT_S:g} s"
+        ) from None

@@ -1,4 +1,4 @@
-"""The plots, as small SVG files: one for each name that a curve has."""
+"""The plots as small SVG files, one for each plot name in the curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-# A line with more points than that is no finer on paper, only larger in bytes.
+# More points would only make the file larger, not the line finer.
 MAX_POINTS = 240
-# Where the axis of milliseconds begins: no listener hears anything sooner.
+# The axis of milliseconds begins here. No event reaches a listener sooner.
 LEAST_MS = 0.1
-# So many rates of six digits stand side by side.
+# This many labels of six digits fit side by side.
 X_LABELS = 6
 
 
 class Plot(NamedTuple):
-    """What a plot shows, and how its axes are."""
+    """The title and the axes of a plot."""
 
     title: str
     x: str
@@ -34,21 +34,21 @@ PLOTS: dict[str, Plot] = {
     "throughput": Plot(
         "Carried into Kafka and Redis", "offered, msg/s", "carried, msg/s", has_diagonal=True
     ),
-    "cost": Plot("CPU time a message", "offered, msg/s", "µs"),
+    "cost": Plot("CPU time per message", "offered, msg/s", "µs"),
     "latency": Plot("Frame received → listener", "offered, msg/s", "ms", True, True),  # noqa: FBT003
-    "burst": Plot("Ten times the rate in the middle", "s", "ms", True),  # noqa: FBT003
+    "burst": Plot("Burst of ten times the rate", "s", "ms", True),  # noqa: FBT003
     "memory": Plot("Resident memory", "s", "MiB"),
 }
 
 
 def draw(curves: Sequence[Curve], folder: Path) -> list[Path]:
-    """Draw every plot that has a curve; returns the files."""
+    """Draw every plot that has a curve, and return the files."""
     found = {name: [c for c in curves if c.plot == name and c.points] for name in PLOTS}
     return [_draw(name, lines, folder) for name, lines in found.items() if lines]
 
 
 def thinned(points: Sequence[Point], most: int = MAX_POINTS) -> list[Point]:
-    """No more than so many points: of neighbours the highest, so that no peak is lost."""
+    """Return at most `most` points. Of neighbouring points the highest stays: no peak is lost."""
     size = -(-len(points) // most)
     groups = (points[at : at + size] for at in range(0, len(points), size or 1))
     return [max(group, key=lambda point: point[1]) for group in groups]
@@ -58,7 +58,7 @@ def _draw(name: str, curves: Sequence[Curve], folder: Path) -> Path:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # Text stays text, and the same curves give the same file.
+    # Text is stored as text, and the same curves give the same file.
     settings = {"svg.fonttype": "none", "svg.hashsalt": "tickbridge", "font.size": 9}
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
@@ -93,7 +93,7 @@ def _dress(axes: "Axes", plot: Plot) -> None:
 
 
 def _label(axis: "Axis") -> None:
-    """Plain numbers, on a logarithmic axis those that begin with 1, 2 and 5."""
+    """Label an axis with plain numbers; a logarithmic one at those that begin with 1, 2 and 5."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     if axis.get_scale() == "log":

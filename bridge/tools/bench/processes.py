@@ -1,4 +1,4 @@
-"""The processes of a benchmark: started, read by lines, and ended by their own hand."""
+"""The processes of a benchmark: start them, read their lines, and shut them down."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ _LAST_LINES = 5
 
 
 class Child:
-    """One process; what it says on standard error is in a file, for the case that it fails."""
+    """One process. Its standard error goes to a file, to be quoted if the process fails."""
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self.name = name
@@ -24,29 +24,29 @@ class Child:
         self._log = log
 
     async def line(self) -> bytes:
-        """The next line of its standard output. Raises BenchFailed if there is none in time."""
+        """Read the next line of its standard output. Raises BenchFailed on exit or timeout."""
         assert self._process.stdout is not None  # noqa: S101  # as it was started
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise self.failure(f"says nothing for {START_TIMEOUT_S:g} s") from None
+            raise self.failure(f"has printed nothing for {START_TIMEOUT_S:g} s") from None
         if not line:
-            raise self.failure("has ended")
+            raise self.failure("has exited")
         return line
 
     def check(self) -> None:
-        """Raise BenchFailed if it has ended."""
+        """Raise BenchFailed if the process has exited."""
         if self._process.returncode is not None:
-            raise self.failure(f"has ended with {self._process.returncode}")
+            raise self.failure(f"has exited with code {self._process.returncode}")
 
     def failure(self, what: str) -> BenchFailed:
-        """An error with the last words of the process."""
+        """Return an error with the last lines that the process wrote to standard error."""
         said = self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return BenchFailed("\n".join((f"the process `{self.name}` {what}", *said)))
 
     async def stop(self) -> None:
-        """SIGTERM, and after STOP_TIMEOUT_S SIGKILL."""
+        """Send SIGTERM, and SIGKILL after STOP_TIMEOUT_S."""
         if self._process.returncode is None:
             self._process.terminate()
         try:
@@ -59,9 +59,9 @@ class Child:
 
 @asynccontextmanager
 async def python(folder: Path, *words: str, says: bool = True) -> AsyncIterator[Child]:
-    """`python -m words`, as long as the context lasts; its streams' files are in `folder`.
+    """Run `python -m words` until the context ends. `folder` receives its standard error.
 
-    `says`: whether its standard output is to be read.
+    With `says`, its standard output can be read; otherwise it is discarded.
     """
     name = " ".join(words)[:60]
     log = folder / f"{words[0]}-{uuid4().hex[:8]}.log"

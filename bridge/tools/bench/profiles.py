@@ -1,13 +1,18 @@
-"""How long and how often: the quick form only shows that all works."""
+"""The durations and repetitions of a benchmark. `quick` only shows that it works."""
 
 from typing import NamedTuple
 
-# A little above round numbers: what counts is what went through, and a target may be round.
+# The rates are a little above round numbers, because targets are round numbers and only the
+# messages that were carried count.
 LADDER = tuple(range(21_000, 260_000, 10_000))
 
 
 class Profile(NamedTuple):
-    """`ladder` are the rates tried, in messages a second; `step_s` is how long each is held."""
+    """The parameters of a benchmark.
+
+    `ladder` has the rates to try, in messages per second; each is held for `step_s`. `loads` has
+    the rates at which latency is measured in addition to RATE.
+    """
 
     name: str
     runs: int

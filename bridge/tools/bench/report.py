@@ -1,4 +1,4 @@
-"""The table, in Markdown: measured beside target, stages beside floors, then beside now."""
+"""The report in Markdown: figures with targets, stages with floors, and the comparison."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ END = "<!-- end of what is written by `tickbridge bench --docs` -->"
 
 
 def report(results: Results) -> str:
-    """The whole of it, without the comparison."""
+    """Return the whole report, without the comparison."""
     failures = [f"failed: {failure.splitlines()[0]}" for failure in results.failures]
     notes = _notes([*results.notes, *failures])
     parts = [_where(results), _targets(results), _stages(results), notes]
@@ -22,7 +22,7 @@ def report(results: Results) -> str:
 
 
 def comparison(before: Results, now: Results, moves: Sequence[Move]) -> str:
-    """What moved since an earlier benchmark."""
+    """Return the table of what changed since an earlier benchmark."""
     rows = [
         (
             FIGURES[move.key].title,
@@ -34,14 +34,14 @@ def comparison(before: Results, now: Results, moves: Sequence[Move]) -> str:
         )
         for move in moves
     ]
-    header = ("what", f"{before.date[:10]}", "now", "unit", "noise", "")
+    header = ("figure", f"{before.date[:10]}", "now", "unit", "noise", "")
     return "\n\n".join(
         part for part in (_table(header, rows), _notes(caveats(before, now))) if part
     )
 
 
 def is_met(figure: Figure) -> bool | None:
-    """Whether the median reaches its target; None where there is none."""
+    """Return whether the median reaches its target, or None if there is no target."""
     meaning = FIGURES[figure.key]
     if meaning.target is None:
         return None
@@ -51,7 +51,7 @@ def is_met(figure: Figure) -> bool | None:
 
 
 def number(value: float | None) -> str:
-    """Three digits that matter, thousands apart: `104,000`, `9.31`, `0.412`."""
+    """Format a value for the table: `104,000`, `9.31`, `0.412`, and `-` for None."""
     if value is None:
         return "-"
     if abs(value) >= 100 or float(value).is_integer():  # noqa: PLR2004
@@ -60,13 +60,16 @@ def number(value: float | None) -> str:
 
 
 def put_between_marks(page: Path, text: str) -> None:
-    """Replace what stands between the marks of a page. Raises BenchRefused where it has none."""
+    """Replace the text between the marks of a page. Raises BenchRefused if it has no marks."""
     head, tail = around_marks(page)
     page.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", encoding="utf-8")
 
 
 def around_marks(page: Path) -> tuple[str, str]:
-    """What stands before and behind the marks of a page. Raises BenchRefused where it has none."""
+    """Return the text before and after the marks of a page.
+
+    Raises BenchRefused if the page has no marks or cannot be read.
+    """
     remedy = f"put these two lines in it:\n{BEGIN}\n{END}"
     try:
         whole = page.read_text(encoding="utf-8")
@@ -85,7 +88,7 @@ def _where(results: Results) -> str:
     return (
         f"Measured {results.date[:16].replace('T', ' ')} UTC, profile `{results.profile}`, on "
         f"{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB, "
-        f"{machine.system}; load average at the beginning {machine.load_average:g}. Offered: "
+        f"{machine.system}; load average at the start {machine.load_average:g}. Load: "
         f"{results.workload}. {versions}."
     )
 
@@ -97,9 +100,7 @@ def _targets(results: Results) -> str:
         if not key.startswith("floor.") and (figure := results.figure(key))
         if key == "stage.record" or not key.startswith("stage.")
     ]
-    return _table(
-        ("what", "target", "measured", "from the least run to the greatest", "runs", "met"), rows
-    )
+    return _table(("figure", "target", "median", "lowest to highest run", "runs", "met"), rows)
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
@@ -128,7 +129,9 @@ def _stages(results: Results) -> str:
             rows.append((stage.title, costs[0], costs[1], times, stage.floor))
     if not rows:
         return ""
-    return _table(("stage, CPU time a message", "ours", "floor", "", "the floor is"), rows)
+    return _table(
+        ("stage, CPU time per message", "ours", "floor", "ratio", "floor measured with"), rows
+    )
 
 
 def _notes(notes: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: `results.json`, which a later one can be held against."""
+"""The results of a benchmark, stored in `results.json` for a later comparison."""
 
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ FILE = "results.json"
 
 
 class Machine(msgspec.Struct):
-    """Where it was measured, and what else the machine had to do when it began."""
+    """The machine, with its load average when the benchmark began."""
 
     processor: str
     cores: int
@@ -23,7 +23,7 @@ class Machine(msgspec.Struct):
 
 
 class Figure(msgspec.Struct):
-    """One figure by its key in `figures.FIGURES`; each run's value."""
+    """The values of one figure, one for each run. `key` is a key of `figures.FIGURES`."""
 
     key: str
     runs: list[float]
@@ -34,12 +34,12 @@ class Figure(msgspec.Struct):
 
     @property
     def spread(self) -> float:
-        """From the least run to the greatest."""
+        """Return the difference between the highest run and the lowest."""
         return statistics.spread(self.runs)
 
 
 class Curve(msgspec.Struct):
-    """One line of a plot: the plot's name, the line's, its points."""
+    """One curve. `plot` is the name of the plot it belongs to."""
 
     plot: str
     label: str
@@ -47,8 +47,10 @@ class Curve(msgspec.Struct):
 
 
 class Results(msgspec.Struct):
-    """All of it. `profile` is quick, usual or long; `workload` says what was offered; `failures`
-    are runs that gave nothing.
+    """The whole benchmark.
+
+    `profile` is quick, usual or long. `workload` describes the load. `failures` are the messages of
+    the runs that failed.
     """
 
     date: str
@@ -62,19 +64,19 @@ class Results(msgspec.Struct):
     failures: list[str] = []
 
     def figure(self, key: str) -> Figure | None:
-        """The figure of this key, if it was measured."""
+        """Return the figure with this key, or None if it was not measured."""
         return next((figure for figure in self.figures if figure.key == key), None)
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write `results.json`."""
+    """Write `results.json` into a folder."""
     text = msgspec.json.format(msgspec.json.encode(results))
     folder.joinpath(FILE).write_bytes(text + b"\n")
 
 
 def read(path: Path) -> Results:
-    """Read what an earlier benchmark has written. Raises BenchRefused where that is none."""
-    remedy = f"name the {FILE} that an earlier benchmark has written"
+    """Read the results of an earlier benchmark. Raises BenchRefused if the file has none."""
+    remedy = f"name the {FILE} that an earlier benchmark wrote"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Results)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""All of a benchmark: the scenarios one after another, each several times, and what is written."""
+"""Run a benchmark: the scenarios one after another, each several times. Write the results."""
 
 import asyncio
 import shutil
@@ -20,12 +20,15 @@ from bridge.tools.bench.scenario import Bench, Outcome, Scenario
 from bridge.tools.bench.scenarios import SCENARIOS
 
 Say = Callable[[str], None]
-# What draws the plots, and what listens to Kafka.
+# They draw the plots and listen to Kafka.
 LIBRARIES = ("matplotlib", "confluent_kafka")
 
 
 class Options(NamedTuple):
-    """What is measured, where, and what it is held against. Empty `scenarios`: all."""
+    """The options of a benchmark. Empty `scenarios` means all of them.
+
+    Without `kafka` or `redis`, a container is started.
+    """
 
     profile: Profile
     scenarios: Sequence[str]
@@ -35,14 +38,14 @@ class Options(NamedTuple):
 
 
 def check_scenarios(names: Sequence[str]) -> None:
-    """Raise BenchRefused for a name that is none."""
+    """Raise BenchRefused for the name of an unknown scenario."""
     for name in names:
         if name not in SCENARIOS:
-            raise BenchRefused(f"{name!r} is no scenario", f"say {', '.join(SCENARIOS)}")
+            raise BenchRefused(f"unknown scenario {name!r}", f"use one of {', '.join(SCENARIOS)}")
 
 
 def check_libraries() -> None:
-    """Raise BenchRefused where the extra is not installed: before anything is measured."""
+    """Raise BenchRefused if the extra is not installed. Call it before anything is measured."""
     for name in LIBRARIES:
         if find_spec(name) is None:
             remedy = "pip install 'tickbridge[bench]'"
@@ -50,9 +53,9 @@ def check_libraries() -> None:
 
 
 async def measure(options: Options, say: Say) -> Results:
-    """Run the scenarios. `say` gets a line for each run that begins, and for what fails.
+    """Run the scenarios. `say` gets a line when a run begins, and when it fails.
 
-    Raises BenchRefused where brokers cannot be had; cancelled by SIGTERM.
+    SIGTERM cancels it. Raises BenchRefused if there are no usable brokers.
     """
     _cancel_at_sigterm()
     async with open_brokers(options.kafka, options.redis) as brokers:
@@ -71,8 +74,10 @@ async def measure(options: Options, say: Say) -> Results:
 
 
 def _cancel_at_sigterm() -> None:
-    """Once: whoever sends it to the whole group sends it twice, and the second would cut short
-    the ending of the processes.
+    """Cancel this task on the first SIGTERM, and ignore any further one.
+
+    A signal to the process group may arrive twice. The second one would interrupt the shutdown of
+    the processes.
     """
     task = asyncio.current_task()
 
@@ -94,7 +99,7 @@ async def _run(name: str, bench: Bench, found: Results, say: Say) -> None:
         say(f"{name}: {scenario.title}, run {number} of {bench.profile.runs}")
         try:
             outcomes.append(await scenario.run(bench))
-        except BenchFailed as error:  # the others are worth their half hour all the same
+        except BenchFailed as error:  # the other runs still give figures
             found.failures.append(f"{name}, run {number}: {error}")
             say(f"{name}: {error}")
     _add(found, outcomes)
@@ -104,11 +109,11 @@ def _missing(name: str, scenario: Scenario) -> str | None:
     if scenario.needs is None or find_spec(scenario.needs):
         return None
     remedy = "pip install 'tickbridge[fast]'"
-    return f"{name}: not measured, for {scenario.needs} is not installed; {remedy}"
+    return f"{name}: not measured, {scenario.needs} is not installed; {remedy}"
 
 
 def _add(found: Results, outcomes: Sequence[Outcome]) -> None:
-    """The runs of one scenario: each figure with all its values, and the curves of one run."""
+    """Add the runs of one scenario: each figure with all its values, and the curves of one run."""
     keys = dict.fromkeys(key for outcome in outcomes for key in outcome.figures)
     figures = [
         Figure(key, [outcome.figures[key] for outcome in outcomes if key in outcome.figures])
@@ -121,8 +126,9 @@ def _add(found: Results, outcomes: Sequence[Outcome]) -> None:
 
 
 def _distance(outcome: Outcome, figures: Sequence[Figure]) -> float:
-    """How far a run lies from the medians: what is drawn is to be the run that is nearest to the
-    table. A figure it does not have counts as far off as one of twice the median.
+    """Return the distance of a run from the medians. The plots show the run with the smallest.
+
+    A missing figure counts like one of twice the median.
     """
     medians = {figure.key: figure.median for figure in figures if figure.median}
     shares = (outcome.figures.get(key, 2 * median) / median for key, median in medians.items())
@@ -137,7 +143,7 @@ def _workload(captures: Sequence[Path]) -> str:
 
 
 def write(found: Results, folder: Path, before: Results | None) -> str:
-    """Write JSON, table and plots into a folder; returns the table."""
+    """Write JSON, report and plots into a folder. Return the report."""
     folder.mkdir(parents=True, exist_ok=True)
     results.write(found, folder)
     plots.draw(found.curves, folder)
@@ -149,7 +155,7 @@ def write(found: Results, folder: Path, before: Results | None) -> str:
 
 
 def write_docs(found: Results, folder: Path, page: Path) -> None:
-    """Put the table into a page, and the plots into the folder of its name beside it."""
+    """Put the report into a page, and the plots into a folder named after the page."""
     beside = page.with_suffix("")
     beside.mkdir(exist_ok=True)
     drawn = sorted(folder.glob("*.svg"))

@@ -1,4 +1,4 @@
-"""The processes of one run, and the names they share."""
+"""The processes of one run, and the topics and files that they share."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from bridge.tools.embedded import free_port
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is offered, who carries it and who listens. `listeners` are of kafka and redis."""
+    """The load, the bridges that carry it, and the listeners: `kafka`, `redis`, or both."""
 
     load: Load
     transport: str = "websockets"
@@ -38,7 +38,11 @@ class Plan:
 
 
 class Run:
-    """The processes and names of one run. `offered` grows while the generator plays."""
+    """The processes and names of one run.
+
+    `offered` grows while the generator plays: pairs of a time in microseconds and the messages
+    offered until then. `begun` is set with the first message.
+    """
 
     def __init__(self, brokers: Brokers, plan: Plan, folder: Path, stack: AsyncExitStack) -> None:
         self.plan = plan
@@ -57,7 +61,7 @@ class Run:
     @classmethod
     @asynccontextmanager
     async def open(cls, brokers: Brokers, plan: Plan) -> AsyncIterator["Run"]:
-        """Start the generator and the listeners, on topics that are there already."""
+        """Start the generator, create the topics, and start the listeners."""
         with tempfile.TemporaryDirectory() as folder:
             async with AsyncExitStack() as stack:
                 run = cls(brokers, plan, Path(folder), stack)
@@ -69,7 +73,7 @@ class Run:
                 yield run
 
     def topics(self) -> list[str]:
-        """Those that events go to."""
+        """Return the topics that the events go to."""
         kinds = [stream_of("any", kind).message_type for kind in self.plan.load.streams]
         return [topic_name(self._topic, SPOT, kind) for kind in kinds]
 
@@ -97,7 +101,7 @@ class Run:
         self._listeners[kind] = child
 
     async def start_bridges(self) -> list[int]:
-        """Start the bridges, each with its share of the symbols; returns their HTTP ports."""
+        """Start the bridges, each with its share of the symbols. Return their HTTP ports."""
         count = self.plan.bridges
         ports = [await self.start_bridge(self.symbols[n::count]) for n in range(count)]
         async with aiohttp.ClientSession() as session:
@@ -114,12 +118,12 @@ class Run:
         return port
 
     def check(self) -> None:
-        """Raise BenchFailed if any process has ended."""
+        """Raise BenchFailed if any process has exited."""
         for child in (self.exchange, *self._bridges, *self._listeners.values()):
             child.check()
 
     async def stop_listeners(self) -> dict[str, Delays]:
-        """What each of them has heard."""
+        """Stop the listeners, and return the delays that each one measured."""
         heard = {}
         for kind, child in self._listeners.items():
             await child.stop()
@@ -157,7 +161,10 @@ class Run:
 
 
 async def _until_ready(run: Run, session: aiohttp.ClientSession, ports: list[int]) -> None:
-    """Until every bridge says so, or the load has begun: a stream may come late."""
+    """Wait until every bridge is ready, or the load has begun.
+
+    A bridge may report ready late: a stream may send its first event late.
+    """
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not run.begun.is_set():
@@ -166,7 +173,7 @@ async def _until_ready(run: Run, session: aiohttp.ClientSession, ports: list[int
                     return
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise BenchFailed(f"no bridge is ready after {START_TIMEOUT_S:g} s") from None
+        raise BenchFailed(f"the bridges are not ready after {START_TIMEOUT_S:g} s") from None
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -1,4 +1,4 @@
-"""What a scenario is given and what it gives back."""
+"""The input and the result of a scenario."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from bridge.tools.bench.profiles import Profile
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.workload import Load, Phase
 
-# The rate of the latency targets, messages a second.
+# Messages per second. RATE is the rate of the latency targets.
 RATE = 5_000
 HIGH_RATE = 50_000
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one run of a scenario has given: figures by key, lines of plots, remarks."""
+    """The result of one run: figures by key, curves for the plots, and notes for the report."""
 
     figures: dict[str, float] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
@@ -25,23 +25,23 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every scenario gets."""
+    """The input of every scenario."""
 
     brokers: Brokers
     profile: Profile
     captures: tuple[str, ...]
 
     def load(self, *phases: tuple[int, float]) -> Load:
-        """The workload of the benchmark, at these rates for so many seconds each."""
+        """Return the load of the benchmark. Each phase is a rate and its duration in seconds."""
         return Load(phases=tuple(Phase(*phase) for phase in phases), captures=self.captures)
 
     def ladder(self) -> list[tuple[int, float]]:
-        """Rates that rise."""
+        """Return phases with rising rates."""
         return [(rate, self.profile.step_s) for rate in self.profile.ladder]
 
 
 class Scenario(NamedTuple):
-    """`needs` is a library without which it cannot be measured."""
+    """A named measurement. `needs` is a library that it cannot run without."""
 
     title: str
     run: Callable[[Bench], Awaitable[Outcome]]

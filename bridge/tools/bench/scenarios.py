@@ -1,4 +1,4 @@
-"""The scenarios, one for each row of the target table, and the stages."""
+"""The scenarios of the target table, and the stages."""
 
 import asyncio
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from bridge.tools.bench.scenario import Bench, Outcome, Scenario
 
 
 async def _stages(bench: Bench) -> Outcome:
-    """What each stage costs, and its floor."""
+    """Measure the CPU time of each stage, and its floor."""
     profile, load = bench.profile, bench.load()
     material = await asyncio.to_thread(stages.material, load, profile.frames)
     transports = [("websockets", "none"), ("websockets", "deflate")]
@@ -34,14 +34,14 @@ async def _stages(bench: Bench) -> Outcome:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "stages": Scenario("what each stage costs, and the bare library call", _stages),
+    "stages": Scenario("CPU time of each stage and of the bare library call", _stages),
     "websockets": Scenario("highest sustained rate over websockets", capacity.websockets),
-    "deflate": Scenario("the same with deflate", capacity.deflate),
-    "picows": Scenario("the same over picows", capacity.picows, needs="picows"),
+    "deflate": Scenario("highest sustained rate over websockets, deflate", capacity.deflate),
+    "picows": Scenario("highest sustained rate over picows", capacity.picows, needs="picows"),
     "latency": Scenario("frame received to Redis subscriber and Kafka consumer", times.latency),
-    "burst": Scenario("ten times the rate in the middle", times.burst),
-    "memory": Scenario("memory at rest and over time", capacity.memory),
-    "growth": Scenario("a thousand symbols beside three", capacity.growth),
-    "pair": Scenario("two processes beside one", capacity.pair),
-    "start": Scenario("from the command to the first tick", times.start),
+    "burst": Scenario("a burst of ten times the rate", times.burst),
+    "memory": Scenario("memory at 5,000 msg/s, and its growth at 50,000 msg/s", capacity.memory),
+    "growth": Scenario("1,000 symbols compared with 3", capacity.growth),
+    "pair": Scenario("two processes compared with one", capacity.pair),
+    "start": Scenario("from the command to the first event", times.start),
 }

@@ -1,4 +1,4 @@
-"""How much goes through: over each transport, with many symbols, with two processes; and memory."""
+"""Capacity: the sustained rate of each transport, many symbols, two processes, and memory."""
 
 from bridge.tools.bench.drain import drain
 from bridge.tools.bench.measure import Timeline, play
@@ -14,7 +14,7 @@ THREE_KINDS = ("trade", "aggTrade", "bookTicker")
 async def _throughput(
     bench: Bench, name: str, transport: str = "websockets", compression: str = "none"
 ) -> Outcome:
-    """The generator alone, then a rising load until one is too much."""
+    """Measure the generator alone, then raise the load until the bridge is overloaded."""
     offers = await drain(bench.load(), bench.profile.flat_out_s, deflate=compression == "deflate")
     plan = Plan(bench.load(*bench.ladder()), transport, compression, ends_when_overrun=True)
     steps = (await play(bench.brokers, plan)).steps()
@@ -31,16 +31,16 @@ async def _throughput(
 
 
 def _limit(name: str, steps: list[Step]) -> str:
-    """Why the step after the highest sustained one was too much, or that none was."""
+    """Describe the first step after the highest sustained one, or say that all were sustained."""
     best = highest_sustained(steps)
     if best is steps[-1]:
-        return f"{name}: all that was tried was sustained, {best.asked_per_s:,.0f} msg/s at last"
+        return f"{name}: all rates were sustained, the highest was {best.asked_per_s:,.0f} msg/s"
     last = steps[steps.index(best) + 1 if best else 0]
     return (
-        f"{name}: too much were {last.asked_per_s:,.0f} msg/s: the generator offered "
-        f"{last.offered_per_s:,.0f}, {last.carried_per_s:,.0f} went through, the waiting grew by "
-        f"{last.pending_growth_per_s:,.0f}/s, {last.dropped:,.0f} were dropped, "
-        f"{last.reconnects:.0f} connections lost, with {last.cpu_share:.0%} of a core"
+        f"{name}: {last.asked_per_s:,.0f} msg/s were not sustained: offered "
+        f"{last.offered_per_s:,.0f} msg/s, carried {last.carried_per_s:,.0f} msg/s, backlog growth "
+        f"{last.pending_growth_per_s:,.0f} msg/s, {last.dropped:,.0f} events dropped, "
+        f"{last.reconnects:.0f} connections lost, CPU {last.cpu_share:.0%} of a core"
     )
 
 
@@ -57,7 +57,7 @@ async def picows(bench: Bench) -> Outcome:
 
 
 async def growth(bench: Bench) -> Outcome:
-    """The same mix of the same messages, of three symbols and of a thousand."""
+    """Compare the cost of the same mix of messages with 3 symbols and with 1,000."""
     costs = {}
     for key, symbols in (("growth.few", 3), ("growth.many", 1000)):
         phases = (Phase(bench.profile.growth_rate, 2 * bench.profile.step_s),)
@@ -67,7 +67,7 @@ async def growth(bench: Bench) -> Outcome:
 
 
 async def pair(bench: Bench) -> Outcome:
-    """One process with twenty symbols, and two with ten each."""
+    """Compare one process with 20 symbols and two processes with 10 symbols each."""
     outcome = Outcome()
     phases = tuple(Phase(*phase) for phase in bench.ladder())
     for key, bridges in (("pair.one", 1), ("pair.two", 2)):
@@ -83,7 +83,7 @@ async def pair(bench: Bench) -> Outcome:
 
 
 async def memory(bench: Bench) -> Outcome:
-    """At rest what it takes, at the high rate whether it grows."""
+    """Measure the memory at RATE, and its growth at HIGH_RATE."""
     calm = await play(bench.brokers, Plan(bench.load((RATE, bench.profile.latency_s))))
     busy = await play(bench.brokers, Plan(bench.load((HIGH_RATE, bench.profile.memory_s))))
     points = {rate: _resident(t) for rate, t in ((RATE, calm), (HIGH_RATE, busy))}
@@ -93,12 +93,12 @@ async def memory(bench: Bench) -> Outcome:
             "memory.growth": settled_growth(points[HIGH_RATE]),
         },
         [Curve("memory", f"{rate:,} msg/s", found) for rate, found in points.items()],
-        [f"memory at {HIGH_RATE:,} msg/s: watched for {bench.profile.memory_s / 60:.2g} min"],
+        [f"memory at {HIGH_RATE:,} msg/s: measured for {bench.profile.memory_s / 60:.2g} min"],
     )
 
 
 def _resident(timeline: Timeline) -> list[tuple[float, float]]:
-    """Seconds since the generator began, and MiB."""
+    """Return pairs: seconds since the generator began, and resident memory in MiB."""
     end_us = timeline.windows_us()[-1][1]
     return [
         ((s.at_us - timeline.begun_us) / 1e6, s.resident_bytes / 2**20)

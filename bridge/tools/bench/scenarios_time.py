@@ -1,4 +1,4 @@
-"""How long it takes: to a listener, back to normal after a burst, and to the first tick."""
+"""Times: latency at a listener, recovery after a burst, and start to the first event."""
 
 import asyncio
 import time
@@ -15,8 +15,8 @@ from bridge.tools.bench.scenario import RATE, Bench, Outcome
 from bridge.tools.bench.scrape import is_ready, scrape
 from bridge.tools.bench.statistics import Point, back_to_normal_s
 
-# Pieces of time in which a percentile is taken; normal is what half of them had before the burst,
-# and twice that is still no other state.
+# A percentile is taken of each piece of time. A value is normal up to NORMAL_TIMES its median
+# before the burst, and at least up to LEAST_NORMAL_MS.
 PIECE_US = 250_000
 NORMAL_TIMES = 2.0
 LEAST_NORMAL_MS = 5.0
@@ -25,8 +25,10 @@ _LABELS = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
 
 
 async def latency(bench: Bench) -> Outcome:
-    """At 5,000 messages a second, and at other loads; the greatest first: a broker that has just
-    begun compiles itself for a minute, on the cores of all.
+    """Measure the latency at 5,000 messages per second and at other loads, the highest first.
+
+    A broker compiles its code for a minute after it starts, on the cores that all processes share.
+    The high loads come first so that this minute does not distort the low ones.
     """
     loads = dict.fromkeys(bench.profile.loads, bench.profile.step_s) | {
         RATE: bench.profile.latency_s
@@ -46,7 +48,7 @@ async def latency(bench: Bench) -> Outcome:
 
 
 def _percentiles(timeline: Timeline, kind: str) -> dict[str, list[Point]]:
-    """For each percentile its points, in the order played: what was offered, and milliseconds."""
+    """Return the points of each percentile in the order played: offered rate and milliseconds."""
     found: dict[str, list[Point]] = {}
     for window, step in zip(timeline.windows_us(), timeline.steps(), strict=True):
         heard = timeline.heard[kind].percentiles(window, *_SHARES.values())
@@ -56,7 +58,7 @@ def _percentiles(timeline: Timeline, kind: str) -> dict[str, list[Point]]:
 
 
 def _mean_acknowledged_ms(timeline: Timeline, phase: int) -> float:
-    """From the frame to the acknowledgement itself, by the bridge's own sum."""
+    """Return the mean time from frame to acknowledgement, from the sum in the bridge's metrics."""
     begin_us, end_us = timeline.windows_us()[phase]
     inside = [s for s in timeline.samples if begin_us <= s.at_us <= end_us]
     count = inside[-1].acknowledged - inside[0].acknowledged
@@ -65,7 +67,7 @@ def _mean_acknowledged_ms(timeline: Timeline, phase: int) -> float:
 
 
 async def burst(bench: Bench) -> Outcome:
-    """A calm, ten times as much, and a calm again."""
+    """Play RATE, then ten times RATE, then RATE again."""
     seconds = bench.profile.burst_s
     plan = Plan(
         bench.load((RATE, seconds), (10 * RATE, seconds), (RATE, seconds)), listeners=("redis",)
@@ -95,7 +97,7 @@ def _recovery_s(points: list[Point], calm_s: tuple[float, float], burst_end_s: f
 
 
 async def start(bench: Bench) -> Outcome:
-    """From starting the process to the first event at a listener; the topics are there."""
+    """Measure from process start to the first event at a listener. The topics exist already."""
     plan = Plan(bench.load((1_000, 60.0)), listeners=("redis", "kafka"))
     async with Run.open(bench.brokers, plan) as run:
         began_us = time.time_ns() // 1000
@@ -110,12 +112,12 @@ async def start(bench: Bench) -> Outcome:
 
 
 async def _both_published(run: Run, session: aiohttp.ClientSession, port: int) -> None:
-    """Until both sinks have taken something, and the listeners have had a moment for it."""
+    """Wait until both sinks have published, then 0.5 s more for the listeners."""
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not (await is_ready(session, port) and (await scrape(session, [port])).published):
                 run.check()
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise BenchFailed(f"nothing is published after {START_TIMEOUT_S:g} s") from None
+        raise BenchFailed(f"the bridge has published nothing after {START_TIMEOUT_S:g} s") from None
     await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""What a bridge says of itself at one moment, from its metrics."""
+"""Read one sample from the metrics of bridges."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,11 @@ SINKS = ("kafka", "redis")
 
 @dataclass(slots=True)
 class Sample:
-    """Totals since the start, of one bridge or several; what waits; the oldest of that."""
+    """The metrics of one bridge, or the sum of several, at one moment.
+
+    Most are totals since the start. `pending` is the number of waiting events, `kafka_oldest_s` the
+    age of the oldest one for Kafka. `acknowledged_s` is the sum of the times to acknowledgement.
+    """
 
     at_us: int
     received: float = 0.0
@@ -30,12 +34,12 @@ class Sample:
 
     @property
     def published(self) -> float:
-        """What both sinks have."""
+        """Return the number of events that both sinks have published."""
         return min(self.kafka_published, self.redis_published)
 
 
 def _name(metric: str, labels: Mapping[str, str]) -> str | None:
-    """The field of a sample that a metric adds to."""
+    """Return the field of a sample that a metric is added to, or None if it is not needed."""
     sink = labels.get("sink", "")
     return {
         "tickbridge_events_received_total": "received",
@@ -52,7 +56,7 @@ def _name(metric: str, labels: Mapping[str, str]) -> str | None:
 
 
 def read_metrics(text: str, at_us: int) -> Sample:
-    """The sample in an answer of `/metrics`."""
+    """Parse an answer of `/metrics` into a sample."""
     sample = Sample(at_us)
     for family in text_string_to_metric_families(text):
         for one in family.samples:
@@ -62,7 +66,7 @@ def read_metrics(text: str, at_us: int) -> Sample:
 
 
 def together(samples: list[Sample]) -> Sample:
-    """Several bridges as one."""
+    """Add up the samples of several bridges."""
     first, *rest = samples
     for other in rest:
         for field in fields(Sample)[1:]:
@@ -72,7 +76,7 @@ def together(samples: list[Sample]) -> Sample:
 
 
 async def scrape(session: aiohttp.ClientSession, ports: list[int]) -> Sample:
-    """A sample of the bridges behind these ports. Raises aiohttp.ClientError, TimeoutError."""
+    """Sample the bridges on these ports. Raises aiohttp.ClientError or TimeoutError."""
     samples = []
     for port in ports:
         at_us = time.time_ns() // 1000
@@ -82,7 +86,7 @@ async def scrape(session: aiohttp.ClientSession, ports: list[int]) -> Sample:
 
 
 async def is_ready(session: aiohttp.ClientSession, port: int) -> bool:
-    """Whether a bridge is there, its feed flows and both sinks take it."""
+    """Return whether a bridge listens on this port and reports that it is ready."""
     try:
         async with session.get(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT) as answer:
             return answer.ok

@@ -1,7 +1,7 @@
-"""What each stage costs of this process' CPU time, and what the bare library call costs in a loop.
+"""The CPU time of each stage in this process, and of the bare library call in a loop.
 
-Waiting costs nothing here: `thread_time` counts what the thread has worked, in the kernel too. Of
-several rounds the least is taken, for all that can befall one makes it longer.
+`thread_time` counts the CPU time of the thread, kernel included, and no waiting. The cheapest of
+several rounds counts, because every disturbance makes a round longer.
 """
 
 import time
@@ -27,11 +27,11 @@ from bridge.tools.bench.workload import Load, read_source
 from bridge.tools.simulator.batch import Batch, Form
 
 ROUNDS = 5
-# About what one read of a busy socket holds.
+# About the number of frames in one read of a busy socket.
 CHUNK_FRAMES = 200
 TOPIC = "{venue}.{message_type}"
-# About what waits for an acknowledgement under full load. Were all kept, it would be the cost of
-# new memory that is measured.
+# About the number of reads that wait for an acknowledgement under full load. With all of them in
+# memory, the loop would measure the allocation of memory.
 HELD_READS = 25
 _BOUNDLESS = 2**40
 _PAYLOADS: dict[str, type[msgspec.Struct]] = {"trade": wire.Trade, "bookTicker": wire.BookTicker}
@@ -41,7 +41,7 @@ Stopwatch = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """One round of a workload, in every form that a stage takes."""
+    """One round of a workload, in every form that a stage takes as input."""
 
     streams: Sequence[Stream]
     frames: Sequence[bytes]
@@ -50,7 +50,7 @@ class Material:
 
 
 class OutboxSink(MemorySink):
-    """The outbox alone, now and then an empty one."""
+    """The outbox alone. An empty one replaces it after every HELD_READS reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class OutboxSink(MemorySink):
 
 
 def material(load: Load, frames: int) -> Material:
-    """The first so many frames of a load, and what becomes of them."""
+    """Return the first frames of a load, with their events and records."""
     source = read_source(load)
     names = [f"{symbol.lower()}@{kind}" for symbol in source.symbols for kind in load.streams]
     streams = [parse_stream(name) for name in names]
@@ -79,7 +79,7 @@ def material(load: Load, frames: int) -> Material:
 
 
 async def least(frames: int, rounds: int, work: Callable[[], Awaitable[None]]) -> float:
-    """Microseconds a frame of the cheapest round."""
+    """Return the microseconds per frame of the cheapest round."""
     costs = []
     for _ in range(rounds):
         began = time.thread_time()
@@ -89,7 +89,10 @@ async def least(frames: int, rounds: int, work: Callable[[], Awaitable[None]]) -
 
 
 async def frame_to_record(material: Material, rounds: int) -> tuple[float, float]:
-    """Decode, normalise, sequence, encode, push; beside msgspec alone on the same bytes."""
+    """Measure decode, normalise, sequence, encode and push; then msgspec alone on the same bytes.
+
+    Both results are microseconds per frame.
+    """
 
     async def ours() -> None:
         _pump(material.streams, material.frames, OutboxSink())
@@ -116,7 +119,7 @@ def _pump(streams: Sequence[Stream], frames: Sequence[bytes], sink: MemorySink) 
 
 
 def _prepared(material: Material) -> Any:
-    """For each frame its decoder, and the event to encode."""
+    """Yield the decoder of each frame, the frame, and the event to encode."""
     decoders: dict[bytes, Any] = {}
     for stream in material.streams:
         fields = [("data", _PAYLOADS[stream.payload])]
@@ -127,4 +130,4 @@ def _prepared(material: Material) -> Any:
 
 
 def _ignore(_message: object) -> None:
-    """No frame of a workload is about the connection."""
+    """Ignore messages about the connection: a workload has none."""

@@ -1,4 +1,4 @@
-"""The stages from the sinks' buffers to the brokers, and the client libraries alone."""
+"""The stages from the buffers of the sinks to the brokers, and the client libraries alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,7 +24,10 @@ _OUTBOX_BYTES = 2**30
 
 
 async def outbox_to_kafka(brokers: Brokers, material: Material, rounds: int) -> tuple[float, float]:
-    """Microseconds a record: our sink until all is acknowledged, and `send_batch` alone."""
+    """Measure our sink until all records are acknowledged, then `send_batch` alone.
+
+    Both results are microseconds per record.
+    """
     prefix = f"bench{uuid4().hex[:8]}"
     topic, positions = f"{prefix}.stage", f"{prefix}.position"
     await create_topics(brokers.kafka, [topic])
@@ -40,7 +43,10 @@ async def outbox_to_kafka(brokers: Brokers, material: Material, rounds: int) -> 
 
 
 async def queue_to_redis(brokers: Brokers, material: Material, rounds: int) -> tuple[float, float]:
-    """Microseconds a message: our sink until all is published, and the script call alone."""
+    """Measure our sink until all messages are published, then the script call alone.
+
+    Both results are microseconds per message.
+    """
     count = len(material.records)
     options = settings.Redis.model_validate(
         {"url": SecretUrl(brokers.redis), "publish_max_records": count}
@@ -71,7 +77,7 @@ async def _through(sink: Sink, records: Sequence[Record], material: Material, ro
 
 
 def _filed_under(topic: str, records: Sequence[Record]) -> list[Record]:
-    """The same records under a topic of the benchmark's; no position is kept of them."""
+    """Return the records with a topic of the benchmark. No position is stored for them."""
     routes = {
         record.route: msgspec.structs.replace(record.route, topic=topic) for record in records
     }

@@ -1,4 +1,4 @@
-"""Numbers out of what was measured: pure functions, and the rules they stand for."""
+"""Pure functions that compute the figures from the measurements, with their rules."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from statistics import median
 from bridge.tools.bench.errors import BenchFailed
 from bridge.tools.bench.scrape import Sample
 
-# A backlog that grows by less than this share of what is offered is the noise of two looks.
+# A backlog that grows by less than this share of the offered load is noise of the sampling.
 STEADY_SHARE = 0.02
-# Normal again is what stays so for a second; on a shared machine something happens in every ten.
+# A value is normal again after one calm second. On a shared machine, ten seconds are never calm.
 CALM_POINTS = 4
 OVERRUN_STEPS = 2
 
@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one window of a run has come to; rates in messages a second."""
+    """The figures of one window of a run. Rates are in messages per second."""
 
     asked_per_s: float
     offered_per_s: float
@@ -34,29 +34,31 @@ class Step:
 
     @property
     def is_sustained(self) -> bool:
-        """Nothing was dropped, no connection was lost, and the backlog did not grow."""
+        """Return whether the load was carried without drops, lost connections or more backlog."""
         grows = self.pending_growth_per_s > STEADY_SHARE * self.offered_per_s
         return not (self.dropped or self.reconnects or grows) and self.carried_per_s > 0
 
 
 def spread(values: Sequence[float]) -> float:
-    """From the least to the greatest."""
+    """Return the difference between the greatest value and the least."""
     return max(values) - min(values)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value that this share of the ordered values does not exceed.
+    """Return the value that this share of the ordered values does not exceed.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there are no values.
     """
     if not ordered:
-        raise ValueError("no values, no percentile")
+        raise ValueError("no values to take a percentile of")
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def growth(points: Sequence[Point]) -> float:
-    """By how much y grows with each x: from the middle of the first third to that of the last, so
-    that one moment's hiccup counts for nothing. 0 for one point.
+    """Return the growth of y per x, or 0 for one point.
+
+    It is measured from the median of the first third to the median of the last, so that a single
+    outlier does not count.
     """
     third = -(-len(points) // 3)
     (x1, y1), (x2, y2) = _middle(points[:third]), _middle(points[-third:])
@@ -68,7 +70,7 @@ def _middle(points: Sequence[Point]) -> Point:
 
 
 def between(points: Sequence[tuple[int, int]], at: float) -> float:
-    """The value at a place between two points of a rising line; at its ends what stands there."""
+    """Interpolate a rising line at `at`. Outside of the line, return the value at its end."""
     place = bisect_left(points, (at, 0))
     if place in {0, len(points)}:
         return float(points[min(place, len(points) - 1)][1])
@@ -82,15 +84,17 @@ def step(
     offered: Sequence[tuple[int, int]],
     window_us: tuple[int, int],
 ) -> Step:
-    """The figures of one window, from the samples in it and what was offered by when.
+    """Compute the figures of one window from its samples and the offered messages over time.
 
-    Where a busy machine has left fewer than two in it, those beside it are taken as well.
-    Raises BenchFailed where there is none but one.
+    If a busy machine left fewer than two samples in the window, its neighbours are used as well.
+    Raises BenchFailed if there is only one sample at all.
     """
     inside = _inside(samples, window_us)
     first, last = inside[0], inside[-1]
     if first.at_us == last.at_us:
-        raise BenchFailed("the machine is too busy: one look at the bridge in a whole window")
+        raise BenchFailed(
+            "the machine is too busy: only one sample in a whole window; stop other processes"
+        )
     seconds = (last.at_us - first.at_us) / 1e6
     received = last.received - first.received
     cpu_s = last.cpu_s - first.cpu_s
@@ -119,7 +123,7 @@ def _at_us(sample: Sample) -> int:
 
 
 def highest_sustained(steps: Sequence[Step]) -> Step | None:
-    """Of a rising load the highest step that was sustained, before it was too much for good."""
+    """Return the highest sustained step of a rising load, before the bridge was overrun."""
     best = None
     for number, one in enumerate(steps, start=1):
         if is_overrun(steps[:number]):
@@ -129,15 +133,17 @@ def highest_sustained(steps: Sequence[Step]) -> Step | None:
 
 
 def is_overrun(steps: Sequence[Step]) -> bool:
-    """Whether the last OVERRUN_STEPS in a row were too much: one alone may be a neighbour's doing,
-    and what it has left behind is worked off in the next.
+    """Return whether none of the last OVERRUN_STEPS was sustained.
+
+    A single one may be the fault of another process on the machine. The bridge then works off the
+    backlog in the next step.
     """
     last = steps[-OVERRUN_STEPS:]
     return len(last) == OVERRUN_STEPS and not any(step.is_sustained for step in last)
 
 
 class Delays:
-    """Arrivals and the delays of what arrived, in microseconds; arrivals only rise."""
+    """The arrival times of events and their delays, in microseconds. Arrival times only rise."""
 
     def __init__(self, arrivals: Sequence[int], received: Sequence[int]) -> None:
         self._arrivals = arrivals
@@ -148,23 +154,25 @@ class Delays:
 
     @property
     def first_us(self) -> int | None:
-        """When the first came."""
+        """Return the first arrival time, or None if nothing arrived."""
         return self._arrivals[0] if self._arrivals else None
 
     def within(self, window_us: tuple[int, int]) -> list[int]:
-        """The delays of what arrived in a window, in order of size."""
+        """Return the delays of the events that arrived in a window, in ascending order."""
         begin = bisect_left(self._arrivals, window_us[0])
         end = bisect_right(self._arrivals, window_us[1])
         return sorted(self._delays[begin:end])
 
     def percentiles(self, window_us: tuple[int, int], *shares: float) -> list[float]:
-        """Percentiles in milliseconds; none where nothing arrived."""
+        """Return percentiles in milliseconds, or an empty list if nothing arrived."""
         ordered = self.within(window_us)
         return [percentile(ordered, share) / 1000 for share in shares if ordered]
 
     def over_time(self, window_us: tuple[int, int], width_us: int, share: float) -> list[Point]:
-        """One percentile for each piece of a window: its end in seconds since the window began, and
-        milliseconds. Pieces in which nothing arrived are left out.
+        """Return a percentile for each piece of a window.
+
+        A point is the end of the piece in seconds since the window began, and the percentile in
+        milliseconds. Pieces without an arrival are left out.
         """
         begin, end = window_us
         edges = pairwise(range(begin, end + width_us, width_us))
@@ -173,8 +181,9 @@ class Delays:
 
 
 def back_to_normal_s(points: Sequence[Point], burst_end_s: float, normal: float) -> float:
-    """How long after the end of a burst a value was above normal, until it was not for CALM_POINTS
-    points on end.
+    """Return the seconds from the end of a burst to the last value above normal.
+
+    Points after CALM_POINTS normal ones in a row are ignored.
     """
     last_s, calm = burst_end_s, 0
     for at_s, value in points:
@@ -186,8 +195,9 @@ def back_to_normal_s(points: Sequence[Point], burst_end_s: float, normal: float)
 
 
 def settled_growth(points: Sequence[Point]) -> float:
-    """By how much a value has grown after it has settled: the median of the last quarter less that
-    of the second.
+    """Return the growth of a value after warm-up.
+
+    It is the median of the last quarter minus the median of the second quarter.
     """
     quarter = len(points) // 4
     if not quarter:

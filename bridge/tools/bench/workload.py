@@ -1,7 +1,7 @@
-"""What is offered: real frames from captures, or invented ones, evenly spread at a given rate.
+"""The load: real frames from captures, or invented ones, evenly spread at a given rate.
 
-Evenly, so that the load is a number; what is due is sent each millisecond. What a capture's own
-bursts do is seen by `burst`, with a burst of a known height.
+The load is even so that one number describes it. Due messages are sent each millisecond. The bursts
+of a capture are lost; the scenario `burst` has one of a known height instead.
 """
 
 from bisect import bisect_right
@@ -17,22 +17,22 @@ from bridge.tools.simulator.listing import UNIT
 
 INVENTED_FRAMES = 60_000
 _BEGIN_MS = 1_700_000_000_000
-# Recorded BTCUSDT has about three quotes for each trade.
+# Recorded BTCUSDT streams have about three quotes for each trade.
 _TURNS = {"bookTicker": 3}
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """So many messages a second, for so long."""
+    """A number of messages per second, for a number of seconds."""
 
     rate: int
     seconds: float
 
 
 class Load(msgspec.Struct, frozen=True):
-    """All that a generator is told. Without phases it plays flat out, for ever.
+    """The input of a generator. Without phases it plays at full speed until it is stopped.
 
-    `captures` are files; without them messages of `symbols` symbols are invented. `streams` are the
-    kinds of streams offered, for each symbol: of the invented ones trade, aggTrade, bookTicker.
+    `captures` are files. Without files, messages of `symbols` symbols are invented. `streams` are
+    the streams of each symbol; invented messages are for trade, aggTrade and bookTicker only.
     """
 
     phases: tuple[Phase, ...] = ()
@@ -43,9 +43,9 @@ class Load(msgspec.Struct, frozen=True):
 
 
 def read_source(load: Load) -> Replay:
-    """The frames of a load, round after round.
+    """Return a source that plays the frames of a load in a loop.
 
-    Raises CaptureError for a file that cannot be read, SimulatorError where none has such streams.
+    Raises CaptureError if a file cannot be read, and SimulatorError if none has these streams.
     """
     captures = [Capture.read(Path(path)) for path in load.captures] or [_invented(load)]
     kinds = tuple(f"@{kind}" for kind in load.streams)
@@ -55,7 +55,7 @@ def read_source(load: Load) -> Replay:
 
 
 def _invented(load: Load) -> Capture:
-    """The same mix for any number of symbols: each in its turn, each with the same pattern."""
+    """Invent messages. The symbols take turns with the same pattern, so the mix never changes."""
     symbols = [f"S{number:04}USDT" for number in range(load.symbols)]
     pattern = [kind for kind in load.streams for _ in range(_TURNS.get(kind, 1))]
     frames = []
@@ -81,7 +81,7 @@ def _payload(kind: str, symbol: str, turn: int, round_number: int) -> bytes:
 
 
 class Schedule:
-    """When each message of a load is due, in microseconds since it began."""
+    """The due time of each message of a load, in microseconds since the load began."""
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         self._phases = phases
@@ -90,17 +90,17 @@ class Schedule:
 
     @property
     def total(self) -> int:
-        """How many messages there are."""
+        """Return the number of messages."""
         return self._counts[-1]
 
     def due_us(self, number: int) -> int:
-        """When the message of this number is due; the first is number 0."""
+        """Return the due time of a message. The first message has number 0."""
         phase = bisect_right(self._counts, number) - 1
         before_us = -((self._counts[phase] - number) * 10**6 // self._rate(phase))
         return self.begins_us[phase] + before_us
 
     def count_by(self, time_us: int) -> int:
-        """How many are due by then."""
+        """Return the number of messages that are due by this time."""
         if time_us >= self.begins_us[-1]:
             return self.total
         phase = bisect_right(self.begins_us, time_us) - 1
@@ -109,7 +109,7 @@ class Schedule:
         return min(due, self._counts[phase + 1])
 
     def windows_us(self) -> list[tuple[int, int]]:
-        """Beginning and end of each phase."""
+        """Return the beginning and the end of each phase."""
         return list(pairwise(self.begins_us))
 
     def _rate(self, phase: int) -> int:
@@ -117,9 +117,9 @@ class Schedule:
 
 
 class Offered:
-    """A `Source` that hands out another's messages by a schedule, and counts them.
+    """A `Source` that hands out the messages of another source by a schedule, and counts them.
 
-    Without a schedule it hands them out as they are asked for.
+    Without a schedule it hands them out on request.
     """
 
     played_once = False

@@ -1,11 +1,11 @@
-"""The whole bridge in one process, to look at: brokers, an exchange, a consumer and a display.
+"""The demo: the whole bridge in one process, with brokers, an exchange, consumers and a display.
 
-    live Binance ─┐             ┌─▶ embedded Kafka ─▶ proof: records counted by a consumer
+    live Binance ─┐             ┌─▶ embedded Kafka ─▶ kafka_check: a consumer counts records
                   ├─▶ Service ──┤
     simulator ────┘             └─▶ embedded Redis ─▶ listener, latest prices ─▶ view
 
-Whatever is shown has gone through: prices and rates are read from Redis as any consumer reads
-them, and the summary counts the records of the Kafka topics.
+All displayed prices and message rates per symbol are read from Redis, as any consumer reads them.
+The summary counts the records of the Kafka topics.
 """
 
 from bridge.tools.demo.options import DemoOptions

@@ -1,4 +1,4 @@
-"""The figures of one moment: what every view shows."""
+"""The figures that every view shows."""
 
 import time
 from collections import Counter, deque
@@ -11,13 +11,13 @@ from bridge.tools.demo.latency import FineHistogram, Quantiles, Recent
 from bridge.tools.demo.listener import Listener
 
 RATE_WINDOW_S = 3.0
-# More symbols than fit a terminal are counted, but not looked up.
+# Further symbols do not fit a terminal: they are counted, but not looked up.
 MAX_SYMBOLS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One symbol; `latest` is None until Redis has a price of it."""
+    """A symbol and its message rate; `latest` is None until Redis has a price."""
 
     symbol: str
     latest: LatestPrice | None
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One sink's side of `received = published + dropped + pending`."""
+    """The right side of `received = published + dropped + pending` for one sink."""
 
     sink: str
     published: int
@@ -40,7 +40,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All of them; `latencies` of the last seconds, by sink; `more_symbols` have no row."""
+    """All figures of one refresh.
+
+    `latencies` cover the last seconds, by sink. `more_symbols` counts the symbols without a row.
+    """
 
     elapsed_s: float
     received: int
@@ -53,7 +56,7 @@ class Figures:
 
 
 class Meter:
-    """Reads the figures off a bridge and its consumers."""
+    """Collects the figures from a bridge and its consumers."""
 
     def __init__(self, service: Service, listener: Listener, prices: LatestPrices) -> None:
         self._began_s = time.monotonic()
@@ -71,7 +74,7 @@ class Meter:
         self._counts = deque([(self._began_s, 0, Counter[str]())])
 
     async def figures(self) -> Figures:
-        """The figures of now. Raises SinkUnavailable where Redis is gone."""
+        """Return the current figures. Raises SinkUnavailable if Redis cannot be reached."""
         names = await self._symbols()
         shown = names[:MAX_SYMBOLS]
         latest = await self._prices.get_many(shown)
@@ -90,7 +93,10 @@ class Meter:
         )
 
     async def _symbols(self) -> list[str]:
-        """Those of the streams, in their order; of whole-market streams, all with a price."""
+        """Return the symbols of the streams in order, or else all symbols that have a price.
+
+        Streams of the whole market name no symbol.
+        """
         feed = self._service.status.feed
         streams = (
             [stream for connector in feed.connectors for stream in connector.streams]
@@ -101,7 +107,7 @@ class Meter:
         return list(named) or await self._prices.symbols()
 
     def _rates(self, now_s: float) -> tuple[float, dict[str, float]]:
-        """Messages a second over the last RATE_WINDOW_S: received, and by symbol seen in Redis."""
+        """Return messages a second over RATE_WINDOW_S: received, and by symbol as seen in Redis."""
         received = sum(self._service.status.counts.received.values())
         self._counts.append((now_s, received, self._listener.messages.copy()))
         while self._counts[1][0] <= now_s - RATE_WINDOW_S:
@@ -116,7 +122,7 @@ class Meter:
 
 
 def accounts(service: Service) -> list[Account]:
-    """The accounts of both sinks, now."""
+    """Return the current accounts of both sinks."""
     return [
         Account(
             sink.name,

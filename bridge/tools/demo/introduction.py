@@ -1,5 +1,6 @@
-"""What stands above the figures: where everything is, and what to try. Printed once, so that it
-can be selected and copied while the figures below change.
+"""The introduction above the figures: addresses, and commands to try.
+
+It is printed once, so that it can be selected and copied while the figures below it change.
 """
 
 import os
@@ -18,7 +19,7 @@ PROGRAM = "tickbridge"
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the parts of the demo can be reached: `host:port`, and two URLs."""
+    """The addresses of the demo: `kafka` as `host:port`, `redis` and `http` as URLs."""
 
     kafka: str
     redis: str
@@ -29,7 +30,7 @@ class Addresses:
 def introduce(
     console: Console, exchange: Exchange, addresses: Addresses, symbol: str, kind: str
 ) -> None:
-    """Print source, addresses and commands; `symbol` and `kind` are the commands' examples."""
+    """Print source, addresses and commands. The commands use `symbol` and `kind` as examples."""
 
     def line(text: str, style: str = "") -> None:
         console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
@@ -47,12 +48,12 @@ def introduce(
 
 
 def _redis(kind: str) -> str:
-    """Say so where latencies come from: fakeredis looks for new messages every 10 ms."""
-    return f"{kind}, up to 10 ms late" if kind.startswith("fakeredis") else kind
+    """Return the kind of Redis. fakeredis delays messages: it looks for new ones every 10 ms."""
+    return f"{kind}, delays messages by up to 10 ms" if kind.startswith("fakeredis") else kind
 
 
 def commands(addresses: Addresses, symbol: str, kind: str) -> list[str]:
-    """Commands that work as they stand, from the same folder."""
+    """Return commands that can be pasted unchanged, in the same folder."""
     tickbridge = program()
     return [
         f"{tickbridge} price {shlex.quote(symbol)} --redis {addresses.redis}",
@@ -62,7 +63,7 @@ def commands(addresses: Addresses, symbol: str, kind: str) -> list[str]:
 
 
 def program() -> str:
-    """How this program is called from the folder it was started in."""
+    """Return the command that starts this program from the current folder."""
     if shutil.which(PROGRAM):
         return PROGRAM
     started = Path(sys.argv[0]).absolute()

@@ -1,4 +1,4 @@
-"""What Kafka really holds, asked of Kafka."""
+"""Asks Kafka how many records its topics hold."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ TIMEOUT_S = 2.0
 
 
 async def count_records(kafka: settings.Kafka, topics: Sequence[str]) -> dict[str, int]:
-    """Records ever written to each topic, from the end offsets that a consumer is told.
+    """Return the number of records ever written to each topic, by its end offsets.
 
-    Only of topics that began with the demo, and without transactions, whose marks take offsets too.
-    Raises SinkUnavailable where Kafka does not answer.
+    The topics must be new and without transactions, whose markers take offsets too.
+    Raises SinkUnavailable if Kafka does not answer.
     """
-    # In no group it is given every partition of its topics.
+    # A consumer without a group is assigned every partition of its topics.
     consumer = AIOKafkaConsumer(*topics, **client_options(kafka))
     try:
         async with asyncio.timeout(TIMEOUT_S):
             await consumer.start()
             ends: dict[TopicPartition, int] = await consumer.end_offsets(consumer.assignment())
     except TimeoutError:
-        raise SinkUnavailable(f"Kafka does not answer a consumer in {TIMEOUT_S:g} s") from None
+        raise SinkUnavailable(f"Kafka does not answer within {TIMEOUT_S:g} s") from None
     except FAILURES as error:
         raise failure(error) from error
     finally:

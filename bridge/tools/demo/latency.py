@@ -1,4 +1,4 @@
-"""Latencies fine enough to show: of the last seconds, and of all the time."""
+"""Latencies with a fine resolution: of the last seconds, and of the whole run."""
 
 from collections import deque
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Quantiles(NamedTuple):
 
 
 class FineHistogram(Histogram):
-    """A sink's own histogram, with a finer one behind it: `/metrics` stays as it is."""
+    """The histogram of a sink that also feeds a finer one. `/metrics` does not change."""
 
     __slots__ = ("fine",)
 
@@ -30,14 +30,14 @@ class FineHistogram(Histogram):
 
 
 class Recent:
-    """The quantiles of what a histogram has counted in the last RECENT_S; times are monotonic."""
+    """The quantiles of a histogram over the last RECENT_S. Times are monotonic."""
 
     def __init__(self, histogram: Histogram, now_s: float) -> None:
         self._histogram = histogram
         self._earlier = deque([(now_s, histogram.counts.copy())])
 
     def sample(self, now_s: float) -> Quantiles:
-        """Called at each refresh; keeps a copy of the counts for each of the last RECENT_S."""
+        """Return the quantiles, and keep a copy of the counts of each call in the last RECENT_S."""
         self._earlier.append((now_s, self._histogram.counts.copy()))
         while self._earlier[1][0] <= now_s - RECENT_S:
             self._earlier.popleft()
@@ -48,5 +48,5 @@ class Recent:
 
 
 def quantiles(histogram: Histogram) -> Quantiles:
-    """Median and 99th percentile of everything a histogram has counted."""
+    """Return the median and 99th percentile of all observations of a histogram."""
     return Quantiles(histogram.quantile(0.5), histogram.quantile(0.99))

@@ -1,4 +1,4 @@
-"""The view for pipes and logs: a line a second, nothing but text."""
+"""The view for pipes and logs: one line of plain text per second."""
 
 import time
 from typing import Self
@@ -11,7 +11,7 @@ from bridge.tools.demo.words import TITLES, decimals
 
 
 class Lines:
-    """One line for each refresh."""
+    """Prints one line for each refresh."""
 
     refresh_s = 1.0
 
@@ -45,7 +45,7 @@ class Lines:
 
     def _print(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False, highlight=False)
-        self.console.file.flush()  # a pipe would keep it for minutes
+        self.console.file.flush()  # a pipe would buffer it for minutes
 
 
 def _price(row: Row) -> str:

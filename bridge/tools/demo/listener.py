@@ -1,4 +1,4 @@
-"""A subscriber to everything the bridge publishes in Redis, as any consumer may be one."""
+"""A subscriber to all Redis channels of the bridge, like any consumer."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ import msgspec
 from bridge.client import RedisReader
 from bridge.telemetry import FINE_BOUNDS_S, Histogram
 
-# How long after the bridge has ended its last messages may still be on their way.
+# After the bridge has stopped, its last messages may take this long to arrive.
 CATCH_UP_TIMEOUT_S = 1.0
 
 
 class _Message(msgspec.Struct, gc=False):
-    """What the listener wants to know of an event; `received` in microseconds."""
+    """The fields of an event that the listener needs. `received` is in microseconds."""
 
     symbol: str
     received: int
@@ -24,9 +24,9 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 class Listener:
-    """Counts messages by symbol, and for each the time from its frame's arrival to us.
+    """Counts messages by symbol, and measures the time from frame arrival to subscriber.
 
-    `first_s`: when the first came, on the monotonic clock.
+    `first_s` is the monotonic time of the first message.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Listener:
         self._arrived = asyncio.Event()
 
     async def listen(self, reader: RedisReader) -> None:
-        """Take messages for ever. Raises SinkUnavailable where Redis is gone."""
+        """Read messages until cancelled. Raises SinkUnavailable if Redis cannot be reached."""
         async for value in reader.values():
             self._take(_decode(value), time.time_ns() // 1000)
             self._arrived.set()
 
     async def catch_up(self, count: int) -> None:
-        """Return when `count` messages have come, or no more can be expected."""
+        """Wait until `count` messages have come, at most CATCH_UP_TIMEOUT_S."""
         try:
             async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
                 while self.count < count:

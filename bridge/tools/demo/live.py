@@ -1,4 +1,4 @@
-"""The view for terminals: tables that stay in their place."""
+"""The view for terminals: tables that are refreshed in place."""
 
 import sys
 from collections import defaultdict
@@ -25,14 +25,14 @@ from bridge.tools.demo.words import (
 )
 
 _UP, _DOWN = "green", "red"
-MAX_WIDTH = 100  # the eye loses the line in wider tables
+MAX_WIDTH = 100  # rows of wider tables are hard to follow
 
 
 class LiveTable:
     """Prices, and the accounts of both sinks, refreshed in place.
 
-    It is gone at the end, and the summary takes its place. Logs appear above it: a terminal's
-    standard error goes through the same console.
+    The table disappears when the demo stops, and the summary replaces it. Logs appear above the
+    table, because standard error goes through the same console if it is a terminal.
     """
 
     refresh_s = 0.25
@@ -91,7 +91,7 @@ class LiveTable:
 
 
 class _Tick:
-    """How a symbol's price moved last, and how many decimals its prices have had."""
+    """The last price movement of a symbol, and the number of decimals of its prices so far."""
 
     def __init__(self) -> None:
         self.style = ""
@@ -136,7 +136,7 @@ def _footer(figures: Figures) -> Text:
         f"  {clock(figures.elapsed_s)}",
         (f"   {figures.messages_per_second:,.0f} messages/s", "bold"),
         f"   {reconnects}",
-        ("   Ctrl-C ends it", "dim"),
+        ("   Ctrl-C stops the demo", "dim"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the demo can be told, and the settings of the bridge it shows."""
+"""The options of the demo, and the settings of the bridge it shows."""
 
 import os
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from bridge.settings.urls import SecretUrl
 from bridge.tools.embedded import EmbeddedKafka, EmbeddedRedis
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
-# Ctrl-C must not leave anybody waiting; on loopback the sinks are empty in milliseconds.
+# Ctrl-C must stop the demo quickly. On loopback the sinks drain in milliseconds.
 SHUTDOWN_TIMEOUT_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """`seconds`: end by itself after so long. `captures` are played instead of asking Binance.
+    """The command line of the demo.
 
-    `symbols`: those to show, by default the file's, or else three well-known ones. `plain`: a line
-    a second also in a terminal. `config`: a settings file, by default `tickbridge.yaml` if there is
-    one; of it only the section `binance` counts.
+    `seconds`: stop after this time; None: run until Ctrl-C. `captures`: files to play instead of
+    connecting to Binance. `symbols`: symbols to show; default: those of the settings file, or else
+    DEFAULT_SYMBOLS. `plain`: print a line a second, even in a terminal. `config`: a settings file,
+    of which only the section `binance` is used; default: `tickbridge.yaml` if it exists.
     """
 
     seconds: float | None
@@ -31,9 +32,9 @@ class DemoOptions:
 
 
 def load_binance(options: DemoOptions, **overrides: object) -> settings.Settings:
-    """The settings as far as the exchange goes. Raises SettingsError.
+    """Load the settings, of which only the section `binance` is used. Raises SettingsError.
 
-    The environment is not asked: it is about the brokers of somebody's real bridge.
+    Environment variables are ignored, because they may name the brokers of a real bridge.
     """
     file = options.config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     symbols = options.symbols or ([] if file else list(DEFAULT_SYMBOLS))
@@ -49,9 +50,9 @@ def with_brokers(
     kafka: EmbeddedKafka,
     redis: EmbeddedRedis,
 ) -> settings.Settings:
-    """The settings of the bridge: this exchange, these brokers, any free HTTP port.
+    """Return the settings of the bridge: this exchange, these brokers, any free HTTP port.
 
-    librdkafka's mock cluster knows no CreateTopics; a topic is there once somebody asks for it.
+    The mock cluster of librdkafka refuses CreateTopics, but creates a topic on first use.
     """
     return loaded.model_copy(
         update={

@@ -88,12 +88,11 @@ async def _reach(exchange: settings.Binance) -> None:
 
 
 async def _ping(exchange: settings.Binance) -> None:
-    proxy = exchange.proxy.get_secret_value()
     try:
         async with (
             aiohttp.ClientSession(
-                trust_env=proxy == "environment",
-                proxy=None if proxy in {"environment", "none"} else proxy,
+                trust_env=exchange.uses_environment_proxy,
+                proxy=exchange.proxy_url,
             ) as session,
             session.get(f"{exchange.rest_url}/api/v3/ping") as response,
         ):

@@ -26,16 +26,16 @@ from bridge.tools.embedded import LOOPBACK, EmbeddedKafka, EmbeddedRedis
 
 
 async def run_demo(options: DemoOptions) -> None:
-    """Show the bridge at work until `options.seconds` have passed, or SIGINT or SIGTERM comes.
+    """Run the demo until `options.seconds` have passed, or SIGINT or SIGTERM arrives.
 
-    Raises DemoFailed if anything was lost or not delivered; MissingExtra without the embedded
-    brokers' libraries; SettingsError and CaptureError; FeedRefused where a live exchange answers
-    and then refuses us.
+    Raises DemoFailed if anything was lost or not delivered; MissingExtra if a library of the
+    embedded brokers is not installed; SettingsError; CaptureError; FeedRefused if a live exchange
+    answers the probe and then refuses the feed.
     """
     began_s = time.monotonic()
     view = choose_view(plain=options.plain)
     async with AsyncExitStack() as stack:
-        # They start in a twentieth of a second, while nothing runs that they could hold up.
+        # They block the event loop for a twentieth of a second, before anything else runs in it.
         kafka = stack.enter_context(EmbeddedKafka())
         redis = stack.enter_context(EmbeddedRedis())
         with view:
@@ -66,7 +66,7 @@ class _Demo:
         self._duration_s = 0.0
 
     async def run(self, seconds: float | None) -> None:
-        """Run the bridge to its end, then let the subscriber have its last messages."""
+        """Run the bridge until it stops, then wait for the last messages of the subscriber."""
         message_types = self._service.status.message_types
         async with (
             RedisReader(self._settings.redis, message_types) as reader,
@@ -81,7 +81,7 @@ class _Demo:
             listening.cancel()
 
     async def _serve(self, seconds: float | None) -> None:
-        """What it could not deliver is told by the accounts."""
+        """Run the service. UndeliveredRecords is ignored: the accounts show those records."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
 
@@ -96,7 +96,7 @@ class _Demo:
         self._duration_s = loop.time() - began_s
 
     def _end(self) -> None:
-        if not self._service.status.draining:  # asked a second time, it would not drain at all
+        if not self._service.status.draining:  # a second stop would skip the drain
             self._service.stop()
 
     async def _show(self) -> None:
@@ -120,9 +120,9 @@ class _Demo:
         return next(filter(None, (*named, *streamed)), DEFAULT_SYMBOLS[0])
 
     async def summary(self, began_s: float) -> Summary:
-        """What the run has come to; `began_s`: when the demo was started, monotonic.
+        """Return the summary of the run. `began_s` is the monotonic start time of the demo.
 
-        Raises SinkUnavailable where Kafka cannot be asked.
+        Raises SinkUnavailable if Kafka does not answer.
         """
         first_s = self._listener.first_s
         status = self._service.status
@@ -143,7 +143,7 @@ class _Demo:
         )
 
     async def _topics(self) -> list[Topic]:
-        """What each topic should hold and does; those without a record are left out."""
+        """Return the expected and actual record counts of each topic that is not empty."""
         kafka, message_types = self._settings.kafka, self._service.status.message_types
         names = {kind: topic_name(kafka.topic, SPOT, kind) for kind in message_types}
         records = await count_records(kafka, list(names.values()))

@@ -1,5 +1,6 @@
-"""Where the demo's messages come from: captures if there are any, else live Binance, else a market
-of the simulator. All of them reach the bridge over a WebSocket.
+"""The exchange of the demo: captures if given, else live Binance, else a simulated market.
+
+The bridge reads each of them over a WebSocket.
 """
 
 import asyncio
@@ -20,13 +21,14 @@ from bridge.tools.simulator import Capture, Market, Replay, SimulatedExchange, S
 from bridge.tools.simulator.fields import symbol_of
 
 SEED = 1
-# Of all symbols together; with their quotes, some 300 messages. fakeredis takes 60 us for each.
+# For all symbols together. With quotes that is about 300 messages a second; fakeredis takes 60 us
+# for each.
 TRADES_PER_SECOND = 75.0
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An exchange to connect to: its settings, what it is, and why it was chosen."""
+    """An exchange to connect to: its settings, a title, and the reasons why it was chosen."""
 
     loaded: settings.Settings
     binance: settings.Binance
@@ -38,9 +40,9 @@ class Exchange:
 async def open_exchange(
     options: DemoOptions, progress: Callable[[str], None]
 ) -> AsyncIterator[Exchange]:
-    """Choose an exchange, and keep it open where it is ours. `progress` gets what takes a moment.
+    """Choose an exchange, and run it if it is simulated. `progress` is called before long steps.
 
-    Raises SettingsError, and CaptureError for a capture that cannot be read.
+    Raises SettingsError, and CaptureError if a capture cannot be read.
     """
     opening = _open_replay if options.captures else _open_market
     async with opening(options, progress) as exchange:
@@ -64,21 +66,21 @@ async def _open_replay(
 async def _open_market(
     options: DemoOptions, progress: Callable[[str], None]
 ) -> AsyncIterator[Exchange]:
-    """Live Binance, and where it does not answer an invented market."""
+    """Open live Binance, or a simulated market if Binance does not answer."""
     loaded = load_binance(options)
-    progress(f"Looking for live Binance, for {PROBE_TIMEOUT_S:g} s at most…")
+    progress(f"Looking for live Binance, at most {PROBE_TIMEOUT_S:g} s…")
     live, reasons = await find_live(candidates(loaded.binance))
     if live is not None:
         yield Exchange(loaded, live, f"live Binance: {urlsplit(live.websocket_url).netloc}")
         return
     market = _invented(loaded.binance)
     async with SimulatedExchange(market, start_after_streams=0) as exchange:
-        title = "the simulator, for Binance cannot be reached"
+        title = "the simulator, because Binance cannot be reached"
         yield Exchange(loaded, _hosted(loaded.binance, exchange), title, reasons)
 
 
 def _read(captures: Sequence[Path], symbols: Sequence[str]) -> tuple[Source, list[str]]:
-    """The captures as a market, and the names of the streams in them, of `symbols` if any."""
+    """Return the captures as a market, and their stream names, only of `symbols` if given."""
     read = [Capture.read(path) for path in captures]
     names = dict.fromkeys(frame.stream for capture in read for frame in capture.frames)
     wanted = set(map(upper_symbol, symbols))
@@ -99,7 +101,7 @@ def _invented(binance: settings.Binance) -> Source:
 
 
 def _hosted(binance: settings.Binance, exchange: SimulatedExchange) -> settings.Binance:
-    """The settings with our own exchange in them, past any proxy."""
+    """Return the settings with the URLs of the simulated exchange, without a proxy."""
     return binance.model_copy(
         update={
             "websocket_url": exchange.websocket_url,

@@ -1,4 +1,4 @@
-"""What the demo has shown, in figures that add up; or what does not."""
+"""The summary of a demo run: its figures, and everything that does not add up."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from bridge.tools.demo.words import ACCOUNT_COLUMNS, ENDS, TITLES
 
 
 class DemoFailed(TickbridgeError):
-    """Not everything that was received has been delivered; the text says what is missing."""
+    """Some received messages were not delivered. The text says which counts differ."""
 
     exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One Kafka topic: what the bridge says it published, and what a consumer counts there."""
+    """A Kafka topic: records published as the bridge counts them, and records found in Kafka."""
 
     name: str
     published: int
@@ -33,7 +33,10 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run. `heard`: messages that a Redis subscriber has had; `latencies` of the whole run."""
+    """The figures of one run.
+
+    `heard` counts the messages of the Redis subscriber. `latencies` cover the whole run.
+    """
 
     source: str
     duration_s: float
@@ -47,29 +50,29 @@ class Summary:
     reconnects: int
 
     def failures(self) -> list[str]:
-        """A sentence for each thing that does not add up."""
+        """Return a sentence for each count that does not add up."""
         return list(self._failures())
 
     def _failures(self) -> Iterator[str]:
         received = sum(self.received.values())
         if not received:
-            yield "not one message was received"
+            yield "no message was received"
         for account in self.accounts:
             if account.dropped or account.pending:
                 lost = f"{account.dropped:,} dropped and {account.pending:,} undelivered"
-                yield f"{TITLES[account.sink]}: {lost} of {received:,}"
+                yield f"{TITLES[account.sink]}: {lost} of {received:,} messages"
             if account.total != received:
-                yield f"{TITLES[account.sink]}: {account.total:,} accounted for, not {received:,}"
+                yield f"{TITLES[account.sink]}: {account.total:,} counted, {received:,} received"
         for topic in self.topics:
             if topic.records != topic.published:
-                yield f"{topic.name} holds {topic.records:,} records, not {topic.published:,}"
+                yield f"{topic.name}: {topic.records:,} found, {topic.published:,} published"
         redis = next(account for account in self.accounts if account.sink == "redis")
         if self.heard != redis.published:
-            yield f"the Redis subscriber had {self.heard:,} messages, not {redis.published:,}"
+            yield f"Redis subscriber: {self.heard:,} received, {redis.published:,} published"
 
 
 def print_summary(console: Console, summary: Summary) -> None:
-    """Print it; ends with whether everything was delivered."""
+    """Print the summary. The last lines are the failures, or "All delivered."."""
     console.print()
     console.print("Summary", style="bold")
     console.print(_run(summary))
@@ -79,7 +82,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(_deliveries(summary))
     console.print()
     for failure in summary.failures():
-        console.print(f"not well: {failure}", style="bold red")
+        console.print(f"FAILED: {failure}", style="bold red")
     if not summary.failures():
         console.print("All delivered.", style="bold green")
 

@@ -1,4 +1,4 @@
-"""What every view can do, and which one suits."""
+"""The interface of the views, and the choice between them."""
 
 import sys
 from typing import Protocol, Self
@@ -11,7 +11,7 @@ from bridge.tools.demo.live import LiveTable
 
 
 class View(Protocol):
-    """A context manager: entered, it may be shown something; left, the console is free again."""
+    """A context manager that uses the console between entry and exit."""
 
     console: Console
     refresh_s: float
@@ -21,18 +21,18 @@ class View(Protocol):
     def __exit__(self, *_error: object) -> None: ...
 
     def wait_for(self, what: str) -> None:
-        """Say what takes a moment."""
+        """Show what the demo waits for."""
         ...
 
     def show(self, figures: Figures) -> None:
-        """Show the figures of now in place of earlier ones, or below them."""
+        """Show the current figures in place of the earlier ones, or below them."""
         ...
 
 
 def choose_view(*, plain: bool) -> View:
-    """The live table in a terminal, else, or if asked for, lines."""
+    """Return the live table in a terminal, and lines otherwise or if `plain`."""
     terminal = sys.stdout.isatty() and not plain
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal of ASCII only
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may be ASCII
     if terminal:
         return LiveTable(Console())
     return Lines(Console(force_terminal=False, color_system=None, legacy_windows=False))

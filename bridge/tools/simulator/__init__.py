@@ -1,13 +1,15 @@
-"""An exchange that speaks Binance's protocol, for tests, benchmarks, demos and load.
+"""A simulated exchange that speaks Binance's protocol, for tests, benchmarks, demos and load.
 
     captures ─▶ Replay ─┐                      ┌─▶ Audience ─▶ Subscribers   (WebSocket)
                         ├─▶ Source ─▶ Player ──┤
     a seed ───▶ Market ─┘                      └─▶ History ──▶ Rest          (REST, same port)
 
-A plan of faults stands between: `ConnectionFaults` at each subscriber, `PartialHistory` before
-Rest. It says what goes wrong (`faults`, `FaultPlan`), and `SimulatedExchange.happened` what did.
+A fault plan (`FaultPlan`, `faults`) says what goes wrong. `ConnectionFaults` applies it to each
+subscriber, and `PartialHistory` to the history that Rest reads. `SimulatedExchange.happened` lists
+the faults that have happened.
 
-The left half is pure: it can be stepped at any speed and gives the same every time.
+The left half of the drawing is pure: it can be stepped at any speed, and gives the same result
+every time.
 """
 
 from bridge.tools.simulator.capture import Capture, CaptureWriter, Frame, read_capture

@@ -1,4 +1,4 @@
-"""What a connection under a plan does, said before it is done."""
+"""The actions of a connection under a fault plan, decided before they are carried out."""
 
 from enum import Enum, auto
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from bridge.tools.simulator.session import Close
 
 
 class Command(Enum):
-    """What it does beside sending frames and closing."""
+    """An action other than sending a frame or closing."""
 
     ABORT = auto()
     ANNOUNCE_SHUTDOWN = auto()
@@ -22,4 +22,4 @@ class Binary(NamedTuple):
 
 
 Action = bytes | Binary | Close | Command
-"""A text frame, another frame, the end of the connection, or something else."""
+"""A text frame, a binary frame, the close of the connection, or a command."""

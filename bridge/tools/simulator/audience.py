@@ -1,4 +1,4 @@
-"""All who listen, as the player sees them."""
+"""All subscribers, as the player sees them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from bridge.tools.simulator.subscriber import Subscriber
 
 
 class Audience:
-    """The subscribers and what they want between them.
+    """The subscribers and the streams that they want together.
 
-    `present` is set while anybody has a stream; `gathered` once `start_after_streams` different
-    ones have been asked for, from the beginning if that is 0.
+    `present` is set while at least one stream is wanted. `gathered` is set once
+    `start_after_streams` different streams are wanted; from the start if that is 0.
     """
 
     def __init__(self, source: Source, start_after_streams: int) -> None:
@@ -33,7 +33,7 @@ class Audience:
         self.recount()
 
     def recount(self) -> None:
-        """Find out anew which streams are wanted."""
+        """Update the set of wanted streams."""
         names = [subscriber.session.streams for subscriber in self._subscribers]
         self._wanted = frozenset().union(*names)
         self._source.want(self._wanted)
@@ -45,14 +45,14 @@ class Audience:
             self.gathered.set()
 
     def deliver(self, messages: Sequence[Message]) -> None:
-        """Write the messages to everyone who wants them; waits for nobody."""
+        """Write each message to every subscriber that wants it, without waiting."""
         wanted = self._wanted
         batch = Batch([message for message in messages if message[0] in wanted])
         for subscriber in self._subscribers:
             subscriber.deliver(batch)
 
     def announce(self, message: Message) -> None:
-        """Send a message to everyone, whatever they asked for."""
+        """Send a message to every subscriber, whatever streams it has."""
         stream, _ = message
         batch = Batch([message])
         for subscriber in self._subscribers:
@@ -63,12 +63,12 @@ class Audience:
             subscriber.end_if_behind()
 
     def dismiss(self) -> None:
-        """Break off with those who do not read: nobody could say goodbye to them."""
+        """Abort the connections that do not read: a closing handshake would hang."""
         for subscriber in self._subscribers:
             subscriber.drop()
 
     async def caught_up(self) -> None:
-        """Wait for the slowest."""
+        """Wait until the slowest subscriber has caught up."""
         for subscriber in tuple(self._subscribers):
             await subscriber.caught_up()
 

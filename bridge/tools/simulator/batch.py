@@ -1,7 +1,7 @@
-"""Messages on their way out: each form of a message is made once, however many clients want it.
+"""Messages on their way out: each is encoded once, however many clients want it.
 
-Server frames are not masked, so a frame's bytes are the same for everybody and can be joined and
-written without passing through the protocol object: several times as fast.
+A server does not mask its frames, so the bytes of a frame are the same for every client. They are
+joined and written without passing through the protocol object, which is several times as fast.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,14 +15,14 @@ _FINAL_TEXT = b"\x81"  # RFC 6455, 5.2: FIN and opcode 1
 
 
 class Form(NamedTuple):
-    """How a connection wants its payloads."""
+    """The encoding that a connection has asked for."""
 
     combined: bool
     microseconds: bool
 
 
 class Batch:
-    """Messages in the order played, for all who want some of them."""
+    """Messages in the order played, for all clients that want some of them."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self._messages = messages
@@ -31,13 +31,13 @@ class Batch:
         self._frames: dict[Form, list[bytes]] = {}
 
     def texts(self, streams: Collection[str], form: Form) -> Sequence[bytes]:
-        """The texts of the messages of these streams."""
+        """Return the texts of the messages of these streams."""
         if form not in self._texts:
             self._texts[form] = _texts(self._messages, form)
         return self._chosen(self._texts[form], streams)
 
     def named_texts(self, streams: Collection[str], form: Form) -> list[tuple[str, bytes]]:
-        """The same, each with its stream."""
+        """Return the same texts, each with its stream."""
         if form not in self._texts:
             self._texts[form] = _texts(self._messages, form)
         return [
@@ -47,19 +47,19 @@ class Batch:
         ]
 
     def frames(self, streams: Collection[str], form: Form) -> bytes:
-        """The same as WebSocket frames, joined."""
+        """Return the same texts as WebSocket frames, joined."""
         if form not in self._frames:
             self._frames[form] = [
                 _header(len(text)) + text for text in self.texts(self._streams, form)
             ]
         return b"".join(self._chosen(self._frames[form], streams))
 
-    def _chosen(self, forms: Sequence[bytes], streams: Collection[str]) -> Sequence[bytes]:
+    def _chosen(self, encoded: Sequence[bytes], streams: Collection[str]) -> Sequence[bytes]:
         if all(stream in streams for stream in self._streams):
-            return forms
+            return encoded
         return [
-            form
-            for (stream, _), form in zip(self._messages, forms, strict=True)
+            message
+            for (stream, _), message in zip(self._messages, encoded, strict=True)
             if stream in streams
         ]
 
@@ -79,7 +79,7 @@ def _opening(stream: str) -> bytes:
 
 @lru_cache(maxsize=1 << 12)
 def _header(length: int) -> bytes:
-    """The frame header of a text of `length` bytes, unmasked (RFC 6455, 5.2)."""
+    """Return the unmasked frame header of a text of `length` bytes (RFC 6455, 5.2)."""
     if length < 126:  # noqa: PLR2004
         return _FINAL_TEXT + length.to_bytes(1)
     if length < 1 << 16:

@@ -1,4 +1,4 @@
-"""An order book of whole numbers: what changed, and under which update ids."""
+"""An order book in whole numbers, with its changes and their update ids."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ Side = dict[int, int]
 
 
 class Book:
-    """Prices and quantities in units of 1e-8; every change of a level takes the next update id.
+    """Prices and quantities in units of 1e-8. Every change of a level takes the next update id.
 
-    A change is a replacement: the new quantity of a level, zero to remove it. The best price of a
-    side without levels is zero.
+    A change replaces the quantity of a level; zero removes the level. The best price of a side
+    without levels is zero.
     """
 
     def __init__(self, first_update_id: int) -> None:
@@ -21,7 +21,7 @@ class Book:
         self._recorders: list[Recorder] = []
 
     def recorder(self) -> "Recorder":
-        """A new recorder of what changes from here on."""
+        """Return a new recorder of the changes from now on."""
         recorder = Recorder(self.update_id)
         self._recorders.append(recorder)
         return recorder
@@ -44,7 +44,7 @@ class Book:
             recorder.asks.add(price)
 
     def top(self) -> tuple[int, int, int, int]:
-        """Best bid and its quantity, best ask and its quantity."""
+        """Return the best bid, its quantity, the best ask, its quantity."""
         bid, ask = self.best_bid, self.best_ask
         return bid, self.bids[bid], ask, self.asks[ask]
 
@@ -63,7 +63,7 @@ class Book:
 
 
 class Recorder:
-    """The levels changed since the last depth update of one rate (1 s or 100 ms)."""
+    """The levels that have changed since the last depth update of one rate (1 s or 100 ms)."""
 
     __slots__ = ("asks", "bids", "last_update_id")
 
@@ -73,7 +73,7 @@ class Recorder:
         self.last_update_id = last_update_id
 
     def flush(self, book: Book) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
-        """The first new update id, and the changed levels of both sides as they are now."""
+        """Return the first new update id, and the changed levels of both sides as they are now."""
         first_update_id = self.last_update_id + 1
         bids = _levels(book.bids, sorted(self.bids, reverse=True))
         asks = _levels(book.asks, sorted(self.asks))

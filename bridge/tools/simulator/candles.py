@@ -1,4 +1,4 @@
-"""Bars of trades: a day of minutes from which every candle and every window is added up."""
+"""Bars of trades. Every candle and every window is the sum of minute bars of the last day."""
 
 import time
 from calendar import timegm
@@ -27,9 +27,9 @@ INTERVALS = frozenset(_INTERVALS_MS) | {"1w", "1M"}
 
 @dataclass(slots=True)
 class Bar:
-    """The trades of a span that began at `open_ms`; without a trade, the price it began with.
+    """The trades of a span that starts at `open_ms`; without a trade, its opening price.
 
-    Amounts in units of 1e-8; ids are -1 where there was no trade.
+    Amounts are in units of 1e-8. Ids are -1 if there was no trade.
     """
 
     open_ms: int
@@ -50,7 +50,7 @@ class Bar:
         return cls(open_ms, price, price, price, price)
 
     def trade(self, trade_id: int, price: int, quantity: int, *, buy: bool) -> None:
-        """Count one trade; `buy` when the taker bought."""
+        """Count one trade; `buy` if the taker bought."""
         quote = price * quantity // UNIT
         if not self.trades:
             self.first_id = trade_id
@@ -72,7 +72,7 @@ class Bar:
 
 
 def combined(bars: Iterable[Bar], open_ms: int, price: int) -> Bar:
-    """One bar of many, in their order; `price` is for when not one of them has a trade."""
+    """Return the sum of bars that are given in order; `price` is used if no bar has a trade."""
     traded = [bar for bar in bars if bar.trades]
     if not traded:
         return Bar.at(open_ms, price)
@@ -93,9 +93,9 @@ def combined(bars: Iterable[Bar], open_ms: int, price: int) -> Bar:
 
 
 class Tape:
-    """A day of minute bars, the oldest first, and the bar of the running second.
+    """One day of minute bars, oldest first, and the bar of the running second.
 
-    `minutes` begin with an invented day, so that windows are full from the start.
+    `minutes` starts with an invented day, so that windows are full from the start.
     """
 
     def __init__(self, minutes: Iterable[Bar]) -> None:
@@ -118,7 +118,7 @@ class Tape:
         self.second.trade(trade_id, price, quantity, buy=buy)
 
     def roll(self, at_ms: int) -> None:
-        """Begin the minute and the second that hold `at_ms`, and those between."""
+        """Start the minute and the second that contain `at_ms`, and all minutes in between."""
         while at_ms >= self.minutes[-1].open_ms + MINUTE_MS:
             last = self.minutes[-1]
             self.minutes.append(Bar.at(last.open_ms + MINUTE_MS, last.close))
@@ -126,15 +126,15 @@ class Tape:
             self.second = Bar.at(at_ms - at_ms % SECOND_MS, self.second.close)
 
     def since(self, open_ms: int) -> Bar:
-        """All trades since `open_ms`, by whole minutes, as far back as there are any."""
-        if open_ms % MINUTE_MS:  # only the candles of a second begin within a minute
+        """Return all trades since `open_ms` in whole minutes, as far back as the tape reaches."""
+        if open_ms % MINUTE_MS:  # only one-second candles start within a minute
             same = self.second.open_ms == open_ms
             return replace(self.second) if same else Bar.at(open_ms, self.price)
         bars = list(takewhile(lambda bar: bar.open_ms >= open_ms, reversed(self.minutes)))
         return combined(reversed(bars), open_ms, self.price)
 
     def window(self, length_ms: int) -> Bar:
-        """The trades of the last `length_ms`, by whole minutes, the running one included."""
+        """Return the trades of the last `length_ms` in whole minutes, with the running minute."""
         running = self.minutes[-1]
         closed = self._closed.get(length_ms)
         if closed is None or closed.open_ms != running.open_ms - length_ms + MINUTE_MS:
@@ -145,7 +145,10 @@ class Tape:
 
 
 def bounds(interval: str, at_ms: int, offset_ms: int = 0) -> tuple[int, int]:
-    """First and last millisecond of the candle that holds `at_ms`, in a zone `offset_ms` east."""
+    """Return the first and last millisecond of the candle that contains `at_ms`.
+
+    `offset_ms` is the offset of the time zone, positive to the east.
+    """
     local_ms = at_ms + offset_ms
     if interval == "1M":
         begin_ms, end_ms = _month(local_ms)

@@ -1,6 +1,6 @@
-"""Captures: files of raw frames, each with the moment it was received.
+"""Captures: files of raw frames, each with its receive time.
 
-Two line formats are read, plain or gzip, and the first is written:
+Two line formats are read, plain or gzip. The first one is written:
 
     1723161254087896568 {"stream":"btcusdt@trade","data":{...}}      nanoseconds
     1618677372.1768699: {"stream":"busdtry@depth@100ms","data":{...}}   seconds, and the first
@@ -41,7 +41,10 @@ class Snapshot(NamedTuple):
 
 @dataclass(slots=True)
 class Capture:
-    """A capture in memory, in the order of its file; `skipped` counts lines that are no frames."""
+    """A capture in memory, in file order.
+
+    `skipped` counts the lines that are neither frame nor snapshot.
+    """
 
     path: Path
     frames: list[Frame] = field(default_factory=list)
@@ -52,8 +55,8 @@ class Capture:
     def read(cls, path: Path) -> Self:
         """Read a whole capture.
 
-        Raises CaptureError, naming file and line, for a file that is missing, cut short or not
-        in one of the two formats, and for one that holds no frame at all.
+        Raises CaptureError with the file and the line if the file is missing, is cut short, is
+        not in one of the two formats, or contains no frame.
         """
         capture = cls(path)
         for item in read_capture(path):
@@ -65,7 +68,7 @@ class Capture:
                 case None:
                     capture.skipped += 1
         if not capture.frames:
-            raise CaptureError(path, 1, "holds no frame of a combined stream; record it again")
+            raise CaptureError(path, 1, "contains no frame of a combined stream; record it again")
         return capture
 
 
@@ -79,9 +82,9 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def read_capture(path: Path) -> Iterator[Frame | Snapshot | None]:
-    """The lines of a capture, one at a time; None for one that is neither frame nor snapshot.
+    """Yield the lines of a capture one by one; None for one that is neither frame nor snapshot.
 
-    A snapshot does not say whose it is: it belongs to the symbol of the depth update before it.
+    A snapshot does not name its symbol. It belongs to the symbol of the depth update before it.
     """
     depth_symbol = ""
     for number, line in _lines(path):
@@ -134,16 +137,16 @@ def _split(path: Path, number: int, line: bytes) -> tuple[int, bytes]:
 def _envelope(path: Path, number: int, text: bytes) -> _Envelope:
     try:
         return _decode_envelope(text)
-    except msgspec.ValidationError:  # JSON, but of another shape: a control reply, an array
+    except msgspec.ValidationError:  # valid JSON of another shape: a control reply or an array
         return _Envelope()
     except msgspec.DecodeError as error:
-        raise CaptureError(path, number, f"is no JSON: {error}; is the file cut short?") from None
+        raise CaptureError(path, number, f"is not JSON: {error}; is the file cut short?") from None
 
 
 class CaptureWriter:
-    """Writes a capture in the nanosecond format, gzip if the name ends in `.gz`.
+    """Writes a capture in the nanosecond format, with gzip if the name ends in `.gz`.
 
-    A context manager; what was written is whole only after it has been closed.
+    A context manager. The file is complete only after it has been closed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +158,7 @@ class CaptureWriter:
         self.frames = 0
 
     def write(self, received_ns: int, frame_text: str) -> None:
-        """Append one frame, as received, with its receive time in nanoseconds."""
+        """Append one frame as received, with its receive time in nanoseconds."""
         self._file.write(b"%d %b\n" % (received_ns, frame_text.encode()))
         self.frames += 1
 

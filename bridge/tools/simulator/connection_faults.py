@@ -1,6 +1,6 @@
-"""How one connection behaves under a plan, without a socket: frames in, actions out.
+"""The faults of one connection under a plan, without a socket: frames in, actions out.
 
-Decide, then act: `ConnectionFaults.pass_on` says what to send and what to do in between,
+Decide, then act: `ConnectionFaults.pass_on` decides what to send and what else to do.
 `FaultySubscriber` does it.
 """
 
@@ -25,7 +25,7 @@ from bridge.tools.simulator.frame_faults import FrameFaults
 from bridge.tools.simulator.incidents import Incident, Incidents
 from bridge.tools.simulator.session import Close
 
-HELD_FRAMES = 200_000  # of a stall whose frames come late; beyond it the oldest are lost
+HELD_FRAMES = 200_000  # limit of a stall that delays its frames; above it the oldest are dropped
 
 _ALL = "*"
 _SHUT_DOWN = Close(1001, "Server shutdown")
@@ -39,7 +39,10 @@ class _Stall:
 
 
 class ConnectionFaults:
-    """One connection. `now_s` is when it opens, `number` that of its handshake."""
+    """The faults of one connection.
+
+    `now_s` is the time at which it opens, `number` the number of its handshake.
+    """
 
     def __init__(self, plan: FaultPlan, number: int, now_s: float, incidents: Incidents) -> None:
         self._number = number
@@ -52,7 +55,7 @@ class ConnectionFaults:
         self._stalls: dict[str, _Stall] = {}
         self._shut_down_s = math.inf
         self._over = False
-        self._deeds: list[Action] = []
+        self._actions: list[Action] = []
         for index, fault in enumerate(plan.faults):
             if isinstance(fault, ConnectionFault) and fault.connection in {None, number}:
                 random = plan.random("connection", number, index)
@@ -63,15 +66,18 @@ class ConnectionFaults:
 
     @property
     def silent(self) -> bool:
-        """Whether the whole connection is stalled."""
+        """Return whether the whole connection is stalled."""
         return _ALL in self._stalls
 
     def pass_on(
         self, frames: Iterable[tuple[str, bytes]], streams: Collection[str], now_s: float
     ) -> list[Action]:
-        """What becomes of frames, each with its stream; `streams` are those of the connection."""
+        """Return the actions for these frames, each frame with its stream.
+
+        `streams` are all streams of the connection.
+        """
         self._now_s = now_s
-        actions = self._deeds = []
+        actions = self._actions = []
         self._keep_appointments(streams)
         shares = [share for share in self._shares if share.fault.covers(now_s)]
         for stream, text in frames:
@@ -95,16 +101,16 @@ class ConnectionFaults:
                 self._begin(moments.fault, streams)
 
     def _release(self) -> None:
-        """Send what was held for stalls that are over, unless another one keeps it."""
+        """Send the frames held by stalls that are over, unless another stall holds them."""
         over = [key for key, stall in self._stalls.items() if stall.until_s <= self._now_s]
         for stall in [self._stalls.pop(key) for key in over]:
             if stall.deaf:
-                self._deeds.append(Command.READ_AGAIN)
+                self._actions.append(Command.READ_AGAIN)
             for stream, text in stall.held:
                 if other := self._stall_of(stream):
                     other.held.append((stream, text))
                 else:
-                    self._deeds.append(text)
+                    self._actions.append(text)
 
     def _stall_of(self, stream: str) -> _Stall | None:
         return (self._stalls.get(_ALL) or self._stalls.get(stream)) if self._stalls else None
@@ -123,13 +129,13 @@ class ConnectionFaults:
             case CloseWith():
                 self._end(Close(fault.code, fault.reason))
             case AnnounceShutdown():
-                self._deeds.append(Command.ANNOUNCE_SHUTDOWN)
+                self._actions.append(Command.ANNOUNCE_SHUTDOWN)
                 self._shut_down_s = min(self._shut_down_s, self._now_s + fault.lead_s)
             case StallConnection() | StallStream():
                 self._stall(subject, fault)
 
     def _subject(self, fault: ConnectionFault, streams: Collection[str]) -> str | None:
-        """What the fault is about: a stream, or `*`; None where it finds nothing to stall."""
+        """Return the stream that the fault affects, or `*`; None if there is nothing to stall."""
         if isinstance(fault, StallConnection):
             return None if self.silent else _ALL
         if not isinstance(fault, StallStream):
@@ -143,10 +149,10 @@ class ConnectionFaults:
         held = deque[tuple[str, bytes]](maxlen=0 if fault.lost else HELD_FRAMES)
         self._stalls[subject] = _Stall(self._now_s + fault.for_s, deaf, held)
         if deaf:
-            self._deeds.append(Command.STOP_READING)
+            self._actions.append(Command.STOP_READING)
 
     def _end(self, action: Action) -> None:
-        self._deeds.append(action)
+        self._actions.append(action)
         self._over = True
 
     def _record(self, fault: ConnectionFault, subject: str, payload: bytes = b"") -> None:

@@ -1,8 +1,8 @@
-"""What the simulator raises by name.
+"""Errors that the simulator raises.
 
 TickbridgeError
-└── SimulatorError    2  it was asked for something it cannot simulate
-    └── CaptureError  2  a capture that cannot be read: file and line
+└── SimulatorError    2  the simulator cannot do what was asked
+    └── CaptureError  2  a capture cannot be read; names file and line
 """
 
 from pathlib import Path
@@ -11,13 +11,13 @@ from bridge.errors import TickbridgeError
 
 
 class SimulatorError(TickbridgeError):
-    """The simulator was asked for something it cannot do."""
+    """The simulator cannot do what was asked."""
 
     exit_code = 2
 
 
 class CaptureError(SimulatorError):
-    """A capture that cannot be read; the text names the file, the line and the remedy."""
+    """A capture cannot be read. The text names the file, the line and the remedy."""
 
     def __init__(self, path: Path, line: int, what: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The simulated exchange: a market behind Binance's WebSocket and REST, on one port."""
+"""The simulated exchange: serves a market over Binance's WebSocket and REST, on one port."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,27 +26,28 @@ from bridge.tools.simulator.session import parse_target
 from bridge.tools.simulator.source import Source
 from bridge.tools.simulator.subscriber import CLOSE_TIMEOUT_S, Subscriber
 
-LIFE_S = 24 * 60 * 60.0  # binance.md, section 2, as are the pings
+LIFE_S = 24 * 60 * 60.0  # this and the ping values: binance.md, section 2
 PING_INTERVAL_S = 20.0
 PONG_TIMEOUT_S = 60.0
-OPEN_TIMEOUT_S = 60.0  # for a handshake or request, however slow a plan makes it
+OPEN_TIMEOUT_S = 60.0  # for a handshake or a request that a plan delays
 
-_WRITE_BUFFER_BYTES = 256 * 1024  # above it, a flat-out market waits for the client
+_WRITE_BUFFER_BYTES = 256 * 1024  # above it, flat-out play waits for the client
 
 _Respond = Callable[[ServerConnection, Request], Response | Awaitable[Response | None] | None]
 
 
 class SimulatedExchange:
-    """An asynchronous context manager; serves while it is open.
+    """An asynchronous context manager that serves while it is open.
 
         async with SimulatedExchange(Replay([Capture.read(path)]), speed=None) as exchange:
             ...  # connect to exchange.websocket_url
             await exchange.finished.wait()
 
-    `speed`: a multiple of real time, None or inf for flat out. `start_after_streams`: play begins
-    when that many different streams are subscribed; 0 at once. `port` 0 takes a free one.
-    `faults`: what it does wrong; `happened` then tells what it did, and `history` counts. Raises
-    OSError when the port is taken, SimulatorError for settings it cannot follow.
+    `speed` is a multiple of real time; None or inf plays flat out, as fast as the clients read.
+    Play starts once `start_after_streams` different streams are subscribed; 0 starts it at once.
+    `port` 0 takes a free port. `faults` says what goes wrong; with it, `happened` lists the faults
+    so far and `history` counts messages. Raises OSError if the port is taken, and SimulatorError
+    if a setting is not possible.
     """
 
     def __init__(  # noqa: PLR0913 (each is a setting of its own)
@@ -90,16 +91,16 @@ class SimulatedExchange:
 
     @property
     def finished(self) -> asyncio.Event:
-        """Set when everything has been played once and written to the sockets."""
+        """Return the event that is set once all has been played and written to the sockets."""
         return self._player.finished
 
     @property
     def happened(self) -> list[Incident]:
-        """The faults so far, in order: a new list."""
+        """Return the faults so far, in order, as a new list."""
         return self._engine.incidents.happened() if self._engine else []
 
     def announce_shutdown(self) -> None:
-        """Tell every client to go elsewhere, as Binance does before it closes a server."""
+        """Announce a shutdown to every client, as Binance does before it closes a server."""
         self._audience.announce(messages.server_shutdown(self.source.now_ms))
 
     async def __aenter__(self) -> Self:
@@ -118,7 +119,7 @@ class SimulatedExchange:
     ) -> None:
         if self._playing is not None:
             self._playing.cancel()
-        # The group must know of a cancellation, but would wrap the caller's own errors.
+        # The group must know of a cancellation, but it would wrap any other error of the caller.
         cancelled = isinstance(error, asyncio.CancelledError)
         try:
             await self._tasks.__aexit__(
@@ -145,7 +146,7 @@ class SimulatedExchange:
         )
 
     def _manners(self) -> tuple[type[ServerConnection], _Respond]:
-        """What a connection is, and who answers its handshake."""
+        """Return the connection class and the function that answers handshakes."""
         if self._engine is None:
             return Subscriber, self._respond
         faulty_subscriber = partial(FaultySubscriber, self._engine)
@@ -164,7 +165,7 @@ class SimulatedExchange:
             self._audience.leave(connection)
 
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:  # noqa: ARG002
-        """Answer REST; None lets the WebSocket handshake go on."""
+        """Answer a REST request; return None to let a WebSocket handshake continue."""
         path, _, query = request.path.partition("?")
         if parse_target(request.path) is not None:
             return None

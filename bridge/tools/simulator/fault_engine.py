@@ -1,4 +1,4 @@
-"""A plan at work: what the exchange does wrong with handshakes, requests and new connections."""
+"""A fault plan at run time: the faults of handshakes, requests and new connections."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -24,7 +24,7 @@ from bridge.tools.simulator.incidents import Incident, Incidents
 from bridge.tools.simulator.rest import Answer
 from bridge.tools.simulator.source import Message, Source
 
-# Codes and texts as Binance has them; a server that fails speaks HTML.
+# Codes and texts of Binance; its failing servers answer with HTML.
 _ERRORS = {
     418: (-1003, "Way too much request weight used; IP banned. Please use WebSocket Streams."),
     429: (-1003, "Too much request weight used. Please use WebSocket Streams for live updates."),
@@ -33,9 +33,9 @@ _ERRORS = {
 
 
 class Treatment(NamedTuple):
-    """How a handshake or request is received: late by `delay_s`, refused with `refusal`, or both.
+    """The treatment of a handshake or request: late by `delay_s`, refused with `refusal`, or both.
 
-    `dropped`: the connection is accepted and aborted. `number` is that of a handshake.
+    `dropped`: the connection is accepted and then aborted. `number` is the handshake's number.
     """
 
     delay_s: float = 0.0
@@ -45,7 +45,7 @@ class Treatment(NamedTuple):
 
 
 class FaultEngine:
-    """`now_s` gives the seconds of the market since play began."""
+    """Applies a plan. `now_s` returns the seconds of the market since play began."""
 
     def __init__(self, plan: FaultPlan, source: Source, now_s: Callable[[], float]) -> None:
         self.plan = plan
@@ -56,14 +56,14 @@ class FaultEngine:
         self._handshakes = count()
 
     def connection_faults(self, number: int) -> ConnectionFaults:
-        """The conduct of a connection that opens now."""
+        """Return the faults of a connection that opens now."""
         return ConnectionFaults(self.plan, number, self.now_s(), self.incidents)
 
     def announcement(self) -> Message:
         return messages.server_shutdown(self.source.now_ms)
 
     def handshake(self) -> Treatment:
-        """The next WebSocket handshake."""
+        """Return the treatment of the next WebSocket handshake."""
         number = next(self._handshakes)
         random = self.plan.random("handshake", number)
         treatment = Treatment(number=number)
@@ -79,7 +79,7 @@ class FaultEngine:
         return treatment
 
     def request(self, path: str) -> Treatment:
-        """A REST request; `path` may have a query."""
+        """Return the treatment of a REST request; `path` may include a query."""
         endpoint = path.partition("?")[0]
         treatment = Treatment()
         for fault in self.plan.faults:
@@ -94,7 +94,10 @@ class FaultEngine:
         return treatment
 
     def _falls(self, fault: HandshakeFault | RequestFault, random: Random) -> bool:
-        """Whether it is its turn; drawn in any case, so that no fault depends on another."""
+        """Return whether the fault happens now.
+
+        The random number is drawn in any case, so that no fault depends on another.
+        """
         return random.random() < fault.share and fault.covers(self.now_s())
 
 

@@ -1,4 +1,4 @@
-"""Faults put together: by hand, or of every kind from a seed."""
+"""Fault plans: put together by hand, or with every kind of fault from a seed."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,22 +30,22 @@ from bridge.tools.simulator.http_faults import (
 )
 
 matches = lru_cache(maxsize=1 << 16)(fnmatchcase)
-"""Whether a stream or a path, the first, is of a pattern, the second."""
+"""Return whether a stream or path (first argument) matches a pattern (second argument)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """What an exchange does wrong; `seed` settles all that the faults leave to chance."""
+    """The faults of an exchange. `seed` decides everything that they leave to chance."""
 
     faults: tuple[Fault, ...] = ()
     seed: int = 0
 
     @classmethod
     def seeded(cls, seed: int, *, every_s: float = 5.0) -> Self:
-        """Every kind of fault from which a client can recover without a loss.
+        """Return a plan with every kind of fault from which a client can recover without loss.
 
-        `every_s`: how often something befalls a connection, on average, in seconds of the market.
-        Left out: 418 and 451, which are no accidents, and ids that REST does not have.
+        `every_s` is the average time between two faults of a connection, in seconds of the market.
+        Not included are 418 and 451, which are not accidents, and ids that REST does not have.
         """
         random = Random(f"{seed}:plan")  # noqa: S311 (a seed is the point)
         return cls(
@@ -53,11 +53,11 @@ class FaultPlan:
         )
 
     def random(self, *names: object) -> Random:
-        """A generator of its own for whoever is so named."""
+        """Return a random generator that depends only on the seed and these names."""
         return Random(":".join(map(str, (self.seed, *names))))  # noqa: S311
 
     def lacks(self, stream: str, number: int) -> bool:
-        """Whether REST ever denies this id of `btcusdt@trade` or `btcusdt@aggTrade`."""
+        """Return whether REST ever withholds this id of `btcusdt@trade` or `btcusdt@aggTrade`."""
         return any(
             self.denies(fault, stream, number)
             for fault in self.faults

@@ -1,4 +1,4 @@
-"""When a fault befalls one connection, by its own draw."""
+"""The moments and frames at which a fault happens on one connection, drawn at random."""
 
 import math
 from random import Random
@@ -8,7 +8,7 @@ from bridge.tools.simulator.faults import ConnectionFault
 
 
 class FaultTimes:
-    """FaultTimes of a fault: one, or many at random."""
+    """The moments of a fault on one connection: a single one, or many at random."""
 
     __slots__ = ("_due_s", "_random", "fault")
 
@@ -23,7 +23,7 @@ class FaultTimes:
             self._due_s = math.inf
 
     def due(self, now_s: float) -> bool:
-        """Whether there is one by now that has not been asked for yet."""
+        """Return whether another moment has come since the last call."""
         if now_s < self._due_s or self._due_s >= self.fault.until_s:
             return False
         every_s = self.fault.every_s
@@ -35,7 +35,7 @@ class FaultTimes:
 
 
 class FaultShare:
-    """Frames of a fault, a share of those that match: it counts down to the next one."""
+    """The frames of a fault: a random share of those that match. Counts down to the next one."""
 
     __slots__ = ("_left", "_random", "_share", "fault")
 
@@ -46,7 +46,7 @@ class FaultShare:
         self._left = self._gap()
 
     def falls_on(self, stream: str) -> bool:
-        """Count a frame of this stream."""
+        """Count a frame of this stream, and return whether the fault happens to it."""
         if not matches(stream, self.fault.streams):
             return False
         self._left -= 1
@@ -56,7 +56,7 @@ class FaultShare:
         return True
 
     def _gap(self) -> float:
-        """How many frames to the next one: geometric."""
+        """Return the number of frames to the next one: geometric."""
         if self._share in {0.0, 1.0}:
             return 1.0 if self._share else math.inf
         return 1.0 + math.log(1.0 - self._random.random()) // math.log(1.0 - self._share)

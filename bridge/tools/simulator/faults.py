@@ -1,13 +1,13 @@
-"""What can go wrong on a connection, as data: each fault says when, how often and on what.
+"""Faults of a connection, as data: each says when, how often and to what it happens.
 
     Cut(every_s=3.0)                                 on each connection, at random
-    StallConnection(at_s=20.0, for_s=5.0, deaf=True)        once, on all that are open then
-    Malformed(share=0.01)                            beside every hundredth frame, at random
+    StallConnection(at_s=20.0, for_s=5.0, deaf=True)        once, on all open connections
+    Malformed(share=0.01)                            on one frame in a hundred, at random
 
-Seconds are the market's since play began, 0 before; a market that says nothing stands still: what
-is due happens with its next message. `times` is how often a fault happens in all,
-`streams` a pattern (`*@trade`). Connections are numbered from 0 by their handshakes, the refused
-ones too.
+Times are seconds of the market since play began, 0 before. A market that sends no message stands
+still: a fault that is due happens with its next message. `times` limits how often a fault happens
+in total. `streams` is a pattern (`*@trade`). Connections are numbered from 0 by their handshakes,
+including the refused ones.
 """
 
 import math
@@ -19,7 +19,7 @@ from bridge.tools.simulator.errors import SimulatorError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens from `at_s` on and before `until_s`."""
+    """A fault that happens from `at_s` on and before `until_s`."""
 
     at_s: float = 0.0
     until_s: float = math.inf
@@ -30,11 +30,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionFault(Fault):
-    """Something on a connection: `every_s` on average, or on a `share` of its frames, or once.
+    """A fault of a connection: every `every_s` on average, on a `share` of its frames, or once.
 
-    Each connection draws its own moments. Once is at `at_s`, on the connections open then; on
-    `connection`, if one is given, and then as soon as it is open. Raises SimulatorError for a
-    share that is none.
+    Each connection draws its own moments. A fault that happens once is due at `at_s`, on the
+    connections open then; with `connection`, on that one only, as soon as it is open. Raises
+    SimulatorError if `share` is not from 0 to 1, `every_s` is not above 0, or both are given.
     """
 
     every_s: float | None = None
@@ -47,17 +47,17 @@ class ConnectionFault(Fault):
         check_share(self.share or 0.0)
         if self.every_s is not None and (self.every_s <= 0 or self.share is not None):
             raise SimulatorError(
-                f"every_s={self.every_s:g} must be above 0, and without share: give one of them"
+                f"every_s={self.every_s:g} must be above 0, and without share; give one of them"
             )
 
 
 class Cut(ConnectionFault):
-    """The TCP connection is aborted: the client sees 1006."""
+    """Aborts the TCP connection; the client sees 1006."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseWith(ConnectionFault):
-    """The exchange closes, with this code."""
+    """Closes the connection with this code and reason."""
 
     code: int = 1001
     reason: str = ""
@@ -65,14 +65,17 @@ class CloseWith(ConnectionFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnounceShutdown(ConnectionFault):
-    """`serverShutdown`, and `lead_s` later a close with 1001."""
+    """Sends `serverShutdown`, and closes with 1001 after `lead_s`."""
 
     lead_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StallStream(ConnectionFault):
-    """One stream, drawn from those of `streams`, is silent `for_s`; its frames are lost or late."""
+    """Silences one stream, drawn from those that match `streams`, for `for_s`.
+
+    Its frames are lost, or late if not `lost`.
+    """
 
     for_s: float
     lost: bool = True
@@ -80,7 +83,10 @@ class StallStream(ConnectionFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StallConnection(ConnectionFault):
-    """The connection is open and silent `for_s`; `deaf`: it does not even read, so no pongs."""
+    """Keeps the connection open and silent for `for_s`.
+
+    If `deaf`, it does not read either, so it sends no pongs.
+    """
 
     for_s: float
     lost: bool = True
@@ -89,25 +95,25 @@ class StallConnection(ConnectionFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFault(ConnectionFault):
-    """Something about the next `count` frames of `streams`, one after the other."""
+    """A fault of the next `count` frames of `streams`, one after the other."""
 
     count: int = 1
 
 
 class Repeat(FrameFault):
-    """A frame is sent twice."""
+    """Sends a frame twice."""
 
 
 class Reorder(FrameFault):
-    """A frame is sent after the next one of its stream."""
+    """Sends a frame after the next one of its stream."""
 
 
 class Skip(FrameFault):
-    """A frame is left out."""
+    """Leaves a frame out."""
 
 
 class Malformation(StrEnum):
-    """How a frame is broken."""
+    """The way in which a frame is broken."""
 
     TRUNCATED = "truncated"  # JSON cut short
     WRONG_TYPE = "wrong type"  # its integers are strings
@@ -117,7 +123,7 @@ class Malformation(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed(FrameFault):
-    """A broken copy of a frame is sent before it, so that nothing else is lost."""
+    """Sends a broken copy of a frame before it, so that nothing is lost."""
 
     kinds: tuple[Malformation, ...] = (
         Malformation.TRUNCATED,
@@ -127,6 +133,6 @@ class Malformed(FrameFault):
 
 
 def check_share(share: float) -> None:
-    """Raise SimulatorError for what is no share."""
+    """Raise SimulatorError if `share` is not from 0 to 1."""
     if not 0 <= share <= 1:
-        raise SimulatorError(f"{share:g} is no share; give one from 0 to 1")
+        raise SimulatorError(f"share={share:g} is out of range; give one from 0 to 1")

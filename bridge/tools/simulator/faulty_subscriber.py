@@ -1,4 +1,4 @@
-"""A connected client that the exchange treats as its plan has it."""
+"""A connected client that the exchange treats as its fault plan says."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -15,7 +15,7 @@ from bridge.tools.simulator.subscriber import Subscriber
 
 
 class FaultySubscriber(Subscriber):
-    """Does what a `ConnectionFaults` decides."""
+    """A subscriber that carries out what its `ConnectionFaults` decides."""
 
     def __init__(self, fault_engine: FaultEngine, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -26,7 +26,7 @@ class FaultySubscriber(Subscriber):
         self._unwritten: list[bytes] = []
 
     def begin(self, treatment: Treatment) -> None:
-        """The handshake so treated is about to succeed."""
+        """Take over the treatment of a handshake that is about to succeed."""
         self._dropped = treatment.dropped
         self._faults = self._engine.connection_faults(treatment.number)
 
@@ -90,7 +90,7 @@ class FaultySubscriber(Subscriber):
             self._unwritten.clear()
 
     def _stop_reading(self) -> None:
-        """As a host that hangs: no pongs, no pings, and it does not see the client go."""
+        """Act like a host that hangs: no pongs, no pings, and no notice of a client that leaves."""
         self._deaf = True
         self.transport.pause_reading()
         if self.keepalive_task is not None:

@@ -1,4 +1,4 @@
-"""What is sent at a fixed rate in an invented market: one feed for each stream that is wanted."""
+"""The fixed-rate streams of an invented market: one feed for each wanted stream."""
 
 import re
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ class Feed(ABC):
     def payloads(self, at_ms: int) -> Iterable[bytes]: ...
 
     def close(self) -> None:  # noqa: B027 (most have nothing to let go of)
-        """Let go of what was held for it: nobody wants it any more."""
+        """Release what the feed holds: the stream is not wanted any more."""
 
 
 class _Of(Feed):
@@ -76,7 +76,7 @@ class _ReferencePrice(_Of):
 
 
 class _Candle(_Of):
-    """The running candle every second, and the last word on it when it closes."""
+    """Sends the running candle every second, and its final values when it closes."""
 
     def __init__(self, instrument: Instrument, interval: str, offset_ms: int) -> None:
         super().__init__(instrument)
@@ -121,7 +121,7 @@ class _PartialDepth(_Of):
 
 
 class _Array(Feed):
-    """All symbols that have traded since the last array, in one."""
+    """One array of all symbols that have traded since the last one."""
 
     def __init__(self, instruments: Sequence[Instrument], kind: str) -> None:
         self._feeds = [(one, _feed(one, kind)) for one in instruments]
@@ -139,9 +139,9 @@ class _Array(Feed):
 
 
 def feed_of(stream: str, instruments: Mapping[str, Instrument]) -> Feed | None:
-    """The feed of a stream by its full name; None for one that is unknown or not of fixed rate.
+    """Return the feed of a stream by its full name; None if it is unknown or has no fixed rate.
 
-    `instruments` are by their symbols in lower case, as stream names have them.
+    The keys of `instruments` are symbols in lower case, as in stream names.
     """
     if array := _ARRAY.fullmatch(stream):
         return _Array(list(instruments.values()), array[1])

@@ -1,7 +1,7 @@
-"""Which integers of a payload are ids and which are times, told by the stream's name.
+"""Finds the integers of a payload that are ids or times, by the stream's name.
 
-The only place that knows it: looping moves these integers on, `timeUnit=MICROSECOND` lengthens
-the times, and everything else in a payload stays as it is, byte for byte. No JSON is decoded.
+Only this module knows which they are. Looping shifts these integers, and `timeUnit=MICROSECOND`
+lengthens the times. Everything else in a payload stays the same, byte for byte. No JSON is decoded.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Space(Enum):
-    """A sequence of numbers that move on together, for one symbol."""
+    """A sequence of numbers that are shifted together, for one symbol."""
 
     TRADE = "trade ids"
     AGGREGATE = "aggregate trade ids"
@@ -67,7 +67,7 @@ _KIND = re.compile(r"!?([A-Za-z]+)")
 
 
 class Number(NamedTuple):
-    """An id or a time inside a payload: where it stands, whose it is and what it says."""
+    """An id or a time in a payload: its position, field, symbol, space and value."""
 
     start: int
     end: int
@@ -78,9 +78,10 @@ class Number(NamedTuple):
 
 
 def kind_of(stream: str) -> str:
-    """`trade` of `btcusdt@trade`, `depth` of `btcusdt@depth20@100ms`, `ticker` of `!ticker_1h@arr`.
+    """Return the kind of a stream; an empty string if the name has no known form.
 
-    `btcusdt@kline_1m` is a `kline`; a name of no known form gives an empty string.
+    `btcusdt@trade` is a `trade`, `btcusdt@depth20@100ms` a `depth`, `btcusdt@kline_1m` a `kline`,
+    `!ticker_1h@arr` a `ticker`.
     """
     keyword = stream if stream.startswith("!") else stream.partition("@")[2]
     match = _KIND.match(keyword)
@@ -88,9 +89,9 @@ def kind_of(stream: str) -> str:
 
 
 def symbol_of(stream: str) -> str:
-    """`BTCUSDT` of `btcusdt@trade`, empty for the streams of all symbols.
+    """Return the symbol, `BTCUSDT` for `btcusdt@trade`; empty for a stream of all symbols.
 
-    Binance lowers and raises only the ASCII part of a symbol; so does this.
+    Binance changes the case of the ASCII letters of a symbol only; so does this function.
     """
     if stream.startswith("!"):
         return ""
@@ -106,7 +107,7 @@ def ascii_lower(text: str) -> str:
 
 
 def numbers(stream: str, payload: bytes) -> Iterator[Number]:
-    """The ids and times of a payload in the order they stand; zero and -1 say "none", and stay."""
+    """Yield the ids and times of a payload in order; zero and -1 mean "none" and are left out."""
     fields = _FIELDS.get(kind_of(stream), _UNKNOWN)
     symbol = symbol_of(stream)
     for match in _NUMBER.finditer(payload):
@@ -117,7 +118,7 @@ def numbers(stream: str, payload: bytes) -> Iterator[Number]:
 
 
 def to_microseconds(stream: str, payload: bytes) -> bytes:
-    """The payload with every 13-digit time as 16 digits, as `timeUnit=MICROSECOND` has it."""
+    """Return the payload with 16 digits in place of 13 in every time: `timeUnit=MICROSECOND`."""
     pieces: list[bytes] = []
     copied = 0
     for number in numbers(stream, payload):

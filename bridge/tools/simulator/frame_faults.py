@@ -1,4 +1,4 @@
-"""What goes wrong with single frames: repeated, overtaken, left out, preceded by broken ones."""
+"""Faults of single frames: duplicated, reordered, left out, preceded by a broken copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class _Armed:
 class FrameFaults:
     """Faults that wait for their frames, in the order in which they were armed.
 
-    `record` is told of each that has found one: the fault, the stream and the frame.
+    `record` is called with the fault, the stream and the frame when a fault has found its frame.
     """
 
     def __init__(self, random: Random, record: Callable[[FrameFault, str, bytes], None]) -> None:
@@ -32,7 +32,7 @@ class FrameFaults:
         self._armed.append(_Armed(fault, fault.count))
 
     def apply(self, stream: str, text: bytes) -> list[Action]:
-        """What is sent in place of a frame: at most one fault has it, none if it overtakes."""
+        """Return what to send in place of a frame; a frame that overtakes another has no fault."""
         overtaken = self._overtaken.pop(stream, None)
         if overtaken is not None:
             return [text, overtaken]

@@ -1,7 +1,7 @@
-"""The trades of the market, as REST knows them, whoever was listening.
+"""The trades of the market as REST knows them, whether or not a client was subscribed.
 
-Recording keeps the payload as it is and reads it only when asked, so that it costs a look-up and
-an append while the market plays.
+Recording keeps the payload and decodes it only when asked, so that it costs one look-up and one
+append while the market plays.
 """
 
 from bisect import bisect_left
@@ -47,7 +47,7 @@ _decode_aggregate = msgspec.json.Decoder(_AggregateTrade).decode
 
 
 class PlayedTrade(NamedTuple):
-    """A trade or an aggregate trade; price and quantity as the stream has them."""
+    """A trade or an aggregate trade; price and quantity as in the stream."""
 
     id: int
     price: str
@@ -57,10 +57,10 @@ class PlayedTrade(NamedTuple):
 
 
 class History:
-    """The last trades and aggregate trades of each symbol; the oldest go first.
+    """The last trades and aggregate trades of each symbol; the oldest are dropped first.
 
-    `counts`: how many messages of each stream have been played, of any kind and since the
-    beginning; with `counting` only, for it takes a fifth of what a flat-out replay can do.
+    `counts` has the number of messages played since the start, by stream and of any kind. It is
+    kept with `counting` only, because that costs a fifth of the rate of a flat-out replay.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class History:
         }
 
     def record(self, messages: Sequence[Message]) -> None:
-        """Remember what is a trade; in the order played."""
+        """Keep the trades among these messages, which come in the order played."""
         rings = self._rings
         if self._counting:
             self.counts.update(map(itemgetter(0), messages))
@@ -84,9 +84,9 @@ class History:
                 rings[stream].append(payload)
 
     def played(self, stream: str) -> list[PlayedTrade]:
-        """What has been played of `btcusdt@trade` or `btcusdt@aggTrade`, and is kept, in order.
+        """Return the kept trades of `btcusdt@trade` or `btcusdt@aggTrade`, in the order played.
 
-        Raises KeyError for a stream that is no trades of a symbol here.
+        Raises KeyError if the stream does not carry trades of one of the symbols.
         """
         if stream.endswith("@trade"):
             trades = map(_decode_trade, self._rings[stream])
@@ -95,20 +95,23 @@ class History:
         return [PlayedTrade(one.a, one.p, one.q, one.T, one.m) for one in aggregates]
 
     def id_range(self, stream: str) -> tuple[int, int] | None:
-        """The first and the last id of `played`, both included; None before the first."""
+        """Return the first and the last id of `played`, both included; None before the first."""
         ring = self._rings[stream]
         id_of = _trade_id if stream.endswith("@trade") else _aggregate_id
         return (id_of(ring[0]), id_of(ring[-1])) if ring else None
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]:
-        """Rows of `/historicalTrades` from `from_id` on, or the latest ones."""
+        """Return rows of `/historicalTrades` from `from_id` on, or the latest ones."""
         ring = self._rings[f"{ascii_lower(symbol)}@trade"]
         return [_trade_row(payload) for payload in _page(ring, from_id, limit, _trade_id)]
 
     def aggregate_trades(
         self, symbol: str, from_id: int | None, times_ms: tuple[int | None, int | None], limit: int
     ) -> list[Row]:
-        """Rows of `/aggTrades` from an id, or between two times (both included), or the latest."""
+        """Return rows of `/aggTrades`.
+
+        They are from an id on, between two times (both included), or the latest.
+        """
         ring = self._rings[f"{ascii_lower(symbol)}@aggTrade"]
         begin_ms, end_ms = times_ms
         if begin_ms is None and end_ms is None:
@@ -122,7 +125,7 @@ class History:
         return [_aggregate_row(payload) for payload in page]
 
     def price(self, symbol: str) -> str | None:
-        """The price of the last trade, None before the first."""
+        """Return the price of the last trade; None before the first."""
         for kind in ("trade", "aggTrade"):
             if ring := self._rings[f"{ascii_lower(symbol)}@{kind}"]:
                 return str(msgspec.json.decode(ring[-1])["p"])

@@ -1,10 +1,10 @@
-"""What can go wrong with handshakes and REST, as data.
+"""Faults of handshakes and REST requests, as data.
 
     DropAtOpen(share=0.1)
     RefuseRequest(status=418, retry_after_s=2, at_s=10.0, until_s=12.0, paths="*Trades")
 
-`at_s` and `until_s` are seconds of the market, and before play begins they are 0; what a client
-waits itself, `by_s` and `retry_after_s`, are real ones.
+`at_s` and `until_s` are seconds of the market, whose time is 0 before play begins. `by_s` and
+`retry_after_s`, which a client waits itself, are real seconds.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bridge.tools.simulator.faults import Fault, check_share
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeFault(Fault):
-    """Something at a `share` of the WebSocket handshakes, or at that of `connection`."""
+    """A fault of a `share` of the WebSocket handshakes, or of the handshake of `connection`."""
 
     share: float = 1.0
     times: int | None = None
@@ -28,14 +28,14 @@ class HandshakeFault(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowHandshake(HandshakeFault):
-    """The answer comes `by_s` late."""
+    """Answers `by_s` late."""
 
     by_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefuseHandshake(HandshakeFault):
-    """Answered with an HTTP status: 429 and 418 (give `retry_after_s`), 451, 503."""
+    """Answers with an HTTP status: 429 and 418 (give `retry_after_s`), 451, 503."""
 
     status: int
     retry_after_s: int | None = None
@@ -46,12 +46,12 @@ class RefuseHandshake(HandshakeFault):
 
 
 class DropAtOpen(HandshakeFault):
-    """Accepted, and aborted at once."""
+    """Accepts the connection, and aborts it at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFault(Fault):
-    """Something at a `share` of the REST requests for `paths` (`*Trades`)."""
+    """A fault of a `share` of the REST requests for `paths` (`*Trades`)."""
 
     share: float = 1.0
     times: int | None = None
@@ -63,14 +63,14 @@ class RequestFault(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowAnswer(RequestFault):
-    """The answer comes `by_s` late."""
+    """Answers `by_s` late."""
 
     by_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefuseRequest(RequestFault):
-    """Answered with an HTTP status: 429 and 418 (give `retry_after_s`), 451, 5xx."""
+    """Answers with an HTTP status: 429 and 418 (give `retry_after_s`), 451, 5xx."""
 
     status: int
     retry_after_s: int | None = None
@@ -82,7 +82,7 @@ class RefuseRequest(RequestFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestBehind(Fault):
-    """REST does not know the trades of the last `by_ms` of the market's time yet."""
+    """REST does not yet know the trades of the last `by_ms`, in time of the market."""
 
     by_ms: int
 
@@ -91,7 +91,7 @@ class RestBehind(Fault):
 class RestLacks(Fault):
     """REST does not have these `ids` of `streams` (`btcusdt@trade`), nor a `share` of the others.
 
-    Which ones the share takes is settled by the plan's seed.
+    The plan's seed decides which ids belong to the share.
     """
 
     streams: str = "*"
@@ -104,4 +104,4 @@ class RestLacks(Fault):
 
 def _check_status(status: int) -> None:
     if status not in set(HTTPStatus):
-        raise SimulatorError(f"{status} is no HTTP status; give one such as 429 or 503")
+        raise SimulatorError(f"{status} is not an HTTP status; give one such as 429 or 503")

@@ -1,8 +1,8 @@
-"""One invented symbol: a fair price that walks, makers who follow it, takers who come in bursts.
+"""One invented symbol: a random fair price, makers that follow it, takers that come in bursts.
 
 Orders arrive as a Hawkes process (each makes others likelier for a moment), by Ogata's thinning.
-All chance comes from one generator seeded with the market's seed and the symbol's name, and none
-of it depends on who listens.
+All randomness comes from one generator, seeded with the market's seed and the symbol's name. It
+does not depend on the subscribers.
 """
 
 import math
@@ -15,21 +15,21 @@ from bridge.tools.simulator.candles import MINUTE_MS, Tape
 from bridge.tools.simulator.listing import Listing
 from bridge.tools.simulator.past import VOLATILITY_PER_ROOT_SECOND, past_day
 
-BOOK_LEVELS = 30  # a side, more than the widest partial depth shows
+BOOK_LEVELS = 30  # per side: more than the widest partial depth shows
 
-_MORE_FILLS = 0.2  # the chance that an order needs one more maker, if there is any left
-_TRADES_PER_ORDER = 1.21  # what comes of it, measured over many symbols and rates
-_BRANCHING = 0.6  # how much of the flow is answers to earlier orders
+_MORE_FILLS = 0.2  # probability that an order needs one more maker, if one is left
+_TRADES_PER_ORDER = 1.21  # the result, measured over many symbols and rates
+_BRANCHING = 0.6  # share of the orders that answer earlier ones
 _DECAY_PER_S = 8.0
 _SAME_SIDE = 0.65
 _MAKERS_PER_ORDER = 3.0
 _AT_THE_TOP = 0.5
-_LEVEL_GAP = 0.00001  # of the price, on average, between levels
-_RESTING = 8.0  # makers' sizes, in usual trades
+_LEVEL_GAP = 0.00001  # average distance of two levels, as a share of the price
+_RESTING = 8.0  # size of makers' orders, in usual trades
 
 
 class Fill(NamedTuple):
-    """One trade; `buy` when the taker bought. Amounts in units of 1e-8."""
+    """One trade; `buy` if the taker bought. Amounts in units of 1e-8."""
 
     trade_id: int
     price: int
@@ -38,7 +38,7 @@ class Fill(NamedTuple):
 
 
 class Instrument:
-    """The state of one symbol. `now_ms` is where it begins, `rate` trades per second on average."""
+    """The state of one symbol. It starts at `now_ms`; `rate` is its average trades per second."""
 
     def __init__(self, listing: Listing, seed: int, now_ms: int, rate: float) -> None:
         self.listing = listing
@@ -58,7 +58,7 @@ class Instrument:
         self._refill()
 
     def next_order_ms(self, at_ms: float) -> float:
-        """When the next taker comes, after one at `at_ms`."""
+        """Return the time of the next taker after one at `at_ms`."""
         seconds = 0.0
         while True:
             bound = self._background + self._excitement
@@ -77,7 +77,7 @@ class Instrument:
         return at_ms + self.random.expovariate(1 / MINUTE_MS)
 
     def order(self, at_ms: int) -> list[Fill]:
-        """A taker's order at the best price: one trade or several, all at that price."""
+        """Execute a taker's order at the best price: one trade or several, all at that price."""
         if self.random.random() > _SAME_SIDE:
             self._buying = not self._buying
         bid, bid_quantity, ask, ask_quantity = self.book.top()
@@ -92,7 +92,7 @@ class Instrument:
         return fills
 
     def make(self, at_ms: float) -> None:
-        """A maker moves: the fair price goes on, and what it has passed is withdrawn."""
+        """Let a maker act: the fair price moves, and orders that it has passed are withdrawn."""
         self._walk(at_ms)
         book, fair = self.book, self._fair_price()
         for price in [price for price in book.asks if price <= fair]:
@@ -107,7 +107,7 @@ class Instrument:
         self._refill()
 
     def quantity(self, factor: float = 1.0) -> int:
-        """A random size in whole lots: log-normal about the usual one."""
+        """Return a random size in whole lots: log-normal around the usual one."""
         lot = self.listing.lot
         size = self.listing.usual_quantity * factor * self.random.lognormvariate(0, 1.1)
         return max(1, round(size / lot)) * lot
@@ -133,7 +133,7 @@ class Instrument:
         )
 
     def _fair_price(self) -> int:
-        """The highest price a bid may have: the fair one, down to the grid."""
+        """Return the highest price of a bid: the fair price, rounded down to a tick."""
         return max(2 * BOOK_LEVELS, math.floor(self._fair)) * self.listing.tick
 
     def _gap(self, levels: int = 1) -> int:
@@ -141,7 +141,7 @@ class Instrument:
         return (1 + round(self.random.expovariate(1 / ticks))) * self.listing.tick
 
     def _refill(self) -> None:
-        """Keep both sides deep enough for every partial depth, and no deeper than twice that."""
+        """Keep each side at `BOOK_LEVELS` levels at least, and twice as many at most."""
         book, fair, tick = self.book, self._fair_price(), self.listing.tick
         while len(book.bids) < BOOK_LEVELS:
             lowest = min(book.bids) if book.bids else min(fair, book.best_ask or fair) + tick

@@ -1,6 +1,6 @@
-"""What a symbol trades like when it is invented: its assets, price, tick, lot and usual size.
+"""The properties of an invented symbol: its assets, price, tick, lot and usual size.
 
-Amounts are integers in units of 1e-8, as many decimals as Binance writes on spot.
+Amounts are integers in units of 1e-8, because Binance writes eight decimals on spot.
 """
 
 import math
@@ -17,7 +17,7 @@ _DOLLARS = {"BTC": 85_000.0, "ETH": 2_700.0, "BNB": 1_100.0, "EUR": 1.15, "GBP":
 _DOLLARS |= {"TRY": 0.024, "BRL": 0.18, "JPY": 0.0065, "PLN": 0.27, "ARS": 0.0007}
 _DOLLARS |= {"MXN": 0.054, "IDR": 0.00006}
 
-# Dollars of the best-known bases; the price of any other is drawn from its name.
+# Dollar prices of the best-known base assets; any other price is derived from the symbol.
 _PRICES = _DOLLARS | {
     "SOL": 190.0, "XRP": 2.2, "ADA": 0.75, "DOGE": 0.18, "TRX": 0.31, "LTC": 110.0,
     "LINK": 19.0, "DOT": 4.1, "AVAX": 28.0, "UNI": 7.6, "BCH": 540.0, "ATOM": 4.3,
@@ -25,13 +25,13 @@ _PRICES = _DOLLARS | {
     "USDC": 1.0, "FDUSD": 1.0, "USDT": 1.0, "TUSD": 1.0,
 }  # fmt: skip
 _TICKS_IN_PRICE = 30_000  # about as fine as Binance lists: 0.7500, 0.00001200
-_COARSEST_TICK = UNIT // 100  # 85000.00 too
+_COARSEST_TICK = UNIT // 100  # also for a price such as 85000.00
 _USUAL_TRADE_DOLLARS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One symbol; `price`, `tick`, `lot` and `usual_quantity` in units of 1e-8."""
+    """One symbol. `price`, `tick`, `lot` and `usual_quantity` are in units of 1e-8."""
 
     symbol: str
     base: str
@@ -43,7 +43,7 @@ class Listing:
 
 
 def listing_of(symbol: str) -> Listing:
-    """The listing of any symbol, the same every time."""
+    """Return the listing of any symbol, the same every time."""
     base, quote = assets_of(symbol)
     dollars = _PRICES.get(base) or _drawn_price(symbol)
     price = dollars / _DOLLARS.get(quote, 1.0)
@@ -56,7 +56,10 @@ def listing_of(symbol: str) -> Listing:
 
 
 def assets_of(symbol: str) -> tuple[str, str]:
-    """`BTCUSDT` is BTC in USDT; a symbol with no known quote asset is cut before its last three."""
+    """Return the base and the quote asset: BTC and USDT for `BTCUSDT`.
+
+    If no known quote asset matches, the last three characters are the quote asset.
+    """
     for quote in _QUOTE_ASSETS:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol[: -len(quote)], quote
@@ -64,14 +67,14 @@ def assets_of(symbol: str) -> tuple[str, str]:
 
 
 def decimal(amount: int) -> str:
-    """Units of 1e-8 as Binance writes them: `61837.63000000`."""
+    """Return an amount in units of 1e-8 as Binance writes it: `61837.63000000`."""
     if amount < 0:
         return "-" + decimal(-amount)
     return f"{amount // UNIT}.{amount % UNIT:08d}"
 
 
 def _drawn_price(symbol: str) -> float:
-    """A price between a tenth of a cent and ten dollars, settled by the name."""
+    """Return a price between 0.1 cent and ten dollars, derived from the symbol."""
     return float(10 ** (-3 + 4 * crc32(symbol.encode()) / 2**32))
 
 

@@ -1,8 +1,8 @@
-"""Later rounds of a capture: the same messages with their ids and times moved on.
+"""Later rounds of a capture: the same messages with their ids and times shifted.
 
-Every message is cut once into a pattern and its numbers; a round adds one amount per symbol and
-kind of number and fills the pattern again. So ids stay contiguous and times keep rising across
-the seam, and strings, prices and the order of fields cannot change.
+Every message is split once into a pattern and its numbers. A round adds one amount per symbol and
+kind of number, and fills the pattern again. So ids stay contiguous and times keep rising from one
+round to the next, and strings, prices and the order of fields cannot change.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,17 +14,17 @@ from bridge.tools.simulator.source import Message
 
 _MINUTE_MS = 60_000
 
-# Ids that must join without a hole decide how far their space moves; the others follow.
+# Ids that must continue without a hole decide the shift of their space; the others follow.
 _RANK = {"trade": 0, "aggTrade": 1}
 _LAST_RANK = 2
 
-# Messages that say which id they continue: the field, the id it follows, and the step between.
-# Quotes reach past the last depth update, so the first update of a round must span the seam.
+# Messages that name the id they continue: the field, the id that it follows, and the step.
+# Quotes go beyond the last depth update, so the first update of a round must close the distance.
 _CHAINS = (("pu", "u", 0), ("U", "u", 1), ("f", "l", 1))
 _CHAINED_KINDS = frozenset({"depth", "aggTrade"})
 
 Move = tuple[str, Space, int]
-"""Whose number, which space, and how many of its units make one of the space's (1000 for µs)."""
+"""Symbol, space, and how many units of the number make one of the space (1000 for µs)."""
 
 
 class _Template(NamedTuple):
@@ -49,7 +49,7 @@ class _Span:
 
 
 class Loop:
-    """The messages of one round and how they read in any later one."""
+    """The messages of one round, and the same messages in any later round."""
 
     def __init__(self, messages: Sequence[Message], duration_us: int) -> None:
         self._found = [list(numbers(*message)) for message in messages]
@@ -65,7 +65,7 @@ class Loop:
         self._amounts: dict[tuple[Move, ...], tuple[int, ...]] = {}
 
     def moved(self, index: int, round_number: int) -> bytes:
-        """Message `index` as round `round_number` has it; round 0 is the capture itself."""
+        """Return message `index` of round `round_number`; round 0 is the capture itself."""
         if round_number != self._round:
             self._round = round_number
             self._amounts.clear()
@@ -77,7 +77,7 @@ class Loop:
         return pattern % tuple(map(add, values, amounts))
 
     def id_shift(self, symbol: str, space: Space) -> int:
-        """How far a round moves the ids of one space."""
+        """Return by how much a round shifts the ids of one space."""
         return self._shifts.get((symbol, space), 0)
 
     def _shift(self, move: Move) -> int:
@@ -95,7 +95,7 @@ class Loop:
             self._templates[index] = self._bridged(index, last[stream])
 
     def _bridged(self, first: int, last: int) -> _Template:
-        """The first message of a chain as if it had followed the last one, a round earlier."""
+        """Return the first message of a chain as it follows the last one of the round before."""
         template = self._templates[first]
         keys = {number.key: position for position, number in enumerate(self._found[first])}
         ends = {number.key: number.value for number in self._found[last]}
@@ -131,7 +131,7 @@ def _scale(number: Number) -> int:
 def _shifts(
     messages: Sequence[Message], found: Sequence[Sequence[Number]]
 ) -> dict[tuple[str, Space], int]:
-    """For each symbol and kind of id, how many ids a round uses up."""
+    """Return the number of ids that a round uses up, by symbol and kind of id."""
     spans: dict[tuple[str, Space, int], _Span] = {}
     for (stream, _), in_message in zip(messages, found, strict=True):
         rank = _RANK.get(kind_of(stream), _LAST_RANK)
@@ -151,7 +151,10 @@ def _shifts(
 def _time_shift_ms(
     messages: Sequence[Message], found: Sequence[Sequence[Number]], duration_us: int
 ) -> int:
-    """How far a round moves the times: past every one of its own, and candles keep their minute."""
+    """Return by how much a round shifts the times.
+
+    It is more than the whole round spans; with candles, whole minutes.
+    """
     spans: dict[str, _Span] = {}
     for in_message in found:
         for number in in_message:

@@ -11,7 +11,7 @@ _INTEGER = re.compile(rb'(?<=":)\d+(?=[,}])')
 
 
 def malformed(text: bytes, kind: Malformation, random: Random) -> bytes:
-    """A frame of JSON, broken in this way; for what is sent as binary it is the text itself."""
+    """Return a JSON frame, broken in this way; a frame to send as binary stays the same."""
     match kind:
         case Malformation.TRUNCATED:
             return text[: random.randrange(1, len(text))]

@@ -1,7 +1,7 @@
-"""An invented market: the same from the same seed, whoever listens and however it is stepped.
+"""An invented market. It depends on its seed only, not on subscribers or on how it is stepped.
 
-Everything that happens is an entry of one heap, with its time; `step` lets it happen up to a
-moment and returns what Binance would have sent.
+Everything that happens is an entry of one heap, with its time. `step` lets it happen up to a
+moment, and returns the messages that Binance would have sent.
 """
 
 import math
@@ -21,7 +21,7 @@ _BLOCK_SIZE = 500.0  # in usual trades
 
 
 class _Happening(IntEnum):
-    """In the order in which they happen at one moment: what is due is sent before it changes."""
+    """Events of one moment, in order: fixed-rate messages are sent before anything changes."""
 
     TICK = 0
     MAKER = 1
@@ -30,11 +30,11 @@ class _Happening(IntEnum):
 
 
 class Market:
-    """A `Source` that never ends.
+    """A `Source` without an end.
 
-    `symbols` as Binance writes them, `begin_ms` the time it begins, milliseconds since the epoch,
-    `trades_per_second` on average for each symbol. Raises SimulatorError without a symbol or with
-    a rate that is not positive.
+    `symbols` are as Binance writes them. `begin_ms` is the start in milliseconds since the epoch.
+    `trades_per_second` is the average of each symbol. Raises SimulatorError if there is no symbol
+    or the rate is not positive.
     """
 
     played_once = False
@@ -52,7 +52,7 @@ class Market:
             raise SimulatorError("no symbol to simulate; name at least one, such as BTCUSDT")
         if trades_per_second <= 0:
             raise SimulatorError(
-                f"{trades_per_second:g} trades per second is no rate; give one above 0"
+                f"{trades_per_second:g} trades per second is not possible; give one above 0"
             )
         self._instruments = [
             Instrument(listing_of(symbol), seed, begin_ms, trades_per_second)
@@ -73,7 +73,7 @@ class Market:
 
     @property
     def next_ms(self) -> float:
-        """When the next thing happens."""
+        """Return the time of the next entry of the heap."""
         return self._heap[0][0]
 
     def due_us(self) -> int | None:
@@ -96,7 +96,7 @@ class Market:
         return taken
 
     def step(self, now_ms: float) -> list[Message]:
-        """Everything up to `now_ms`, in order, as (stream, payload)."""
+        """Return all messages up to `now_ms`, in order, as (stream, payload)."""
         taken: list[Message] = []
         while self.next_ms <= now_ms:
             taken += self._happen()
@@ -145,7 +145,7 @@ class Market:
         return self._quote(index) if instrument.book.top() != before else []
 
     def _order(self, index: int, at_ms: int) -> list[Message]:
-        """Its trades, their aggregate and the quote they leave behind."""
+        """Return the trades of an order, their aggregate trade and the quote after them."""
         instrument, name, symbol = self._instruments[index], self._names[index], self.symbols[index]
         fills = instrument.order(at_ms)
         instrument.aggregate_id += 1

@@ -1,4 +1,4 @@
-"""The payloads of Binance's spot streams, key by key as binance.md, section 3, has them."""
+"""The payloads of Binance's spot streams, with the keys of binance.md, section 3, in order."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,7 +19,7 @@ def trade(symbol: str, at_ms: int, fill: Fill) -> bytes:
 
 
 def aggregate_trade(symbol: str, at_ms: int, aggregate_id: int, fills: Sequence[Fill]) -> bytes:
-    """The fills of one order at one price as one."""
+    """Return the fills of one order, which have one price, as one aggregate trade."""
     quantity = sum(fill.quantity for fill in fills)
     return (
         f'{{"e":"aggTrade","E":{at_ms},"s":"{symbol}","a":{aggregate_id},'
@@ -38,7 +38,7 @@ def block_trade(symbol: str, at_ms: int, fill: Fill) -> bytes:
 
 
 def quote(symbol: str, update_id: int, top: tuple[int, int, int, int]) -> bytes:
-    """`bookTicker`; `top` is bid, its quantity, ask, its quantity."""
+    """Return a `bookTicker`; `top` is the bid, its quantity, the ask, its quantity."""
     bid, bid_quantity, ask, ask_quantity = map(decimal, top)
     return (
         f'{{"u":{update_id},"s":"{symbol}",'
@@ -56,7 +56,7 @@ def depth_update(  # noqa: PLR0913, PLR0917 (Binance's six)
 
 
 def book(update_id: int, bids: Levels, asks: Levels) -> bytes:
-    """A partial depth, and what REST answers to `/depth`."""
+    """Return a partial depth, which is also the REST answer to `/depth`."""
     return (
         f'{{"lastUpdateId":{update_id},"bids":{_levels(bids)},"asks":{_levels(asks)}}}'
     ).encode()
@@ -75,7 +75,7 @@ def day_ticker(
 
 
 def window_ticker(symbol: str, at_ms: int, window: str, bar: Bar) -> bytes:
-    """`ticker_1h`, `ticker_4h`, `ticker_1d`: no quote and no last quantity."""
+    """Return a `ticker_1h`, `ticker_4h` or `ticker_1d`: no quote and no last quantity."""
     return (
         f'{{"e":"{window}Ticker","E":{at_ms},"s":"{symbol}",{_change(bar)},'
         f'"c":"{decimal(bar.close)}",{_figures(bar)},{_extent(bar, at_ms)}}}'
@@ -114,7 +114,7 @@ def reference_price(symbol: str, at_ms: int, price: int) -> bytes:
 
 
 def server_shutdown(at_ms: int) -> Message:
-    """With the name that the combined form gives it: it is of no stream."""
+    """Return the announcement with the name of the combined form; it belongs to no stream."""
     return "!serverShutdown", f'{{"e":"serverShutdown","E":{at_ms}}}'.encode()
 
 

@@ -1,4 +1,4 @@
-"""The history as REST has it under a plan: behind the streams, or without some ids."""
+"""The history that REST shows under a plan: it lags behind the streams or lacks some ids."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ _Fetch = Callable[[int | None, int], Sequence[Row]]
 
 
 class PartialHistory:
-    """Answers as `History` does; what it keeps back is an incident."""
+    """Answers as `History` does, and records the withheld rows as incidents."""
 
     def __init__(self, history: History, fault_engine: FaultEngine) -> None:
         self._history = history
@@ -41,7 +41,7 @@ class PartialHistory:
 
 
 class _Sieve:
-    """What is kept back of one stream's rows, now; `id_key` and `time_key` are theirs."""
+    """Withholds rows of one stream now; `id_key` and `time_key` are keys of the rows."""
 
     def __init__(self, fault_engine: FaultEngine, stream: str, id_key: str, time_key: str) -> None:
         self._engine = fault_engine
@@ -56,7 +56,7 @@ class _Sieve:
         ]
 
     def page(self, fetch: _Fetch, from_id: int | None, limit: int) -> list[Row]:
-        """As many rows as asked for, if there are so many to show, from an id or the latest."""
+        """Return up to `limit` visible rows, from an id on or the latest."""
         rows = fetch(from_id, limit)
         asked = limit
         while len(rows) == asked and self._shown(rows) < limit:
@@ -66,7 +66,7 @@ class _Sieve:
         return found[-limit:] if from_id is None else found[:limit]
 
     def let_through(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows that may be seen; the others are recorded."""
+        """Return the visible rows, and record the others as incidents."""
         for fault in self._faults:
             hidden = tuple(row[self._id_key] for row in rows if self._hides(fault, row))
             if hidden:

@@ -1,4 +1,4 @@
-"""The day before an invented market begins, so that every window is full from the start."""
+"""The day before an invented market starts, so that every window is full from the start."""
 
 import math
 from random import Random
@@ -12,9 +12,9 @@ _TRADES_PER_MINUTE = 400
 
 
 def past_day(listing: Listing, random: Random, now_ms: int, last_id: int) -> list[Bar]:
-    """A day of minute bars up to `now_ms`, walked backwards from the listing's price.
+    """Return a day of minute bars up to `now_ms`, walked backwards from the listing's price.
 
-    Their trade ids end with `last_id`; the running minute is there, still empty.
+    Their trade ids end with `last_id`. The running minute is included, and still empty.
     """
     volatility = VOLATILITY_PER_ROOT_SECOND * math.sqrt(MINUTE_MS / 1000)
     open_ms = now_ms - now_ms % MINUTE_MS

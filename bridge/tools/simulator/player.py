@@ -1,4 +1,4 @@
-"""Plays a market to its audience on one clock: real time, a multiple of it, or flat out."""
+"""Plays a market to its audience on one clock: in real time, at a multiple of it, or flat out."""
 
 import asyncio
 
@@ -8,25 +8,27 @@ from bridge.tools.simulator.history import History
 from bridge.tools.simulator.source import Source
 
 BATCH_MESSAGES = 512
-# uvloop counts milliseconds: a shorter sleep would be none, and the player would spin until the
-# next one, on the core of those it plays to.
+# uvloop counts in milliseconds. A shorter sleep would not wait: the player would spin until the
+# next message, on the core that its clients need.
 TICK_S = 0.001
 
 
 class Player:
-    """`speed` is a multiple of real time, None for flat out.
+    """Plays one market. `speed` is a multiple of real time, None for flat out.
 
-    Flat out it goes as fast as the slowest subscriber reads, and waits while there is none, so
-    that nothing is lost. At a finite speed it waits for nobody. `finished` is set when everything
-    has been played once and, flat out or at the very end, written to the sockets.
-    `played_s`: seconds of the market since play began.
+    Flat out, it plays as fast as the slowest subscriber reads, and waits while there is no
+    subscriber, so that nothing is lost. At a finite speed it never waits for a subscriber.
+    `finished` is set when everything has been played once and, flat out or at the very end,
+    written to the sockets. `played_s` is the seconds of the market since play began.
     """
 
     def __init__(
         self, source: Source, history: History, audience: Audience, speed: float | None
     ) -> None:
         if speed is not None and speed <= 0:
-            raise SimulatorError(f"{speed:g} is no speed; give one above 0, or inf for flat out")
+            raise SimulatorError(
+                f"speed {speed:g} is not possible; give one above 0, or inf for flat out"
+            )
         self.finished = asyncio.Event()
         self.played_s = 0.0
         self._source = source
@@ -35,7 +37,7 @@ class Player:
         self._speed = None if speed == float("inf") else speed
 
     async def play(self) -> None:
-        """Play from the moment enough streams are wanted until there is nothing left."""
+        """Play from the moment enough streams are wanted until the market ends."""
         await self._audience.gathered.wait()
         if self._speed is None:
             await self._play_flat_out()
@@ -49,7 +51,7 @@ class Player:
             await self._audience.present.wait()
             self._play_batch(None)
             await self._audience.caught_up()
-            await asyncio.sleep(0)  # a turn for everyone else
+            await asyncio.sleep(0)  # let other tasks run
             if self._source.played_once and not self.finished.is_set():
                 await self._audience.flushed()
                 self.finished.set()

@@ -1,4 +1,4 @@
-"""Reading the parameters of a request, and refusing the ones Binance would refuse."""
+"""Reads the parameters of a request, and refuses those that Binance would refuse."""
 
 from collections.abc import Mapping
 from urllib.parse import unquote
@@ -9,7 +9,7 @@ Query = Mapping[str, str]
 
 
 class Refusal(Exception):
-    """A request that is answered with an error: HTTP status, Binance's code and its message."""
+    """A request is refused with an HTTP status, Binance's code and its message."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         self.status = status
@@ -18,7 +18,7 @@ class Refusal(Exception):
 
 
 def parse_query(query: str) -> dict[str, str]:
-    """Parameters of a query; a plus is a plus (`kline_1d@+08:00`), as Binance takes it."""
+    """Return the parameters of a query; a plus stays a plus (`kline_1d@+08:00`), as at Binance."""
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     return {unquote(name): unquote(value) for name, _, value in pairs}
 

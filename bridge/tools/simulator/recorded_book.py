@@ -1,4 +1,4 @@
-"""The order book of a capture, worked out when REST asks for it and not before."""
+"""The order book of a capture, computed only when REST asks for it."""
 
 import msgspec
 
@@ -22,10 +22,10 @@ _decode_snapshot = msgspec.json.Decoder(_Snapshot).decode
 
 
 class RecordedBook:
-    """One symbol's book: `updates` are (index in the round, payload) in the order played.
+    """One symbol's book. `updates` are (index in the round, payload) in the order played.
 
-    `shift` is how far each round moves the update ids. Quantities are absolute, so playing the
-    updates of one whole round is as good as playing those of many.
+    `shift` is the amount by which each round shifts the update ids. Quantities are absolute, so
+    the updates of one whole round give the same book as those of many rounds.
     """
 
     def __init__(self, shift: int = 0) -> None:
@@ -38,14 +38,14 @@ class RecordedBook:
         self._applied = 0
 
     def load(self, payload: bytes) -> None:
-        """Begin with a recorded REST snapshot; updates it already holds are passed over."""
+        """Start with a recorded REST snapshot; updates that it already contains are skipped."""
         snapshot = _decode_snapshot(payload)
         self._bids = dict(snapshot.bids)
         self._asks = dict(snapshot.asks)
         self._last_update_id = snapshot.lastUpdateId
 
     def advance(self, round_number: int, index: int) -> None:
-        """Apply what has been played: the rounds before, and of this one what is before `index`."""
+        """Apply the updates played so far: earlier rounds, and this round up to before `index`."""
         if round_number > self._round:
             self._round = max(self._round, round_number - 1)
             while self._applied < len(self.updates):
@@ -57,7 +57,7 @@ class RecordedBook:
             self._applied += 1
 
     def answer(self, limit: int) -> bytes:
-        """The best `limit` levels of each side as `/api/v3/depth` answers them."""
+        """Return the best `limit` levels of each side as `/api/v3/depth` answers them."""
         bids = sorted(self._bids.items(), key=_price, reverse=True)[:limit]
         asks = sorted(self._asks.items(), key=_price)[:limit]
         return msgspec.json.encode(_Snapshot(self._last_update_id, bids, asks))

@@ -1,4 +1,4 @@
-"""Captures as a market: merged by time, once or round after round."""
+"""Captures as a market: merged by time, played once or in rounds."""
 
 import re
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from bridge.tools.simulator.looping import Loop
 from bridge.tools.simulator.recorded_book import RecordedBook
 from bridge.tools.simulator.source import Message
 
-# Captures further apart than this are of different days: they begin together.
+# Captures further apart than this are of different days: they are moved to start together.
 _SAME_SESSION_US = 600 * 1_000_000
 _SEAM_US = 1_000
 
@@ -21,10 +21,10 @@ _DEPTH_UPDATES = re.compile(r"@depth(@|$)")
 
 
 class Replay:
-    """Plays captures in the order of their receive times; a `Source`.
+    """A `Source` that plays captures in the order of their receive times.
 
-    The first round is what the files hold, byte for byte. With `loop` there are later ones, with
-    ids and times moved on (see `looping`). Raises SimulatorError when there is nothing to play.
+    The first round is what the files contain, byte for byte. With `loop`, later rounds follow, with
+    shifted ids and times (see `looping`). Raises SimulatorError if there is nothing to play.
     """
 
     def __init__(self, captures: Iterable[Capture], *, loop: bool = False) -> None:
@@ -60,7 +60,7 @@ class Replay:
         return self._round * self._duration_us + self._offsets_us[self._next]
 
     def take(self, until_us: int | None, limit: int) -> Sequence[Message]:
-        """The next messages; never of two rounds at once."""
+        """Return the next messages, never of two rounds at once."""
         begin, end = self._next, min(self._next + limit, len(self._messages))
         if self.due_us() is None:
             return ()
@@ -75,7 +75,7 @@ class Replay:
         return messages
 
     def want(self, streams: frozenset[str]) -> None:
-        """Nothing is saved by leaving a recorded message out."""
+        """Do nothing: leaving a recorded message out saves nothing."""
 
     def depth(self, symbol: str, limit: int) -> bytes:
         book = self._books.get(symbol, RecordedBook())
@@ -104,7 +104,7 @@ class Replay:
 
 
 def _placed(captures: Iterable[Capture]) -> Iterator[tuple[int, Message]]:
-    """Each message with its time; a capture of another day is moved to begin with the first."""
+    """Yield each message with its time; a capture of another day is moved to the first one."""
     ordered = sorted(captures, key=lambda capture: capture.frames[0].received_us)
     begin_us = end_us = ordered[0].frames[0].received_us
     for capture in ordered:
@@ -112,7 +112,7 @@ def _placed(captures: Iterable[Capture]) -> Iterator[tuple[int, Message]]:
         move_us = begin_us - own_begin_us if own_begin_us > end_us + _SAME_SESSION_US else 0
         latest_us = 0
         for received_us, stream, payload in capture.frames:
-            latest_us = max(latest_us, received_us + move_us)  # a clock set back moves nothing
+            latest_us = max(latest_us, received_us + move_us)  # if the clock was set back
             yield latest_us, (stream, payload)
         end_us = max(end_us, latest_us)
 
@@ -133,7 +133,7 @@ _decode_rows = msgspec.json.Decoder(list[_Row]).decode
 
 
 def _symbols(messages: Iterable[Message]) -> tuple[str, ...]:
-    """The symbols of the streams, and for the streams of all symbols those of their rows."""
+    """Return the symbols of the streams; for streams of all symbols, those of their rows."""
     found: dict[str, None] = {}
     for stream, payload in messages:
         if not stream.startswith("!"):

@@ -32,9 +32,9 @@ class Answer:
 
 
 class WeightBudget:
-    """What has been used in the running minute of the clock; one budget, as for one IP.
+    """The weight used in the running minute of the clock; one budget, as for one IP address.
 
-    `clock` gives seconds since the epoch.
+    `clock` returns seconds since the epoch.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.time) -> None:
@@ -44,7 +44,7 @@ class WeightBudget:
         self.used = 0
 
     def spend(self, weight: int) -> bool:
-        """Count a request; False when the minute's budget is used up."""
+        """Count a request; return False if the minute's budget is used up."""
         minute = int(self._clock()) // _MINUTE_S
         if minute != self._minute:
             self._minute = minute
@@ -60,12 +60,12 @@ class WeightBudget:
         )
 
     def retry_after_s(self) -> int:
-        """Whole seconds until the next minute."""
+        """Return the whole seconds until the next minute."""
         return _MINUTE_S - int(self._clock()) % _MINUTE_S
 
 
 class Trades(Protocol):
-    """The trades that REST knows: the history, or what a plan leaves of it."""
+    """The trades that REST knows: the history, or the part that a fault plan leaves."""
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]: ...
 

@@ -1,6 +1,6 @@
-"""One client's side of the protocol, without a socket: its streams, and answers to its messages.
+"""The protocol with one client, without a socket: its streams, and answers to its messages.
 
-Decide, then act: `Session.receive` says what to send and whether to close, the caller does it.
+Decide, then act: `Session.receive` says what to send and whether to close. The caller does it.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ INVALID_JSON = Close(POLICY_VIOLATION, "Invalid JSON")
 
 
 class Outcome(NamedTuple):
-    """What a message leads to: a reply or none, and the end of the connection or not."""
+    """The outcome of a message: a reply or None, and a close of the connection or None."""
 
     reply: bytes | None = None
     close: Close | None = None
@@ -49,14 +49,17 @@ class _Rejection(Exception):
 
 @dataclass(slots=True)
 class Session:
-    """`streams` in the order they were asked for, real or not: Binance acknowledges anything."""
+    """The state of one client.
+
+    `streams` are in the order of subscription, real or not: Binance acknowledges any name.
+    """
 
     combined: bool
     microseconds: bool = False
     streams: dict[str, None] = field(default_factory=dict)
 
     def receive(self, text: str | bytes) -> Outcome:
-        """Act on one message of the client."""
+        """Handle one message of the client."""
         try:
             message = msgspec.json.decode(text)
         except msgspec.DecodeError:
@@ -70,7 +73,7 @@ class Session:
         return Outcome(msgspec.json.encode({"result": result, "id": request_id}))
 
     def subscribe(self, streams: Iterable[str]) -> Outcome:
-        """Take streams named in the URL."""
+        """Subscribe to the streams named in the URL."""
         try:
             self._subscribe(streams)
         except _Rejection as rejection:
@@ -140,7 +143,7 @@ def _request_id(message: Any) -> int | str | None:
 
 
 class Target(NamedTuple):
-    """What a WebSocket URL asks for."""
+    """The parameters in a WebSocket URL."""
 
     combined: bool
     streams: tuple[str, ...]
@@ -148,7 +151,7 @@ class Target(NamedTuple):
 
 
 def parse_target(target: str) -> Target | None:
-    """Read `/stream?streams=a/b` or `/ws/a/b`, percent-encoded or not; None for any other path."""
+    """Read `/stream?streams=a/b` or `/ws/a/b`, percent-encoded or not; any other path: None."""
     path, _, query = target.partition("?")
     parameters = parse_query(query)
     microseconds = parameters.get("timeUnit", "").upper() == "MICROSECOND"
@@ -163,13 +166,13 @@ def parse_target(target: str) -> Target | None:
 
 
 class MessageRate:
-    """At most `MESSAGES_PER_SECOND` in any second: a strict rolling window."""
+    """Limits messages to `MESSAGES_PER_SECOND` in any second: a strict rolling window."""
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque(maxlen=MESSAGES_PER_SECOND)
 
     def allows(self, now_s: float) -> bool:
-        """Count a message that arrived at `now_s`."""
+        """Count a message that arrived at `now_s`, and return whether it is within the limit."""
         full = len(self._latest) == MESSAGES_PER_SECOND
         allowed = not full or now_s - self._latest[0] >= 1
         self._latest.append(now_s)

@@ -1,47 +1,47 @@
-"""What the exchange plays: a market that hands out its messages in order, on a clock of its own.
+"""The interface of a market, which hands out its messages in order, on a clock of its own.
 
-Two of them exist: `Replay` plays captures, `Market` invents. Neither knows a socket or an event
-loop, so both can be stepped at any speed, and a seed or a file settles everything they say.
+There are two markets: `Replay` plays captures, `Market` invents. Neither knows a socket or an event
+loop, so both can be stepped at any speed. A seed or a file decides everything that they send.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 Message = tuple[str, bytes]
-"""A stream's name and one payload of it, as the raw form of Binance's streams has it."""
+"""A stream's name and one payload of it, as in the raw form of Binance's streams."""
 
 
 class Source(Protocol):
-    """A market. Offsets are microseconds since its beginning, on its own clock."""
+    """A market. Offsets are microseconds since its start, on its own clock."""
 
     @property
     def symbols(self) -> Sequence[str]: ...
 
     @property
     def played_once(self) -> bool:
-        """Whether everything has been handed out once; never true of what has no end."""
+        """Return whether all messages have been handed out once; never true without an end."""
         ...
 
     @property
     def now_ms(self) -> int:
-        """The market's time, milliseconds since the epoch."""
+        """Return the market's time in milliseconds since the epoch."""
         ...
 
     def due_us(self) -> int | None:
-        """When the next message is due; None when there are no more."""
+        """Return the offset of the next message; None if there are no more."""
         ...
 
     def take(self, until_us: int | None, limit: int) -> Sequence[Message]:
-        """The next messages due by `until_us` (None: whatever comes next), about `limit` at most.
+        """Return the next messages due by `until_us` (None: at any time), about `limit` at most.
 
-        Trades are always among them, wanted or not: they are what REST will be asked for.
+        Trades are always included, wanted or not, because clients ask REST for them.
         """
         ...
 
     def want(self, streams: frozenset[str]) -> None:
-        """Say which streams somebody listens to; a source may leave out all others but trades."""
+        """Set the wanted streams; a source may leave out all other streams except trades."""
         ...
 
     def depth(self, symbol: str, limit: int) -> bytes:
-        """The order book now, as `/api/v3/depth` answers it."""
+        """Return the order book now, as `/api/v3/depth` answers it."""
         ...

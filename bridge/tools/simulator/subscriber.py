@@ -21,8 +21,8 @@ from bridge.tools.simulator.session import (
     Target,
 )
 
-BUFFER_BYTES = 16 * 1024 * 1024  # what a client may be behind, at a finite speed
-PATIENCE_S = 60.0  # how long a flat-out market waits for a client that reads nothing
+BUFFER_BYTES = 16 * 1024 * 1024  # a client with more unsent bytes is too slow
+PATIENCE_S = 60.0  # flat-out play waits this long for a client that reads nothing
 CLOSE_TIMEOUT_S = 5.0
 
 _GOING_AWAY = 1001
@@ -33,7 +33,7 @@ _COUNTED = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG})
 
 
 class Subscriber(ServerConnection):
-    """A connection that the audience can write to, and end, without awaiting anything."""
+    """A connection that the audience can write to and close without awaiting anything."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -43,7 +43,7 @@ class Subscriber(ServerConnection):
         self._ending: Close | None = None
 
     async def converse(self, target: Target, changed: Callable[[], None], life_s: float) -> None:
-        """Answer the client until it leaves, its life is over or it is sent away.
+        """Answer the client until it leaves, its maximum life is over or `end` is called.
 
         `changed` is called whenever its streams may have changed.
         """
@@ -59,7 +59,7 @@ class Subscriber(ServerConnection):
         await self._close(self._ending or _END_OF_LIFE)
 
     def end(self, close: Close) -> None:
-        """Have the connection closed with this code and reason, soon."""
+        """Request a close of the connection with this code and reason."""
         if self._ending is None:
             self._ending = close
             if self._life is not None:
@@ -75,7 +75,7 @@ class Subscriber(ServerConnection):
         super().process_event(event)
 
     def deliver(self, batch: Batch, streams: Collection[str] | None = None) -> None:
-        """Write a batch's messages of these streams, its own if None, to the client's buffer."""
+        """Write the messages of these streams (None: all it has) to the client's buffer."""
         if self.state is not State.OPEN or self._ending is not None:
             return
         if streams is None:
@@ -89,19 +89,19 @@ class Subscriber(ServerConnection):
             self.transport.write(batch.frames(streams, form))
 
     def end_if_behind(self) -> None:
-        """Send away a client whose buffer has outgrown its bound."""
+        """Request a close if the client's buffer is above `BUFFER_BYTES`."""
         if self.transport.get_write_buffer_size() > BUFFER_BYTES:
             self.end(_TOO_SLOW)
 
     async def caught_up(self) -> None:
-        """Wait until the client's buffer has room; one that reads nothing is sent away."""
+        """Wait until the client's buffer has room; request a close if it reads nothing."""
         if self.paused and self._ending is None:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await self.drain()
             except TimeoutError:
                 self.end(_TOO_SLOW)
-            except OSError:  # it has gone; its handler knows
+            except OSError:  # the client has left; its handler sees that too
                 pass
 
     async def flushed(self) -> None:
@@ -111,7 +111,7 @@ class Subscriber(ServerConnection):
         self.transport.set_write_buffer_limits(self.write_limit_high, self.write_limit_low)
 
     def drop(self) -> None:
-        """Break the connection off if the client is not reading, so that closing cannot hang."""
+        """Abort the connection if the client is not reading, so that closing cannot hang."""
         if self.paused:
             self.transport.abort()
 
@@ -122,7 +122,7 @@ class Subscriber(ServerConnection):
             self.end(outcome.close)
 
     async def _close(self, close: Close) -> None:
-        """Say goodbye, but do not wait long for a client that does not read."""
+        """Close the connection; wait at most `CLOSE_TIMEOUT_S` for a client that does not read."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.close(*close)

@@ -1,4 +1,4 @@
-"""From what was seen to the answer, check by check."""
+"""The checks of an observation."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,14 +6,14 @@ from bridge.errors import ReconnectCause
 from bridge.monitoring.words import latency
 from bridge.tools.verify.report import Check, Observation
 
-# Of a list of names so many are written out.
+# The number of stream names that a text lists.
 NAMED_MAX = 10
-# The new connection is open before the old one is closed: nothing is lost by it.
+# Planned reconnects: the new connection opens before the old one closes, so that nothing is lost.
 _PLANNED = frozenset[ReconnectCause](("rotation", "server_shutdown", "streams_changed"))
 
 
 def checks(seen: Observation) -> Iterator[Check]:
-    """Everything about the connection to the exchange."""
+    """Yield the checks of the connection to the exchange."""
     yield _symbols(seen)
     yield _connection(seen)
     yield _messages(seen)
@@ -56,8 +56,8 @@ def _streams(seen: Observation) -> Check:
     if not silent:
         return Check("streams", seen.asked > 0, text)
     more = f" and {len(silent) - NAMED_MAX:,} more" if len(silent) > NAMED_MAX else ""
-    never = f"never: {', '.join(silent[:NAMED_MAX])}{more}"
-    remedy = "a quiet market (give --seconds more), or a name the exchange does not know"
+    never = f"no data from: {', '.join(silent[:NAMED_MAX])}{more}"
+    remedy = "the market is quiet (raise --seconds), or the exchange does not know the name"
     return Check("streams", passed=False, text=_joined(text, [never, remedy]))
 
 
@@ -67,11 +67,11 @@ def _order(seen: Observation) -> Check:
     if messages.gaps:
         wrong.append(f"gap events: {_counts(messages.gaps)}")
     if messages.held:
-        wrong.append(f"{messages.held:,} wait behind a hole that is being fetched")
+        wrong.append(f"{messages.held:,} events wait for a hole that is being fetched")
     if wrong:
         return Check("order", passed=False, text="; ".join(wrong))
     if not messages.events:
-        return Check("order", passed=False, text="nothing to prove")
+        return Check("order", passed=False, text="no events")
     whole = ", ".join(f"{count:,} {kind}" for kind, count in seen.proven.items())
     text = f"none missing of {whole}; " if whole else ""
     fetched = [f"{messages.fetched:,} fetched over REST"] if messages.fetched else []

@@ -1,5 +1,6 @@
-"""Five things that go wrong with a connection, provoked on loopback with the settings' transport:
-a wrong URL, a wrong symbol, a handshake without an answer, a ping without one, broken JSON.
+"""Five connection errors, provoked on loopback with the transport of the settings.
+
+A wrong URL, a wrong symbol, a handshake without an answer, a ping without a pong, broken JSON.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ SYMBOL, UNKNOWN = "BTCUSDT", "NOSUCHCOIN"
 STREAM = f"{SYMBOL.lower()}@trade"
 WRONG_URL = "stream.binance.com:9443/ws"
 TRADES_PER_SECOND = 50.0
-# In place of the settings'.
+# Replaces these values of the settings.
 _ONE_STREAM = {
     "symbols": [SYMBOL],
     "streams": ["trade"],
@@ -44,18 +45,18 @@ _ONE_STREAM = {
     "proxy": SecretUrl("none"),
     "reconnect_max_delay_s": 1.0,
 }
-# The settings' own take half a minute to find a dead connection.
+# With the timeouts of the settings it would take half a minute to find a dead connection.
 _HASTE = {"connect_timeout_s": 0.5, "ping_interval_s": 0.3, "ping_timeout_s": 0.3}
-# So many broken frames have to be seen, among so many trades.
+# A case waits for this many broken frames and this many trades.
 _BROKEN, _TRADES = 5, 50
 
 
 class _NotHandled(Exception):
-    """Something went wrong, and the bridge did not do what it should."""
+    """The bridge did not react to an error as it should."""
 
 
 async def try_error_cases(options: settings.Binance) -> list[Check]:
-    """Provoke all of them at the same time; within CASE_TIMEOUT_S."""
+    """Run all cases at the same time. Each has CASE_TIMEOUT_S."""
     options = options.model_copy(update=_ONE_STREAM)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_try(name, case, options)) for name, case in _CASES.items()]
@@ -69,13 +70,13 @@ async def _try(
         async with asyncio.timeout(CASE_TIMEOUT_S):
             return Check(name, passed=True, text=await case(options))
     except TimeoutError:
-        return Check(name, passed=False, text=f"nothing came of it in {CASE_TIMEOUT_S:g} s")
+        return Check(name, passed=False, text=f"no result within {CASE_TIMEOUT_S:g} s")
     except (_NotHandled, TickbridgeError) as error:
         return Check(name, passed=False, text=str(error))
 
 
 async def _wrong_url(_: settings.Binance) -> str:
-    """It is refused before anybody connects, and the error says what to write."""
+    """Require that a URL without a scheme is refused, and that the error says what to write."""
     wrong = {"symbols": [SYMBOL], "websocket_url": WRONG_URL}
     try:
         settings.load_settings(environment={}, overrides={"binance": wrong})
@@ -83,22 +84,22 @@ async def _wrong_url(_: settings.Binance) -> str:
         for problem in error.problems:
             if problem.key == "binance.websocket_url":
                 return f"refused: {problem}"
-    raise _NotHandled(f"{WRONG_URL} is taken for a URL")
+    raise _NotHandled(f"{WRONG_URL} is accepted as a URL")
 
 
 async def _wrong_symbol(options: settings.Binance) -> str:
-    """It is named, and the others are subscribed to."""
+    """Require that an unknown symbol is named, and that the other symbol is subscribed to."""
     async with _exchange() as exchange:
         options = _at(exchange, options, symbols=[SYMBOL, UNKNOWN])
         async with Rest(options, RateLimiter()) as rest:
             found = await find_streams(options, rest)
     if [stream.name for stream in found.streams] != [STREAM] or UNKNOWN not in str(found.refused):
         raise _NotHandled(f"{UNKNOWN} is subscribed to, or {SYMBOL} is not")
-    return f"left out, {SYMBOL} goes on: {' '.join(found.refused)}"
+    return f"left out, {SYMBOL} is subscribed to: {' '.join(found.refused)}"
 
 
 async def _no_answer(options: settings.Binance) -> str:
-    """The attempt ends in time, and is followed by another."""
+    """Require that the connection attempt times out, and that another attempt follows."""
     attempts_s: list[float] = []
     tried_again = asyncio.Event()
 
@@ -115,13 +116,13 @@ async def _no_answer(options: settings.Binance) -> str:
         async with _feed(options, _Arrivals()) as counts:
             await tried_again.wait()
     if not counts.reconnects["connect"]:
-        raise _NotHandled("a second connection was opened while the first was still waiting")
+        raise _NotHandled("a second connection was opened before the first one timed out")
     waited_s = attempts_s[1] - attempts_s[0]
-    return f"given up after {options.connect_timeout_s:g} s, tried again {waited_s:.1f} s later"
+    return f"timeout after {options.connect_timeout_s:g} s, next attempt after {waited_s:.1f} s"
 
 
 async def _no_pong(options: settings.Binance) -> str:
-    """The connection is given up, and the next one brings data."""
+    """Require that a connection without pongs is replaced, and that the next one brings data."""
     began_s, arrivals = time.monotonic(), _Arrivals()
     deaf = StallConnection(connection=0, for_s=10 * CASE_TIMEOUT_S, deaf=True)
     async with (
@@ -130,12 +131,12 @@ async def _no_pong(options: settings.Binance) -> str:
     ):
         await arrivals.until(_TRADES)
     if counts.reconnects["ping_timeout"] != 1:
-        raise _NotHandled(f"reconnected for another cause: {dict(counts.reconnects)}")
-    return f"noticed and replaced, data again within {time.monotonic() - began_s:.1f} s"
+        raise _NotHandled(f"expected one ping_timeout reconnect: {dict(counts.reconnects)}")
+    return f"connection replaced, data again within {time.monotonic() - began_s:.1f} s"
 
 
 async def _broken_json(options: settings.Binance) -> str:
-    """Each becomes an `invalid` event, and no trade is lost by it."""
+    """Require that each broken frame becomes an `invalid` event, and that no trade is lost."""
     arrivals = _Arrivals()
     async with (
         _exchange(Malformed(share=0.2)) as exchange,
@@ -145,7 +146,9 @@ async def _broken_json(options: settings.Binance) -> str:
     broken = arrivals.counts.published["invalid"]
     ids = [record.identity for record in arrivals.records if record.route.message_type == "trade"]
     if ids != list(range(ids[0], ids[0] + len(ids))) or broken != counts.invalid.total():
-        raise _NotHandled(f"{broken} broken frames cost trades or are not all published")
+        raise _NotHandled(
+            f"{broken} broken frames: trades are lost, or some of the frames are not published"
+        )
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.invalid.items())
     return f"{broken} invalid events ({reasons}), {len(ids)} trades around them, none lost"
 
@@ -160,7 +163,7 @@ _CASES = {
 
 
 class _Arrivals(MemorySink):
-    """Can be waited for."""
+    """A memory sink that a test case can wait on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +174,7 @@ class _Arrivals(MemorySink):
         self._came.set()
 
     async def until(self, trades: int, broken: int = 0) -> None:
-        """Return when so many have come."""
+        """Wait until this many trades and broken frames have come."""
         published = self.counts.published
         while published["trade"] < trades or published["invalid"] < broken:
             self._came.clear()
@@ -188,7 +191,7 @@ async def _exchange(*faults: Fault) -> AsyncIterator[SimulatedExchange]:
 
 @asynccontextmanager
 async def _feed(options: settings.Binance, sink: MemorySink) -> AsyncIterator[FeedCounts]:
-    """The bridge's own feed of one stream of trades."""
+    """Run the feed of the bridge for one trade stream, and yield its counts."""
     streams = [parse_stream(STREAM)]
     router = Router(streams, "{venue}.{message_type}")
     pipeline = Pipeline(SPOT, router, Sequencers(streams), (sink,))

@@ -1,4 +1,4 @@
-"""The bridge's own feed, with a observer in the place of Kafka and Redis."""
+"""The feed of the bridge, with an observer in place of Kafka and Redis."""
 
 import asyncio
 import time
@@ -23,9 +23,9 @@ from bridge.tools.verify.report import Clock, Connection, Messages, Observation
 
 
 async def observe(settings: Settings, seconds: float, stopped: asyncio.Event) -> Observation:
-    """Look at the feed that these settings ask for, for so long, or until `stopped`.
+    """Observe the feed of these settings for `seconds`, or until `stopped` is set.
 
-    Raises SettingsError, or FeedRefused where the exchange refuses what they ask for.
+    Raises SettingsError, or FeedRefused if the exchange refuses the streams of the settings.
     """
     live = _Live(settings)
     async with asyncio.TaskGroup() as group:
@@ -39,7 +39,7 @@ async def observe(settings: Settings, seconds: float, stopped: asyncio.Event) ->
 
 
 class _Live:
-    """What is there so far: without streams the exchange has not said yet which symbols it has."""
+    """The observed feed. It has no streams until the exchange has sent its list of symbols."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class _Live:
         self._feed: Feed | None = None
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run the feed until cancelled."""
         options, repair = self._settings.binance, self._settings.repair
         rate_limiter = RateLimiter()
         async with Rest(options, rate_limiter, repair.weight_share) as rest:
@@ -71,7 +71,7 @@ class _Live:
                 group.create_task(self._feed.run(), name="connectors")
 
     def observation(self) -> Observation:
-        """What has been seen by now."""
+        """Return the observation so far."""
         ended = time.time_ns() // 1000
         feed, streams = self._feed, self._found.streams
         return Observation(
@@ -121,7 +121,7 @@ class _Live:
 
 
 async def _compare_clocks(rest: Rest) -> Clock | None:
-    """None where REST does not say what time it is."""
+    """Return the difference of the clocks, or None if REST does not return the time."""
     asked_s = time.time()
     try:
         theirs_ms = await rest.time_ms()

@@ -1,4 +1,4 @@
-"""Sees what would go to the sinks: counts it, and has it audited by rules of its own."""
+"""Counts the records that would go to the sinks, and audits them with independent rules."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from bridge.tools.audit.rules import RULES
 from bridge.tools.audit.topic import TopicAudit
 from bridge.tools.verify.report import StreamReport
 
-# What a histogram can tell at most.
+# The longest latency that a histogram can measure.
 LONGEST_MS = FINE_BOUNDS_S[-1] * 1000
-# An audit wants to know of which one a record is.
+# An audit needs a partition for each record.
 _PARTITION = 0
 
 
 class _Row(NamedTuple):
-    """What an audit wants to know of a record."""
+    """The attributes of a record that an audit needs."""
 
     offset: int
     key: bytes
@@ -40,8 +40,10 @@ class _Stream:
 
 
 class Observer(Unbuffered):
-    """A sink. `latency` is of all streams, one sample for each stream and read; `first_received`
-    when the first frame came, in microseconds since the epoch, 0 before.
+    """A sink that observes.
+
+    `latency` covers all streams, with one sample for each stream and read. `first_received` is the
+    arrival of the first frame in microseconds since the epoch, 0 before.
     """
 
     name = "observer"
@@ -57,7 +59,7 @@ class Observer(Unbuffered):
         self._audits = {kind: TopicAudit(kind, said) for kind, said in self._announced.items()}
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
-        """Look at what one read has brought."""
+        """Count the records of one read, and audit them."""
         self.first_received = self.first_received or records[0].received
         self._count(records)
         for route, event in latest.items():
@@ -67,7 +69,7 @@ class Observer(Unbuffered):
                 self._streams[route.message_type, route.symbol].latency.observe(latency_s)
 
     def streams(self, begun: int, ended: int) -> list[StreamReport]:
-        """All that were heard between two times (microseconds), by message type and symbol."""
+        """Return a report per message type and symbol. `begun` and `ended` are in microseconds."""
         return [
             StreamReport(
                 message_type=message_type,
@@ -84,7 +86,7 @@ class Observer(Unbuffered):
         ]
 
     def findings(self) -> list[str]:
-        """What the audit finds wrong, a sentence each. Nothing may be pushed afterwards."""
+        """Return the findings of the audit, a sentence each. Do not call `push` afterwards."""
         reports = [audit.finish(kind, [], "gap", None) for kind, audit in self._audits.items()]
         return [
             f"{report.kind} of {finding.symbol}: {finding.text}"
@@ -93,7 +95,7 @@ class Observer(Unbuffered):
         ]
 
     def proven(self) -> dict[str, int]:
-        """Of each kind whose ids leave no room for a loss, how many events were audited."""
+        """Return the number of audited events of each message type with contiguous ids."""
         return {
             kind: audit.records
             for kind, audit in self._audits.items()
@@ -128,6 +130,6 @@ class Observer(Unbuffered):
 
 
 def quantile_ms(histogram: Histogram, share: float) -> float | None:
-    """A quantile in milliseconds, at most what the histogram can tell; None without a sample."""
+    """Return a quantile in milliseconds, at most LONGEST_MS, or None without a sample."""
     seconds = histogram.quantile(share)
     return None if seconds is None else min(seconds * 1000, LONGEST_MS)

@@ -1,4 +1,4 @@
-"""What a verification says: plain data, the same for people and for `--json`."""
+"""The report of a verification: plain data, the same for people and for `--json`."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Check(msgspec.Struct):
-    """One thing that was looked at: whether it is as it should be, and what was seen."""
+    """The result of one check, with a text that says what was seen."""
 
     name: str
     passed: bool
@@ -14,9 +14,11 @@ class Check(msgspec.Struct):
 
 
 class Connection(msgspec.Struct, kw_only=True):
-    """How the streams came. `first_message_s`: from the start of the feed, null without one;
-    `open` connections of `connectors` at the end; `lost` ones by cause, those replaced on purpose
-    too.
+    """The connections that carried the streams.
+
+    `first_message_s` counts from the start of the feed, null without a message. `open` is the
+    number of `connectors` with an open connection at the end. `lost` counts closed connections by
+    cause, including planned replacements.
     """
 
     websocket_url: str
@@ -30,16 +32,18 @@ class Connection(msgspec.Struct, kw_only=True):
 
 
 class Clock(msgspec.Struct):
-    """The exchange's clock less ours, and half the time that asking took: it is no more exact."""
+    """The exchange's clock minus ours, and the uncertainty: half the time of the request."""
 
     offset_ms: float
     uncertainty_ms: float
 
 
 class Messages(msgspec.Struct, kw_only=True):
-    """What came. `invalid` by reason; `duplicates` were dropped, `fetched` over REST to fill holes;
-    `held` wait behind a hole at the end; `gaps` are gap events by state. Latency is from the
-    exchange's time to ours, clocks as they are.
+    """The messages that came.
+
+    `invalid` is by reason. `duplicates` were dropped. `fetched` were fetched over REST to fill
+    holes. `held` wait for a hole at the end. `gaps` are gap events by state. Latency is from the
+    exchange's time to ours, without a correction of the clocks.
     """
 
     frames: int
@@ -56,8 +60,9 @@ class Messages(msgspec.Struct, kw_only=True):
 
 
 class StreamReport(msgspec.Struct, kw_only=True):
-    """The events of one message type and symbol. Latencies are null where the exchange sends no
-    time, and 98 s stand for all that is longer.
+    """The events of one message type and symbol.
+
+    Latencies are null if the exchange sends no time. Latencies above 98 s are reported as 98 s.
     """
 
     message_type: str
@@ -71,9 +76,11 @@ class StreamReport(msgspec.Struct, kw_only=True):
 
 
 class Observation(msgspec.Struct, kw_only=True):
-    """What was seen in `seconds`. `asked` streams; those `never_heard`; what was `refused`, and
-    what the audit found, a sentence each; `proven`: by kind of event the number of those whose
-    ids prove that none is missing, repeated or out of order.
+    """The observation of a feed over `seconds`.
+
+    `asked` is the number of streams, `never_heard` names the streams without data. `refused` and
+    `findings` (of the audit) have a sentence each. `proven` counts events by message type whose ids
+    prove that none is missing, repeated or out of order.
     """
 
     seconds: float
@@ -90,7 +97,7 @@ class Observation(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """The whole verification; `ok` where every check has passed."""
+    """The whole verification. The verdict is `ok` if every check has passed."""
 
     version: str
     verdict: Literal["ok", "failed"]

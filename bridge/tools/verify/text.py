@@ -1,4 +1,4 @@
-"""A verification for people: what was seen, what was checked, the verdict."""
+"""The verification report for people: figures, checks, verdict."""
 
 from rich.markup import escape
 from rich.table import Table
@@ -42,17 +42,17 @@ def _figures(seen: Observation) -> Table:
 
 
 def _clock(clock: Clock | None) -> str:
-    """Latencies are too long or too short by as much."""
+    """Describe the clock difference: latencies are too long or too short by this time."""
     if clock is None:
-        return "not compared, REST does not say what time it is"
+        return "not compared: REST did not return the time"
     offset_s, more_or_less = clock.offset_ms / 1000, latency(clock.uncertainty_ms / 1000)
     offset = latency(abs(offset_s)) if abs(offset_s) < 1 else duration(abs(offset_s))
     side = "ahead of" if offset_s > 0 else "behind"
-    return f"the exchange's is {offset} (± {more_or_less}) {side} ours"
+    return f"the exchange's clock is {offset} (± {more_or_less}) {side} ours"
 
 
 def _streams(streams: list[StreamReport]) -> Table:
-    """The busiest first."""
+    """Return the table of the streams, busiest first."""
     table = right_aligned(
         "kind", "symbol", "events", "a second", "first after", "silent at most", "p50", "p99"
     )
@@ -68,7 +68,7 @@ def _streams(streams: list[StreamReport]) -> Table:
             _latency(stream.latency_p99_ms),
         )
     if len(streams) > MAX_ROWS:
-        table.caption = f"and {len(streams) - MAX_ROWS:,} more: --json has all"
+        table.caption = f"and {len(streams) - MAX_ROWS:,} more; --json lists all"
     return table
 
 

@@ -1,4 +1,4 @@
-"""Whatever the bytes are: an event, a control message, or InvalidFrame. Nothing else is raised."""
+"""Any bytes give an event, a control message or InvalidFrame. Nothing else is raised."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ _decode_any_event: Callable[[bytes], Any] = msgspec.json.Decoder(AnyEvent).decod
 
 
 def check(frame: bytes, received: int = RECEIVED) -> None:
-    """Holds the promise for one frame, and that whatever is published can be read again."""
+    """Check this for one frame, and check that consumers can decode every published event."""
     router = Router(STREAMS, TEMPLATE)
     for event in what_comes_of(frame, received):
         check_record(event, router)
@@ -83,7 +83,7 @@ def check_record(event: Event, router: Router) -> None:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A real frame with a few bytes flipped, deleted or put in."""
+    """Draw a real frame with a few bytes flipped, deleted or inserted."""
     frame = bytearray(draw(st.sampled_from(REAL)).encode())
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(frame) - 1))
@@ -94,7 +94,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def retyped(draw: st.DrawFn) -> bytes:
-    """A real frame with a few fields dropped or of another kind, at any depth."""
+    """Draw a real frame with a few fields removed or of another type, at any depth."""
     frame = json.loads(draw(st.sampled_from(REAL)))
     for _ in range(draw(st.integers(1, 3))):
         container, key = draw(st.sampled_from(_places(frame) or [({"e": ""}, "e")]))

@@ -1,4 +1,4 @@
-"""Every frame that was really seen, against an independent reading of it."""
+"""Compare every recorded frame with an independent decoding of it."""
 
 import gzip
 import json
@@ -22,12 +22,12 @@ CAPTURES = {
     "altcoins_20210417.gz": {"agg_trade": 24, "quote": 570, "book_delta": 614, "candle": 20},
     "altcoins_20211012.gz": {"agg_trade": 2, "quote": 84, "book_delta": 177, "candle": 2},
 }
-# `e` of a bare frame, and the stream that carries it.
+# `e` of a frame without an envelope, and the suffix of its stream.
 RAW = {"trade": "trade", "24hrMiniTicker": "miniTicker", "referencePrice": "referencePrice"}
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Receive time in microseconds and frame of each line, without snapshots and the URL."""
+    """Yield the arrival in microseconds and the frame of each line, without snapshots and URL."""
     with gzip.open(path) as file:
         for line in file:
             time, _, frame = line.rstrip().partition(b" ")

@@ -55,7 +55,7 @@ def test_every_reason_but_a_binary_frame_is_the_decoders() -> None:
         mark.args[1]
         for mark in test_a_bad_frame_is_refused_with_its_reason.pytestmark  # type: ignore[attr-defined]
     )
-    # A text decoder never sees a binary frame: the connector refuses it.
+    # The decoder never gets a binary frame: the connector refuses it.
     assert {reason for reason, _ in tested} == set(INVALID_REASONS) - {"binary"}
 
 
@@ -211,8 +211,8 @@ def test_the_greatest_id_is_read() -> None:
 
 @pytest.mark.parametrize("kind", FRAMES)
 def test_every_field_an_event_needs_must_be_there(kind: str) -> None:
-    # Not read: E where T says it better, what nobody publishes, and `e`, which the stream's name
-    # stands for.
+    # These keys are not read: E if T is more exact, keys that are not published, and `e`, which the
+    # stream name replaces.
     passed_over = {"e", "M", "x", "Q", "F", "L"}
     passed_over |= {"trade": {"E"}, "aggTrade": {"E"}, "blockTrade": {"E"}, "avgPrice": {"T"}}.get(
         kind, set()

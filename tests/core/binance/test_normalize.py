@@ -27,7 +27,7 @@ MICROSECOND_KEYS = ("E", "T", "t", "O", "C")
 
 
 def in_microseconds(kind: str) -> str:
-    """The frame as `timeUnit=MICROSECOND` has it: 13 digits become 16, ids stay."""
+    """Return the frame as with `timeUnit=MICROSECOND`: 13 digits become 16, ids are unchanged."""
     return re.sub(r'"([A-Za-z])":(1[567]\d{11})\b', r'"\1":\g<2>250', FRAMES[kind])
 
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from bridge.core.binance.subscription import (
     MAX_PATH_CHARS,
-    connections,
-    connections_again,
     difference,
     is_pattern,
+    make_shards,
     subscribe,
+    update_shards,
 )
 from bridge.core.model.stream import Stream, parse_stream, stream_of, streams_path
 from tests.support.events import repeatable
@@ -55,7 +55,7 @@ def test_a_pattern_is_known_by_its_signs(symbol: str, pattern: bool) -> None:  #
 def test_a_pattern_that_matches_nothing_is_named() -> None:
     subscription = subscribe(["*EUR"], ["trade"], [], LISTED)
     assert subscription.streams == []
-    assert subscription.refused == ["binance.symbols: no symbol that trades matches '*EUR'"]
+    assert subscription.refused == ["binance.symbols: no trading symbol matches '*EUR'"]
 
 
 def test_an_unlisted_symbol_is_named_with_the_nearest_and_the_others_go_on() -> None:
@@ -98,26 +98,26 @@ def test_streams_are_spread_evenly_under_the_bound_each_on_one_connection(
     count: int, most: int
 ) -> None:
     streams = [stream_of(f"S{index}USDT", "trade") for index in range(count)]
-    parts = connections(streams, most)
-    assert Counter(s.name for part in parts for s in part) == Counter(s.name for s in streams)
-    sizes = [len(part) for part in parts]
+    shards = make_shards(streams, most)
+    assert Counter(s.name for shard in shards for s in shard) == Counter(s.name for s in streams)
+    sizes = [len(shard) for shard in shards]
     assert all(0 < size <= most for size in sizes)
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
-    assert len(parts) == -(-count // most)
+    assert len(shards) == -(-count // most)
 
 
 @repeatable
 @given(st.integers(1, 1500), st.sampled_from(["A", "1000PEPE", "币安人生"]))
 def test_no_url_is_longer_than_servers_take(count: int, word: str) -> None:
     streams = [stream_of(f"{word}{index}USDT", "bookTicker") for index in range(count)]
-    parts = connections(streams, 1024)
-    assert max(len(streams_path(part)) for part in parts) <= MAX_PATH_CHARS
-    assert sum(map(len, parts)) == count
+    shards = make_shards(streams, 1024)
+    assert max(len(streams_path(shard)) for shard in shards) <= MAX_PATH_CHARS
+    assert sum(map(len, shards)) == count
 
 
 def test_a_name_too_long_for_any_url_does_not_keep_the_others_waiting() -> None:
     streams = [stream_of("币" * 3000, "trade"), parse_stream("btcusdt@trade")]
-    assert connections(streams, 1024) == [[streams[0]], [streams[1]]]
+    assert make_shards(streams, 1024) == [[streams[0]], [streams[1]]]
 
 
 streams_of_names = st.sets(st.integers(0, 30), max_size=20).map(
@@ -130,40 +130,40 @@ streams_of_names = st.sets(st.integers(0, 30), max_size=20).map(
 def test_changed_streams_stay_on_their_connections_and_few_have_to_change(
     first: list[Stream], changes: list[list[Stream]], most: int
 ) -> None:
-    parts = connections(first, most) if first else []
+    shards = make_shards(first, most) if first else []
     for streams in changes:
-        before = [[stream.name for stream in part] for part in parts]
+        before = [[stream.name for stream in shard] for shard in shards]
         wanted = {stream.name for stream in streams}
-        after = connections_again(before, streams, most)
-        placed = [[stream.name for stream in part] for part in after]
-        assert sorted(name for part in placed for name in part) == sorted(wanted)
+        after = update_shards(before, streams, most)
+        placed = [[stream.name for stream in shard] for shard in after]
+        assert sorted(name for shard in placed for name in shard) == sorted(wanted)
         for had, has in zip(before, placed, strict=False):
             assert [name for name in had if name in wanted] == has[: len(set(had) & wanted)]
-        assert all(len(part) <= most for part in placed)
-        has_room = [number for number, part in enumerate(placed) if len(part) < most]
+        assert all(len(shard) <= most for shard in placed)
+        has_room = [number for number, shard in enumerate(placed) if len(shard) < most]
         gained = [
-            number for number, part in enumerate(placed) if set(part) - set(_at(before, number))
+            number for number, shard in enumerate(placed) if set(shard) - set(_at(before, number))
         ]
         assert not has_room or not gained or has_room[0] >= gained[-1]
-        parts = [part for part in after if part]
+        shards = [shard for shard in after if shard]
 
 
-def _at(parts: list[list[str]], number: int) -> list[str]:
-    return parts[number] if number < len(parts) else []
+def _at(shards: list[list[str]], number: int) -> list[str]:
+    return shards[number] if number < len(shards) else []
 
 
 def test_streams_go_to_another_connection_where_the_url_would_get_too_long() -> None:
     streams = [stream_of(f"币安人生{number}USDT", "trade") for number in range(300)]
-    first, *others = connections_again([[]], streams, 1024)
+    first, *others = update_shards([[]], streams, 1024)
     assert len(others) == 1
     assert len(streams_path(first)) <= MAX_PATH_CHARS < len(streams_path([*first, others[0][0]]))
 
 
 def test_what_a_full_connection_has_stays_on_it() -> None:
     names = [f"币安人生{number}USDT" for number in range(300)]
-    (first, second) = connections_again([[]], [stream_of(name, "trade") for name in names], 1024)
-    before = [[stream.name for stream in part] for part in (first, second)]
-    assert connections_again(before, [*first, *second], 1024) == [first, second]
+    (first, second) = update_shards([[]], [stream_of(name, "trade") for name in names], 1024)
+    before = [[stream.name for stream in shard] for shard in (first, second)]
+    assert update_shards(before, [*first, *second], 1024) == [first, second]
 
 
 def test_a_change_names_what_came_and_what_went() -> None:

@@ -1,4 +1,4 @@
-"""What a process has left open, by its gap events and by what lies in the topics behind them."""
+"""The gaps that a process has left open, by its gap events and the events published after them."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_what_was_brought_is_filled_and_not_asked_for_again() -> None:
 
 
 def test_what_lies_beyond_the_position_comes_with_the_stream_itself() -> None:
-    """A gap event goes ahead of the events before it: these had not been written."""
+    """The gap event had overtaken the events before the gap, and those had not been written."""
     gaps = seen(gap(3, 9), gap(12, 13))
     gaps.go_back(at(5), [NAME])
     assert ids(gaps.filled()) == [(6, 9, "filled"), (12, 13, "filled")]

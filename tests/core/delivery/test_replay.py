@@ -25,7 +25,7 @@ def records(*numbers: int) -> list[Record]:
 def test_what_is_up_to_the_last_that_committed_has_committed(
     first: int, committed: int, begin: int, given_up: set[int]
 ) -> None:
-    """The topic is read from some record on, and some were given up and never sent."""
+    """The topic is read from some record on, and some records were dropped and never sent."""
     waiting = records(*range(first, 21))
     topic = records(*(n for n in range(begin, committed) if n not in given_up))
     last = max(

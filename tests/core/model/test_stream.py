@@ -19,7 +19,7 @@ from bridge.core.model.stream import (
 )
 from tests.support.events import repeatable
 
-# Kind of stream, payload, message type, detail.
+# Suffix of the stream, payload, message type, detail.
 KINDS: list[tuple[str, str, str, str]] = [
     ("trade", "trade", "trade", ""),
     ("aggTrade", "aggTrade", "agg_trade", ""),
@@ -116,13 +116,13 @@ def test_a_wrong_name_is_refused_with_the_nearest_right_one(name: str, hint: str
     "kind", ["trade ", "trade\n", "kline_", "kline_1m@+09:00", "depth5@250ms", "depth100"]
 )
 def test_a_kind_is_matched_whole(kind: str) -> None:
-    with pytest.raises(ValueError, match="is no spot stream"):
+    with pytest.raises(ValueError, match="is not a spot stream"):
         check_suffix(kind)
 
 
 @pytest.mark.parametrize("name", ["btcusdt@trade", "btcusdt@depth@100ms", "!miniTicker@arr"])
 def test_a_whole_name_among_the_kinds_is_sent_to_extra_streams(name: str) -> None:
-    with pytest.raises(ValueError, match="belongs in extra_streams"):
+    with pytest.raises(ValueError, match="move it to extra_streams"):
         check_suffix(name)
 
 

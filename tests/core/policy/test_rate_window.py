@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from bridge.core.policy.rate_window import Window
 from tests.support.events import repeatable
 
-# Sixteenths of a second are exact in binary: no rounding stands between the times and the rule.
+# Sixteenths of a second are exact in binary, so no rounding disturbs the comparison.
 ticks = st.integers(0, 40).map(lambda n: n / 16)
 
 
 def granted(limit: int, period_s: float, pauses: list[float]) -> list[float]:
-    """When each of a row of requests may go; each comes a pause after the one before."""
+    """Return when each request is granted; each request comes a pause after the previous one."""
     window = Window(limit, period_s)
     now_s, times = 0.0, []
     for pause in pauses:

@@ -1,4 +1,4 @@
-"""When a connection is replaced, over days of a clock that is only a number."""
+"""The rotation of connections, over days of simulated time."""
 
 from itertools import combinations, pairwise
 
@@ -17,7 +17,7 @@ from bridge.core.policy.rotation import (
 )
 from tests.support.events import repeatable
 
-LIFE_S = DAY_S  # of a connection, at the exchange
+LIFE_S = DAY_S  # the exchange closes a connection after this time
 MAX_AGE_S = 84_600
 clocks = st.integers(0, 10 * 86_400).map(lambda n: 1_790_000_000 + n)
 times_of_day = st.none() | st.integers(0, 86_399)
@@ -52,7 +52,7 @@ def test_with_a_time_of_day_nothing_is_replaced_far_from_it_after_the_first_day(
 ) -> None:
     moments = [float(now_s)]
     for _ in range(12):
-        opened_s = moments[-1] + 0.3  # the rate_limiter, a back-off, the handshake
+        opened_s = moments[-1] + 0.3  # the rate limiter, a backoff, the handshake
         moments.append(opened_s + rotate_after_s(place, MAX_AGE_S, opened_s, time_of_day_s))
     window_s = DAY_S - MAX_AGE_S + place[1] * ROTATION_SPACING_S
     for moment in [moment for moment in moments if moment > now_s + 2 * DAY_S]:

@@ -1,4 +1,4 @@
-"""A stream is judged by its own rhythm: no clock and no connection is needed to say so."""
+"""A stream is judged by its own usual interval; the tests need no clock and no connection."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -24,7 +24,7 @@ intervals = st.floats(0.5, 600)
 
 
 class Connection:
-    """Streams that are heard when told, looked at each second."""
+    """Streams that send data when the test says so; the detector checks them each second."""
 
     def __init__(self) -> None:
         self.watch = SilenceDetector(0.0)
@@ -39,7 +39,7 @@ class Connection:
             self.marks[name] = self.frames
 
     def go_on(self, seconds: int, *names: str, every_s: int = 1) -> None:
-        """Hear these streams for so long."""
+        """Let these streams send data for `seconds`, once every `every_s`."""
         for _ in range(seconds):
             self.now_s += 1
             if self.now_s % every_s == 0:
@@ -55,12 +55,14 @@ class Connection:
 
 @repeatable
 @given(st.lists(intervals, min_size=1, max_size=60))
-def test_a_rhythm_stays_between_the_shortest_and_the_longest_interval(pauses: list[float]) -> None:
-    rhythm, now_s = IntervalEstimate(0.0), 0.0
+def test_an_estimate_stays_between_the_shortest_and_the_longest_interval(
+    pauses: list[float],
+) -> None:
+    estimate, now_s = IntervalEstimate(0.0), 0.0
     for pause in [0.0, *pauses]:
         now_s += pause
-        rhythm.heard(now_s)
-    assert min(pauses) - 1e-6 <= rhythm.mean_s <= max(pauses) + 1e-6
+        estimate.heard(now_s)
+    assert min(pauses) - 1e-6 <= estimate.mean_s <= max(pauses) + 1e-6
 
 
 @repeatable
@@ -68,10 +70,10 @@ def test_a_rhythm_stays_between_the_shortest_and_the_longest_interval(pauses: li
 def test_a_limit_is_so_many_intervals_between_floor_and_ceiling_once_regular(
     interval_s: float, count: int
 ) -> None:
-    rhythm = IntervalEstimate(0.0)
+    estimate = IntervalEstimate(0.0)
     for number in range(count + 1):
-        rhythm.heard(number * interval_s)
-    limit_s = rhythm.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
+        estimate.heard(number * interval_s)
+    limit_s = estimate.limit_s(STREAM_FLOOR_S, STREAM_CEILING_S)
     if count < REGULAR_INTERVALS:
         assert limit_s == float("inf")
     else:

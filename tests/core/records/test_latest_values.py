@@ -35,7 +35,7 @@ def first(payloads: tuple[str, ...], *order: str) -> str | None:
 
 
 def setters(payloads: tuple[str, ...]) -> dict[str, list[str]]:
-    """Which payloads set which group, told by the guard's name."""
+    """Return the payloads that set each group, by the name of the group's guard."""
     found: dict[str, list[str]] = {"price": [], "quote": [], "day": []}
     for payload, event_type in PAYLOAD_OF.items():
         if payload in payloads:

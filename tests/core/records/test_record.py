@@ -134,7 +134,7 @@ def _mini(symbol: str) -> Event:
 
 
 def test_the_price_comes_from_another_stream_when_the_first_is_taken_away() -> None:
-    """And again from the first when that comes back."""
+    """When the first stream is added again, the price comes from it again."""
     both = [parse_stream("btcusdt@trade"), parse_stream("btcusdt@miniTicker")]
     changing = Router(both, TEMPLATE)
     price = MiniTicker(VENUE, "BTCUSDT", 1, 1, "websocket", "1", "1", "1", "1", "1", "1")

@@ -1,4 +1,4 @@
-"""Who was first, and by how much, of two connectors with the same stream."""
+"""The delay between two connectors with the same stream."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from tests.support.events import FRAMES, decode_event, repeatable
 
 
 def arrive(kind: str, field: str, moments: list[tuple[int, str, int]]) -> dict[str, Arrivals]:
-    """Events with these ids come over these connectors at these moments, in microseconds."""
+    """Let events arrive, each as (arrival in microseconds, connector, id); return the counters."""
     model = decode_event(FRAMES[kind])
     assert isinstance(model, Trade | Quote)
     sequencer = new_sequencer(type(model))

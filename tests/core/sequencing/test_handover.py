@@ -1,4 +1,4 @@
-"""A connection that opens beside another one does not overtake it."""
+"""A connection that opens while another one is open does not overtake it."""
 
 from collections.abc import Iterable
 
@@ -26,7 +26,7 @@ def quote(number: int, received: int = 0) -> Quote:
 
 
 class Bench:
-    """One stream of quotes, and two connections: `old` has it to itself, `new` joins."""
+    """One stream of quotes and two connections: `old` is open first, `new` joins it."""
 
     def __init__(self) -> None:
         self.sequencer = new_sequencer(Quote)
@@ -102,7 +102,7 @@ def test_behind_an_interruption_nothing_waits() -> None:
 
 
 def test_what_waited_when_the_stream_was_taken_away_stays_behind_when_it_comes_again() -> None:
-    """Between it and what then comes something is missing."""
+    """Events are missing between the waiting event and the next ones."""
     sequencers = Sequencers([QUOTES])
     bench = Bench()
     bench.sequencer = sequencers.sequencer(QUOTES, quote(1))

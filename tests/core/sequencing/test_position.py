@@ -1,4 +1,4 @@
-"""Where a stream has stopped, and what of a failed batch has committed."""
+"""The position of a stream, and the committed records of a failed batch."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Every stream once and in order: the sequencers against what the exchange really sent."""
+"""Every stream passes once and in order: the sequencers with data recorded from the exchange."""
 
 from collections.abc import Iterable, Sequence
 
@@ -174,7 +174,7 @@ def test_of_events_with_one_time_only_equal_ones_are_repeats() -> None:
 def test_two_connectors_that_lose_different_trades_make_one_whole_stream(
     data: st.DataObject,
 ) -> None:
-    """Each connector is in order and loses what it likes, but no trade is lost by both."""
+    """Each connector is in order and loses any trades, but no trade is lost by both."""
     count = data.draw(st.integers(1, 30))
     lost = data.draw(st.lists(st.sampled_from(["a", "b", ""]), min_size=count, max_size=count))
     connectors = {
@@ -191,9 +191,10 @@ def test_two_connectors_that_lose_different_trades_make_one_whole_stream(
 
 
 class ContiguousAgainstHistory(RuleBasedStateMachine):
-    """A stream of ids with losses and duplicates, REST that brings what it is asked for or a part
-    of
-    it: what has been passed on is whole and in order but for what gaps have announced."""
+    """A stream of ids with losses and duplicates, and a REST that returns all or some of the ids.
+
+    The passed events are complete and in order, except for the announced gaps.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +214,7 @@ class ContiguousAgainstHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.sequencer.hole)
     @rule(share=st.integers(0, 5), more=st.integers(0, 3))
     def fetch(self, share: int, more: int) -> None:
-        """An answer that stops short, or goes on behind the hole as REST does."""
+        """Fetch an answer that ends inside the hole, or that continues after it as REST does."""
         assert self.sequencer.hole
         first, last = self.sequencer.hole
         end = min(last + more, self.sent) if more else min(first + share, last)
@@ -221,7 +222,7 @@ class ContiguousAgainstHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.sequencer.hole)
     @rule()
-    def lose_patience(self) -> None:
+    def time_out(self) -> None:
         self.passed += self.sequencer.give_up("repair_timeout")
 
     @precondition(lambda self: self.sequencer.open_gaps)
@@ -237,7 +238,7 @@ class ContiguousAgainstHistory(RuleBasedStateMachine):
 
     @rule()
     def start_again(self) -> None:
-        """Another process goes on behind what this one has passed on; what it held is forgotten."""
+        """Continue as another process after the last passed event; the held events are lost."""
         assert self.sequencer.expected is not None
         self.sequencer = contiguous_sequencer(self.sequencer.expected - 1)
 
@@ -284,9 +285,10 @@ TestContiguousAgainstHistory = ContiguousAgainstHistory.TestCase
 TestContiguousAgainstHistory.settings = repeatable
 
 
-class RisingAgainstAList(RuleBasedStateMachine):
-    """Quotes with duplicates, late ones, interruptions and restarts: the model is what has been
-    passed on, and whether a gap event is due.
+class MonotonicAgainstAList(RuleBasedStateMachine):
+    """Quotes with duplicates, late events, interruptions and restarts.
+
+    The model is the list of passed ids, and the cause of a gap event that is due.
     """
 
     def __init__(self) -> None:
@@ -310,7 +312,7 @@ class RisingAgainstAList(RuleBasedStateMachine):
     @precondition(lambda self: self.passed)
     @rule(back=st.integers(0, 10))
     def arrive_late(self, back: int) -> None:
-        """Dropped by the sequencer that has passed on something above it."""
+        """Let a late quote arrive; the sequencer drops it, because it has passed a higher id."""
         if self.sequencer.last_mark is not None:
             assert not self.sequencer.accept(quote(max(0, self.sent - back)))
 
@@ -327,5 +329,5 @@ class RisingAgainstAList(RuleBasedStateMachine):
         self.cause = "restart"
 
 
-TestRisingAgainstAList = RisingAgainstAList.TestCase
-TestRisingAgainstAList.settings = repeatable
+TestMonotonicAgainstAList = MonotonicAgainstAList.TestCase
+TestMonotonicAgainstAList.settings = repeatable

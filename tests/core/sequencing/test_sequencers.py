@@ -1,4 +1,4 @@
-"""Streams that come and go while the others go on."""
+"""Streams that are added and removed while the others continue."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the Kafka sink gives up is said in its topics, and blocks nothing."""
+"""Losses of the Kafka sink are announced in its topics, and block nothing."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ async def test_what_a_broker_refuses_alone_is_too_large_and_what_it_refused_with
 
 
 class History:
-    """REST: it has every trade."""
+    """A fake REST client that has every trade."""
 
     def __init__(self, venue: str) -> None:
         self._venue = venue
@@ -112,8 +112,8 @@ async def test_trades_given_up_are_announced_and_brought_back_later(
     async with at_work(sink), asyncio.timeout(30):
         repairing = asyncio.create_task(repairer.run())
         await noticed.wait()
-        # What announces it takes room as well, and that costs a few more.
-        while (  # noqa: ASYNC110 - it counts, no more
+        # Gap events take room too, so a few more trades are dropped.
+        while (  # noqa: ASYNC110 - no event to wait for
             sink.counts.restored["trade"] < sink.counts.dropped["trade", "outbox_full"]
         ):
             await asyncio.sleep(0.01)

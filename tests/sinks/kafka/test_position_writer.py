@@ -1,4 +1,4 @@
-"""Where each stream stands: what is written of it, and in which order."""
+"""The positions that are written for each stream, and their order."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ YEAR_MS = 365 * 86_400_000
 
 
 def record(symbol: str, identity: int, time_ms: int = 0) -> Record:
-    """Each with a route of its own, as from disk."""
+    """Return a record with its own route, like a record read from disk."""
     route = Route("trade", symbol, "trade", symbol.encode(), "", ())
     return Record(route, time_ms or identity, 0, b"value", identity)
 
@@ -26,7 +26,7 @@ def published(
 
 
 def written(positions: PositionWriter) -> list[tuple[str, int, int, int]]:
-    """Symbol, last id, partition and offset of what a flush writes, in its order."""
+    """Flush, and return symbol, last id, partition and offset of each position, in order."""
     positions.flush()
     queue = next(iter(positions.outbox.idle()), PartitionQueue("position", 0, "position"))
     found = [msgspec.json.decode(record.value, type=Position) for record in queue.records]

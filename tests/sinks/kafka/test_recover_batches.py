@@ -1,6 +1,6 @@
-"""Exactly once through outages of Kafka under a steady flow, proved by reading the topic.
+"""Exactly-once delivery through outages of Kafka under load, proved by reading the topic.
 
-The records' times are more than a day old: a broker that restarts has forgotten their producer.
+The times of the records are more than a day old, so a broker forgets their producer at a restart.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ from tests.support.sinks import Feeder, at_work, trades
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(120)]
 
 SYMBOLS = [f"S{number}USDT" for number in range(8)]
-# Longer than two producers wait for an acknowledgement.
+# Longer than two producers together wait for an acknowledgement.
 PAUSE_S = 6.0
 EVERY_S = 0.01
 
 
 class Flow:
-    """Trades of every symbol, a few every hundredth of a second."""
+    """Pushes a few trades of every symbol, a hundred times a second."""
 
     def __init__(self, sink: KafkaSink, venue: str) -> None:
         self.pushed = 0
@@ -61,7 +61,7 @@ class Flow:
 
 @asynccontextmanager
 async def flowing(sink: KafkaSink, venue: str) -> AsyncIterator[Flow]:
-    """The sink at work under a flow; at the end everything is delivered."""
+    """Run the sink under a flow; at the end wait until everything is delivered."""
     async with at_work(sink):
         flow = Flow(sink, venue)
         task = asyncio.create_task(flow.run())
@@ -112,8 +112,8 @@ async def test_outages_under_a_flow_repeat_nothing_and_lose_nothing(
     assert journal.named("kafka_foreign_records") == []
 
 
-# What the brokers refuse has burnt its number. What aiokafka gives up for want of a leader has not,
-# and is sent again under it.
+# A batch that the brokers refuse loses its sequence number. A batch that aiokafka gives up because
+# its partition has no leader keeps its number, and is sent again under it.
 REFUSED = OutOfOrderSequenceNumber(), InvalidProducerEpoch()
 LEADERLESS = LeaderNotAvailableError(), NotLeaderForPartitionError()
 
@@ -129,7 +129,7 @@ async def test_what_committed_of_a_failed_batch_is_taken_out_and_the_rest_is_sen
     given_up: int,
     fate: str,
 ) -> None:
-    """The tail of the partition says what became of it."""
+    """The tail of the partition shows which records of the batch were committed."""
     refusals = iter([None, *errors])
     send_batch = AIOKafkaProducer.send_batch
 
@@ -153,7 +153,7 @@ async def test_what_committed_of_a_failed_batch_is_taken_out_and_the_rest_is_sen
     async with at_work(sink), asyncio.timeout(30):
         for begin in range(0, 300, 100):
             feeder.push(*trades(unique, range(begin, begin + 100)))
-            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write positions, too
+            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would also write positions
                 await asyncio.sleep(0.01)
             feeder.check()
         await sink.drained()
@@ -165,7 +165,7 @@ async def test_what_committed_of_a_failed_batch_is_taken_out_and_the_rest_is_sen
 
 
 class HalfReader:
-    """A reader of partitions with one record each, that fails at the second one, once."""
+    """A reader of two partitions with one record each. Its first read of the second one fails."""
 
     failures = 1
 
@@ -197,7 +197,7 @@ def committed_record(topic: str, partition: int) -> ConsumerRecord:
 async def test_after_a_failure_under_way_the_tails_are_read_from_where_they_began(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was read the first time has been taken out by nobody."""
+    """The records read the first time were not removed from the outbox."""
     monkeypatch.setattr(recover_batches, "TopicReader", HalfReader)
     producer_state, queues = (
         ProducerState(),

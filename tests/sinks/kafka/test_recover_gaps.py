@@ -1,4 +1,4 @@
-"""Gaps that a process has left open, read from real topics and gone on with."""
+"""Gaps that a process has left open, read from real topics and repaired."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(
 
 
 async def leave_open(kafka: Kafka, venue: str) -> None:
-    """What a process was about when it was killed: of 10 to 19 it had brought some."""
+    """Publish an open gap from 10 to 19 with some of its trades, like a process that was killed."""
     sink = sink_for(kafka.bootstrap_servers, venue, "trade", "gap")
     feeder = Feeder(sink)
     async with at_work(sink):

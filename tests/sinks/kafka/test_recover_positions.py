@@ -1,4 +1,4 @@
-"""What a bridge begins from, read from real topics."""
+"""The positions from which a bridge starts, read from real topics."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SYMBOLS = [f"S{number}USDT" for number in range(8)]
 
 
 async def publish(sink: KafkaSink, venue: str, numbers: Mapping[str, Iterable[int]]) -> None:
-    """Publish trades of each symbol through a sink that ends without a word, as if killed."""
+    """Publish trades of each symbol through a sink that stops as if it was killed."""
     feeder = Feeder(sink)
     async with at_work(sink):
         for symbol, ids in numbers.items():
@@ -105,7 +105,7 @@ async def test_without_positions_the_last_records_tell(kafka: Kafka, unique: str
 async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
     kafka: Kafka, unique: str
 ) -> None:
-    """Else the interruption of one that began just before a kill would be announced by nobody."""
+    """Otherwise no gap event would announce the interruption of a stream that has just started."""
     sink = sink_for(kafka.bootstrap_servers, unique, "ticker")
     async with at_work(sink):
         Feeder(sink, "ticker").push(ticker(unique, 4_000), ticker(unique, 5_000))
@@ -120,7 +120,7 @@ async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
 async def test_the_first_record_of_a_stream_may_come_while_the_tails_are_read(
     kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a process that was killed while its broker was frozen."""
+    """This happens if a process is killed while its broker is frozen."""
     sink, bounds = sink_for(kafka.bootstrap_servers, unique, "ticker"), TopicReader.bounds
     feeder, looks = Feeder(sink, "ticker"), 0
 
@@ -146,7 +146,7 @@ async def test_the_first_record_of_a_stream_may_come_while_the_tails_are_read(
 async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
     kafka: Kafka, unique: str
 ) -> None:
-    """Its record lies before the positions of others by then, where no tail is read."""
+    """Its record then lies before the positions of other streams, where no tail is read."""
     options = options_for(kafka.bootstrap_servers, partitions=1)
     first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
     await publish(first, unique, {"BTCUSDT": range(10)})
@@ -234,6 +234,8 @@ async def test_an_absent_kafka_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.5)
     server = f"{LOOPBACK}:{free_port()}"
-    with pytest.raises(SinkUnavailable, match=rf"Kafka at {server} was not there for 0.5 s"):
+    with pytest.raises(
+        SinkUnavailable, match=rf"Kafka at {server} could not be reached within 0.5 s"
+    ):
         await read_start(options_for(server), unique, ["trade"])
     assert server in journal.named("start_waiting_for_kafka")[0]["error"]

@@ -1,4 +1,4 @@
-"""A process ends in the middle of what it had on disk: the next one goes on exactly there."""
+"""A process stops in the middle of its records on disk; the next one continues exactly there."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ async def both_at_work(sink: KafkaSink) -> AsyncIterator[None]:
 
 
 async def spilled(sink: KafkaSink, venue: str) -> Feeder:
-    """Everything is on disk, but for what is being brought back."""
+    """Push records until all are on disk, except those that are being read back."""
     assert sink.spiller
     feeder = Feeder(sink, "trade", "ticker")
     for start in range(0, COUNT, 100):
@@ -78,7 +78,7 @@ async def test_what_has_committed_of_it_is_not_sent_again_and_the_rest_is(
     sink = sink_on(before, kafka, unique)
     feeder = await spilled(sink, unique)
     async with both_at_work(sink):
-        while sink.counts.published.total() < published:  # noqa: ASYNC110 - it counts, no more
+        while sink.counts.published.total() < published:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(0)
     feeder.check()
     shutil.copytree(before, after)

@@ -36,8 +36,8 @@ def sink_for(
     *kinds: str,
     **options: Any,
 ) -> KafkaSink:
-    """A sink with topics for these kinds, else for trades, and for what it says itself; `store`
-    may be among the options.
+    """Return a sink with topics for these kinds (default: trades) and for gap and invalid events.
+    The options may include `store`.
     """
     store = options.pop("store", None)
     topics = [f"{venue}.{kind}" for kind in {*(kinds or ("trade",)), "gap", "invalid"}]
@@ -46,7 +46,7 @@ def sink_for(
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
-    """The trade ids of one symbol, as they lie in the topic."""
+    """Return the trade ids of one symbol in the order of the topic."""
     key = symbol.encode()
     return [json.loads(record.value)["trade_id"] for record in records if record.key == key]
 
@@ -62,7 +62,7 @@ async def administration(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def configured(admin: AIOKafkaAdminClient, name: str) -> tuple[int, str, str]:
-    """Partitions, retention and policy of a topic."""
+    """Return the number of partitions, the retention and the cleanup policy of a topic."""
     (topic,) = await admin.describe_topics([name])
     resource = ConfigResource(ConfigResourceType.TOPIC, name)
     (answer,) = await admin.describe_configs([resource])
@@ -191,7 +191,7 @@ async def test_what_comes_while_kafka_is_absent_waits_and_the_oldest_goes_when_f
 
 
 async def test_a_stop_while_connecting_leaves_nothing_behind(unique: str) -> None:
-    """A producer that is not closed would warn, and a warning is an error."""
+    """An unclosed producer warns, and here a warning is an error."""
 
     async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -210,7 +210,7 @@ async def test_a_stop_while_connecting_leaves_nothing_behind(unique: str) -> Non
 async def test_outages_lose_nothing_repeat_nothing_and_keep_the_order(
     own_kafka: KafkaBroker, unique: str, journal: Journal
 ) -> None:
-    """Absent at the start, frozen, killed: one broker, for it takes seconds to start."""
+    """One broker is absent at the start, then frozen, then killed. Each start takes seconds."""
     await asyncio.to_thread(own_kafka.kill)
     sink = sink_for(own_kafka.bootstrap_servers, unique, **SHORT)
     feeder = Feeder(sink)
@@ -255,5 +255,5 @@ async def test_outages_lose_nothing_repeat_nothing_and_keep_the_order(
 
 
 def left_over() -> list[str]:
-    """Tasks that run beside the test's own."""
+    """Return the tasks that run besides the task of the test."""
     return [str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,4 +1,4 @@
-"""Topics that are added while the sink is at work."""
+"""Topics that are added while the sink runs."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "牛来USDT")
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
-    """Makes Kafka answer the next question about quotes with an error."""
+    """Make Kafka answer the next request about quotes with an error."""
     ensure = kafka_producer.ensure_topics
     errors: list[Exception] = []
 
@@ -42,7 +42,7 @@ def quote(venue: str, number: int, symbol: str = "BTCUSDT") -> Quote:
 
 
 async def assert_sorted(sink: KafkaSink, kafka: Kafka, feeder: Feeder, venue: str) -> None:
-    """Push quotes of all symbols: each lies where Java's client would look for it."""
+    """Push quotes of all symbols; check that each is in the partition the Java client expects."""
     topic = f"{venue}.quote"
     feeder.push(*(quote(venue, number, symbol) for number in range(1, 5) for symbol in SYMBOLS))
     await sink.drained()

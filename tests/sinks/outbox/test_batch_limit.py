@@ -1,4 +1,4 @@
-"""What a broker takes in one batch: less after each refusal, and more again after a while."""
+"""The batch limit falls after each refusal, and rises again after a while."""
 
 from bridge.core.records.record import Record
 from bridge.sinks.outbox.batch_limit import BOUNDLESS_BYTES, TRY_AFTER_BATCHES, BatchLimit

@@ -37,7 +37,7 @@ def journal() -> Iterator[Journal]:
 
 
 class SpillMachine(RuleBasedStateMachine):
-    """A spill against a list of chunks, of which the first have been read."""
+    """Compares a chunk store with a list of chunks, of which the first have been read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class SpillMachine(RuleBasedStateMachine):
 
     @rule()
     def be_killed_and_start(self) -> None:
-        """What lies there at any moment is all that a new process has."""
+        """Start a new process on a copy of the files as they are at this moment."""
         folder = self.folder()
         for file in self.folders[-2].iterdir():
             shutil.copy(file, folder)
@@ -120,7 +120,7 @@ class SpillMachine(RuleBasedStateMachine):
         self.start(folder)
 
     def start(self, folder: Path) -> None:
-        """Nothing has been read, and what was is known to have been."""
+        """Start on a folder. No chunk is read yet; the chunks read before are marked as begun."""
         self.spill = QuickSpill(folder, LARGE)
         self.read = 0
         everything = [waiting for chunk in self.chunks for waiting in chunk]
@@ -140,7 +140,7 @@ TestSpill.settings = settings(repeatable, max_examples=40, stateful_step_count=2
 
 
 def filled(folder: Path, chunks: int, size: int = 2000) -> list[list[Record]]:
-    """A closed spill with this many chunks of ten records."""
+    """Write this many chunks of ten records to a store, and close it."""
     wrote = [
         [record(ROUTES[0], 10 * number + index, size) for index in range(10)]
         for number in range(chunks)
@@ -261,7 +261,7 @@ def test_a_file_that_is_no_database_is_set_aside_and_named(
 
 
 def test_a_torn_log_costs_its_last_chunks_only(tmp_path: Path) -> None:
-    """A kill leaves the write-ahead log; here its end is missing as well."""
+    """After a kill the write-ahead log is left. Here its end is missing too."""
     other = tmp_path / "killed"
     other.mkdir()
     spill = ChunkStore(tmp_path, LARGE)

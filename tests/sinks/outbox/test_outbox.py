@@ -28,7 +28,7 @@ ROUTES = [route(f"S{index}", kind) for index in range(4) for kind in ("trade", "
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """An outbox against a plain list of what was pushed for each symbol."""
+    """Compares an outbox with a plain list of the records pushed for each symbol."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.pushed: Counter[str] = Counter()
         self.in_flight: dict[PartitionQueue, list[Record]] = {}
         self.in_doubt: dict[PartitionQueue, list[Record]] = {}
-        # What each route still waits with, oldest first: none of it may change places.
+        # The waiting records of each route, oldest first: their order must not change.
         self.expected: dict[Route, list[Record]] = defaultdict(list)
 
     def queues(self) -> list[PartitionQueue]:
@@ -109,7 +109,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.in_doubt)
     @rule(data=st.data())
     def find_committed(self, data: st.DataObject) -> None:
-        """A tail has been read: some of a failed batch has been written after all, or nothing."""
+        """Read a tail: the first records of a failed batch were committed, or none."""
         queue = list(self.in_doubt)[data.draw(st.integers(0, len(self.in_doubt) - 1), "queue")]
         records = self.in_doubt.pop(queue)
         queue.in_flight = data.draw(st.integers(0, len(records)), "count")
@@ -135,7 +135,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(partitions=st.integers(1, 5))
     def assign(self, partitions: int) -> None:
-        """A new producer has begun, and what the old one had on its way is settled."""
+        """Start a new producer: no record of the old one is in flight or in doubt."""
         self.release()
         self.settle()
         before = self.pending()
@@ -311,7 +311,7 @@ def test_an_empty_queue_has_room_for_the_next(size: int) -> None:
 
 
 def test_a_gap_event_goes_before_anything_else_and_alone() -> None:
-    """What comes behind it lies in another topic: a kill may publish the one without the other."""
+    """The records after it are in other topics: after a kill they could exist without the event."""
     outbox = Outbox(10**9, SinkCounts())
     trade, gap = (record(route("S", kind), 0) for kind in ("trade", "gap"))
     outbox.push(trade)

@@ -1,4 +1,4 @@
-"""An outbox with a disk behind it, and a broker, against plain lists of what was pushed."""
+"""Compares an outbox with a disk, and a broker, with plain lists of the pushed records."""
 
 import asyncio
 import shutil
@@ -34,7 +34,7 @@ Name = tuple[str, bytes]
 
 
 class Broker:
-    """What has committed: of each symbol the records' numbers, and what they say."""
+    """The committed records, and their numbers by symbol."""
 
     def __init__(self) -> None:
         self.numbers: dict[Name, list[int]] = defaultdict(list)
@@ -55,7 +55,7 @@ class Broker:
 
 
 class Life:
-    """One process: its outbox, its spiller, and what it has given up."""
+    """One process: its outbox, its spiller, and the ids it has announced as lost."""
 
     def __init__(self, folder: Path, spill_bytes: int = 2**30) -> None:
         self.folder = folder
@@ -84,7 +84,7 @@ class Life:
                 self.lost[f"binance.spot.{loss.message_type}", loss.symbol.encode()].update(ids)
 
     def connect(self, broker: Broker) -> None:
-        """What a new producer does first: see what has committed."""
+        """Find the committed records, as a new producer does first."""
         if restored := self.spiller.restored():
             for one in broker.records:
                 restored.see(one.route.topic, one.route.key, one.value)
@@ -107,10 +107,10 @@ class Life:
 
 
 class OverflowMachine(RuleBasedStateMachine):
-    """Pushes, batches that are answered or not, kills at any step of the disk, stops.
+    """Pushes, acknowledged and unanswered batches, kills at any step of the disk, and stops.
 
-    What a kill takes of the trades is pushed again, as REST would bring it: from behind the last
-    that the broker or the disk holds.
+    After a kill the lost trades are pushed again, as if fetched over REST. They begin after the
+    last trade that the broker or the disk holds.
     """
 
     spill_bytes = 2**30
@@ -123,10 +123,10 @@ class OverflowMachine(RuleBasedStateMachine):
         self.folders: list[Path] = []
         self.numbers: Counter[Name] = Counter()
         self.lost: dict[Name, set[int]] = defaultdict(set)
-        # Numbers of quotes that were in memory alone when the process was killed.
+        # The numbers of quotes that were only in memory when the process was killed.
         self.gone: dict[Name, set[int]] = defaultdict(set)
         self.broker = Broker()
-        # What has committed of each queue's batch, before anybody knows.
+        # Whether the batch of each queue was committed, before the sink knows it.
         self.committed: dict[PartitionQueue, bool] = {}
         self.sent: dict[PartitionQueue, list[Record]] = {}
         self.life = Life(self.folder(), self.spill_bytes)
@@ -153,7 +153,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.journal.__exit__(None, None, None)
 
     def check_the_whole_story(self) -> None:
-        """Every trade once and in order, and every quote that was not in memory alone at a kill."""
+        """Check that each trade is there once and in order, and each quote not lost in a kill."""
         assert not any(self.lost.values())
         for name, last in self.numbers.items():
             found = self.broker.numbers[name]
@@ -214,7 +214,7 @@ class OverflowMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.committed)
     @rule(data=st.data())
     def land(self, data: st.DataObject) -> None:
-        """A broker has written a batch, and its answer may never come."""
+        """Let the broker commit a batch. Its answer may never arrive."""
         queues = [queue for queue, committed in self.committed.items() if not committed]
         if queues:
             queue = queues[data.draw(st.integers(0, len(queues) - 1))]
@@ -232,7 +232,7 @@ class OverflowMachine(RuleBasedStateMachine):
 
     @rule()
     def lose_the_connection_and_spill(self) -> None:
-        """Records that are in_doubt are on disk as copies."""
+        """Spill while records are in doubt: the disk holds copies of them."""
         self.lose_the_connection()
         spill_accounts = self.life.spill_accounts
         if not spill_accounts.spilling:
@@ -242,7 +242,7 @@ class OverflowMachine(RuleBasedStateMachine):
 
     @rule()
     def reconnect(self) -> None:
-        """A new producer has begun, and read the tails."""
+        """Start a new producer, which has read the tails."""
         self.lose_the_connection()
         for queue, committed in self.committed.items():
             if committed:
@@ -264,7 +264,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.life.spiller.close()
         assert self.life.spiller.on_disk == before.total()
         self.begin_anew(self.life.folder)
-        self.life.connect(self.broker)  # of a chunk some may have committed
+        self.life.connect(self.broker)  # part of a chunk may be committed
         assert len(self.life.outbox) <= before.total()
 
     @rule()
@@ -275,7 +275,7 @@ class OverflowMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.life.outbox) > 0)
     @rule(fuse=st.integers(1, 12))
     def be_killed_at_work(self, fuse: int) -> None:
-        """At any step of the disk, before it or behind it."""
+        """Kill the process before or after any step of the disk."""
         self.note_gone()
         self.life.spill.fuse = fuse
         spill_accounts = self.life.spill_accounts
@@ -289,7 +289,7 @@ class OverflowMachine(RuleBasedStateMachine):
             self.life.spill.fuse = 0
 
     def note_gone(self) -> None:
-        """Quotes that are not on disk yet."""
+        """Note the quotes that are not on disk yet, and are lost in a kill."""
         spill_accounts = self.life.spill_accounts
         memory = [r for queue in self.life.queues() for r in queue.records]
         if spill_accounts.spilling and not spill_accounts.copies:
@@ -349,7 +349,7 @@ class OverflowMachine(RuleBasedStateMachine):
 
 
 class FailingMachine(OverflowMachine):
-    """A small disk that fails at times, and is not let work in time: what goes is announced."""
+    """A small disk that sometimes fails and is too slow: dropped records are announced."""
 
     spill_bytes = SMALLEST_BYTES
 
@@ -370,7 +370,7 @@ class FailingMachine(OverflowMachine):
         self.life.spill.fails = fails
 
     def stop_and_start(self) -> None:
-        """A disk that is full takes not all of it."""
+        """Do nothing: a full disk cannot hold all records at a stop."""
 
 
 TestOverflow = OverflowMachine.TestCase
@@ -380,7 +380,7 @@ TestFailing.settings = settings(repeatable, max_examples=60, stateful_step_count
 
 
 async def filled(life: Life, count: int, size: int = 100, every: int = 20) -> None:
-    """Push trades, and let the disk work now and then."""
+    """Push trades, and let the disk work from time to time."""
     for number in range(1, count + 1):
         life.push(record(TRADE, number, size, number))
         if number % every == 0:
@@ -470,7 +470,7 @@ async def test_a_file_broken_under_way_costs_what_it_held_and_no_more(
 
 
 async def test_a_hole_between_the_topic_and_the_disk_is_noted(tmp_path: Path) -> None:
-    """What a process dropped and did not live to announce."""
+    """The previous process was killed before it announced the records it had dropped."""
     spill = FrailSpill(tmp_path, 2**30)
     for numbers in (range(50, 60), range(70, 80)):
         spill.append([record(TRADE, number) for number in numbers])

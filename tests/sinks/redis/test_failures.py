@@ -1,4 +1,4 @@
-"""The Redis sink against a server that misbehaves as scripted; the clock is virtual."""
+"""The Redis sink against a server with scripted faults. The clock is virtual."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ OOM = b"OOM command not allowed when used memory > 'maxmemory'."
 
 
 def ids(redis: FakeRedis) -> list[int]:
-    """Of the trades published."""
+    """Return the ids of the published trades."""
     return [
         json.loads(payload)["trade_id"] for flush in redis.flushes for payload in flush.payloads
     ]
@@ -134,7 +134,7 @@ async def test_values_rest_while_there_is_no_room_for_them_and_messages_go_on(
             assert sink.ready
             feeder.check()
         assert ids(redis) == list(range(5))
-        # One value in the first flush, none in the next, and one a rest until it is taken.
+        # One value in the first flush, none in the next four, then one per rest until it is set.
         assert [flush.values for flush in redis.flushes] == [1, 0, 0, 0, 0, 1, 1]
         assert redis.flushes[-1].at_s >= 2 * VALUES_REST_S
     assert sink.counts.failures == {"values": 2}
@@ -178,12 +178,12 @@ async def test_behind_values_conflate_and_the_oldest_messages_go_counted() -> No
 
 
 def late(trade_id: int) -> Event:
-    """A trade that was fetched, and brought into a gap."""
+    """Return a trade that was fetched over REST to fill a gap."""
     return replace(trade("fake", trade_id), source="rest")
 
 
 async def test_what_is_brought_late_does_not_displace_a_newer_value(journal: Journal) -> None:
-    """Neither one that waits, nor one whose flush has failed meanwhile."""
+    """The newer value may wait, or its flush may have failed in the meantime."""
     async with FakeRedis(flushing=(failed(OOM),)).serving() as redis:
         sink = redis.sink()
         feeder = Feeder(sink)

@@ -122,7 +122,7 @@ async def test_a_key_of_another_type_stops_neither_messages_nor_other_values(
 async def test_a_hung_server_delays_nothing_for_good(
     own_redis: RedisServer | RedisProcess, unique: str, journal: Journal
 ) -> None:
-    """Hung, killed and started again without the script, and full: one server is slow to start."""
+    """One server hangs, restarts without the script, and is full. Each start is slow."""
     loop = asyncio.get_running_loop()
     sink = sink_for(own_redis, unique, timeout_s=0.3)
     feeder = Feeder(sink)

@@ -1,4 +1,4 @@
-"""Topics of a test's own, and the command that audits them."""
+"""Topics that each test has for itself, and the command that audits them."""
 
 import pytest
 
@@ -12,5 +12,5 @@ __all__ = ["_logs_as_before", "elsewhere", "options", "tickbridge"]
 
 @pytest.fixture
 def options(kafka: Kafka, unique: str) -> settings.Kafka:
-    """The run's Kafka, with topics of the test's own."""
+    """Return the options of the shared Kafka, with topics that only this test uses."""
     return kafka_options(kafka, unique)

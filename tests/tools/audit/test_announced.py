@@ -1,4 +1,4 @@
-"""What was announced of each id: the latest word."""
+"""The announced state of each id: the latest gap event decides."""
 
 import pytest
 from hypothesis import given

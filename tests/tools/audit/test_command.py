@@ -1,4 +1,4 @@
-"""`audit`: a table for people, JSON for scripts, 1 where the answer is no."""
+"""`audit`: a table for people, JSON for scripts, and exit code 1 if there are findings."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.capture_reading import read_capture
 
 @pytest.fixture
 def run(tickbridge: Run, options: settings.Kafka) -> Run:
-    """Runs `audit` on the topics of the test."""
+    """Return a function that runs `audit` on the topics of the test."""
 
     def audit(*arguments: str) -> Result:
         servers = options.bootstrap_servers[0]
@@ -57,7 +57,7 @@ def test_lines_deleted_repeated_and_swapped_in_a_capture_are_found_exactly(
 def _mutated(
     rows: list[dict[str, Any]], chance: random.Random
 ) -> tuple[list[dict[str, Any]], list[int], list[int], list[int]]:
-    """Rows with seven deleted, seven repeated and seven swapped with the next; the ids of each."""
+    """Delete, repeat and swap seven rows each; return the new rows and the ids of each group."""
     spots = chance.sample(range(10, len(rows) - 10, 5), 21)
     deleted, repeated, swapped = (sorted(spots[n::3]) for n in range(3))
     order = list(range(len(rows)))

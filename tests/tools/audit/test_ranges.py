@@ -1,4 +1,4 @@
-"""Missing ids as ranges, against a set of ids."""
+"""Missing ids as ranges, compared with a set of ids."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Topics read from outside: whole, up to where they ended, and with an end to every wait."""
+"""Audits of whole topics, up to the end that was fixed, with a timeout for every wait."""
 
 import asyncio
 from collections.abc import Callable
@@ -78,7 +78,7 @@ async def test_what_comes_behind_the_end_is_not_read(options: settings.Kafka) ->
 async def test_a_gap_filled_while_the_audit_begins_is_no_finding(
     options: settings.Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The data that fills it may lie behind the end that was taken."""
+    """The records that fill the gap may lie after the fixed end of the data."""
     await publish(options, "trade", trade_values(1, 3))
     await publish(options, "gap", [gap_value(2, 2)])
     await _between_the_ends(
@@ -155,14 +155,14 @@ async def test_a_cluster_that_freezes_during_the_audit_ends_it(
     options = options.model_copy(update={"request_timeout_ms": 1000})
     await _between_the_ends(monkeypatch, lambda: asyncio.to_thread(own_kafka.pause))
     try:
-        with pytest.raises(SinkUnavailable, match="does not answer in 1 s"):
+        with pytest.raises(SinkUnavailable, match="does not answer within 1 s"):
             await audit_topic(options, "trade")
     finally:
         await asyncio.to_thread(own_kafka.unpause)
 
 
 async def _between_the_ends(monkeypatch: pytest.MonkeyPatch, act: "Callable[[], object]") -> None:
-    """Do something when the data's end has been taken."""
+    """Run `act` right after the end of the data has been fixed."""
     bounds = TopicReader.bounds
 
     async def and_then(self: TopicReader, topic: str) -> list[Partition]:

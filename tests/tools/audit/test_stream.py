@@ -1,4 +1,4 @@
-"""One stream: what is missing, repeated, late or out of order, against a model made of sets."""
+"""One stream: missing, repeated, late and out-of-order ids, compared with a model of sets."""
 
 import random
 
@@ -115,7 +115,7 @@ def test_a_repeat_inside_a_filled_gap_is_a_repeat() -> None:
 
 
 def test_a_topic_whose_head_ends_inside_a_late_filling_is_proved_from_behind_it() -> None:
-    """In the log: 201-300 (gone to retention), then 198-200 of an announced gap, then 301."""
+    """The log: 201-300 (deleted by retention), then 198-200 of an announced gap, then 301."""
     report = audited([198, 199, 200, 301, 302], gap(100, 200, "filled"))
     assert (report.late, report.first_id, report.first_offset) == (3, 301, 3)
     assert list(stream_findings(report)) == []
@@ -168,7 +168,7 @@ def test_more_ranges_than_the_bound_are_judged_early_and_counted_whole(
     monkeypatch.setattr(bounds, "OPEN_MAX_RANGES", 10)
     report = audited([*range(0, 60, 2), 1, 57])
     assert report.aggregated > 0
-    assert report.missing.ids == 28  # 1 came when its range had been judged, 57 in time
+    assert report.missing.ids == 28  # 1 came after its range had been judged, 57 came in time
     assert ids_at(report.out_of_order) == [1, 57]
 
 

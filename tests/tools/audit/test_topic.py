@@ -1,4 +1,4 @@
-"""A topic: each record to its stream, and what is no stream's matter."""
+"""The audit of a topic: records reach their streams, and faults of the topic are found."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What moved beyond the noise, and what did not."""
+"""Comparing two benchmarks: which figures moved by more than the noise."""
 
 import pytest
 

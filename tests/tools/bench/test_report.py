@@ -1,4 +1,4 @@
-"""The table, the page it goes into, the plots, and the file for a later comparison."""
+"""The report, the page that shows it, the plots, and the file for a later comparison."""
 
 from pathlib import Path
 

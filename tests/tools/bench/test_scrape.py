@@ -1,4 +1,4 @@
-"""A sample, out of the metrics that a bridge really exposes."""
+"""Samples, read from the metrics that a bridge exposes."""
 
 from bridge.core.model.events import Quote
 from bridge.core.model.stream import SPOT, parse_stream
@@ -10,7 +10,7 @@ from bridge.tools.bench.scrape import Sample, read_metrics, together
 
 
 class Named(MemorySink):
-    """A sink under the name of another."""
+    """A memory sink with the name of another sink."""
 
     drop_causes: tuple[str, ...] = ("full",)
 

@@ -1,4 +1,4 @@
-"""The rules by which samples become figures."""
+"""The rules that turn samples into figures."""
 
 from dataclasses import replace
 
@@ -71,7 +71,7 @@ def test_a_window_with_one_sample_takes_its_neighbours() -> None:
 
 
 def test_one_sample_alone_is_no_window() -> None:
-    with pytest.raises(BenchFailed, match="one look at the bridge"):
+    with pytest.raises(BenchFailed, match="only one sample"):
         step(1, carrying([], 1), OFFERED, ALL)
 
 

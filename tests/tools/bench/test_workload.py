@@ -1,4 +1,4 @@
-"""What is offered: by its schedule, each message once, the same mix for any number of symbols."""
+"""The load: by its schedule, each message once, the same mix for any number of symbols."""
 
 from collections import Counter
 

@@ -12,7 +12,7 @@ PRICES = r"\d\d:\d\d:\d\d  BTCUSDT [\d.,]+  ETHUSDT [\d.,]+  BNBUSDT [\d.,]+  \d
 
 
 def accounts(output: str) -> dict[str, tuple[int, int, int, int]]:
-    """The summary's accounts: received, published, dropped, pending, by sink."""
+    """Return received, published, dropped and pending of the summary, by sink."""
     found = re.findall(
         r"(Kafka confirmed|Redis subscriber) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+) ", output
     )
@@ -29,7 +29,7 @@ async def test_without_a_terminal_it_prints_prices_each_second_and_a_summary_tha
     ended = await run_demo("--seconds", "3", "--config", unreachable(tmp_path))
     assert (ended.exit_code, ended.errors) == (0, "")
     assert ESCAPE not in ended.output
-    assert "the simulator, for Binance cannot be reached" in ended.output
+    assert "the simulator, because Binance cannot be reached" in ended.output
     assert re.search(r"Kafka +127\.0\.0\.1:\d+ ", ended.output)
     assert re.search(r"price BTCUSDT --redis redis://127\.0\.0\.1:\d+/0\n", ended.output)
     assert re.search(r"tail trade --kafka 127\.0\.0\.1:\d+ --count 5\n", ended.output)
@@ -132,7 +132,7 @@ async def test_warnings_of_the_bridge_stand_above_the_table(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--symbols", "BTC-USDT"), "binance.symbols = BTC-USDT: is no symbol"),
+        (("--symbols", "BTC-USDT"), "binance.symbols = BTC-USDT: is not a symbol"),
         (("--capture", __file__), "expected `<receive ns> <json>`"),
     ],
 )

@@ -9,7 +9,7 @@ from bridge.tools.demo.probe import candidates, find_live
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.demo import server
 
-# Long enough for any loopback, short enough to wait for.
+# Long enough for any loopback, and short enough for a test.
 TIMEOUT_S = 0.5
 
 
@@ -24,7 +24,7 @@ def at(port: int, *, rest_port: int | None = None) -> settings.Binance:
 
 @pytest.fixture
 async def answering() -> AsyncIterator[int]:
-    """The port of an exchange that answers."""
+    """Yield the port of an exchange that answers."""
     async with SimulatedExchange(Market(["BTCUSDT"], begin_ms=0)) as exchange:
         yield exchange.port
 

@@ -43,24 +43,24 @@ def test_latencies_are_written_in_the_unit_that_suits() -> None:
 
 def test_drops_and_what_is_pending_are_failures() -> None:
     lossy = replace(WELL, accounts=[Account("kafka", 990, 7, 3), WELL.accounts[1]])
-    assert lossy.failures() == ["Kafka: 7 dropped and 3 undelivered of 1,000"]
-    assert "not well: Kafka: 7 dropped" in printed(lossy)
+    assert lossy.failures() == ["Kafka: 7 dropped and 3 undelivered of 1,000 messages"]
+    assert "FAILED: Kafka: 7 dropped" in printed(lossy)
     assert "All delivered" not in printed(lossy)
 
 
 def test_accounts_that_do_not_add_up_are_a_failure() -> None:
     wrong = replace(WELL, accounts=[Account("kafka", 999, 0, 0), WELL.accounts[1]])
-    assert wrong.failures() == ["Kafka: 999 accounted for, not 1,000"]
+    assert wrong.failures() == ["Kafka: 999 counted, 1,000 received"]
 
 
 def test_a_topic_that_holds_less_than_was_published_is_a_failure() -> None:
     short = replace(WELL, topics=[Topic("binance.spot.trade", 900, 899)])
-    assert short.failures() == ["binance.spot.trade holds 899 records, not 900"]
+    assert short.failures() == ["binance.spot.trade: 899 found, 900 published"]
 
 
 def test_messages_the_subscriber_has_not_had_are_a_failure() -> None:
     assert replace(WELL, heard=998).failures() == [
-        "the Redis subscriber had 998 messages, not 1,000"
+        "Redis subscriber: 998 received, 1,000 published"
     ]
 
 
@@ -73,4 +73,4 @@ def test_a_run_in_which_nothing_came_proves_nothing() -> None:
         topics=[],
         heard=0,
     )
-    assert silent.failures() == ["not one message was received"]
+    assert silent.failures() == ["no message was received"]

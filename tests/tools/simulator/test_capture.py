@@ -62,7 +62,7 @@ def test_control_replies_in_a_capture_are_counted_and_skipped(tmp_path: Path) ->
     [
         ("yesterday {}", "begins with b'yesterday'"),
         ("inf: {}", "begins with b'inf:'"),
-        ('3000 {"stream":"btcusdt@tra', "no JSON"),
+        ('3000 {"stream":"btcusdt@tra', "is not JSON"),
     ],
 )
 def test_a_malformed_line_is_named_with_its_file(tmp_path: Path, line: str, what: str) -> None:
@@ -83,5 +83,5 @@ def test_a_compressed_capture_that_was_cut_short_is_an_error(tmp_path: Path) -> 
 def test_a_missing_capture_and_an_empty_one_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="No such file"):
         Capture.read(tmp_path / "nowhere")
-    with pytest.raises(CaptureError, match="holds no frame"):
+    with pytest.raises(CaptureError, match="contains no frame"):
         Capture.read(written(tmp_path / "empty"))

@@ -38,7 +38,7 @@ def frames(begin: int, end: int, *streams: str) -> list[Frame]:
 
 
 class Played:
-    """A connection under a plan, and what it has done; a frame every tenth of a second."""
+    """A connection under a plan, and its actions so far; one frame every tenth of a second."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Played:
         incidents: Incidents | None = None,
     ) -> None:
         self.incidents = incidents or Incidents()
-        self.conduct = ConnectionFaults(FaultPlan(faults, seed), number, opened_s, self.incidents)
+        self.faults = ConnectionFaults(FaultPlan(faults, seed), number, opened_s, self.incidents)
         self.actions: list[tuple[float, Action]] = []
 
     def play(self, seconds: float, *streams: str, begin_s: float = 0.0) -> "Played":
         for tenth in range(round(begin_s * 10), round((begin_s + seconds) * 10)):
             now_s = tenth / 10
-            done = self.conduct.pass_on(frames(tenth, tenth + 1, *streams), STREAMS, now_s)
+            done = self.faults.pass_on(frames(tenth, tenth + 1, *streams), STREAMS, now_s)
             self.actions += [(now_s, action) for action in done]
         return self
 
@@ -208,7 +208,7 @@ def test_malformed_frames_may_be_binary_or_too_large() -> None:
     large, good = connection.sent
     assert (len(large), good) == (OVERSIZED_BYTES, text)
     assert json.loads(large) == json.loads(text)
-    assert connection.happened[0].payload == b""  # a million records are kept
+    assert connection.happened[0].payload == b""  # a million incidents are kept in memory
 
 
 def moments(*faults: Fault, number: int = 0, seed: int = 7) -> list[float]:

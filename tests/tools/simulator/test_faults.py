@@ -49,7 +49,7 @@ def plan(*faults: Fault, seed: int = 7) -> FaultPlan:
 
 
 def bursts(*begins_s: float) -> Replay:
-    """Ten trades at each of these moments, ids from 0, 10, 20 on."""
+    """Return a market of ten trades at each of these moments, with ids from 0, 10, 20 on."""
     capture = capture_of([])
     for burst, begin_s in enumerate(begins_s):
         begin_us = BEGIN_MS * 1000 + round(begin_s * 1e6)
@@ -61,7 +61,7 @@ def bursts(*begins_s: float) -> Replay:
 
 
 async def everything(client: ClientConnection, exchange: SimulatedExchange) -> list[str | bytes]:
-    """All data frames until the whole market has been played."""
+    """Return all data frames until the whole market has been played."""
     await exchange.finished.wait()
     await client.send('{"method":"LIST_SUBSCRIPTIONS","id":1}')
     frames: list[str | bytes] = []
@@ -73,7 +73,7 @@ async def everything(client: ClientConnection, exchange: SimulatedExchange) -> l
 async def seen(
     *faults: Fault, compression: str | None = None
 ) -> tuple[list[bytes], list[Incident]]:
-    """What a client gets of 3,000 trades, played flat out, and what the exchange says it did."""
+    """Play 3,000 trades flat out; return a client's frames and the incidents of the exchange."""
     async with (
         opened(trades(3_000), faults=plan(*faults)) as exchange,
         connect(
@@ -341,9 +341,9 @@ SEEN_BY_ONE = Repeat | Reorder | Skip | Malformed | StallStream
 
 
 async def test_a_client_can_live_with_a_seeded_plan() -> None:
-    """It comes back whenever it is sent away, and has a good part of it at the end.
+    """Reconnect after each fault, and get more than a twentieth of the trades.
 
-    How much that is depends on the machine: the market is ten times as fast as real.
+    The share depends on the machine: the market plays ten times as fast as in reality.
     """
     got: set[int] = set()
     source = Replay([capture_of(market("BTCUSDT", trades_per_second=500).step(BEGIN_MS + 30_000))])
@@ -377,7 +377,7 @@ async def visit(exchange: SimulatedExchange, finished: asyncio.Task[bool]) -> se
 
 @pytest.mark.parametrize("status", [0, 999])
 def test_a_status_that_is_none_is_refused(status: int) -> None:
-    with pytest.raises(SimulatorError, match="is no HTTP status"):
+    with pytest.raises(SimulatorError, match="is not an HTTP status"):
         RefuseRequest(status=status)
-    with pytest.raises(SimulatorError, match="is no HTTP status"):
+    with pytest.raises(SimulatorError, match="is not an HTTP status"):
         RefuseHandshake(status=status)

@@ -20,7 +20,7 @@ Rows = list[dict[str, Any]]
 
 
 class Known:
-    """What REST knows of 1,000 trades, ids 100 to 1,099, one a millisecond, the last just now."""
+    """The REST view of 1,000 trades: ids 100 to 1,099, one per millisecond, the last one now."""
 
     def __init__(self, *faults: Fault, now_s: float = 1.0, seed: int = 7) -> None:
         replay = Replay([capture_of(trades(1_000))])
@@ -109,7 +109,7 @@ def test_a_stream_without_trades_has_no_history() -> None:
 
 
 def test_the_history_of_two_minutes_of_a_busy_market_is_whole() -> None:
-    """At 250 trades a second, a twentieth of 5,000, the bound keeps them all."""
+    """Keep all trades within the limit at 250 a second, a twentieth of 5,000."""
     source = market("BTCUSDT", trades_per_second=250)
     history = played_for(source, 120_000, counting=True)
     for stream in ("btcusdt@trade", "btcusdt@aggTrade"):

@@ -1,4 +1,4 @@
-"""How a market is played on the clock of the loop that production runs on."""
+"""The player on uvloop, the event loop of production."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from tests.support.simulator import capture_of, trades
 
 
 class Counted(Replay):
-    """Counts how often it was asked."""
+    """Counts the calls of `take`."""
 
     asked = 0
 
@@ -31,5 +31,5 @@ def test_between_messages_closer_than_a_millisecond_nothing_spins() -> None:
 
     uvloop.run(play())
 
-    # A hundred milliseconds, and a turn more for one that came early.
+    # One call in each of 100 milliseconds, and another one after each timer that fires early.
     assert source.asked <= 150

@@ -42,7 +42,7 @@ INVENTED = invented()
 
 
 def continues(kind: str, before: Any, after: Any) -> bool:
-    """Whether one message may follow another of its stream (binance.md, section 5)."""
+    """Return whether one message may follow another of its stream (binance.md, section 5)."""
     match kind:
         case "trade":
             return bool(after["t"] == before["t"] + 1 and after["T"] >= before["T"])

@@ -1,4 +1,4 @@
-"""From what was seen to the answer: each check says no for its own reasons only."""
+"""The checks of an observation: each one fails only for its own reasons."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from bridge.tools.verify.report import Connection, Messages, Observation
 
 
 def good() -> Observation:
-    """The report that this project began with."""
+    """Return an observation that passes all checks, with the figures of the first report."""
     return Observation(
         seconds=420.0,
         asked=9,
@@ -104,10 +104,10 @@ def waiting(seen: Observation) -> None:
         (lost, "connection", "failed or lost: 2 ping_timeout"),
         (closed, "connection", "0 of 1 open"),
         (invalid, "messages", "99.92 % valid; 1 malformed"),
-        (unheard, "streams", "s9@trade and 2 more; a quiet market (give --seconds more)"),
+        (unheard, "streams", "s9@trade and 2 more; the market is quiet (raise --seconds)"),
         (found, "order", "1 missing, not announced: 7"),
         (announced, "order", "gap events: 1 lost"),
-        (waiting, "order", "12 wait behind a hole"),
+        (waiting, "order", "12 events wait for a hole"),
     ],
 )
 def test_what_is_wrong_fails_its_own_check_and_is_named(

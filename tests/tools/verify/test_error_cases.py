@@ -31,7 +31,7 @@ def options(**binance: Any) -> settings.Binance:
 
 @pytest.fixture
 def failed(monkeypatch: pytest.MonkeyPatch) -> Failed:
-    """Tries the cases of these names; what is said of those that fail."""
+    """Run the cases of these names, and return the texts of the failed ones by name."""
 
     async def failed(*names: str) -> dict[str, str]:
         chosen = {name: error_cases._CASES[name] for name in names}
@@ -49,7 +49,7 @@ async def test_all_are_handled_and_say_how(transport: str) -> None:
     assert list(texts) == ["wrong_url", "wrong_symbol", "no_answer", "no_pong", "broken_json"]
     assert "write wss://host" in texts["wrong_url"]
     assert UNKNOWN in texts["wrong_symbol"]
-    assert "given up after 0.5 s, tried again" in texts["no_answer"]
+    assert "timeout after 0.5 s, next attempt after" in texts["no_answer"]
     assert "data again within" in texts["no_pong"]
     assert "none lost" in texts["broken_json"]
 
@@ -59,7 +59,7 @@ async def test_a_wrong_url_that_is_taken_is_told(
 ) -> None:
     url = "wss://stream.binance.com:9443"
     monkeypatch.setattr(error_cases, "WRONG_URL", url)
-    assert await failed("wrong_url") == {"wrong_url": f"{url} is taken for a URL"}
+    assert await failed("wrong_url") == {"wrong_url": f"{url} is accepted as a URL"}
 
 
 async def test_a_wrong_symbol_that_is_subscribed_to_is_told(
@@ -79,7 +79,7 @@ async def test_a_connection_that_is_never_given_up_is_told(
 ) -> None:
     slow = {"connect_timeout_s": 60.0, "ping_interval_s": 60.0, "ping_timeout_s": 60.0}
     monkeypatch.setattr(error_cases, "_HASTE", slow)
-    nothing = "nothing came of it in 2 s"
+    nothing = "no result within 2 s"
     assert await failed("no_answer", "no_pong") == {"no_answer": nothing, "no_pong": nothing}
 
 
@@ -91,7 +91,7 @@ async def test_broken_frames_that_nobody_hears_of_are_told(
         pass
 
     monkeypatch.setattr(Pipeline, "_invalid", swallowed)
-    assert await failed("broken_json") == {"broken_json": "nothing came of it in 2 s"}
+    assert await failed("broken_json") == {"broken_json": "no result within 2 s"}
 
 
 async def test_broken_frames_that_cost_a_trade_are_told(
@@ -108,7 +108,7 @@ async def test_broken_frames_that_cost_a_trade_are_told(
 
     monkeypatch.setattr(Pipeline, "_invalid", late)
     (text,) = (await failed("broken_json")).values()
-    assert "cost trades" in text
+    assert "trades are lost" in text
 
 
 async def test_they_take_no_longer_than_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

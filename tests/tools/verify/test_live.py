@@ -1,4 +1,4 @@
-"""The feed under observation: a market that behaves, and markets that do not."""
+"""The observation of a feed: a healthy market, and markets with faults."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(60)
 
 BEGIN_MS = 1_760_000_000_000
 SECONDS = 2.0
-# Once, and early enough for what follows from it.
+# Once, and early enough for the repair to finish.
 THREE_TRADES_SKIPPED = Skip(at_s=0.2, count=3, streams="*@trade")
 
 
@@ -61,7 +61,7 @@ async def test_a_market_that_behaves_passes(transport: str) -> None:
     }
     assert seen.proven["trade"] > 50
     assert seen.clock is not None
-    # The market's clock is years behind.
+    # The clock of the market is years behind ours.
     assert seen.clock.offset_ms < -1e9
 
 
@@ -88,7 +88,7 @@ async def test_a_connection_that_is_closed_under_way_fails() -> None:
 async def test_streams_that_say_nothing_are_named() -> None:
     async with exchange(StallStream(streams="*@bookTicker", for_s=3600)) as running:
         seen = await look(running)
-    assert "1 of 2 heard; never: btcusdt@bookTicker" in failed(seen)["streams"]
+    assert "1 of 2 heard; no data from: btcusdt@bookTicker" in failed(seen)["streams"]
 
 
 async def test_what_is_asked_for_when_it_is_stopped_is_all_there_is() -> None:

@@ -1,4 +1,4 @@
-"""What the observer sees of records, whatever the pipeline believes of them."""
+"""The observer judges records without trusting the pipeline."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ SECOND_US = 1_000_000
 
 
 def push(observer: Observer, events: Iterable[Event]) -> None:
-    """Each as a read of its own."""
+    """Push each event as a read of its own."""
     router = Router([], "{venue}.{message_type}")
     for event in events:
         record = router.record(event)
