@@ -86,6 +86,13 @@ def test_help_waits_for_no_library_it_does_not_need() -> None:
     assert result.stdout.split() == []
 
 
+def test_the_service_runs_without_the_tools() -> None:
+    """A wheel may exclude `bridge/tools`: nothing that `tickbridge run` imports needs it."""
+    without_tools = "import sys; sys.modules['bridge.tools'] = None"
+    program = f"{without_tools}; import bridge.cli.run, bridge.app.service"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
+
+
 @pytest.mark.parametrize(
     ("words", "completed"),
     [("tickbridge pr", ["price"]), ("tickbridge tail book", ["book_delta", "book"])],

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from tests.support.brokers import Choice
 from tests.support.journal import Journal, journal_kept
 from tests.support.virtual_time import VirtualTimeLoop
 
@@ -16,3 +17,10 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 def journal() -> Iterator[Journal]:
     with journal_kept() as journal:
         yield journal
+
+
+@pytest.fixture
+def finds_offsets_by_time(brokers: Choice) -> None:
+    """Skip the test if the broker cannot find the offset of a time: the embedded one cannot."""
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that finds offsets by time; {brokers}")

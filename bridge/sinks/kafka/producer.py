@@ -111,7 +111,7 @@ async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settin
         if not starting.cancel() and not starting.cancelled():
             starting.exception()  # retrieved, so that asyncio does not log it
     if starting.cancelled() or not starting.done():
-        raise TimeoutError(f"no answer in {options.request_timeout_ms} ms")
+        raise TimeoutError(f"no answer within {options.request_timeout_ms} ms")
     starting.result()
 
 

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from tests.sinks.kafka.test_sink import ids, sink_for
-from tests.support.brokers import Choice, Kafka, read_topic
+from tests.support.brokers import Kafka, read_topic
 from tests.support.journal import Journal
 from tests.support.sinks import Feeder, at_work, ticker, trades
 
@@ -61,18 +61,16 @@ def moments(records: list[ConsumerRecord]) -> list[int]:
     return [json.loads(record.value)["timestamp"] for record in records]
 
 
+@pytest.mark.usefixtures("finds_offsets_by_time")
 @pytest.mark.parametrize("published", [1, 3000, 12_000])
 async def test_what_has_committed_of_it_is_not_sent_again_and_the_rest_is(
     published: int,
-    brokers: Choice,
     kafka: Kafka,
     *,
     unique: str,
     tmp_path: Path,
     journal: Journal,
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Kafka that finds offsets by time; {brokers}")
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
     sink = sink_on(before, kafka, unique)
