@@ -5,13 +5,13 @@ from collections.abc import Callable
 import picows
 from picows import WSFrame, WSListener, WSTransport
 
-from bridge.tools.bench.stages_socket import CountingFrameListener
+from bridge.tools.bench.frame_counter import FrameCounter
 
 
 class CountingListener(WSListener):
     """Counts the frames of each read."""
 
-    def __init__(self, receiver: CountingFrameListener) -> None:
+    def __init__(self, receiver: FrameCounter) -> None:
         super().__init__()
         self._receiver = receiver
         self._frames = 0
@@ -23,7 +23,7 @@ class CountingListener(WSListener):
             self._frames = 0
 
 
-async def open_bare(url: str, receiver: CountingFrameListener) -> Callable[[], object]:
+async def open_bare(url: str, receiver: FrameCounter) -> Callable[[], object]:
     """Connect, and return a function that closes the connection."""
     transport, _ = await picows.ws_connect(lambda: CountingListener(receiver), url)
     return lambda: transport.disconnect(graceful=False)

@@ -2,7 +2,6 @@
 
 import asyncio
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from bridge.binance.transport.connect import open_websocket
 from bridge.core.model.stream import streams_path
 from bridge.settings.urls import SecretUrl
 from bridge.tools.bench.errors import BenchFailed
+from bridge.tools.bench.frame_counter import FrameCounter
 from bridge.tools.bench.load_generator import Opening
 from bridge.tools.bench.processes import START_TIMEOUT_S, python
 from bridge.tools.bench.stages import Material, least
@@ -26,38 +26,6 @@ from bridge.tools.bench.workload import Load
 
 _CHUNK_BYTES = 2**15
 _WINDOW_BITS = 12  # the value that the server of websockets uses
-
-
-class CountingFrameListener:
-    """Counts frames, and measures the CPU time per frame from the first read to the last."""
-
-    def __init__(self, frames: int) -> None:
-        self.done = asyncio.Event()
-        self._wanted = frames
-        self._seen = 0
-        self._began_s: float | None = None
-        self.cost_s = 0.0
-
-    def on_frames(self, frames: list[bytes], received: int) -> None:  # noqa: ARG002
-        self.count(len(frames))
-
-    def count(self, frames: int) -> None:
-        if self._began_s is None:  # the cost so far belongs to the opening of the connection
-            self._began_s = time.thread_time()
-            return
-        self._seen += frames
-        if self._seen >= self._wanted and not self.done.is_set():
-            self.cost_s = (time.thread_time() - self._began_s) / self._seen
-            self.done.set()
-
-    def on_binary(self, payload: bytes, received: int) -> None:
-        """Ignore binary frames: the generator sends none."""
-
-    def on_lost(self) -> None:
-        """Do nothing: the caller that waits for `done` has a timeout."""
-
-
-Opener = Callable[[str, str, CountingFrameListener], "asyncio.Future[object]"]
 
 
 async def socket_to_frames(
@@ -71,7 +39,7 @@ async def socket_to_frames(
     path = streams_path(list(material.streams), microseconds=False)
     frames = 2 * len(material.frames)
 
-    async def ours(url: str, receiver: CountingFrameListener) -> Callable[[], object]:
+    async def ours(url: str, receiver: FrameCounter) -> Callable[[], object]:
         options = settings.Binance.model_validate(
             {
                 "symbols": ["ANY"],
@@ -83,7 +51,8 @@ async def socket_to_frames(
         )
         return (await open_websocket(options, path, receiver)).close
 
-    async def bare(url: str, receiver: CountingFrameListener) -> Callable[[], object]:
+    async def bare(url: str, receiver: FrameCounter) -> Callable[[], object]:
+        # picows is an optional dependency.
         from bridge.tools.bench.bare_picows import open_bare
 
         return await open_bare(url + path, receiver)
@@ -99,7 +68,7 @@ async def _over_socket(
 ) -> float:
     costs = []
     for _ in range(rounds):
-        receiver = CountingFrameListener(frames)
+        receiver = FrameCounter(frames)
         with tempfile.TemporaryDirectory() as folder:
             words = ("bridge.tools.bench.load_generator", msgspec.json.encode(load).decode())
             async with python(Path(folder), *words) as exchange:
