@@ -8,9 +8,10 @@ import structlog
 
 from bridge.binance.feed import Feed, find_streams
 from bridge.binance.rest import Rest
+from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Change, Subscription, difference
 from bridge.core.binance.weight_budget import WeightBudget
-from bridge.core.model.stream import SPOT, parse_stream, stream_of
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Name, Position, furthest
 from bridge.core.sequencing.sequencers import Sequencers

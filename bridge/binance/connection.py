@@ -10,8 +10,9 @@ from bridge import settings
 from bridge.binance.transport.base import WebSocket
 from bridge.binance.transport.connect import open_websocket
 from bridge.core.binance.decode import Decoder
+from bridge.core.binance.stream_names import streams_path
 from bridge.core.binance.wire import Reply, ServerShutdown
-from bridge.core.model.stream import Stream, streams_path
+from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.handover import Handover
 from bridge.errors import InvalidFrame, ReconnectCause

@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from bridge.client.events import EVENT_TYPES
-from bridge.core.model.stream import stream_of, upper_symbol
+from bridge.core.binance.stream_names import stream_of
+from bridge.core.model.stream import upper_symbol
 
 MESSAGE_TYPES = tuple(EVENT_TYPES)
 

@@ -10,7 +10,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, Secret
 
-from bridge.core.model.stream import check_stream_name, check_suffix, upper_symbol
+from bridge.core.binance.stream_names import check_stream_name, check_suffix
+from bridge.core.model.stream import upper_symbol
 
 MASK = "***"
 TOPIC_MAX_CHARS = 249  # Kafka's limit

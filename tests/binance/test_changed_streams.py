@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.binance.connector import LOOK_S, State
-from bridge.core.model.stream import parse_stream
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.policy.rotation import OVERLAP_S
 from bridge.core.policy.silence import STREAM_FLOOR_S
 from tests.support.exchange import NAME, Answer, Bridge, FakeExchange, Script, bridge, market

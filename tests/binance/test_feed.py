@@ -5,8 +5,9 @@ import pytest
 from bridge.binance.feed import Feed, find_streams
 from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.subscription import Subscription
-from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, SettingsError

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.binance.feed import Feed
 from bridge.core.binance.decode import Decoder
-from bridge.core.model.stream import stream_of
+from bridge.core.binance.stream_names import stream_of
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedRefused, InvalidFrame
 from bridge.tools.embedded import free_port

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from bridge.core.binance.decode import MAX_FRAME_BYTES, Decoder
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.model.events import AnyEvent, Invalid
-from bridge.core.model.stream import SPOT, Stream, parse_stream
+from bridge.core.model.stream import SPOT, Stream
 from bridge.core.records.record import MAX_AHEAD_US, Router
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers

@@ -21,8 +21,9 @@ from websockets.http11 import Request, Response
 from bridge.binance.connector import State
 from bridge.binance.feed import Feed
 from bridge.binance.rate_limit import RateLimiter
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Gap
-from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Record, Route, Router
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.pipeline.pipeline import Pipeline

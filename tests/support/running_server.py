@@ -8,7 +8,8 @@ from bridge.binance.connection import Connection
 from bridge.binance.connector import Connector
 from bridge.binance.feed import Feed
 from bridge.binance.rate_limit import RateLimiter
-from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.binance.stream_names import parse_stream
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.monitoring.status import Status

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from bridge.core.binance.stream_names import stream_of
 from bridge.core.model.events import AggTrade, Event, Gap, Ticker, Trade
-from bridge.core.model.stream import Stream, stream_of
+from bridge.core.model.stream import Stream
 from bridge.core.records.record import Router
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import accounts

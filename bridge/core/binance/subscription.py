@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.core.model.stream import Stream, parse_stream, stream_of, streams_path
+from bridge.core.binance.stream_names import parse_stream, stream_of, streams_path
+from bridge.core.model.stream import Stream
 
 TRADING = "TRADING"
 # Web servers refuse a request line of more than 8 KiB by default (414).

@@ -13,7 +13,8 @@ from uuid import uuid4
 import aiohttp
 import msgspec
 
-from bridge.core.model.stream import SPOT, stream_of
+from bridge.core.binance.stream_names import stream_of
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.tools.bench.brokers import Brokers, create_topics, remove_traces
 from bridge.tools.bench.errors import BenchFailed

@@ -14,8 +14,9 @@ import msgspec
 
 from bridge.core.binance import wire
 from bridge.core.binance.decode import Decoder
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event
-from bridge.core.model.stream import SPOT, Stream, parse_stream
+from bridge.core.model.stream import SPOT, Stream
 from bridge.core.records.record import Record, Route, Router
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers

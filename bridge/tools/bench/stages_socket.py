@@ -15,7 +15,7 @@ from websockets.uri import parse_uri
 from bridge import settings
 from bridge.binance.transport.base import MAX_WIRE_BYTES
 from bridge.binance.transport.connect import open_websocket
-from bridge.core.model.stream import streams_path
+from bridge.core.binance.stream_names import streams_path
 from bridge.settings.urls import SecretUrl
 from bridge.tools.bench.errors import BenchFailed
 from bridge.tools.bench.frame_counter import FrameCounter

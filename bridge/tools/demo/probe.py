@@ -14,7 +14,7 @@ import aiohttp
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
 from bridge.binance.transport.connect import open_websocket
-from bridge.core.model.stream import stream_of, streams_path
+from bridge.core.binance.stream_names import stream_of, streams_path
 from bridge.errors import FeedRefused, FeedUnavailable
 
 PROBE_TIMEOUT_S = 3.0

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack, suppress
 
 from bridge.app.service import Service
 from bridge.client import LatestPrices, RedisReader
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.subscription import is_pattern
-from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import UndeliveredRecords
 from bridge.monitoring import logs

@@ -12,8 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bridge import settings
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.subscription import is_pattern
-from bridge.core.model.stream import parse_stream, upper_symbol
+from bridge.core.model.stream import upper_symbol
 from bridge.settings.urls import SecretUrl
 from bridge.tools.demo.options import DEFAULT_SYMBOLS, DemoOptions, load_binance
 from bridge.tools.demo.probe import PROBE_TIMEOUT_S, candidates, find_live

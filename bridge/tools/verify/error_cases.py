@@ -12,8 +12,9 @@ from bridge import settings
 from bridge.binance.feed import Feed, find_streams
 from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event
-from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Record, Route, Router
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import SettingsError, TickbridgeError

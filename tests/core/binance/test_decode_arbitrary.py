@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.core.binance.decode import Decoder, invalid_event
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import AnyEvent, Event
-from bridge.core.model.stream import parse_stream
 from bridge.core.records.record import Router
 from bridge.errors import INVALID_REASONS, InvalidFrame
 from tests.support.events import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bridge.core.binance.decode import Decoder
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.wire import Reply, ServerShutdown
-from bridge.core.model.stream import parse_stream
 from bridge.core.records.record import Router
 from bridge.errors import InvalidFrame
 from tests.support.events import TEMPLATE, decode_both_ways, decoder, events, published

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.binance.stream_names import parse_stream, stream_of, streams_path
 from bridge.core.binance.subscription import (
     MAX_PATH_CHARS,
     difference,
@@ -12,7 +13,7 @@ from bridge.core.binance.subscription import (
     subscribe,
     update_shards,
 )
-from bridge.core.model.stream import Stream, parse_stream, stream_of, streams_path
+from bridge.core.model.stream import Stream
 from tests.support.events import repeatable
 
 LISTED = {

@@ -3,8 +3,8 @@ import json
 import msgspec
 import pytest
 
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Invalid, MiniTicker, Trade
-from bridge.core.model.stream import parse_stream
 from bridge.core.records.record import Router, topic_name
 from tests.support.events import (
     FRAMES,

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from bridge.core.binance.stream_names import stream_of
 from bridge.core.model.events import Event, Gap, Quote
-from bridge.core.model.stream import SPOT, stream_of
+from bridge.core.model.stream import SPOT
 from bridge.core.sequencing.handover import MAX_WAIT_US, Handover
 from bridge.core.sequencing.sequencers import Sequencers, new_sequencer
 

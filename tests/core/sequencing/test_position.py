@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Gap
-from bridge.core.model.stream import parse_stream
 from bridge.core.sequencing.position import Position, committed, furthest
 from bridge.core.sequencing.rules import time_of
 from bridge.core.sequencing.sequencers import Sequencers

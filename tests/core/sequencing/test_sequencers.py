@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from bridge.core.binance.stream_names import stream_of
 from bridge.core.model.events import Event, Gap
-from bridge.core.model.stream import Stream, stream_of
+from bridge.core.model.stream import Stream
 from bridge.core.sequencing.position import Position
 from bridge.core.sequencing.sequencers import Sequencers
 from tests.core.sequencing.test_rules import HEAD, delta, quote, ticker, trade

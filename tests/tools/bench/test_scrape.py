@@ -1,7 +1,8 @@
 """Samples, read from the metrics that a bridge exposes."""
 
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Quote
-from bridge.core.model.stream import SPOT, parse_stream
+from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.status import Status

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.binance.decode import Decoder
-from bridge.core.model.stream import parse_stream
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.tools.bench.workload import Load, Offered, Phase, Schedule, read_source
 from bridge.tools.simulator.batch import Batch, Form

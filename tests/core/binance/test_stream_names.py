@@ -6,17 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.binance.normalize import PAYLOADS
-from bridge.core.model.stream import (
+from bridge.core.binance.stream_names import (
     INTERVALS,
-    Stream,
     check_stream_name,
     check_suffix,
-    lower_symbol,
     parse_stream,
     stream_of,
     streams_path,
-    upper_symbol,
 )
+from bridge.core.model.stream import Stream, lower_symbol, upper_symbol
 from tests.support.events import repeatable
 
 # Suffix of the stream, payload, message type, detail.
