@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.brokers import (
     RedisServer,
     choose,
 )
+from tests.support.journal import Journal, journal_kept
 from tests.support.programs import missing, output, program
 
 pytest_plugins = ["tests.support.second_chance"]
@@ -33,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # The duration of an example depends on the machine more than on the code.
     settings.register_profile("without_deadline", parent=settings(), deadline=None)
     settings.load_profile("without_deadline")
+    # A shell that runs the tests in the background makes them ignore SIGINT. Programs that the
+    # tests start would inherit that, and Ctrl-C would not stop them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[BROKERS] = choose()
 
 
@@ -96,6 +101,13 @@ def image(brokers: Choice) -> str:
 def unique() -> str:
     """Return a word that no other test has, for a venue, a topic or a key: `t3f9c…`."""
     return f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    """Yield what is logged during the test."""
+    with journal_kept() as journal:
+        yield journal
 
 
 @pytest.fixture(scope="session")

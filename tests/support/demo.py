@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 DEMO = (sys.executable, "-m", "bridge", "demo")
-# Gives the program a terminal of its own, where everything that we write is typed. If a shell runs
-# the tests in the background, they ignore Ctrl-C, and the program would inherit that.
-_SPAWN = """
-import os, pty, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
-"""
+# Gives the program a terminal of its own, where everything that we write is typed.
+_SPAWN = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 IN_TERMINAL = (sys.executable, "-c", _SPAWN)
 TIMEOUT_S = 30.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
