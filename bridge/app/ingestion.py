@@ -10,7 +10,6 @@ from bridge.binance.feed import Feed, find_streams
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Change, Subscription, difference
-from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Name, Position, furthest
@@ -77,11 +76,6 @@ class Ingestion:
         self.pipeline.on_hole = self._repairer.notice
         kafka.watch_losses(self._late_repairer.notice)
 
-    @property
-    def budget(self) -> WeightBudget:
-        """Return the request weight of this minute."""
-        return self._rest.budget
-
     async def run(self) -> None:
         """Run until cancelled. Raises FeedRefused if the settings are wrong."""
         streams, connectors = len(self.subscription.streams), len(self.feed.connectors)
@@ -129,7 +123,7 @@ async def start_ingestion(
     """
     found = await find_streams(settings.binance, rest)
     in_topics = await _read_positions(settings, message_types(settings), on_disk)
-    if in_topics and not sinks.kafka.on_disk:
+    if in_topics and not sinks.kafka.records_on_disk:
         await _reopen_gaps(settings, found, in_topics, sinks.kafka)
     sinks.kafka.resume(in_topics.values())
     return Ingestion(settings, rest, sinks, found, Stopped(in_topics, on_disk))

@@ -108,8 +108,11 @@ class Service:
         settings = self._settings
         async with Rest(settings.binance, RateLimiter(), settings.repair.weight_share) as rest:
             ingestion = await start_ingestion(settings, rest, self.sinks, self._on_disk)
+            status = self.status
+            status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
+            status.counts, status.budget = ingestion.pipeline.counts, rest.budget
+            self._show_streams(ingestion)
             self._ingestion = ingestion
-            self._show(ingestion)
             self._started.set()
             await ingestion.run()
 
@@ -118,16 +121,13 @@ class Service:
         await self._started.wait()
         assert self._ingestion is not None  # noqa: S101 - it has started
         change = await self._ingestion.set_streams(settings)
-        self._show(self._ingestion)
+        self._show_streams(self._ingestion)
         return change
 
-    def _show(self, ingestion: Ingestion) -> None:
-        """Show the ingestion in health, metrics and status."""
-        status = self.status
-        status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
-        status.counts, status.budget = ingestion.pipeline.counts, ingestion.budget
-        status.refused = ingestion.subscription.refused
-        status.message_types = tuple(ingestion.message_types)
+    def _show_streams(self, ingestion: Ingestion) -> None:
+        """Show in the status what changed streams may change."""
+        self.status.refused = ingestion.subscription.refused
+        self.status.message_types = tuple(ingestion.message_types)
 
     async def _drain(
         self, ingesting: asyncio.Task[None], draining: list[asyncio.Task[None]]
@@ -153,7 +153,7 @@ class Service:
     def _check_undelivered(self) -> None:
         pending = self._pending()
         kafka = self.sinks.kafka
-        if on_disk := kafka.on_disk:
+        if on_disk := kafka.records_on_disk:
             pending[kafka.name] = max(0, pending[kafka.name] - on_disk)
             log.info("records_kept", count=on_disk, data_dir=str(self._settings.data_dir))
         if any(pending.values()):

@@ -83,11 +83,6 @@ class Feed:
         """Return the connectors of all shards."""
         return [connector for connectors in self.shards for connector in connectors]
 
-    @property
-    def ready(self) -> bool:
-        """Return whether data arrives for each shard, on one line at least."""
-        return not self.unready()
-
     def unready(self) -> list[Connector]:
         """Return the connectors of the shards for which no data arrives."""
         return [

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import Config, examples, print_json, reader_settings, run_async
+from bridge.cli.options import (
+    Brokers,
+    Config,
+    OnlySymbols,
+    examples,
+    print_json,
+    reader_settings,
+    run_async,
+)
 
 if TYPE_CHECKING:
     from bridge.tools.audit.run import OnProgress
@@ -44,23 +52,11 @@ def audit(
             parser=_kind, metavar="KIND", help="Message type: trade, agg_trade, book_delta…"
         ),
     ] = "trade",
-    symbol: Annotated[
-        list[str],
-        typer.Option(
-            show_default=False, help="Only this symbol; repeat the option for more symbols."
-        ),
-    ] = [],  # noqa: B006 - typer's own way, and never changed
+    symbol: OnlySymbols = [],  # noqa: B006 - typer's own way, and never changed
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole report as one JSON object.")
     ] = False,
-    kafka: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            show_default=False,
-            help="Brokers to use instead of those in the settings.",
-        ),
-    ] = None,
+    kafka: Brokers = None,
     config: Config = None,
 ) -> None:
     """Check a Kafka topic: find events that are missing, repeated or out of order, by their ids.
@@ -74,8 +70,7 @@ def audit(
     from bridge.tools.audit.run import audit_topic
     from bridge.tools.audit.text import print_report
 
-    section = {"kafka": {"bootstrap_servers": kafka}} if kafka else {}
-    settings = reader_settings(config, **section)
+    settings = reader_settings(config, kafka=kafka)
     logs.configure(settings.log)
     with _progress(kind) as on_progress:
         report = run_async(

@@ -52,6 +52,23 @@ Streams = Annotated[
         metavar="A,B", show_default=False, help="Streams to use instead of binance.streams."
     ),
 ]
+OnlySymbols = Annotated[
+    list[str],
+    typer.Option(
+        "--symbol",
+        show_default=False,
+        help="Only this symbol; repeat the option for more symbols.",
+    ),
+]
+Brokers = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka",
+        metavar="HOST:PORT",
+        show_default=False,
+        help="Brokers to use instead of those in the settings.",
+    ),
+]
 
 
 def examples(*lines: str) -> str:
@@ -82,12 +99,23 @@ def print_json(report: object) -> None:
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
 
-def reader_settings(config: Path | None, **sections: Mapping[str, object]) -> "Settings":
-    """Return the settings for a command that only reads Kafka or Redis and needs no symbols."""
+def reader_settings(
+    config: Path | None, *, kafka: str | None = None, redis: str | None = None
+) -> "Settings":
+    """Return the settings for a command that only reads Kafka or Redis and needs no symbols.
+
+    `kafka` and `redis` replace the brokers and the URL of the settings.
+    """
     from bridge.settings import load_settings
 
-    nothing = {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []}
-    return load_settings(config, overrides={"binance": nothing, **sections})
+    overrides: dict[str, Mapping[str, object]] = {
+        "binance": {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []}
+    }
+    if kafka:
+        overrides["kafka"] = {"bootstrap_servers": kafka}
+    if redis:
+        overrides["redis"] = {"url": redis}
+    return load_settings(config, overrides=overrides)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -53,7 +53,7 @@ def price(
 
     Exits with 1 if a symbol has no price.
     """
-    settings = reader_settings(config, **({"redis": {"url": redis}} if redis else {}))
+    settings = reader_settings(config, redis=redis)
     found, complaints = run_async(_look_up(settings, symbols or []))
     (_print_json if as_json else _print_table)(found, time.time_ns() // 1000)
     for complaint in complaints:

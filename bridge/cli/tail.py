@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import Config, examples, reader_settings, run_async
+from bridge.cli.options import Brokers, Config, OnlySymbols, examples, reader_settings, run_async
 
 if TYPE_CHECKING:
     from bridge.client import KafkaReader
@@ -39,26 +39,14 @@ def tail(  # noqa: PLR0913 - each is an option of its own
         ),
     ],
     *,
-    symbol: Annotated[
-        list[str],
-        typer.Option(
-            show_default=False, help="Only this symbol; repeat the option for more symbols."
-        ),
-    ] = [],  # noqa: B006 - typer's own way, and never changed
+    symbol: OnlySymbols = [],  # noqa: B006 - typer's own way, and never changed
     from_start: Annotated[
         bool, typer.Option("--from-start", help="Start with the oldest event in the topic.")
     ] = False,
     count: Annotated[
         int | None, typer.Option(min=1, show_default=False, help="Stop after this many events.")
     ] = None,
-    kafka: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            show_default=False,
-            help="Brokers to use instead of those in the settings.",
-        ),
-    ] = None,
+    kafka: Brokers = None,
     config: Config = None,
 ) -> None:
     """Print the events of a Kafka topic as they arrive, one JSON object per line, unchanged.
@@ -68,8 +56,7 @@ def tail(  # noqa: PLR0913 - each is an option of its own
     from bridge.client import KafkaReader
     from bridge.monitoring import logs
 
-    section = {"kafka": {"bootstrap_servers": kafka}} if kafka else {}
-    settings = reader_settings(config, **section)
+    settings = reader_settings(config, kafka=kafka)
     logs.configure(settings.log)
     try:
         reader = KafkaReader(settings.kafka, [kind], symbols=symbol, from_start=from_start)

@@ -59,6 +59,19 @@ async def received_some(service: Service, journal: Journal, count: int = 50) -> 
         await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def without_kafka(
+    redis: RedisAddress, unique: str, journal: Journal, **options: Any
+) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
+    """Yield a service that has received trades and cannot reach Kafka, and its task."""
+    async with exchange() as market:
+        nowhere = f"{LOOPBACK}:{free_port()}"
+        service = Service(settings_for(nowhere, redis.url, unique, market.websocket_url, **options))
+        running = asyncio.create_task(service.run())
+        await received_some(service, journal)
+        yield service, running
+
+
 async def test_it_publishes_from_the_start_and_drains_when_stopped(
     kafka: Kafka, redis: RedisAddress, unique: str
 ) -> None:
@@ -91,15 +104,10 @@ async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
 ) -> None:
     monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
     with journal_kept() as journal:
-        async with exchange() as market:
-            nowhere = f"{LOOPBACK}:{free_port()}"
-            service = Service(
-                settings_for(
-                    nowhere, redis.url, unique, market.websocket_url, shutdown_timeout_s=0.2
-                )
-            )
-            running = asyncio.create_task(service.run())
-            await received_some(service, journal)
+        async with without_kafka(redis, unique, journal, shutdown_timeout_s=0.2) as (
+            service,
+            running,
+        ):
             service.stop()
             with pytest.raises(UndeliveredRecords) as caught:
                 await running
@@ -121,13 +129,7 @@ async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
     monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
     kept: dict[str, Any] = {"data_dir": str(tmp_path), "shutdown_timeout_s": 0.2}
     with journal_kept() as journal:
-        async with exchange() as market:
-            nowhere = f"{LOOPBACK}:{free_port()}"
-            service = Service(
-                settings_for(nowhere, redis.url, unique, market.websocket_url, **kept)
-            )
-            running = asyncio.create_task(service.run())
-            await received_some(service, journal)
+        async with without_kafka(redis, unique, journal, **kept) as (service, running):
             service.stop()
             await running
         received = service.status.counts.received["trade"]
@@ -166,15 +168,10 @@ async def test_a_second_stop_ends_the_draining(
 ) -> None:
     monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
     with journal_kept() as journal:
-        async with exchange() as market:
-            nowhere = f"{LOOPBACK}:{free_port()}"
-            service = Service(
-                settings_for(
-                    nowhere, redis.url, unique, market.websocket_url, shutdown_timeout_s=3600
-                )
-            )
-            running = asyncio.create_task(service.run())
-            await received_some(service, journal)
+        async with without_kafka(redis, unique, journal, shutdown_timeout_s=3600) as (
+            service,
+            running,
+        ):
             service.stop()
             await journal.until("draining")
             service.stop()

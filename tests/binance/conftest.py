@@ -1,22 +1,15 @@
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from tests.support import exchange
-from tests.support.journal import Journal, journal_kept
 from tests.support.virtual_time import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Return virtual time only: a test has both ends of every connection, so time may jump."""
     return {"virtual": VirtualTimeLoop}
-
-
-@pytest.fixture
-def journal() -> Iterator[Journal]:
-    with journal_kept() as journal:
-        yield journal
 
 
 @pytest.fixture(autouse=True, params=exchange.TRANSPORTS)

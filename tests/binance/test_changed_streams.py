@@ -46,7 +46,7 @@ async def test_a_stream_is_added_by_a_new_connection_before_the_old_one_is_close
         assert exchange.opened_at[1] < exchange.closed_at[0] <= exchange.opened_at[1] + 2 * LOOK_S
         assert_whole(running)
         assert_whole(running, "ETHUSDT")
-        assert running.feed.ready
+        assert not running.feed.unready()
 
 
 async def test_a_stream_that_goes_is_waited_for_no_longer() -> None:

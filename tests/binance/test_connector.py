@@ -307,7 +307,7 @@ async def test_an_invalid_symbol_is_named_when_its_stream_stays_silent(journal: 
         assert entry["stream"] == "btcusdx@trade"
         assert entry["waited_s"] == 60
         assert running.feed.without_data() == ["btcusdx@trade"]
-        assert running.feed.ready
+        assert not running.feed.unready()
 
 
 BIG = 3 * MAX_FRAME_BYTES // 2

@@ -123,10 +123,10 @@ async def test_a_feed_is_ready_once_something_has_come_over_every_connector(
 ) -> None:
     exchange = FakeExchange([send(trade(1))], [], [send(trade(2))])
     async with exchange.serving(), bridge(exchange, NAME, "ethusdt@trade") as running:
-        at_first = running.feed.ready
+        at_first = not running.feed.unready()
         await journal.until("connection_open")
         await running.sink.until(1)
-        assert (at_first, running.feed.ready) == (False, True)
+        assert (at_first, not running.feed.unready()) == (False, True)
         assert running.feed.without_data() == ["ethusdt@trade"]
 
 

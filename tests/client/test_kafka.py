@@ -11,7 +11,7 @@ from bridge.client import KafkaReader, kafka_events
 from bridge.client import kafka as reading
 from bridge.errors import SinkUnavailable
 from bridge.tools.embedded import free_port
-from tests.support.brokers import Kafka, KafkaBroker
+from tests.support.brokers import Kafka, KafkaBroker, never_answering
 from tests.support.publishing import gap, kafka_options, publish, trade
 
 
@@ -73,17 +73,10 @@ async def test_an_absent_broker_is_named() -> None:
 
 
 async def test_a_broker_that_never_answers_is_given_up() -> None:
-    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await gone.wait()
-        writer.close()
-
-    gone = asyncio.Event()
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with never_answering() as address:
         options = settings.Kafka(bootstrap_servers=[address], request_timeout_ms=200)
         with pytest.raises(SinkUnavailable, match=address):
             await KafkaReader(options, ["trade"]).__aenter__()
-        gone.set()
 
 
 async def test_a_cluster_that_freezes_behind_a_reader_ends_it(

@@ -80,7 +80,7 @@ async def test_at_the_start_every_reason_is_named(url: str) -> None:
 @pytest.mark.parametrize("sink", ["kafka", "redis"])
 async def test_a_sink_that_is_away_makes_it_unready(sink: str, url: str, running: Running) -> None:
     running.flow()
-    getattr(running, sink)._ready = False
+    running.connect(**{sink: False})
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == [f"{sink}: not connected"]
@@ -205,7 +205,7 @@ async def test_the_lead_of_one_connector_over_the_other_is_in_the_metrics(two: R
 
 async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> None:
     two.status.feed = two.feed
-    two.kafka._ready = two.redis._ready = True
+    two.connect()
     assert [reason.split(":")[0] for reason in two.status.unready()] == [
         "connector-1a",
         "connector-1b",

@@ -9,6 +9,8 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, get_args
 
@@ -243,6 +245,20 @@ async def read_topic(
     finally:
         await consumer.stop()
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+@asynccontextmanager
+async def never_answering() -> AsyncIterator[str]:
+    """Yield the address of a server that accepts connections and never answers."""
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    async with await asyncio.start_server(hang, LOOPBACK, 0) as server:
+        yield f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+        gone.set()
 
 
 async def _read(consumer: AIOKafkaConsumer, records: list[ConsumerRecord], expected: int) -> None:

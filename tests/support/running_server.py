@@ -1,6 +1,7 @@
 """A bridge at rest, for tests of what it reports."""
 
 import asyncio
+from unittest.mock import Mock
 
 import structlog
 
@@ -45,11 +46,16 @@ class Running:
     def flow(self, *, heard: bool = True) -> None:
         """Let everything work; if not `heard`, no stream has sent anything yet."""
         self.status.feed, self.status.sequencers = self.feed, self.sequencers
-        self.kafka._ready = self.redis._ready = True
+        self.connect()
         (connector,) = self.feed.connectors
         self.connection = self.open(connector)
         if heard:
             self.connection.on_frames([trade(1).encode()], RECEIVED)
+
+    def connect(self, *, kafka: bool = True, redis: bool = True) -> None:
+        """Set which sinks are connected."""
+        self.kafka._session = Mock() if kafka else None
+        self.redis._ready = redis
 
     def open(self, connector: Connector) -> Connection:
         """Return a connection of the connector that has just opened, without a transport."""

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
 from bridge import settings
 from bridge.errors import SinkUnavailable
-from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.outbox.outbox import PartitionQueue
 
 # A broker's answer to a batch that is larger than the topic's `max.message.bytes`.
@@ -118,9 +118,9 @@ class BatchSender:
     def _acknowledge(
         self, queue: PartitionQueue, answer: RecordMetadata, published: Published
     ) -> None:
-        partition = TopicPartition(queue.topic, queue.partition)
-        offset = self._producer_state.acknowledged(partition, queue.in_flight, answer)
-        published(queue, range(offset, offset + queue.in_flight))
+        partition, count = topic_partition(queue), queue.in_flight
+        offset = self._producer_state.acknowledged(partition, count, answer)
+        published(queue, range(offset, offset + count))
 
     def _rearm(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -66,11 +66,8 @@ class PositionWriter:
         """Note published records and their offsets."""
         if queue.message_type in NO_STREAMS:
             return
-        ends, changed, partition = (
-            self._ends[queue.message_type],
-            self._changed,
-            queue.partition,
-        )
+        ends, changed = self._ends[queue.message_type], self._changed
+        partition = queue.partition
         for record, offset in zip(records, offsets, strict=True):
             symbol, identity = record.route.symbol, record.identity
             end = ends.get(symbol)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -25,7 +25,7 @@ from bridge.sinks.kafka.batch_sender import BatchSender
 from bridge.sinks.kafka.loss_reporter import LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import discard, ensure_topics
-from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.kafka.recover_batches import find_committed
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
@@ -50,7 +50,7 @@ class DeliveryState:
     spiller: Spiller | None
     positions: PositionWriter
     losses: LossReporter
-    producer: ProducerState
+    producer_state: ProducerState
     changed: asyncio.Event
 
 
@@ -69,7 +69,7 @@ class ProducerSession:
         self.partitions: dict[str, list[int]] = {}
         self._state = state
         self._producer = producer
-        self._sender = BatchSender(producer, state.options, state.producer, state.changed)
+        self._sender = BatchSender(producer, state.options, state.producer_state, state.changed)
         self._on_published = on_published
 
     async def recover(self) -> None:
@@ -80,7 +80,7 @@ class ProducerSession:
         check_cancelled()
         await self._take_out_restored()
         await self._take_out_committed()
-        self._state.producer.number(self._producer)
+        self._state.producer_state.number(self._producer)
         await self._send_again()
         while added := [topic for topic in self._state.topics if topic not in self.partitions]:
             await self.ensure_topics(added)
@@ -160,18 +160,18 @@ class ProducerSession:
         they do so at a restart if the records of a batch are a day old. The numbers keep out what
         is written after the tails were read.
         """
+        producer_state = self._state.producer_state
         if queues := self._state.outbox.in_doubt():
-            found = await find_committed(self._state.options, self._state.producer, queues)
+            found = await find_committed(self._state.options, producer_state, queues)
             for queue, offsets in zip(queues, found, strict=True):
                 if offsets:
                     queue.in_flight = len(offsets)
-                    partition = TopicPartition(queue.topic, queue.partition)
-                    self._state.producer.found(partition, len(offsets))
+                    producer_state.found(topic_partition(queue), len(offsets))
                     self._published(queue, offsets)
-        if not self._state.producer.is_continued:
+        if not producer_state.is_continued:
             self._state.outbox.clear_in_doubt()
             self._state.positions.outbox.clear_in_doubt()
-            self._state.producer.is_continued = True
+            producer_state.is_continued = True
 
     async def _send_again(self) -> None:
         """Deliver the batches that are still in doubt, each as it was, before anything else."""

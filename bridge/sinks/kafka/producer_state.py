@@ -15,6 +15,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
+from bridge.sinks.outbox.outbox import PartitionQueue
+
 # The sequence number after this one is 0.
 MAX_SEQUENCE = 2**31 - 1
 # A batch that does not directly follow the previous one: another producer wrote in between.
@@ -107,3 +109,8 @@ class ProducerState:
             log.warning("kafka_producer_id_discarded", error=str(error))
             self.identity = None
             self.is_continued = False
+
+
+def topic_partition(queue: PartitionQueue) -> TopicPartition:
+    """Return the partition of a queue, as the Kafka client names it."""
+    return TopicPartition(queue.topic, queue.partition)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.core.sequencing.position import committed
-from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.outbox.outbox import PartitionQueue
 
 # The broker may still write records that a stopped client has sent, until it has processed the data
@@ -38,7 +38,7 @@ async def find_committed(
     # Only after all tails are read: after a failure each is read again from the same offset.
     for queue, tail in zip(queues, tails, strict=True):
         if tail.end_offset is not None:
-            producer_state.next_offsets[_topic_partition(queue)] = tail.end_offset
+            producer_state.next_offsets[topic_partition(queue)] = tail.end_offset
     return [_offsets(queue, tail) for queue, tail in zip(queues, tails, strict=True)]
 
 
@@ -54,7 +54,7 @@ async def _read_tail(
 ) -> _Tail:
     for part in await reader.bounds(queue.topic):
         if part.partition == queue.partition:
-            bounds = [tail_of(part, producer_state.next_offsets.get(_topic_partition(queue)))]
+            bounds = [tail_of(part, producer_state.next_offsets.get(topic_partition(queue)))]
             records = [r async for _, batch in reader.read(queue.topic, bounds) for r in batch]
             return _Tail(part.end_offset, records)
     return _Tail(None, [])
@@ -64,10 +64,6 @@ def _offsets(queue: PartitionQueue, tail: _Tail) -> list[int]:
     waiting = [record.value for record in islice(queue.records, queue.in_doubt)]
     indexes = committed(waiting, [record.value or b"" for record in tail.records])
     return [tail.records[index].offset for index in indexes]
-
-
-def _topic_partition(queue: PartitionQueue) -> TopicPartition:
-    return TopicPartition(queue.topic, queue.partition)
 
 
 def tail_of(whole: Partition, begin: int | None) -> Partition:

@@ -71,24 +71,24 @@ class KafkaSink:
         )
         self._positions = PositionWriter(position_topic)
         self._state = DeliveryState(
-            options,
-            venue,
-            self._topics,
-            self.outbox,
-            self.spiller,
-            self._positions,
-            self._losses,
-            ProducerState(self.counts.failures),
-            self._changed,
+            options=options,
+            venue=venue,
+            topics=self._topics,
+            outbox=self.outbox,
+            spiller=self.spiller,
+            positions=self._positions,
+            losses=self._losses,
+            producer_state=ProducerState(self.counts.failures),
+            changed=self._changed,
         )
         self._session: ProducerSession | None = None
-        self._ready = self._was_ready = False
+        self._was_ready = False
         self._backoff = Backoff(MAX_DELAY_S)
         self._ticking: asyncio.TimerHandle | None = None
 
     @property
     def ready(self) -> bool:
-        return self._ready
+        return self._session is not None
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:  # noqa: ARG002
         self.outbox.extend(records)
@@ -132,15 +132,15 @@ class KafkaSink:
         self.wake()
 
     def close(self) -> None:
-        """Save the waiting records in the store, if there is one; blocks. See `on_disk`."""
+        """Save the waiting records in the store, if there is one; blocks. See `records_on_disk`."""
         if self.spiller:
             self._losses.announce()
             self.spiller.close()
 
     @property
-    def on_disk(self) -> int:
+    def records_on_disk(self) -> int:
         """Return the number of records on disk."""
-        return self.spiller.on_disk if self.spiller else 0
+        return self.spiller.records_on_disk if self.spiller else 0
 
     def wake(self) -> None:
         """Look for records to send."""
@@ -233,18 +233,17 @@ class KafkaSink:
 
     async def _run_session(self) -> None:
         """Run one producer until its first failure."""
-        producer = await open_producer(self._state.options, self._state.producer)
+        producer = await open_producer(self._state.options, self._state.producer_state)
         session = ProducerSession(self._state, producer, self._on_published)
         try:
             await session.recover()
             self._session = session
-            self._ready = self._was_ready = True
+            self._was_ready = True
             log.info("kafka_connected", topics=len(session.partitions))
             await session.drain()
         except FAILURES as error:
             raise failure(error) from error
         finally:
-            self._ready = False
             self._session = None
             await session.close()
 

@@ -202,13 +202,18 @@ class Outbox:
         self.losses.add((r for r in records if r.route.message_type != GAP), cause)
 
     def _make_room(self) -> None:
-        """Drop the oldest records, a hundredth of the bound at a time. Searching the queues for
-        each single record would cost more than the record.
+        """Drop the oldest records, and gap events last, a hundredth of the bound at a time.
+        Searching the queues for each single record would cost more than the record.
         """
         room = self.max_bytes - self.max_bytes // 100
         self._drop_until(room, [queue for queue in self._waiting() if queue.message_type != GAP])
+        if self.bytes > room:
+            self._drop_outside_queues(self.bytes - room)
         if self.bytes > self.max_bytes:
             self._drop_until(room, self._waiting())
+
+    def _drop_outside_queues(self, size: int) -> None:
+        """Drop `size` bytes of records that wait in memory but in no queue. Here there are none."""
 
     def _drop_until(self, room: int, queues: list[PartitionQueue]) -> None:
         while self.bytes > room and queues:

@@ -88,7 +88,7 @@ class Spiller:
             )
 
     @property
-    def on_disk(self) -> int:
+    def records_on_disk(self) -> int:
         """Return the number of records on disk that are not acknowledged."""
         accounts = self._accounts
         return accounts.left.total() - len(accounts.awaiting_write) - len(accounts.copies)
@@ -126,7 +126,7 @@ class Spiller:
     def close(self) -> None:
         """Save the records in memory after those on disk, and close the store; blocks.
 
-        Records that cannot be saved are not in `on_disk`.
+        Records that cannot be saved are not in `records_on_disk`.
         """
         outbox, accounts = self._outbox, self._accounts
         if not accounts.spilling and len(outbox):

@@ -134,19 +134,8 @@ class SpillingOutbox(Outbox):
         queue.records = deque(stay)
         return leaving
 
-    def _make_room(self) -> None:
-        """Drop the oldest records in the queues, then those that wait to be written, and gap events
-        last.
-        """
-        room = self.max_bytes - self.max_bytes // 100
-        self._drop_until(room, [queue for queue in self._waiting() if queue.message_type != GAP])
-        if self.bytes > room:
-            self._drop_awaiting_write(self.bytes - room)
-        if self.bytes > self.max_bytes:
-            self._drop_until(room, self._waiting())
-
-    def _drop_awaiting_write(self, size: int) -> None:
-        """Drop the oldest records that wait to be written: the disk accepts nothing."""
+    def _drop_outside_queues(self, size: int) -> None:
+        """Drop the oldest records that await their write: the disk accepts nothing."""
         accounts = self.spill_accounts
         being_written = self.take_awaiting_write(accounts.writing)
         dropped = self.take_awaiting_write(count_filling(accounts.awaiting_write, size))

@@ -32,9 +32,9 @@ class _Happening(IntEnum):
 class Market:
     """A `Source` without an end.
 
-    `symbols` are as Binance writes them. `begin_ms` is the start in milliseconds since the epoch.
-    `trades_per_second` is the average of each symbol. Raises SimulatorError if there is no symbol
-    or the rate is not positive.
+    `symbols` have Binance's spelling. `begin_ms` is the start in milliseconds since the epoch. Each
+    symbol has `trades_per_second` trades on average. Raises SimulatorError if `symbols` is empty or
+    the rate is not positive.
     """
 
     played_once = False

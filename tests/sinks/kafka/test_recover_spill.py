@@ -53,7 +53,7 @@ async def spilled(sink: KafkaSink, venue: str) -> Feeder:
             feeder.push(*trades(venue, range(start, start + 100), symbol))
         feeder.push(*(ticker(venue, moment) for moment in range(start + 1, start + 51)))
         await sink.spiller.work()
-    assert sink.spiller.on_disk > COUNT
+    assert sink.spiller.records_on_disk > COUNT
     return feeder
 
 
@@ -92,7 +92,7 @@ async def test_what_has_committed_of_it_is_not_sent_again_and_the_rest_is(
         await sink.drained()
         feeder.check()
     sink.close()
-    assert sink.on_disk == 0
+    assert sink.records_on_disk == 0
     (settled,) = journal.named("spill_reconciled")
     assert settled["committed"] > 0
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")

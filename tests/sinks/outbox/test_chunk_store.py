@@ -3,7 +3,6 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +15,7 @@ from bridge.core.records.record import Record
 from bridge.sinks.outbox.chunk_codec import CorruptChunk, counts
 from bridge.sinks.outbox.chunk_store import FILE, LOG_MAX_BYTES, ChunkStore, is_full
 from tests.support.events import repeatable
-from tests.support.journal import Journal, journal_kept
+from tests.support.journal import Journal
 from tests.support.spilling import (
     LARGE,
     SMALLEST_BYTES,
@@ -28,12 +27,6 @@ from tests.support.spilling import (
 )
 
 ROUTES = [route("BTCUSDT"), route("币安人生USDT"), route("BTCUSDT", "quote"), route("", "invalid")]
-
-
-@pytest.fixture
-def journal() -> Iterator[Journal]:
-    with journal_kept() as journal:
-        yield journal
 
 
 class SpillMachine(RuleBasedStateMachine):

@@ -140,7 +140,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.lose_the_connection()
         self.reconnect()
         self.loop.run_until_complete(self.life.publish_all(self.broker))
-        assert self.life.spiller.on_disk == 0
+        assert self.life.spiller.records_on_disk == 0
         (left,) = self.life.spill._database.execute("SELECT count(*) FROM chunks").fetchone()
         assert left == 0, "what was acknowledged leaves the disk"
         self.take_over()
@@ -262,7 +262,7 @@ class OverflowMachine(RuleBasedStateMachine):
         self.lose_the_connection()
         before = self.life.outbox.pending()
         self.life.spiller.close()
-        assert self.life.spiller.on_disk == before.total()
+        assert self.life.spiller.records_on_disk == before.total()
         self.begin_anew(self.life.folder)
         self.life.connect(self.broker)  # part of a chunk may be committed
         assert len(self.life.outbox) <= before.total()
@@ -392,7 +392,7 @@ async def test_from_half_the_bound_on_records_go_to_the_disk_and_come_back_in_or
 ) -> None:
     life, broker = Life(tmp_path), Broker()
     await filled(life, 1000)
-    assert life.spiller.on_disk > 500
+    assert life.spiller.records_on_disk > 500
     assert life.outbox.bytes <= MAX_BYTES
     assert life.outbox.pending() == {"trade": 1000}
     await life.publish_all(broker)
@@ -492,7 +492,7 @@ async def test_cancelled_the_overflow_ends_what_the_disk_is_doing(tmp_path: Path
     running.cancel()
     await asyncio.wait((running,))
     life.spiller.close()
-    assert life.spiller.on_disk == 150
+    assert life.spiller.records_on_disk == 150
     again, broker = Life(tmp_path), Broker()
     assert again.counts.restored == {"trade": 150}
     await again.publish_all(broker)

@@ -16,7 +16,7 @@ from bridge.tools.audit.run import audit_topic
 from bridge.tools.embedded import free_port
 from tests.support.audit import event, ids_in, ranges
 from tests.support.audit_publishing import gap_value, publish, topic_of, trade_values
-from tests.support.brokers import KafkaBroker
+from tests.support.brokers import KafkaBroker, never_answering
 from tests.support.publishing import kafka_options
 
 
@@ -133,17 +133,10 @@ async def test_an_absent_broker_is_named() -> None:
 
 
 async def test_a_broker_that_never_answers_is_given_up() -> None:
-    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await gone.wait()
-        writer.close()
-
-    gone = asyncio.Event()
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with never_answering() as address:
         options = settings.Kafka(bootstrap_servers=[address], request_timeout_ms=200)
         with pytest.raises(SinkUnavailable, match=address):
             await audit_topic(options, "trade")
-        gone.set()
 
 
 async def test_a_cluster_that_freezes_during_the_audit_ends_it(
