@@ -13,13 +13,16 @@ from itertools import cycle, islice
 from redis import Redis
 
 from bridge.sinks.kafka import position_writer
-from tests.faults.environment import Environment
+from bridge.tools.simulator import AnnounceShutdown, Cut, StallConnection
+from tests.faults.environment import PATIENCE_S, Environment
 from tests.faults.profile import Size
 from tests.support.brokers import Container
 
 Action = Callable[[], object]
 
 SERVER_AWAY_S = (1.0, 4.0)
+# From the opening of a connection until both lines bring every stream.
+LINE_SETTLES_S = 1.0
 DISK_FULL_TIMEOUT_S = 90.0
 # Lifetimes of a bridge: some end before positions are written, some after. The first ends after.
 LIVES_S = (0.3, 9.0)
@@ -32,6 +35,24 @@ _TOO_LITTLE_BYTES = {True: "4000", False: "800"}
 
 async def let_flow(environment: Environment, size: Size) -> None:
     """Wait while the exchange follows its own fault plan."""
+    await environment.rest(size.seconds)
+
+
+async def break_one_of_two_lines(environment: Environment, size: Size) -> None:
+    """Break each of two lines in turn, while the other one is open.
+
+    The connections are numbered as they open: 0 and 2 are of one line, 1 and 3 of the other.
+    """
+    faults = (
+        Cut(connection=0),
+        AnnounceShutdown(connection=1, lead_s=0.5),
+        Cut(connection=2),
+        StallConnection(connection=3, for_s=size.seconds),
+    )
+    for opened, fault in enumerate(faults, 2):
+        await environment.bridge.logged("connection_open", PATIENCE_S, count=opened)
+        await environment.rest(LINE_SETTLES_S)
+        environment.exchange.inject(fault)
     await environment.rest(size.seconds)
 
 

@@ -63,20 +63,6 @@ def _silent_connections(size: Size, calm_s: float) -> tuple[Fault, ...]:
     )
 
 
-def _one_of_two(_size: Size, calm_s: float) -> tuple[Fault, ...]:
-    """Break one of two connections while the other one is open.
-
-    Connections 0 and 1 are the first ones of the two lines.
-    """
-    begin_s = calm_s + _SECOND_LINE_S
-    return (
-        Cut(at_s=begin_s, connection=0),
-        AnnounceShutdown(at_s=begin_s + 2, lead_s=0.5, connection=1),
-        Cut(at_s=begin_s + 4, connection=2),
-        StallConnection(at_s=begin_s + 5, for_s=4.0, connection=3),
-    )
-
-
 def _everything(size: Size, calm_s: float) -> tuple[Fault, ...]:
     until_s = calm_s + size.seconds
     return (
@@ -122,10 +108,9 @@ SCENARIOS = (
     Scenario(
         name="one-of-two-connections",
         title="one of two connections cut, shut down or silent, in turn",
-        full=Size(18),
-        short=Size(17),
-        plan=_one_of_two,
-        fault_action=fault_actions.let_flow,
+        full=Size(4),
+        short=Size(4),
+        fault_action=fault_actions.break_one_of_two_lines,
         shows="connection_down",
         settings={"binance": {"redundancy": 2}},
     ),

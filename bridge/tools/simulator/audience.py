@@ -32,6 +32,10 @@ class Audience:
         self._subscribers.discard(subscriber)
         self.recount()
 
+    def subscribers(self) -> tuple[Subscriber, ...]:
+        """Return all subscribers that are connected now."""
+        return tuple(self._subscribers)
+
     def recount(self) -> None:
         """Update the set of wanted streams."""
         names = [subscriber.session.streams for subscriber in self._subscribers]
@@ -50,13 +54,6 @@ class Audience:
         batch = Batch([message for message in messages if message[0] in wanted])
         for subscriber in self._subscribers:
             subscriber.deliver(batch)
-
-    def announce(self, message: Message) -> None:
-        """Send a message to every subscriber, whatever streams it has."""
-        stream, _ = message
-        batch = Batch([message])
-        for subscriber in self._subscribers:
-            subscriber.deliver(batch, streams=(stream,))
 
     def leave_the_slow_behind(self) -> None:
         for subscriber in self._subscribers:

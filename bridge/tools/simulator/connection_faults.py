@@ -53,6 +53,7 @@ class ConnectionFaults:
         self._moments: list[FaultTimes] = []
         self._shares: list[FaultShare] = []
         self._stalls: dict[str, _Stall] = {}
+        self._injected: deque[ConnectionFault] = deque()
         self._shut_down_s = math.inf
         self._over = False
         self._actions: list[Action] = []
@@ -64,10 +65,10 @@ class ConnectionFaults:
                 else:
                     self._shares.append(FaultShare(fault, random, fault.share))
 
-    @property
-    def silent(self) -> bool:
-        """Return whether the whole connection is stalled."""
-        return _ALL in self._stalls
+    def inject(self, fault: ConnectionFault) -> None:
+        """Let a fault happen with the next frames, if it may affect this connection."""
+        if fault.connection in {None, self._number}:
+            self._injected.append(fault)
 
     def pass_on(
         self, frames: Iterable[tuple[str, bytes]], streams: Collection[str], now_s: float
@@ -99,6 +100,8 @@ class ConnectionFaults:
         for moments in self._moments:
             while not self._over and moments.due(self._now_s):
                 self._begin(moments.fault, streams)
+        while self._injected and not self._over:
+            self._begin(self._injected.popleft(), streams)
 
     def _release(self) -> None:
         """Send the frames held by stalls that are over, unless another stall holds them."""
@@ -137,7 +140,7 @@ class ConnectionFaults:
     def _subject(self, fault: ConnectionFault, streams: Collection[str]) -> str | None:
         """Return the stream that the fault affects, or `*`; None if there is nothing to stall."""
         if isinstance(fault, StallConnection):
-            return None if self.silent else _ALL
+            return None if _ALL in self._stalls else _ALL
         if not isinstance(fault, StallStream):
             return _ALL
         found = [stream for stream in streams if matches(stream, fault.streams)]

@@ -12,10 +12,11 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from bridge.tools.simulator import messages
 from bridge.tools.simulator.audience import Audience
+from bridge.tools.simulator.errors import SimulatorError
 from bridge.tools.simulator.fault_engine import FaultEngine
 from bridge.tools.simulator.fault_plan import FaultPlan
+from bridge.tools.simulator.faults import ConnectionFault
 from bridge.tools.simulator.faulty_subscriber import FaultySubscriber
 from bridge.tools.simulator.history import TRADES_KEPT, History
 from bridge.tools.simulator.incidents import Incident
@@ -99,9 +100,17 @@ class SimulatedExchange:
         """Return the faults so far, in order, as a new list."""
         return self._engine.incidents.happened() if self._engine else []
 
-    def announce_shutdown(self) -> None:
-        """Announce a shutdown to every client, as Binance does before it closes a server."""
-        self._audience.announce(messages.server_shutdown(self.source.now_ms))
+    def inject(self, fault: ConnectionFault) -> None:
+        """Let a fault happen with the next message, whatever the fault plan says.
+
+        It affects the connections that are open now, or only `fault.connection`. Raises
+        SimulatorError if the exchange has no fault plan.
+        """
+        if self._engine is None:
+            raise SimulatorError("an exchange without a fault plan cannot break; give it faults")
+        for subscriber in self._audience.subscribers():
+            if isinstance(subscriber, FaultySubscriber):
+                subscriber.inject(fault)
 
     async def __aenter__(self) -> Self:
         server = await self._stack.enter_async_context(self._server())

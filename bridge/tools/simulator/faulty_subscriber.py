@@ -1,6 +1,6 @@
 """A connected client that the exchange treats as its fault plan says."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from websockets.frames import Frame, Opcode
@@ -10,6 +10,7 @@ from bridge.tools.simulator.actions import Action, Binary, Command
 from bridge.tools.simulator.batch import Batch, Form
 from bridge.tools.simulator.connection_faults import ConnectionFaults
 from bridge.tools.simulator.fault_engine import FaultEngine, Treatment
+from bridge.tools.simulator.faults import ConnectionFault
 from bridge.tools.simulator.session import Close, Target
 from bridge.tools.simulator.subscriber import Subscriber
 
@@ -36,12 +37,13 @@ class FaultySubscriber(Subscriber):
         else:
             await super().converse(target, changed, life_s)
 
-    def deliver(self, batch: Batch, streams: Collection[str] | None = None) -> None:
+    def inject(self, fault: ConnectionFault) -> None:
+        """Let a fault happen with the next message, if it may affect this connection."""
+        if self._faults is not None:
+            self._faults.inject(fault)
+
+    def deliver(self, batch: Batch) -> None:
         if self.state is not State.OPEN or self._ending is not None or self._faults is None:
-            return
-        if streams is not None:  # an announcement
-            if not self._faults.silent:
-                super().deliver(batch, streams)
             return
         wanted = self.session.streams
         form = Form(self.session.combined, self.session.microseconds)
@@ -67,7 +69,7 @@ class FaultySubscriber(Subscriber):
             case Command.ANNOUNCE_SHUTDOWN:
                 self._write()
                 announcement = self._engine.announcement()
-                super().deliver(Batch([announcement]), (announcement[0],))
+                self.deliver_streams(Batch([announcement]), (announcement[0],))
             case Command.ABORT:
                 self._write()
                 self.transport.abort()

@@ -74,12 +74,14 @@ class Subscriber(ServerConnection):
             self.end(TOO_MANY_REQUESTS)
         super().process_event(event)
 
-    def deliver(self, batch: Batch, streams: Collection[str] | None = None) -> None:
-        """Write the messages of these streams (None: all it has) to the client's buffer."""
+    def deliver(self, batch: Batch) -> None:
+        """Write the messages of the client's streams to its buffer."""
+        self.deliver_streams(batch, self.session.streams)
+
+    def deliver_streams(self, batch: Batch, streams: Collection[str]) -> None:
+        """Write the messages of these streams to the client's buffer."""
         if self.state is not State.OPEN or self._ending is not None:
             return
-        if streams is None:
-            streams = self.session.streams
         form = Form(self.session.combined, self.session.microseconds)
         if self.protocol.extensions:
             for text in batch.texts(streams, form):

@@ -131,21 +131,6 @@ async def test_a_connection_ends_when_its_life_is_over() -> None:
         assert (await closed(client))[0] == 1001
 
 
-async def test_a_planned_shutdown_is_announced_in_both_forms() -> None:
-    async with (
-        opened(trades(1), start_after_streams=9) as exchange,
-        listening(exchange, "/stream?streams=btcusdt@trade") as combined,
-        listening(exchange, "/ws/btcusdt@trade") as raw,
-    ):
-        for client in (combined, raw):
-            await asked(client, "LIST_SUBSCRIPTIONS")
-        exchange.announce_shutdown()
-        wrapped = json.loads(await combined.recv())
-        assert wrapped["stream"] == "!serverShutdown"
-        assert wrapped["data"] == {"e": "serverShutdown", "E": BEGIN_MS}
-        assert json.loads(await raw.recv()) == wrapped["data"]
-
-
 async def test_an_unknown_path_is_not_found() -> None:
     async with opened(trades(1)) as exchange:
         assert (await get(exchange, "/nonsense"))[0] == 404

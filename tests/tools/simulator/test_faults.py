@@ -106,6 +106,37 @@ async def test_a_cut_connection_is_seen_as_1006() -> None:
         assert 1.0 <= incident.at_s < 19
 
 
+async def test_an_injected_fault_breaks_the_named_connection_with_the_next_message() -> None:
+    async with (
+        opened(bursts(*range(200)), faults=plan(), speed=20.0) as exchange,
+        listening(exchange, TRADES) as first,
+        listening(exchange, TRADES) as second,
+    ):
+        await asyncio.gather(received(first, 10), received(second, 10))
+        fault = Cut(connection=1)
+        exchange.inject(fault)
+        assert (await closed(second))[0] == 1006
+        await received(first, 10)
+        assert [(i.fault, i.connection) for i in exchange.happened] == [(fault, 1)]
+
+
+async def test_an_injected_fault_breaks_all_open_connections() -> None:
+    async with (
+        opened(bursts(*range(200)), faults=plan(), speed=20.0) as exchange,
+        listening(exchange, TRADES) as first,
+        listening(exchange, TRADES) as second,
+    ):
+        await asyncio.gather(received(first, 10), received(second, 10))
+        exchange.inject(CloseWith(code=1008))
+        assert [(await closed(client))[0] for client in (first, second)] == [1008, 1008]
+
+
+async def test_a_fault_cannot_be_injected_without_a_fault_plan() -> None:
+    async with opened(trades(1)) as exchange:
+        with pytest.raises(SimulatorError, match="without a fault plan"):
+            exchange.inject(Cut())
+
+
 @pytest.mark.parametrize("code", [1001, 1008])
 async def test_a_close_has_its_code_and_reason(code: int) -> None:
     fault = CloseWith(code=code, reason="so it is")
@@ -126,7 +157,9 @@ async def test_a_shutdown_is_announced_before_the_connection_closes(form: str) -
     ):
         await received(client, 10)
         announced = json.loads(await client.recv())
-        assert announced.get("data", announced)["e"] == "serverShutdown"
+        assert announced.get("stream") in {None, "!serverShutdown"}
+        announced = announced.get("data", announced)
+        assert announced == {"e": "serverShutdown", "E": BEGIN_MS + 1_000}
         await received(client, 10)
         assert (await closed(client))[0] == 1001
         assert [incident.fault for incident in exchange.happened] == [fault]
