@@ -34,11 +34,12 @@ demo: $(VENV)/.demo  ## run the whole bridge on embedded brokers; SECONDS=20 sto
 test: $(VENV)/.dev  ## run all tests except faults and deploy, on containers or embedded brokers; WORKERS=3 processes
 	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy"
 
-# The short form checks the promises and measures nothing, so two scenarios run at a time. The folder
-# of the scenarios comes first so that its conftest.py, which prints the table, is always read.
+# The short form checks the promises and measures nothing, so three scenarios run at a time, and a
+# process that is done takes the next one. The folder of the scenarios comes first so that its
+# conftest.py, which prints the table, is always read.
 faults: $(VENV)/.dev  ## inject every failure under load (half an hour); SHORT=1 takes minutes, SEED=1 repeats a run
 	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
-	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 2) tests/faults tests
+	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 3 --maxschedchunk 1) tests/faults tests
 
 simulate: $(VENV)/.dev  ## run the service under SCHEDULES=2000 random fault schedules; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
