@@ -5,6 +5,7 @@ Shared servers work again at the end, whatever happens to the test.
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,9 +29,9 @@ DISK_FULL_TIMEOUT_S = 90.0
 LIVES_S = (0.3, 9.0)
 FIRST_LIFE_S = position_writer.INTERVAL_S + 1.0
 
-# Too small for uncompressed batches of the full load (True) and of a fifth of it (False), but large
-# enough for every record.
-_TOO_LITTLE_BYTES = {True: "4000", False: "800"}
+# Too small for the uncompressed batches of GATHERING_S, but large enough for the load.
+SMALL_BATCH_BYTES = "4000"
+GATHERING_S = 1.0
 
 
 async def let_flow(environment: Environment, size: Size) -> None:
@@ -114,13 +115,22 @@ async def refuse_batches(environment: Environment, size: Size) -> None:
     """Let the broker refuse batches, in turn as too large and because replicas are missing."""
     topics = await asyncio.to_thread(environment.kafka.topics, environment.unique)
     configure = partial(environment.kafka.configure, topics)
-    too_little = _TOO_LITTLE_BYTES[environment.form.full]
-    refusals = (("max.message.bytes", too_little), ("min.insync.replicas", "2"))
-    turns = [
-        (partial(configure, name, value), partial(configure, name, None))
-        for name, value in refusals
-    ]
-    await _by_turns(environment, size, *turns)
+
+    def allow_small_batches() -> None:
+        configure("max.message.bytes", SMALL_BATCH_BYTES)
+        environment.broker.pause()  # a large batch gathers
+        time.sleep(GATHERING_S)
+        environment.broker.unpause()
+
+    await _by_turns(
+        environment,
+        size,
+        (allow_small_batches, partial(configure, "max.message.bytes", None)),
+        (
+            partial(configure, "min.insync.replicas", "2"),
+            partial(configure, "min.insync.replicas", None),
+        ),
+    )
 
 
 async def pause_redis(environment: Environment, size: Size) -> None:

@@ -37,7 +37,7 @@ def _settings(
 
 
 def _exchange() -> SimulatedExchange:
-    market = Market(SYMBOLS, seed=SEED, begin_ms=BEGIN_MS, trades_per_second=300)
+    market = Market(SYMBOLS, seed=SEED, begin_ms=BEGIN_MS, trades_per_second=100)
     return SimulatedExchange(market)
 
 
