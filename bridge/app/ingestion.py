@@ -12,7 +12,7 @@ from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Change, Subscription, difference
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
-from bridge.core.sequencing.position import Name, Position, furthest
+from bridge.core.sequencing.position import Position, StreamKey, furthest
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
@@ -28,7 +28,7 @@ _OWN_MESSAGE_TYPES = ("gap", "invalid")
 
 log = structlog.get_logger(__name__)
 
-Positions = Mapping[Name, Position]
+Positions = Mapping[StreamKey, Position]
 
 
 class Sinks(NamedTuple):
@@ -104,14 +104,15 @@ class Ingestion:
         await self.feed.set_streams(found.streams)
         return change
 
-    async def _positions_of(self, new_types: Sequence[str]) -> dict[Name, Position]:
+    async def _positions_of(self, new_types: Sequence[str]) -> dict[StreamKey, Position]:
         """Return where streams of message types stopped that are new to this process. For the other
         types this is known: no other process has published them since the start.
         """
         found = await _read_positions(self._settings, new_types, self._on_disk) if new_types else {}
-        own = [position for name, position in found.items() if name[0] in new_types]
+        own = [position for position in found.values() if position.message_type in new_types]
         self._kafka.resume(own)
-        return furthest((*own, *(p for name, p in self._on_disk.items() if name[0] in new_types)))
+        on_disk = [p for p in self._on_disk.values() if p.message_type in new_types]
+        return furthest((*own, *on_disk))
 
 
 async def start_ingestion(
@@ -131,7 +132,7 @@ async def start_ingestion(
 
 async def _read_positions(
     settings: Settings, types: Iterable[str], on_disk: Positions
-) -> dict[Name, Position]:
+) -> dict[StreamKey, Position]:
     """Return where the previous process stopped. Without Kafka the feed starts all the same, so
     that Redis is served. Then only streams on disk know what they have missed.
     """
@@ -155,7 +156,7 @@ async def _reopen_gaps(
     """Repair the gaps that the previous process has left open. Not if records wait on disk: they
     may be what is missing.
     """
-    ours = [(stream.message_type, stream.symbol or "") for stream in found.streams]
+    ours = [StreamKey(stream.message_type, stream.symbol or "") for stream in found.streams]
     try:
         gaps = await read_open_gaps(settings.kafka, SPOT, positions, ours)
     except (SinkUnavailable, SinkRefused) as error:

@@ -25,7 +25,7 @@ from bridge.core.records.record import MAX_AHEAD_US, NO_IDENTITY, Record, Route,
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.handover import Handover
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import Sequencer
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import InvalidFrame
@@ -110,7 +110,9 @@ class Pipeline:
             counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._flush()
 
-    def set_streams(self, streams: Sequence[Stream], positions: Mapping[Name, Position]) -> None:
+    def set_streams(
+        self, streams: Sequence[Stream], positions: Mapping[StreamKey, Position]
+    ) -> None:
         """Replace the streams; `positions` are those of new message types."""
         self._sequencers.set_streams(streams, positions)
         self._router.set_streams(streams)

@@ -6,7 +6,7 @@ import msgspec
 
 from bridge.core.model.events import Gap
 from bridge.core.records.record import NO_IDENTITY, Record
-from bridge.core.sequencing.position import Name
+from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.rules import Ids
 
 # Limit of runs of one message type and symbol that wait to be announced. Beyond this limit the last
@@ -31,15 +31,15 @@ class Loss(msgspec.Struct, gc=False):
     is_exact: bool = True
 
     @property
-    def name(self) -> Name:
-        return self.message_type, self.symbol
+    def stream_key(self) -> StreamKey:
+        return StreamKey(self.message_type, self.symbol)
 
 
 class Losses:
     """The runs of each stream that have not been announced yet."""
 
     def __init__(self) -> None:
-        self._runs: dict[Name, list[Loss]] = {}
+        self._runs: dict[StreamKey, list[Loss]] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -48,15 +48,15 @@ class Losses:
         """Add dropped records; the records of each symbol are oldest first."""
         for record in records:
             route, time = record.route, record.timestamp_ms * 1000
-            runs = self._runs.setdefault((route.message_type, route.symbol), [])
+            runs = self._runs.setdefault(route.stream_key, [])
             if not runs or not _extend(runs[-1], record, cause, is_full=len(runs) >= MAX_RUNS):
                 ids = (record.identity, record.identity)
-                runs.append(Loss(route.message_type, route.symbol, *ids, time, time, cause))
+                runs.append(Loss(*route.stream_key, *ids, time, time, cause))
 
     def add_runs(self, runs: Iterable[Loss]) -> None:
         """Add complete runs."""
         for loss in runs:
-            self._runs.setdefault(loss.name, []).append(loss)
+            self._runs.setdefault(loss.stream_key, []).append(loss)
 
     def take(self) -> list[Loss]:
         """Return all runs added since the last call, and remove them."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from bridge.core.model.events import Gap
 from bridge.core.sequencing.contiguous import closings
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import Ids
 
 
@@ -20,26 +20,28 @@ class OpenGaps:
     """
 
     def __init__(self) -> None:
-        self._open: dict[Name, list[Gap]] = {}
+        self._open: dict[StreamKey, list[Gap]] = {}
         self._ahead: list[Gap] = []
-        self._brought: dict[Name, set[int]] = {}
+        self._brought: dict[StreamKey, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._ahead) + sum(map(len, self._open.values()))
 
     def see(self, gap: Gap) -> None:
         """Take the next gap event."""
-        name = (gap.kind, gap.symbol)
+        key = StreamKey(gap.kind, gap.symbol)
         if gap.first_id is None or gap.last_id is None:
             # The ids have restarted and now name other events: the old ids cannot be fetched.
             if gap.cause == "ids_restarted":
-                self._open.pop(name, None)
+                self._open.pop(key, None)
             return
         ids = (gap.first_id, gap.last_id)
-        left = [part for old in self._open.get(name, ()) for part in _outside(old, ids)]
-        self._open[name] = [*left, gap] if gap.state == "open" else left
+        left = [part for old in self._open.get(key, ()) for part in _outside(old, ids)]
+        self._open[key] = [*left, gap] if gap.state == "open" else left
 
-    def go_back(self, positions: Mapping[Name, Position], streams: Collection[Name]) -> None:
+    def go_back(
+        self, positions: Mapping[StreamKey, Position], streams: Collection[StreamKey]
+    ) -> None:
         """Split the gaps at the positions after which these streams continue.
 
         Ids beyond a position were never published. The gap event had overtaken the events that
@@ -47,13 +49,13 @@ class OpenGaps:
         or announces them again. The gaps of a stream without a known position are not tracked any
         longer, and stay open in the topic.
         """
-        known = {name: gaps for name, gaps in self._open.items() if name in positions}
+        known = {key: gaps for key, gaps in self._open.items() if key in positions}
         self._open = {}
-        for name, gaps in known.items():
-            last_id = positions[name].last_id
-            if name in streams:
+        for key, gaps in known.items():
+            last_id = positions[key].last_id
+            if key in streams:
                 self._ahead += [part for gap in gaps for part in _outside(gap, (0, last_id))]
-            self._open[name] = [part for gap in gaps for part in _inside(gap, last_id)]
+            self._open[key] = [part for gap in gaps for part in _inside(gap, last_id)]
 
     def since(self, message_type: str) -> int | None:
         """Return the time of the earliest event that may have been brought for an open gap.
@@ -63,8 +65,8 @@ class OpenGaps:
         """
         times = [
             gap.from_time
-            for name, gaps in self._open.items()
-            if name[0] == message_type
+            for key, gaps in self._open.items()
+            if key.message_type == message_type
             for gap in gaps
         ]
         known = [time for time in times if time is not None]
@@ -72,14 +74,14 @@ class OpenGaps:
 
     def forget(self, message_type: str) -> None:
         """Stop tracking the gaps of a message type; they stay open in the topic."""
-        for name in [name for name in self._open if name[0] == message_type]:
-            del self._open[name]
+        for key in [key for key in self._open if key.message_type == message_type]:
+            del self._open[key]
 
-    def brought(self, name: Name, identity: int) -> None:
+    def brought(self, key: StreamKey, identity: int) -> None:
         """Note that the event with this id is in its topic."""
-        ranges = map(_ids, self._open.get(name, ()))
+        ranges = map(_ids, self._open.get(key, ()))
         if any(first <= identity <= last for first, last in ranges):
-            self._brought.setdefault(name, set()).add(identity)
+            self._brought.setdefault(key, set()).add(identity)
 
     def filled(self) -> list[Gap]:
         """Return `filled` gap events for ids that are in the topic or that the stream brings."""
@@ -91,8 +93,8 @@ class OpenGaps:
         return [replace(gap, state="open") for gap in self._closings() if gap.state == "lost"]
 
     def _closings(self) -> Iterator[Gap]:
-        for name, gaps in self._open.items():
-            brought = sorted(self._brought.get(name, ()))
+        for key, gaps in self._open.items():
+            brought = sorted(self._brought.get(key, ()))
             for gap in gaps:
                 first, last = _ids(gap)
                 yield from closings(gap, (i for i in brought if first <= i <= last))

@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from bridge.core.records.record import Key, Record
+from bridge.core.records.record import Record, RouteKey
 
 
 class ReplayMatcher:
@@ -16,23 +16,23 @@ class ReplayMatcher:
     def __init__(self, records: Iterable[Record]) -> None:
         self.first_ms: dict[str, int] = {}
         # How many records, from the start of each symbol, must not be sent again.
-        self.committed: Counter[Key] = Counter()
-        self._places: dict[Key, dict[bytes, deque[int]]] = {}
-        self._counts: Counter[Key] = Counter()
+        self.committed: Counter[RouteKey] = Counter()
+        self._places: dict[RouteKey, dict[bytes, deque[int]]] = {}
+        self._counts: Counter[RouteKey] = Counter()
         for record in records:
             self._add(record)
 
     def see(self, topic: str, key: bytes, value: bytes) -> None:
         """Compare one record of a topic; the records of each partition come in order."""
-        name = (topic, key)
-        places = self._places.get(name, {}).get(value)
-        while places and places[0] < self.committed[name]:
+        route_key = (topic, key)
+        places = self._places.get(route_key, {}).get(value)
+        while places and places[0] < self.committed[route_key]:
             places.popleft()
         if places:
-            self.committed[name] = places.popleft() + 1
+            self.committed[route_key] = places.popleft() + 1
 
     def _add(self, record: Record) -> None:
-        key, time = record.route.name, record.timestamp_ms
+        key, time = record.route.route_key, record.timestamp_ms
         self.first_ms[key[0]] = min(time, self.first_ms.get(key[0], time))
         places = self._places.setdefault(key, {})
         places.setdefault(record.value, deque()).append(self._counts[key])

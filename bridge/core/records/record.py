@@ -11,6 +11,7 @@ import msgspec
 from bridge.core.model.events import Event
 from bridge.core.model.stream import Stream
 from bridge.core.records.latest_values import LatestValue, latest_values
+from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.sequencers import contiguous_id
 
 # Kafka 4 refuses a record more than an hour ahead of its clock, together with its whole batch
@@ -21,7 +22,7 @@ NO_IDENTITY = -1
 encode = msgspec.json.Encoder().encode
 
 # The topic and the key of a record: equal for all records of one symbol in one topic.
-Key = tuple[str, bytes]
+RouteKey = tuple[str, bytes]
 # The payloads of each symbol's streams; the key None holds those of the market-wide streams.
 _Payloads = dict[str | None, set[str]]
 
@@ -41,9 +42,13 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
     id_of: Callable[[Event], int] | None = None
 
     @property
-    def name(self) -> Key:
-        """Return a key that is equal for two routes with the same topic and key."""
+    def route_key(self) -> RouteKey:
+        """Return a value that is equal for two routes with the same topic and key."""
         return self.topic, self.key
+
+    @property
+    def stream_key(self) -> StreamKey:
+        return StreamKey(self.message_type, self.symbol)
 
 
 class Record(msgspec.Struct, frozen=True, eq=False, gc=False):

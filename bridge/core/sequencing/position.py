@@ -6,6 +6,7 @@ All records after the greatest position of a partition are found by reading on f
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,8 +14,12 @@ from bridge.core.sequencing.rules import is_restart
 
 MESSAGE_TYPE = "position"
 
-# The name of a stream: message type and symbol.
-Name = tuple[str, str]
+
+class StreamKey(NamedTuple):
+    """The stream of an event: all events of one message type and symbol."""
+
+    message_type: str
+    symbol: str
 
 
 class Position(msgspec.Struct, gc=False):
@@ -31,8 +36,8 @@ class Position(msgspec.Struct, gc=False):
     offset: int
 
     @property
-    def name(self) -> Name:
-        return self.message_type, self.symbol
+    def stream_key(self) -> StreamKey:
+        return StreamKey(self.message_type, self.symbol)
 
     @property
     def key(self) -> bytes:
@@ -50,16 +55,16 @@ def is_further(identity: int, time: int, position: Position) -> bool:
     return is_restart(time, position.time)
 
 
-def furthest(positions: Iterable[Position]) -> dict[Name, Position]:
+def furthest(positions: Iterable[Position]) -> dict[StreamKey, Position]:
     """Return the furthest position of each stream.
 
     After a change of the number of partitions, a symbol has records in two of them.
     """
-    found: dict[Name, Position] = {}
+    found: dict[StreamKey, Position] = {}
     for position in positions:
-        known = found.get(position.name)
+        known = found.get(position.stream_key)
         if known is None or is_further(position.last_id, position.time, known):
-            found[position.name] = position
+            found[position.stream_key] = position
     return found
 
 

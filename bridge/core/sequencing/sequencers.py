@@ -13,7 +13,7 @@ from bridge.core.model import events
 from bridge.core.model.events import Event
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import NOTHING, Chained, Monotonic, Sequencer, TimeOrdered
 
 # The exchange promises this continuity, and captures confirm it: 17,000 trades without a hole.
@@ -38,7 +38,7 @@ _RULES: dict[type[Event], tuple[type[Sequencer], str, str]] = {
 }
 
 
-NOWHERE: Mapping[Name, Position] = {}
+NOWHERE: Mapping[StreamKey, Position] = {}
 
 
 class SequencerStats(NamedTuple):
@@ -90,7 +90,7 @@ class Sequencers:
     """
 
     def __init__(
-        self, streams: Iterable[Stream], positions: Mapping[Name, Position] = NOWHERE
+        self, streams: Iterable[Stream], positions: Mapping[StreamKey, Position] = NOWHERE
     ) -> None:
         self._positions = dict(positions)
         self._of_stream: dict[str, dict[str, Sequencer]] = {}
@@ -98,7 +98,7 @@ class Sequencers:
         self.set_streams(streams)
 
     def set_streams(
-        self, streams: Iterable[Stream], positions: Mapping[Name, Position] = NOWHERE
+        self, streams: Iterable[Stream], positions: Mapping[StreamKey, Position] = NOWHERE
     ) -> None:
         """Replace the streams; `positions` are those of new message types."""
         self._positions |= positions
@@ -143,7 +143,7 @@ class Sequencers:
         if stream.name not in self._of_stream:
             return _REMOVED
         sequencer = self._of_stream[stream.name][event.symbol] = new_sequencer(type(event))
-        if position := self._positions.get((sequencer.message_type, event.symbol)):
+        if position := self._positions.get(StreamKey(sequencer.message_type, event.symbol)):
             sequencer.resume(position.last_id, position.time)
         return sequencer
 

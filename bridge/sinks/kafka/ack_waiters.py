@@ -4,14 +4,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 from bridge.core.delivery.losses import Loss
 from bridge.core.records.record import Record
-from bridge.core.sequencing.position import Name
+from bridge.core.sequencing.position import StreamKey
 
 
 class AckWaiter:
     """The ids of a stream that are neither acknowledged nor given up."""
 
-    def __init__(self, name: Name, ids: Collection[int]) -> None:
-        self.name = name
+    def __init__(self, key: StreamKey, ids: Collection[int]) -> None:
+        self.stream_key = key
         self.left = set(ids)
         self.given_up: set[int] = set()
 
@@ -26,9 +26,9 @@ class AckWaiters:
     def __bool__(self) -> bool:
         return bool(self._waiters)
 
-    def begin(self, name: Name, ids: Collection[int]) -> AckWaiter:
+    def begin(self, key: StreamKey, ids: Collection[int]) -> AckWaiter:
         """Start to wait for these ids."""
-        waiter = AckWaiter(name, ids)
+        waiter = AckWaiter(key, ids)
         self._waiters.append(waiter)
         return waiter
 
@@ -42,14 +42,14 @@ class AckWaiters:
             waiter.left.difference_update(
                 record.identity
                 for record in records
-                if (record.route.message_type, record.route.symbol) == waiter.name
+                if record.route.stream_key == waiter.stream_key
             )
 
     def lost(self, losses: Iterable[Loss]) -> None:
         """Note that these records were given up."""
         for loss in losses:
             for waiter in self._waiters:
-                if waiter.name == loss.name:
+                if waiter.stream_key == loss.stream_key:
                     lost = {i for i in waiter.left if loss.first_id <= i <= loss.last_id}
                     waiter.left -= lost
                     waiter.given_up |= lost

@@ -9,7 +9,7 @@ from bridge.core.delivery.losses import Loss, log_fields
 from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.records.record import NO_IDENTITY, Record
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.position import Name
+from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.sequencers import contiguous_sequencer
 
 TOO_LARGE = "too_large"
@@ -29,7 +29,7 @@ class GapReporter:
     def __init__(self, venue: str, max_ids: int) -> None:
         self._venue = venue
         self._max_ids = max_ids
-        self._sequencers: dict[Name, Contiguous] = {}
+        self._sequencers: dict[StreamKey, Contiguous] = {}
         self._notice: Notice = lambda _symbol, _sequencer: None
 
     def watch(self, notice: Notice) -> None:
@@ -47,7 +47,7 @@ class GapReporter:
         events: list[Event] = []
         for gap in gaps:
             sequencer = self._sequencers.setdefault(
-                (gap.kind, gap.symbol), contiguous_sequencer(gap.kind)
+                StreamKey(gap.kind, gap.symbol), contiguous_sequencer(gap.kind)
             )
             events += sequencer.announce(gap, self._max_ids)
             self._notice(gap.symbol, sequencer)
@@ -64,7 +64,9 @@ class GapReporter:
         gap = self._logged(_gap(self._venue, loss, now))
         if gap.state == "lost":
             return [gap]
-        sequencer = self._sequencers.setdefault(loss.name, contiguous_sequencer(loss.message_type))
+        sequencer = self._sequencers.setdefault(
+            loss.stream_key, contiguous_sequencer(loss.message_type)
+        )
         events = sequencer.announce(gap, self._max_ids)
         self._notice(loss.symbol, sequencer)
         return events

@@ -7,7 +7,7 @@ from operator import attrgetter
 import msgspec
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
-from bridge.core.sequencing.position import MESSAGE_TYPE, Name, Position, is_further
+from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, is_further
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
@@ -45,7 +45,7 @@ class PositionWriter:
         self._ends: defaultdict[str, dict[str, _StreamEnd]] = defaultdict(dict)
         # An ordered set: the simulation needs the same order in every run of a schedule.
         self._changed: dict[_StreamEnd, None] = {}
-        self._routes: dict[Name, Route] = {}
+        self._routes: dict[StreamKey, Route] = {}
 
     @property
     def has_unwritten(self) -> bool:
@@ -96,10 +96,10 @@ class PositionWriter:
             self.outbox.push(self._record(position))
 
     def _record(self, position: Position) -> Record:
-        own = self._routes.get(position.name)
+        own = self._routes.get(position.stream_key)
         if own is None:
             own = Route(MESSAGE_TYPE, position.symbol, self.topic, position.key, "", ())
-            self._routes[position.name] = own
+            self._routes[position.stream_key] = own
         return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
 
 

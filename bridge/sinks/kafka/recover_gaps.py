@@ -11,7 +11,7 @@ from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Gap
 from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.recover_batches import tail_of
 from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S, position_of
@@ -27,8 +27,8 @@ MARGIN_MS = 1_000
 async def read_open_gaps(
     options: settings.Kafka,
     venue: str,
-    positions: Mapping[Name, Position],
-    streams: Collection[Name],
+    positions: Mapping[StreamKey, Position],
+    streams: Collection[StreamKey],
 ) -> OpenGaps:
     """Return the open gaps, with their ids that are already in the topics.
 
@@ -66,7 +66,7 @@ async def _read_brought(reader: TopicReader, topic: str, message_type: str, gaps
     async for partition, records in reader.read(topic, bounds):
         for record in records:
             if position := position_of(message_type, partition, record):
-                gaps.brought(position.name, position.last_id)
+                gaps.brought(position.stream_key, position.last_id)
 
 
 def _gap(record: "ConsumerRecord[bytes, bytes]") -> Gap | None:

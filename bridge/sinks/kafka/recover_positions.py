@@ -16,7 +16,7 @@ from aiokafka import ConsumerRecord
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import MESSAGE_TYPE, Name, Position, furthest
+from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, furthest
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.position_writer import NO_STREAMS
@@ -49,7 +49,7 @@ class _Row(msgspec.Struct, gc=False):
 
 async def read_start(
     options: settings.Kafka, venue: str, message_types: Iterable[str]
-) -> dict[Name, Position]:
+) -> dict[StreamKey, Position]:
     """Return the last position of each stream, from the written positions and the records after
     them. A stream that started just before the end is known only by its records.
 
@@ -71,7 +71,7 @@ async def read_start(
 
 async def _read_all(
     options: settings.Kafka, venue: str, message_types: Iterable[str]
-) -> dict[Name, Position]:
+) -> dict[StreamKey, Position]:
     """Read everything once. Raises SinkUnavailable if Kafka cannot be reached, and _Interrupted if
     it fails later.
     """
@@ -111,8 +111,8 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
 
 
 async def _read_tails(
-    reader: TopicReader, topics: Mapping[str, str], positions: dict[Name, Position]
-) -> dict[Name, Position]:
+    reader: TopicReader, topics: Mapping[str, str], positions: dict[StreamKey, Position]
+) -> dict[StreamKey, Position]:
     """Return the positions, continued with the records after them. `topics` is by message type.
 
     Each round reads all topics, so that a start waits for all of them together.

@@ -14,7 +14,7 @@ from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Record, Route
-from bridge.core.sequencing.position import Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka import position_writer
@@ -109,7 +109,7 @@ class KafkaSink:
         """Return which of these ids of a contiguous stream, pushed just now, were given up. Wait
         until Kafka has acknowledged all others. What was given up is announced by then.
         """
-        waiter = self._ack_waiters.begin((message_type, symbol), ids)
+        waiter = self._ack_waiters.begin(StreamKey(message_type, symbol), ids)
         try:
             while waiter.left:
                 self._progressed.clear()

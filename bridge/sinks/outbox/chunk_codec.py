@@ -10,8 +10,8 @@ from zlib import crc32
 import msgspec
 
 from bridge.core.delivery.losses import Loss
-from bridge.core.records.record import NO_IDENTITY, Key, Record, Route
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.records.record import NO_IDENTITY, Record, Route, RouteKey
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import Ids
 
 # Each part begins with its checksum.
@@ -40,8 +40,12 @@ class RouteRow(msgspec.Struct, array_like=True, gc=False):
     last_ms: int
 
     @property
-    def key(self) -> Key:
+    def route_key(self) -> RouteKey:
         return self.topic, self.symbol.encode()
+
+    @property
+    def stream_key(self) -> StreamKey:
+        return StreamKey(self.message_type, self.symbol)
 
     @property
     def ids(self) -> Ids:
@@ -58,9 +62,7 @@ class RouteRow(msgspec.Struct, array_like=True, gc=False):
 
     def loss(self, cause: str) -> Loss:
         times = (self.first_ms * 1000, self.last_ms * 1000)
-        return Loss(
-            self.message_type, self.symbol, *self.ids, *times, cause, is_exact=self.is_exact
-        )
+        return Loss(*self.stream_key, *self.ids, *times, cause, is_exact=self.is_exact)
 
 
 class _RecordRow(msgspec.Struct, array_like=True, gc=False):
@@ -80,30 +82,29 @@ class Routes:
     """The routes of records read from disk, one for each key."""
 
     def __init__(self) -> None:
-        self._routes: dict[Key, Route] = {}
+        self._routes: dict[RouteKey, Route] = {}
 
     def of(self, row: RouteRow) -> Route:
-        route = self._routes.get(row.key)
+        route = self._routes.get(row.route_key)
         if route is None:
-            topic, key = row.key
+            topic, key = row.route_key
             route = Route(row.message_type, row.symbol, topic, key, row.channel, ())
-            self._routes[row.key] = route
+            self._routes[row.route_key] = route
         return route
 
-    def name(self, key: Key) -> Name:
-        """Return the name of the stream with this key."""
-        route = self._routes[key]
-        return route.message_type, route.symbol
+    def stream_key(self, route_key: RouteKey) -> StreamKey:
+        """Return the stream of a route."""
+        return self._routes[route_key].stream_key
 
 
 def write(records: Sequence[Record]) -> tuple[bytes, bytes, list[RouteRow]]:
     """Return the two parts of a chunk, and the rows of its table."""
-    indexes: dict[Key, int] = {}
+    indexes: dict[RouteKey, int] = {}
     rows: list[RouteRow] = []
     members = []
     for record in records:
         route, identity, time = record.route, record.identity, record.timestamp_ms
-        index = indexes.setdefault(route.name, len(rows))
+        index = indexes.setdefault(route.route_key, len(rows))
         if index == len(rows):
             names = (route.message_type, route.symbol, route.topic, route.channel)
             rows.append(RouteRow(*names, 0, identity, identity, time, time))
@@ -135,11 +136,11 @@ def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list
         raise CorruptChunk from error
 
 
-def counts(rows: Iterable[RouteRow]) -> Counter[Key]:
+def counts(rows: Iterable[RouteRow]) -> Counter[RouteKey]:
     """Count the records of each key."""
-    found: Counter[Key] = Counter()
+    found: Counter[RouteKey] = Counter()
     for row in rows:
-        found[row.key] += row.count
+        found[row.route_key] += row.count
     return found
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from bridge.core.records.record import NO_IDENTITY, Key, Record
-from bridge.core.sequencing.position import Name, Position, furthest
+from bridge.core.records.record import NO_IDENTITY, Record, RouteKey
+from bridge.core.sequencing.position import Position, StreamKey, furthest
 from bridge.core.sequencing.rules import Ids
 from bridge.sinks.outbox import chunk_codec
 from bridge.sinks.outbox.chunk_codec import CorruptChunk, RouteRow, Routes
@@ -72,7 +72,7 @@ class ChunkStore:
         self.routes = Routes()
         self.found: list[RouteRow] = []
         # The greatest id ever written, for each stream with contiguous ids.
-        self.ends: dict[Name, int] = {}
+        self.ends: dict[StreamKey, int] = {}
         self.read_to = self.begun = self.last = 0
         self._path = folder / FILE
         self._max_bytes = max_bytes
@@ -121,7 +121,7 @@ class ChunkStore:
         self.read_to, self.begun = number, max(number, self.begun)
         return chunk
 
-    def oldest(self, after: int) -> tuple[int, Counter[Key]] | None:
+    def oldest(self, after: int) -> tuple[int, Counter[RouteKey]] | None:
         """Return the first chunk after `after`: its id, and its number of records by symbol.
 
         Raises CorruptChunk if its table cannot be read.
@@ -139,17 +139,17 @@ class ChunkStore:
             self._measure()
             self._shrink()
 
-    def positions(self) -> dict[Name, Position]:
+    def positions(self) -> dict[StreamKey, Position]:
         """Return the position of the last record of each stream found at the start."""
         return furthest(row.position for row in self.found)
 
-    def ranges(self) -> dict[Name, list[Ids]]:
+    def ranges(self) -> dict[StreamKey, list[Ids]]:
         """Return the ids found at the start, as rising ranges, for streams with contiguous ids."""
-        found: dict[Name, list[Ids]] = {}
+        found: dict[StreamKey, list[Ids]] = {}
         for row in self.found:
             if row.first_id != NO_IDENTITY:
-                _add(found.setdefault((row.message_type, row.symbol), []), row.ids)
-        return {name: sorted(ids) for name, ids in found.items()}
+                _add(found.setdefault(row.stream_key, []), row.ids)
+        return {key: sorted(ids) for key, ids in found.items()}
 
     def recover(self) -> None:
         """Set the corrupt file aside, and start a new one with its readable, unread chunks.
@@ -231,8 +231,8 @@ class ChunkStore:
         for row in rows:
             self.routes.of(row)
             if row.first_id != NO_IDENTITY:
-                name = (row.message_type, row.symbol)
-                self.ends[name] = max(row.last_id, self.ends.get(name, 0))
+                key = row.stream_key
+                self.ends[key] = max(row.last_id, self.ends.get(key, 0))
 
     def _records(self, number: int, rows: list[RouteRow], body: object) -> list[Record] | None:
         try:

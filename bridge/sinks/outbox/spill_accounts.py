@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from operator import attrgetter
 
-from bridge.core.records.record import Key, PriorityRecord, Record
+from bridge.core.records.record import PriorityRecord, Record, RouteKey
 from bridge.sinks.outbox.outbox import size_of
 
 
@@ -44,8 +44,8 @@ class SpillAccounts:
         self.unread: Counter[str] = Counter()
         # By symbol: the records on disk or awaiting their write that are neither acknowledged nor
         # dropped, and those that are, since the oldest chunk on disk began.
-        self.left: Counter[Key] = Counter()
-        self.done: Counter[Key] = Counter()
+        self.left: Counter[RouteKey] = Counter()
+        self.done: Counter[RouteKey] = Counter()
 
     def __len__(self) -> int:
         """Return the number of records that are in no queue."""
@@ -61,7 +61,7 @@ class SpillAccounts:
         size = size_of((record,))
         self.awaiting_write.append(record)
         self.awaiting_write_bytes += size
-        self.left[record.route.name] += 1
+        self.left[record.route.route_key] += 1
         self._notify()
         return size
 
@@ -84,7 +84,7 @@ class SpillAccounts:
     def settle(self, records: Iterable[Record]) -> None:
         """Note that records of a queue or of the disk were acknowledged or dropped."""
         for record in records:
-            key = record.route.name
+            key = record.route.route_key
             if self.left[key] > 0 and not isinstance(record, PriorityRecord):
                 self.left[key] -= 1
                 self.done[key] += 1
@@ -98,24 +98,24 @@ class SpillAccounts:
 
     def forget(self, records: Iterable[Record]) -> None:
         """Note that records that awaited their write will not be written."""
-        self.left.subtract(record.route.name for record in records)
+        self.left.subtract(record.route.route_key for record in records)
 
-    def remove_chunk(self, chunk: Counter[Key]) -> None:
+    def remove_chunk(self, chunk: Counter[RouteKey]) -> None:
         """Note that the oldest chunk, which held these records, has left the disk."""
         self.done.subtract(chunk)
 
-    def is_done(self, chunk: Counter[Key]) -> bool:
+    def is_done(self, chunk: Counter[RouteKey]) -> bool:
         """Return whether every record of the oldest chunk was acknowledged or dropped."""
         return all(self.done[key] >= count for key, count in chunk.items())
 
-    def rebase(self, queues: Counter[Key], disk: Counter[Key]) -> Counter[Key]:
+    def rebase(self, queues: Counter[RouteKey], disk: Counter[RouteKey]) -> Counter[RouteKey]:
         """Start over with a new file, which holds `disk` and no record of the queues. Return the
         lost records.
         """
         before = +self.left
         self.copies.clear()
         in_queues = queues & before
-        awaiting_write = Counter(record.route.name for record in self.awaiting_write)
+        awaiting_write = Counter(record.route.route_key for record in self.awaiting_write)
         self.left = in_queues + disk + awaiting_write
         self.done = Counter({key: -count for key, count in in_queues.items()})
         return before - self.left
@@ -128,4 +128,4 @@ class SpillAccounts:
     def _count(self, records: list[Record]) -> None:
         # By route first, which is quick: there may be a million records.
         for route, count in Counter(map(attrgetter("route"), records)).items():
-            self.left[route.name] += count
+            self.left[route.route_key] += count

@@ -14,8 +14,8 @@ from contextlib import suppress
 import structlog
 
 from bridge.core.delivery.replay import ReplayMatcher
-from bridge.core.records.record import Key, PriorityRecord, Record
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.records.record import PriorityRecord, Record, RouteKey
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.sinks.outbox.chunk_codec import CorruptChunk, counts, message_types
 from bridge.sinks.outbox.chunk_store import Chunk, ChunkStore, is_corrupt, is_full
 from bridge.sinks.outbox.outbox import RECORD_OVERHEAD_BYTES
@@ -55,7 +55,7 @@ class Spiller:
         self._wake = wake
         self._failing = self._full = False
         # The oldest chunk on disk; the last chunk that is done; the last chunk that was removed.
-        self._oldest: tuple[int, Counter[Key]] | None = None
+        self._oldest: tuple[int, Counter[RouteKey]] | None = None
         self._done_to = store.read_to
         self._removed_to = store.read_to
         self._losses = SpillLosses(outbox, store, sink_counts)
@@ -71,7 +71,7 @@ class Spiller:
             r for r in self._outbox.in_queues() if not isinstance(r, PriorityRecord)
         )
 
-    def settle(self, restored: ReplayMatcher, positions: dict[Name, Position]) -> None:
+    def settle(self, restored: ReplayMatcher, positions: dict[StreamKey, Position]) -> None:
         """Take out the committed records, and note ids that neither the topics nor the disk
         have.
         """
@@ -141,7 +141,7 @@ class Spiller:
                 self._note_written(records)
             for records in self._chunks(outbox.priority_records()):
                 self._store.append(records)
-                accounts.left.update(record.route.name for record in records)
+                accounts.left.update(record.route.route_key for record in records)
             self._store.remove(self._done_to)
         except FAILURES as error:
             log.error("spill_failed", error=str(error))  # noqa: TRY400 - the text is enough
@@ -244,12 +244,12 @@ class Spiller:
             self._note_done(number, held)
         await self._remove_done()
 
-    async def _find_oldest(self) -> tuple[int, Counter[Key]] | None:
+    async def _find_oldest(self) -> tuple[int, Counter[RouteKey]] | None:
         if self._oldest is None and self._done_to < self._store.last:
             self._oldest = await asyncio.to_thread(self._store.oldest, self._done_to)
         return self._oldest
 
-    def _note_done(self, number: int, held: Counter[Key]) -> None:
+    def _note_done(self, number: int, held: Counter[RouteKey]) -> None:
         self._accounts.remove_chunk(held)
         self._oldest = None
         self._done_to = number

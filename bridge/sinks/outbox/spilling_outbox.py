@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
 
-from bridge.core.records.record import Key, PriorityRecord, Record, priority_record
+from bridge.core.records.record import PriorityRecord, Record, RouteKey, priority_record
 from bridge.sinks.outbox.outbox import GAP, Outbox, PartitionQueue, count_filling, size_of
 from bridge.sinks.outbox.spill_accounts import SpillAccounts
 from bridge.telemetry import SinkCounts
@@ -84,7 +84,7 @@ class SpillingOutbox(Outbox):
         for queue in self._queues.values():
             queue.in_doubt = len(queue.records)
 
-    def take_first(self, counts: Counter[Key]) -> list[Record]:
+    def take_first(self, counts: Counter[RouteKey]) -> list[Record]:
         """Take this many of the first records of each symbol out of the queues, except those in
         flight or in doubt. The caller accounts for them.
         """
@@ -93,7 +93,7 @@ class SpillingOutbox(Outbox):
         for queue in self._queues.values():
             stay: deque[Record] = deque()
             for index, record in enumerate(queue.records):
-                key = record.route.name
+                key = record.route.route_key
                 is_wanted = counts[key] > 0 and not isinstance(record, PriorityRecord)
                 if is_wanted:
                     counts[key] -= 1
@@ -124,7 +124,7 @@ class SpillingOutbox(Outbox):
     def _has_to_spill(self) -> bool:
         return self.spill_accounts.spilling or self.bytes > self.max_bytes * SPILL_ABOVE
 
-    def _leave(self, queue: PartitionQueue, on_disk: Counter[Key]) -> list[Record]:
+    def _leave(self, queue: PartitionQueue, on_disk: Counter[RouteKey]) -> list[Record]:
         """Take out of a queue what may wait on disk; note a copy of what may not."""
         records, protected = list(queue.records), queue.protected
         stay, copies, leaving = records[:protected], records[:protected], records[protected:]
@@ -152,7 +152,7 @@ class SpillingOutbox(Outbox):
 
 
 def _divide(
-    queue: PartitionQueue, on_disk: Counter[Key]
+    queue: PartitionQueue, on_disk: Counter[RouteKey]
 ) -> tuple[list[Record], list[Record], list[Record]]:
     """Return the records of a queue that stay, those of them that are not on disk yet, and those
     that may leave. Count down `on_disk`.
@@ -161,7 +161,7 @@ def _divide(
     copies: list[Record] = []
     leaving: list[Record] = []
     for index, record in enumerate(queue.records):
-        key = record.route.name
+        key = record.route.route_key
         if isinstance(record, PriorityRecord):
             stay.append(record)
         elif on_disk[key] > 0:

@@ -60,6 +60,10 @@ RULES = {
     "reference_price": _timed(),
 }
 
+# The symbol and the detail of an event, such as the interval of a candle. A symbol without details
+# stands there twice. A plain tuple, because one is made for each record.
+SymbolDetail = tuple[str, str]
+
 
 class Format(msgspec.Struct, frozen=True):
     """A decoder for the records of one message type that reads only what its rule needs.
@@ -70,7 +74,7 @@ class Format(msgspec.Struct, frozen=True):
 
     decode: Callable[[bytes], Any]
     ids: Callable[[Any], tuple[int, int]]
-    name: Callable[[Any], tuple[str, str]]
+    symbol_detail: Callable[[Any], SymbolDetail]
 
 
 # msgspec raises these for bytes that it cannot decode. UnicodeDecodeError: the text is not UTF-8.
@@ -92,5 +96,5 @@ def record_format(kind: str) -> Format:
     return Format(
         decode=msgspec.json.Decoder(struct).decode,
         ids=attrgetter(rule.first, rule.last),
-        name=attrgetter("symbol", rule.detail or "symbol"),
+        symbol_detail=attrgetter("symbol", rule.detail or "symbol"),
     )

@@ -15,13 +15,11 @@ from bridge.tools.audit.report import (
     Unreadable,
     stream_findings,
 )
-from bridge.tools.audit.rules import RULES, UNREADABLE, record_format
+from bridge.tools.audit.rules import RULES, UNREADABLE, SymbolDetail, record_format
 from bridge.tools.audit.stream import StreamAudit
 
 # Symbols times windows and partitions: 30 times the number of symbols the exchange lists.
 MAX_STREAMS = 100_000
-
-Name = tuple[str, str]
 
 
 class TooManyStreams(TickbridgeError):
@@ -59,14 +57,15 @@ class TopicAudit:
         self._format = record_format(kind)
         self._announcements = announcements
         self._symbols = frozenset(symbols)
-        self._streams: defaultdict[int, dict[Name, StreamAudit]] = defaultdict(dict)
+        self._streams: defaultdict[int, dict[SymbolDetail, StreamAudit]] = defaultdict(dict)
         self._stream_count = 0
         self._unreadable = 0
         self._unreadable_listed: list[Unreadable] = []
 
     def observe(self, partition: int, records: Iterable[Record]) -> None:
         """Process the next records of a partition."""
-        decode, ids, name_of = self._format.decode, self._format.ids, self._format.name
+        decode, ids = self._format.decode, self._format.ids
+        symbol_detail_of = self._format.symbol_detail
         streams = self._streams[partition]
         for record in records:
             self.records += 1
@@ -75,16 +74,17 @@ class TopicAudit:
             except UNREADABLE as error:
                 self._count_unreadable(partition, record.offset, str(error))
                 continue
-            name = name_of(tick)
-            if self._symbols and name[0] not in self._symbols:
+            symbol_detail = symbol_detail_of(tick)
+            symbol = symbol_detail[0]
+            if self._symbols and symbol not in self._symbols:
                 continue
             first_id, last_id = ids(tick)
             if last_id < first_id:
                 self._count_unreadable(partition, record.offset, "last id is below first id")
                 continue
-            stream = streams.get(name) or self._add_stream(partition, name)
+            stream = streams.get(symbol_detail) or self._add_stream(partition, symbol_detail)
             stream.observe(first_id, last_id, record.offset, tick.timestamp or tick.received)
-            if record.key != name[0].encode():
+            if record.key != symbol.encode():
                 stream.report.wrong_key.add(record.offset, first_id)
 
     def finish(
@@ -116,16 +116,16 @@ class TopicAudit:
             symbols=reports,
         )
 
-    def _add_stream(self, partition: int, name: Name) -> StreamAudit:
+    def _add_stream(self, partition: int, symbol_detail: SymbolDetail) -> StreamAudit:
         if self._stream_count >= MAX_STREAMS:
             raise TooManyStreams
         self._stream_count += 1
-        symbol, detail = name
+        symbol, detail = symbol_detail
         report = StreamReport(
             symbol=symbol, detail=detail if self._rule.detail else None, partition=partition
         )
         stream = StreamAudit(self._rule, self._announcements.of(symbol), report)
-        self._streams[partition][name] = stream
+        self._streams[partition][symbol_detail] = stream
         return stream
 
     def _count_unreadable(self, partition: int, offset: int, reason: str) -> None:

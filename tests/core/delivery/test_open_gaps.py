@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Gap
-from bridge.core.sequencing.position import Name, Position
+from bridge.core.sequencing.position import Position, StreamKey
 from tests.support.events import repeatable
 
-NAME: Name = ("trade", "BTCUSDT")
+BTCUSDT = StreamKey("trade", "BTCUSDT")
+ETHUSDT = StreamKey("trade", "ETHUSDT")
 
 
 def gap(first_id: int | None, last_id: int | None, state: str = "open", **fields: Any) -> Gap:
@@ -33,8 +34,8 @@ def gap(first_id: int | None, last_id: int | None, state: str = "open", **fields
     )
 
 
-def at(last_id: int, name: Name = NAME) -> dict[Name, Position]:
-    return {name: Position(*name, last_id, 0, 0, 0)}
+def at(last_id: int, key: StreamKey = BTCUSDT) -> dict[StreamKey, Position]:
+    return {key: Position(*key, last_id, 0, 0, 0)}
 
 
 def seen(*events: Gap) -> OpenGaps:
@@ -50,17 +51,17 @@ def ids(events: list[Gap]) -> list[tuple[int | None, int | None, str]]:
 
 def test_what_nothing_is_said_of_any_more_is_left_open() -> None:
     gaps = seen(gap(3, 9), gap(20, 20), gap(4, 5, "filled"), gap(9, 9, "lost"))
-    gaps.go_back(at(50), [NAME])
+    gaps.go_back(at(50), [BTCUSDT])
     assert ids(gaps.left()) == [(3, 3, "open"), (6, 8, "open"), (20, 20, "open")]
     assert gaps.filled() == []
 
 
 def test_what_was_brought_is_filled_and_not_asked_for_again() -> None:
     gaps = seen(gap(3, 9))
-    gaps.go_back(at(50), [NAME])
+    gaps.go_back(at(50), [BTCUSDT])
     for identity in (1, 3, 4, 7, 12):
-        gaps.brought(NAME, identity)
-    gaps.brought(("trade", "ETHUSDT"), 5)
+        gaps.brought(BTCUSDT, identity)
+    gaps.brought(ETHUSDT, 5)
     assert ids(gaps.filled()) == [(3, 4, "filled"), (7, 7, "filled")]
     assert ids(gaps.left()) == [(5, 6, "open"), (8, 9, "open")]
 
@@ -68,7 +69,7 @@ def test_what_was_brought_is_filled_and_not_asked_for_again() -> None:
 def test_what_lies_beyond_the_position_comes_with_the_stream_itself() -> None:
     """The gap event had overtaken the events before the gap, and those had not been written."""
     gaps = seen(gap(3, 9), gap(12, 13))
-    gaps.go_back(at(5), [NAME])
+    gaps.go_back(at(5), [BTCUSDT])
     assert ids(gaps.filled()) == [(6, 9, "filled"), (12, 13, "filled")]
     assert ids(gaps.left()) == [(3, 5, "open")]
 
@@ -82,19 +83,19 @@ def test_what_lies_beyond_the_position_of_a_stream_nobody_has_is_left_alone() ->
 
 def test_streams_without_a_position_are_left_alone() -> None:
     gaps = seen(gap(3, 9))
-    gaps.go_back(at(50, ("trade", "ETHUSDT")), [NAME])
+    gaps.go_back(at(50, ETHUSDT), [BTCUSDT])
     assert (len(gaps), gaps.filled(), gaps.left()) == (0, [], [])
 
 
 def test_ids_that_have_started_again_are_asked_for_no_more() -> None:
     gaps = seen(gap(3, 9), gap(None, None, "lost", cause="ids_restarted"), gap(2, 2))
-    gaps.go_back(at(50), [NAME])
+    gaps.go_back(at(50), [BTCUSDT])
     assert ids(gaps.left()) == [(2, 2, "open")]
 
 
 def test_interruptions_without_ids_leave_nothing_open() -> None:
     gaps = seen(gap(3, 9), gap(None, None, "lost", kind="quote", cause="closed"))
-    gaps.go_back(at(50), [NAME])
+    gaps.go_back(at(50), [BTCUSDT])
     assert ids(gaps.left()) == [(3, 9, "open")]
 
 
@@ -125,9 +126,9 @@ def test_each_open_id_is_left_or_filled_and_no_other_is(
     for first, more, state in said:
         gaps.see(gap(first, first + more, state))
         latest |= dict.fromkeys(range(first, first + more + 1), state)
-    gaps.go_back(at(last_id), [NAME])
+    gaps.go_back(at(last_id), [BTCUSDT])
     for identity in there:
-        gaps.brought(NAME, identity)
+        gaps.brought(BTCUSDT, identity)
     still_open = {identity for identity, state in latest.items() if state == "open"}
     left = _spread(gaps.left())
     assert left == sorted(i for i in still_open if i <= last_id and i not in there)

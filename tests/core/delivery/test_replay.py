@@ -31,18 +31,18 @@ def test_what_is_up_to_the_last_that_committed_has_committed(
     last = max(
         (n for n in range(max(begin, first), committed) if n not in given_up), default=first - 1
     )
-    assert seen(waiting, topic).committed[BTC.name] == last - first + 1
+    assert seen(waiting, topic).committed[BTC.route_key] == last - first + 1
 
 
 def test_each_symbol_has_its_own() -> None:
     waiting = [record(BTC, 1), record(ETH, 1), record(BTC, 2), record(ETH, 2)]
     restored = seen(waiting, [record(BTC, 1), record(BTC, 2), record(route("XRPUSDT"), 1)])
-    assert restored.committed == {BTC.name: 2}
+    assert restored.committed == {BTC.route_key: 2}
 
 
 def test_of_two_records_that_say_the_same_one_may_have_committed() -> None:
-    assert seen(records(1, 1, 2), records(1)).committed[BTC.name] == 1
-    assert seen(records(1, 1, 2), records(1, 1)).committed[BTC.name] == 2
+    assert seen(records(1, 1, 2), records(1)).committed[BTC.route_key] == 1
+    assert seen(records(1, 1, 2), records(1, 1)).committed[BTC.route_key] == 2
 
 
 def test_where_to_begin_is_the_least_time_of_each_topic() -> None:

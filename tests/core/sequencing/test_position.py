@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.position import Position, committed, furthest
+from bridge.core.sequencing.position import Position, StreamKey, committed, furthest
 from bridge.core.sequencing.rules import time_of
 from bridge.core.sequencing.sequencers import Sequencers
 from tests.core.sequencing.test_rules import (
@@ -59,14 +59,14 @@ def test_a_tail_of_others_holds_nothing_of_ours() -> None:
 
 @given(st.permutations([position(i, time=i * 1000, offset=i) for i in range(1, 7)]))
 def test_the_greatest_id_is_the_furthest_in_whichever_partition(order: Sequence[Position]) -> None:
-    assert furthest(order)[("trade", HEAD[1])].last_id == 6
+    assert furthest(order)[StreamKey("trade", HEAD[1])].last_id == 6
 
 
 def test_a_symbol_listed_anew_is_further_than_its_old_ids() -> None:
     old = position(9_000, time=1 * SECOND_US)
     new = position(3, time=9 * SECOND_US)
     for order in ([old, new], [new, old]):
-        assert furthest(order)[new.name] is new
+        assert furthest(order)[new.stream_key] is new
 
 
 def test_a_position_is_small_json() -> None:
@@ -115,4 +115,4 @@ def test_streams_without_contiguous_ids_announce_a_restart_once() -> None:
 
 
 def sequencers_at(known: Position, name: str = "trade") -> Sequencers:
-    return Sequencers([parse_stream(f"btcusdt@{name}")], {known.name: known})
+    return Sequencers([parse_stream(f"btcusdt@{name}")], {known.stream_key: known})

@@ -7,7 +7,7 @@ import pytest
 from bridge.core.binance.stream_names import stream_of
 from bridge.core.model.events import Event, Gap
 from bridge.core.model.stream import Stream
-from bridge.core.sequencing.position import Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.sequencers import Sequencers
 from tests.core.sequencing.test_rules import HEAD, delta, quote, ticker, trade
 
@@ -80,13 +80,15 @@ def test_streams_that_stay_never_notice() -> None:
 
 
 def test_a_stream_that_comes_goes_on_behind_what_is_known_of_it() -> None:
-    sequencers = Sequencers([QUOTES], {("trade", SYMBOL): Position("trade", SYMBOL, 5, 1, 0, 0)})
+    sequencers = Sequencers(
+        [QUOTES], {StreamKey("trade", SYMBOL): Position("trade", SYMBOL, 5, 1, 0, 0)}
+    )
     sequencers.set_streams([QUOTES, TRADES])
     assert passed(sequencers, TRADES, trade(5), trade(6)) == [trade(6)]
 
 
 def test_what_becomes_known_of_a_message_type_later_counts_as_well() -> None:
     sequencers = Sequencers([QUOTES])
-    found = {("trade", SYMBOL): Position("trade", SYMBOL, 5, 1, 0, 0)}
+    found = {StreamKey("trade", SYMBOL): Position("trade", SYMBOL, 5, 1, 0, 0)}
     sequencers.set_streams([QUOTES, TRADES], found)
     assert passed(sequencers, TRADES, trade(5), trade(6)) == [trade(6)]

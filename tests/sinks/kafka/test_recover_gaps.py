@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.core.sequencing.position import Position
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings import Repair
 from bridge.sinks.kafka import recover_gaps
@@ -68,7 +68,7 @@ async def test_what_would_take_too_long_to_look_for_stays_open(
 ) -> None:
     await leave_open(kafka, unique)
     monkeypatch.setattr(recover_gaps, "MAX_RECORDS", 20)
-    positions = {("trade", "BTCUSDT"): Position("trade", "BTCUSDT", 39, 0, 0, 0)}
+    positions = {StreamKey("trade", "BTCUSDT"): Position("trade", "BTCUSDT", 39, 0, 0, 0)}
     gaps = await read_open_gaps(options_for(kafka.bootstrap_servers), unique, positions, [])
     assert (gaps.filled(), gaps.left()) == ([], [])
 

@@ -10,6 +10,7 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
+from bridge.core.sequencing.position import StreamKey
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import position_writer, recover_positions
 from bridge.sinks.kafka.producer import discard, open_producer
@@ -61,7 +62,7 @@ async def test_where_streams_stand_is_written_at_a_stop_and_read_at_a_start(
         "agg_trade": 7,
         "ticker": -1,
     }
-    assert positions["ticker", "BTCUSDT"].time == 5_000
+    assert positions[StreamKey("ticker", "BTCUSDT")].time == 5_000
     written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
     assert [json.loads(record.value)["last_id"] for record in written if b"trade:" in record.key][
         -1

@@ -78,7 +78,7 @@ class SpillMachine(RuleBasedStateMachine):
         assert chunk is not None
         assert chunk.records is not None
         assert content(chunk.records) == content(self.chunks[self.read])
-        assert counts(chunk.rows) == Counter(r.route.name for r in chunk.records)
+        assert counts(chunk.rows) == Counter(r.route.route_key for r in chunk.records)
         self.read += 1
         self.begun = max(self.begun, self.read)
 
@@ -90,7 +90,7 @@ class SpillMachine(RuleBasedStateMachine):
         for chunk in done:
             oldest = self.spill.oldest(number)
             assert oldest is not None
-            assert oldest[1] == Counter(r.route.name for r in chunk)
+            assert oldest[1] == Counter(r.route.route_key for r in chunk)
             number = oldest[0]
         self.spill.remove(number)
         self.chunks = self.chunks[count:]
@@ -117,7 +117,7 @@ class SpillMachine(RuleBasedStateMachine):
         self.spill = QuickSpill(folder, LARGE)
         self.read = 0
         everything = [waiting for chunk in self.chunks for waiting in chunk]
-        assert counts(self.spill.found) == Counter(r.route.name for r in everything)
+        assert counts(self.spill.found) == Counter(r.route.route_key for r in everything)
         assert self.spill.begun - self.spill.read_to == self.begun
         last = {r.route.symbol: r.identity for r in everything if r.route.message_type == "trade"}
         found = {s: p.last_id for (kind, s), p in self.spill.positions().items() if kind == "trade"}

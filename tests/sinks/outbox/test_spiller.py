@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.core.records.record import PriorityRecord, Record, Route
-from bridge.core.sequencing.position import Position
+from bridge.core.records.record import PriorityRecord, Record, Route, RouteKey
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.sinks.outbox.outbox import PartitionQueue, size_of
 from bridge.sinks.outbox.spill_accounts import SpillAccounts
 from bridge.sinks.outbox.spiller import LINGER_S, Spiller
@@ -27,28 +27,27 @@ pytestmark = pytest.mark.asyncio(loop_factories=["real"])
 
 MAX_BYTES = 40_000
 ROUTES = [route(f"S{index}", kind) for index in range(3) for kind in ("trade", "quote")]
-ROUTE_OF = {of.name: of for of in ROUTES}
+ROUTE_OF = {of.route_key: of for of in ROUTES}
 TRADE = ROUTES[0]
-TRADES = [of.name for of in ROUTES if of.message_type == "trade"]
-Name = tuple[str, bytes]
+TRADES = [of.route_key for of in ROUTES if of.message_type == "trade"]
 
 
 class Broker:
     """The committed records, and their numbers by symbol."""
 
     def __init__(self) -> None:
-        self.numbers: dict[Name, list[int]] = defaultdict(list)
+        self.numbers: dict[RouteKey, list[int]] = defaultdict(list)
         self.records: list[Record] = []
 
     def land(self, records: list[Record]) -> None:
         for one in records:
             if not isinstance(one, PriorityRecord):
-                self.numbers[one.route.name].append(number_of(one))
+                self.numbers[one.route.route_key].append(number_of(one))
                 self.records.append(one)
 
-    def positions(self) -> dict[tuple[str, str], Position]:
+    def positions(self) -> dict[StreamKey, Position]:
         return {
-            ("trade", key.decode()): Position("trade", key.decode(), max(numbers), 0, 0, 0)
+            StreamKey("trade", key.decode()): Position("trade", key.decode(), max(numbers), 0, 0, 0)
             for (topic, key), numbers in self.numbers.items()
             if topic.endswith("trade")
         }
@@ -64,7 +63,7 @@ class Life:
         self.spill = FrailSpill(folder, spill_bytes)
         self.spiller = Spiller(self.outbox, self.spill, self.counts, lambda: None)
         self.received = Counter(self.counts.restored)
-        self.lost: dict[Name, set[int]] = defaultdict(set)
+        self.lost: dict[RouteKey, set[int]] = defaultdict(set)
 
     def queues(self) -> list[PartitionQueue]:
         return list(self.outbox._queues.values())
@@ -121,10 +120,10 @@ class OverflowMachine(RuleBasedStateMachine):
         self.journal.__enter__()
         self.loop = asyncio.new_event_loop()
         self.folders: list[Path] = []
-        self.numbers: Counter[Name] = Counter()
-        self.lost: dict[Name, set[int]] = defaultdict(set)
+        self.numbers: Counter[RouteKey] = Counter()
+        self.lost: dict[RouteKey, set[int]] = defaultdict(set)
         # The numbers of quotes that were only in memory when the process was killed.
-        self.gone: dict[Name, set[int]] = defaultdict(set)
+        self.gone: dict[RouteKey, set[int]] = defaultdict(set)
         self.broker = Broker()
         # Whether the batch of each queue was committed, before the sink knows it.
         self.committed: dict[PartitionQueue, bool] = {}
@@ -171,10 +170,10 @@ class OverflowMachine(RuleBasedStateMachine):
     @rule(of=st.sampled_from(ROUTES), count=st.integers(1, 60), size=st.integers(0, 200))
     def push(self, of: Route, count: int, size: int) -> None:
         for _ in range(count):
-            self.numbers[of.name] += 1
-            self.push_one(of.name, self.numbers[of.name], size)
+            self.numbers[of.route_key] += 1
+            self.push_one(of.route_key, self.numbers[of.route_key], size)
 
-    def push_one(self, name: Name, number: int, size: int) -> None:
+    def push_one(self, name: RouteKey, number: int, size: int) -> None:
         if self.life.outbox.bytes > MAX_BYTES * 0.8:
             self.work()
         self.life.push(record(ROUTE_OF[name], number, size, self.numbers.total()))
@@ -296,7 +295,7 @@ class OverflowMachine(RuleBasedStateMachine):
             memory = []
         for waiting in (*memory, *spill_accounts.awaiting_write):
             if waiting.route.message_type == "quote":
-                self.gone[waiting.route.name].add(number_of(waiting))
+                self.gone[waiting.route.route_key].add(number_of(waiting))
 
     def end_by_kill(self) -> None:
         folder = self.folder()
@@ -311,17 +310,17 @@ class OverflowMachine(RuleBasedStateMachine):
         self.life = Life(folder, self.spill_bytes)
         known = self.broker.positions()
         for name in TRADES:
-            stream = ("trade", name[1].decode())
+            stream = StreamKey("trade", name[1].decode())
             ends = [p[stream].last_id for p in (known, self.life.spiller.positions) if stream in p]
             for number in range(max(ends, default=0) + 1, self.numbers[name] + 1):
                 self.push_one(name, number, 10)
 
     @invariant()
     def every_symbol_is_in_order_in_memory(self) -> None:
-        seen: dict[Name, list[int]] = defaultdict(list)
+        seen: dict[RouteKey, list[int]] = defaultdict(list)
         queues = [waiting for queue in self.life.queues() for waiting in queue.records]
         for waiting in (*queues, *self.life.spill_accounts.awaiting_write):
-            seen[waiting.route.name].append(number_of(waiting))
+            seen[waiting.route.route_key].append(number_of(waiting))
         for numbers in seen.values():
             assert all(one < next_ for one, next_ in pairwise(numbers))
 
@@ -360,7 +359,7 @@ class FailingMachine(OverflowMachine):
             if name in TRADES:
                 assert {*range(1, last + 1)} <= self.lost[name].union(found)
 
-    def push_one(self, name: Name, number: int, size: int) -> None:
+    def push_one(self, name: RouteKey, number: int, size: int) -> None:
         self.life.push(record(ROUTE_OF[name], number, 3 * size, self.numbers.total()))
         outbox = self.life.outbox
         assert outbox.bytes <= MAX_BYTES or not outbox._waiting()
@@ -396,7 +395,7 @@ async def test_from_half_the_bound_on_records_go_to_the_disk_and_come_back_in_or
     assert life.outbox.bytes <= MAX_BYTES
     assert life.outbox.pending() == {"trade": 1000}
     await life.publish_all(broker)
-    assert broker.numbers[TRADE.name] == [*range(1, 1001)]
+    assert broker.numbers[TRADE.route_key] == [*range(1, 1001)]
     assert life.counts.dropped == {}
     assert [entry["event"] for entry in journal.entries] == ["spill_started", "spill_ended"]
     life.spiller.close()
@@ -412,8 +411,8 @@ async def test_a_full_disk_gives_up_the_oldest_and_says_so_once(
     assert len(journal.named("spill_full")) == 1
     assert life.counts.failures == {"spill_full": 1}
     await life.publish_all(broker)
-    assert broker.numbers[TRADE.name] == [*range(dropped + 1, 6001)]
-    assert life.lost[TRADE.name] == {*range(1, dropped + 1)}
+    assert broker.numbers[TRADE.route_key] == [*range(dropped + 1, 6001)]
+    assert life.lost[TRADE.route_key] == {*range(1, dropped + 1)}
     life.spiller.close()
 
 
@@ -441,8 +440,8 @@ async def test_a_failing_disk_leaves_the_memory_and_is_tried_again(
     await life.spiller.work()
     assert len(journal.named("spill_recovered")) == 1
     await life.publish_all(broker)
-    assert broker.numbers[TRADE.name] == [*range(dropped + 1, 1001)]
-    assert life.lost[TRADE.name] == {*range(1, dropped + 1)}
+    assert broker.numbers[TRADE.route_key] == [*range(dropped + 1, 1001)]
+    assert life.lost[TRADE.route_key] == {*range(1, dropped + 1)}
     life.spiller.close()
 
 
@@ -458,14 +457,14 @@ async def test_a_file_broken_under_way_costs_what_it_held_and_no_more(
         raw.write(b"broken" * (file.stat().st_size // 6))
     await life.publish_all(broker)
     lost = life.counts.dropped["trade", "spill_corrupt"]
-    found = [*broker.numbers[TRADE.name]]
+    found = [*broker.numbers[TRADE.route_key]]
     assert lost > 500
     assert len(found) == 1000 - lost
-    assert life.lost[TRADE.name] == {*range(1, 1001)} - {*found}
+    assert life.lost[TRADE.route_key] == {*range(1, 1001)} - {*found}
     assert journal.named("spill_corrupt")
     life.push(record(TRADE, 1001))
     await life.publish_all(broker)
-    assert broker.numbers[TRADE.name] == [*found, 1001]
+    assert broker.numbers[TRADE.route_key] == [*found, 1001]
     life.spiller.close()
 
 
@@ -478,7 +477,7 @@ async def test_a_hole_between_the_topic_and_the_disk_is_noted(tmp_path: Path) ->
     life, broker = Life(tmp_path), Broker()
     broker.land([record(TRADE, number) for number in range(1, 41)])
     await life.publish_all(broker)
-    assert life.lost[TRADE.name] == {*range(41, 50), *range(60, 70)}
+    assert life.lost[TRADE.route_key] == {*range(41, 50), *range(60, 70)}
     life.spiller.close()
 
 
@@ -496,7 +495,7 @@ async def test_cancelled_the_overflow_ends_what_the_disk_is_doing(tmp_path: Path
     again, broker = Life(tmp_path), Broker()
     assert again.counts.restored == {"trade": 150}
     await again.publish_all(broker)
-    assert broker.numbers[TRADE.name] == [*range(1, 151)]
+    assert broker.numbers[TRADE.route_key] == [*range(1, 151)]
     again.spiller.close()
 
 
@@ -515,9 +514,9 @@ async def test_damage_in_what_may_have_been_sent_does_not_stop_the_start(
         raw.write(b"broken" * 20_000)
     life, broker = Life(tmp_path), Broker()
     await life.publish_all(broker)
-    found = broker.numbers[TRADE.name]
+    found = broker.numbers[TRADE.route_key]
     assert 0 < len(found) < 2000
-    assert life.lost[TRADE.name] == {*range(1, 2001)} - {*found}
+    assert life.lost[TRADE.route_key] == {*range(1, 2001)} - {*found}
     account = accounts(Counter(), life.counts, life.outbox.pending())["trade"]
     assert account.received == account.published + account.dropped == len(found) + account.dropped
     assert journal.named("spill_corrupt") or journal.named("spill_chunk_corrupt")

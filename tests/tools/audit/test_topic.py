@@ -165,4 +165,4 @@ def test_of_a_record_only_what_the_rule_needs_is_read(kind: str) -> None:
     audit_format = record_format(kind)
     tick = audit_format.decode(event(kind, **fields))
     assert audit_format.ids(tick) == (7, 7)
-    assert audit_format.name(tick)[0] == "BTCUSDT"
+    assert audit_format.symbol_detail(tick)[0] == "BTCUSDT"
