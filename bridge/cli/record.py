@@ -155,13 +155,13 @@ def _close(writer: "CaptureWriter", recorder: "Recorder", out: Path) -> None:
 
 
 def _summary(recorder: "Recorder", feed: _Feed, out: Path, seconds: float) -> str:
-    counts, silent = recorder.counts, feed.without_data()
-    names = ", ".join(silent[:NAMED_MAX])
-    more = f" and {len(silent) - NAMED_MAX} more" if len(silent) > NAMED_MAX else ""
+    counts, without_data = recorder.counts, feed.without_data()
+    names = ", ".join(without_data[:NAMED_MAX])
+    more = f" and {len(without_data) - NAMED_MAX} more" if len(without_data) > NAMED_MAX else ""
     parts = [
         f"{counts.frames} frames, {recorder.size_bytes} bytes in {seconds:.1f} s to {out}",
         f"unreadable frames left out: {recorder.left_out}" if recorder.left_out else "",
         f"connections failed or lost: {counts.reconnects.total()}" if counts.reconnects else "",
-        f"without data: {names}{more}" if silent else "",
+        f"without data: {names}{more}" if without_data else "",
     ]
     return "; ".join(part for part in parts if part)

@@ -126,7 +126,7 @@ class Outbox:
         """
         waiting = list(self.in_queues())
         self._partition_of = partition_of
-        limits = {place: queue.limit for place, queue in self._queues.items()}
+        limits = {key: queue.limit for key, queue in self._queues.items()}
         self._queues.clear()
         self._queue_of.clear()
         self._gap_queues.clear()
@@ -236,10 +236,10 @@ class Outbox:
         self.bytes -= size_of(records)
 
     def _queue_for(self, route: Route) -> PartitionQueue:
-        place = (route.topic, self._partition_of(route))
-        queue = self._queues.get(place)
+        key = (route.topic, self._partition_of(route))
+        queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[place] = PartitionQueue(*place, route.message_type)
+            queue = self._queues[key] = PartitionQueue(*key, route.message_type)
             if route.message_type == GAP:
                 self._gap_queues.append(queue)
         self._queue_of[route] = queue

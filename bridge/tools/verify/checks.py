@@ -51,12 +51,12 @@ def _messages(seen: Observation) -> Check:
 
 
 def _streams(seen: Observation) -> Check:
-    silent = seen.never_heard
-    text = f"{seen.asked - len(silent):,} of {seen.asked:,} heard"
-    if not silent:
+    without_data = seen.never_heard
+    text = f"{seen.asked - len(without_data):,} of {seen.asked:,} heard"
+    if not without_data:
         return Check("streams", seen.asked > 0, text)
-    more = f" and {len(silent) - NAMED_MAX:,} more" if len(silent) > NAMED_MAX else ""
-    never = f"no data from: {', '.join(silent[:NAMED_MAX])}{more}"
+    more = f" and {len(without_data) - NAMED_MAX:,} more" if len(without_data) > NAMED_MAX else ""
+    never = f"no data from: {', '.join(without_data[:NAMED_MAX])}{more}"
     remedy = "the market is quiet (raise --seconds), or the exchange does not know the name"
     return Check("streams", passed=False, text=_joined(text, [never, remedy]))
 
