@@ -15,6 +15,8 @@ from bridge.settings.types import MASK, Password, WrongValue
 from bridge.settings.urls import SecretUrl, hide_user
 
 SHOWN_MAX_CHARS = 100
+# Above this ratio of difflib, a key is probably a misspelling of another one of its section.
+SIMILAR = 0.75
 
 
 def _known_keys() -> dict[str, FieldInfo]:
@@ -81,8 +83,7 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     location = [str(part) for part in details["loc"]]
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
-        near = nearest(key, (*KEYS, *SECTIONS))
-        return Problem(key, None, "is not a setting", f"the nearest known one is {near}")
+        return Problem(key, None, "is not a setting", _remedy_for_unknown(key))
     if key not in KEYS:
         key = ".".join(location[:2])
     if key not in KEYS:
@@ -92,6 +93,18 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     value = _value(key, details["input"], origins.get(key))
     what, remedy = _words(details, KEYS[key])
     return Problem(key, value, what, remedy)
+
+
+def _remedy_for_unknown(key: str) -> str:
+    """Name the nearest setting, or all keys of the section if none of them resembles this one."""
+    section, _, last = key.rpartition(".")
+    near = nearest(key, (*KEYS, *SECTIONS))
+    if section not in SECTIONS or near.endswith(f".{last}"):
+        return f"the nearest known one is {near}"
+    own = [known for known in KEYS if known.startswith(f"{section}.")]
+    if similar := difflib.get_close_matches(key, own, n=1, cutoff=SIMILAR):
+        return f"the nearest known one is {similar[0]}"
+    return f"the keys of {section} are {_keys_of(section)}"
 
 
 def _keys_of(section: str) -> str:

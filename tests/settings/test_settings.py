@@ -326,6 +326,21 @@ def test_an_unknown_key_is_an_error_with_the_nearest(
 
 
 @pytest.mark.parametrize(
+    ("data", "key", "meant"),
+    [
+        ({"binance": {"legs": 2}}, "binance.legs", "redundancy"),
+        ({"kafka": {"brokers": "x:1"}}, "kafka.brokers", "bootstrap_servers"),
+    ],
+)
+def test_an_unknown_key_that_resembles_none_of_its_section_is_an_error_with_all_of_them(
+    data: dict[str, Any], key: str, meant: str
+) -> None:
+    remedy = problems(data)[key].remedy
+    assert remedy.startswith(f"the keys of {key.partition('.')[0]} are ")
+    assert meant in remedy
+
+
+@pytest.mark.parametrize(
     ("variable", "near"),
     [
         ("TICKBRIDGE_KAFKA_TOPIC", "TICKBRIDGE_KAFKA__TOPIC"),
