@@ -14,6 +14,7 @@ The end of a fault:
 """
 
 import math
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -27,12 +28,14 @@ from bridge.tools.simulator import (
     StallConnection,
     StallStream,
 )
-from tests.faults.environment import FRESH_S, Environment
+from tests.faults.environment import FRESH_S, PATIENCE_S, Environment
 from tests.faults.reading import Read
 from tests.faults.watch import Look
 
 # A stall of this many seconds does not end by itself.
 LASTING_S = 600.0
+# How often `recovered_in_redis` looks.
+LOOK_S = 0.5
 
 
 class Seen(NamedTuple):
@@ -50,6 +53,31 @@ def fault_ends_s(environment: Environment) -> list[float]:
     happened = [_end_s(incident) for incident in environment.exchange.happened]
     by_exchange = [environment.wall_s(end_s) for end_s in happened if end_s is not None]
     return sorted((*by_exchange, *environment.ends_s, *_rotations_s(environment)))
+
+
+def recoveries_s(
+    environment: Environment, seen: Mapping[str, Sequence[Seen]], until_ms: float
+) -> list[float]:
+    """Return the recovery times of all faults, as `recovery_s` does for one."""
+    made_ms = environment.made_ms()
+    all_s = [
+        recovery_s(made_ms, seen, environment.market_ms(end_s), until_ms)
+        for end_s in fault_ends_s(environment)
+    ]
+    return [seconds for seconds in all_s if seconds is not None]
+
+
+async def recovered_in_redis(environment: Environment) -> None:
+    """Wait until a reader of the prices has been current after each fault, at most PATIENCE_S.
+
+    Kafka does not show this: the bridge may still be reconnecting to Redis.
+    """
+    until_s = time.time() + PATIENCE_S
+    while (now_s := time.time()) < until_s:
+        seen = seen_in_redis(environment, environment.watch.looks)
+        if math.inf not in recoveries_s(environment, seen, environment.market_ms(now_s)):
+            return
+        await environment.rest(LOOK_S)
 
 
 def seen_in_kafka(

@@ -67,9 +67,11 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             wanted = played_ids(environment.exchange, SYMBOLS)
             await arrived(environment.kafka.bootstrap_servers, unique, wanted, environment.is_fresh)
             await closed(environment.kafka.bootstrap_servers, unique)
+            if scenario.recovers_in == "redis":
+                await recovery.recovered_in_redis(environment)
+            until_ms = environment.market_ms(time.time())
             samples = await environment.samples()
             environment.note_memory()
-            until_ms = environment.market_ms(time.time())
             code = await environment.bridge.stop()
         result, wrong = await _judge(scenario, environment, wanted, until_ms)
         wrong += [f"the bridge exited with {code}"] if code else []
@@ -121,12 +123,7 @@ def _recoveries_s(
         seen = recovery.seen_in_kafka(environment, trades)
     else:
         seen = recovery.seen_in_redis(environment, environment.watch.looks)
-    made_ms = environment.made_ms()
-    all_s = [
-        recovery.recovery_s(made_ms, seen, environment.market_ms(end_s), until_ms)
-        for end_s in recovery.fault_ends_s(environment)
-    ]
-    return [seconds for seconds in all_s if seconds is not None]
+    return recovery.recoveries_s(environment, seen, until_ms)
 
 
 def _wrong_beside(scenario: Scenario, environment: Environment, samples: Samples) -> list[str]:
