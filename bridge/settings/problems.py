@@ -15,8 +15,6 @@ from bridge.settings.types import MASK, Password, WrongValue
 from bridge.settings.urls import SecretUrl, hide_user
 
 SHOWN_MAX_CHARS = 100
-# Above this ratio of difflib, a key is probably a misspelling of another one of its section.
-SIMILAR = 0.75
 
 
 def _known_keys() -> dict[str, FieldInfo]:
@@ -88,7 +86,7 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
         key = ".".join(location[:2])
     if key not in KEYS:
         return Problem(
-            key, None, "should be a section", f"write its keys under it: {_keys_of(key)}"
+            key, None, "should be a section", f"write its keys under it: {', '.join(_keys_of(key))}"
         )
     value = _value(key, details["input"], origins.get(key))
     what, remedy = _words(details, KEYS[key])
@@ -97,18 +95,19 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
 
 def _remedy_for_unknown(key: str) -> str:
     """Name the nearest setting, or all keys of the section if none of them resembles this one."""
-    section, _, last = key.rpartition(".")
+    section, _, name = key.rpartition(".")
     near = nearest(key, (*KEYS, *SECTIONS))
-    if section not in SECTIONS or near.endswith(f".{last}"):
-        return f"the nearest known one is {near}"
-    own = [known for known in KEYS if known.startswith(f"{section}.")]
-    if similar := difflib.get_close_matches(key, own, n=1, cutoff=SIMILAR):
-        return f"the nearest known one is {similar[0]}"
-    return f"the keys of {section} are {_keys_of(section)}"
+    if section in SECTIONS and not near.endswith(f".{name}"):
+        names = _keys_of(section)
+        similar = difflib.get_close_matches(name, names, n=1)
+        if not similar:
+            return f"the keys of {section} are {', '.join(names)}"
+        near = f"{section}.{similar[0]}"
+    return f"the nearest known one is {near}"
 
 
-def _keys_of(section: str) -> str:
-    return ", ".join(key.partition(".")[2] for key in KEYS if key.startswith(f"{section}."))
+def _keys_of(section: str) -> list[str]:
+    return [key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")]
 
 
 def _value(key: str, value: Any, origin: str | None) -> str | None:

@@ -87,6 +87,7 @@ def of_symbol(records: "list[ConsumerRecord[bytes, bytes]]", symbol: str) -> lis
 def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -> None:
     """Check that ids are contiguous from the first one, and each event is as played."""
     ids = [event[id_field] for event in events]
+    assert ids
     assert [(one, other) for one, other in pairwise(ids) if other != one + 1] == []
     truth = {trade.id: trade for trade in played}
     for event in events:
