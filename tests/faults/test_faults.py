@@ -60,7 +60,9 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
         stack.callback(environment.kafka.delete_topics, unique)
         through = ground.kafka.proxied_servers if scenario.way == "proxy" else None
         servers = through or environment.kafka.bootstrap_servers
-        async with environment.open(scenario.plan(size, form.calm_s), scenario.settings, servers):
+        async with environment.open(
+            scenario.plan(size, form.calm_s), scenario.bridge_settings, servers
+        ):
             await environment.rest(form.calm_s)
             await scenario.fault_action(environment, size)
             await environment.rest(CALM_AFTER_S)
