@@ -2,8 +2,8 @@
 
     TickbridgeError           1
     ├── SettingsError         2  every problem of the settings, reported together
-    ├── FeedRefused           2  the exchange refuses the settings: 400, 403, 404, 451, TLS
-    ├── FeedUnavailable       1  refused, reset, timed out, 5xx, 418, 429: retried
+    ├── FeedRefused           2  the exchange refuses the settings: 400, 401, 404, 451, TLS
+    ├── FeedUnavailable       1  refused, reset, timed out, 5xx, 403, 418, 429: retried
     ├── InvalidFrame          1  one frame is unreadable: counted by reason, the bridge continues
     ├── SinkUnavailable       1  Kafka or Redis is unreachable: retried
     ├── BridgeUnavailable     1  the bridge does not answer a request for its status
@@ -31,7 +31,7 @@ InvalidReason = Literal[
 ReconnectCause = Literal[
     "connect",  # refused, reset or timed out while connecting, or a 5xx
     "rate_limited",  # 418 or 429
-    "refused",  # 403 or 451 on a connector that worked before
+    "refused",  # 403, or any refusal of a connector that worked before
     "closed",  # by the exchange or the network
     "ping_timeout",  # our ping was not answered
     "server_shutdown",  # the exchange announced a shutdown: replaced

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
@@ -14,9 +15,10 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, furthest
 from bridge.core.sequencing.sequencers import Sequencers
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.pipeline import Pipeline
+from bridge.retry import Backoff, forever
 from bridge.settings import Settings
 from bridge.sinks.kafka.recover_gaps import read_open_gaps
 from bridge.sinks.kafka.recover_positions import read_start
@@ -62,7 +64,7 @@ class Ingestion:
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
         self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks)
-        self.feed = Feed(settings.binance, found.streams, self.pipeline, rest.rate_limiter)
+        self.feed = Feed(settings.binance, found.streams, self.pipeline)
         self._repairer = Repairer(
             settings.repair, rest, self.pipeline.publish, given_up=kafka.given_up
         )
@@ -84,6 +86,19 @@ class Ingestion:
             group.create_task(self._repairer.run(), name="repair")
             group.create_task(self._late_repairer.run(), name="late repair")
             group.create_task(self.feed.run(), name="connectors")
+            group.create_task(self._check_history(), name="history check")
+
+    async def _check_history(self) -> None:
+        """Log at the start if the host has no old trades: the first hole is too late for that."""
+        streams = self.subscription.streams
+        symbol = next((s.symbol for s in streams if s.message_type == "trade"), None)
+        if symbol is None:
+            return
+        backoff = Backoff(self._settings.binance.reconnect_max_delay_s)
+        with suppress(FeedRefused):  # the first repair logs it
+            async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+                with attempt:
+                    await self._rest.check_history(symbol)
 
     async def set_streams(self, settings: Settings) -> Change:
         """Put the symbols and streams of these settings into effect, as a start does: topics are
@@ -172,3 +187,7 @@ def message_types(settings: Settings) -> list[str]:
     streams = [stream_of("any", suffix) for suffix in settings.binance.streams]
     streams += [parse_stream(name) for name in settings.binance.extra_streams]
     return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))
+
+
+def _on_retry(error: Exception, delay_s: float) -> None:
+    log.debug("history_check_waiting", error=str(error), retry_in_s=round(delay_s, 2))

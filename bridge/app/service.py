@@ -16,7 +16,6 @@ import structlog
 
 from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
 from bridge.app.reload import Reloader, Source
-from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Change
 from bridge.core.model.stream import SPOT
@@ -106,11 +105,11 @@ class Service:
 
     async def _run_ingestion(self) -> None:
         settings = self._settings
-        async with Rest(settings.binance, RateLimiter(), settings.repair.weight_share) as rest:
+        async with Rest(settings.binance, settings.repair.weight_share) as rest:
             ingestion = await start_ingestion(settings, rest, self.sinks, self._on_disk)
             status = self.status
             status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
-            status.counts, status.budget = ingestion.pipeline.counts, rest.budget
+            status.counts, status.rest = ingestion.pipeline.counts, rest
             self._show_streams(ingestion)
             self._ingestion = ingestion
             self._started.set()

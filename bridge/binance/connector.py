@@ -14,6 +14,7 @@ import structlog
 from bridge import settings
 from bridge.binance.connection import Connection
 from bridge.binance.coverage import ShardCoverage, ShardSlot
+from bridge.binance.failures import refused_wait_s
 from bridge.binance.health import HealthMonitor
 from bridge.binance.rate_limit import RateLimiter
 from bridge.core.model.stream import Stream
@@ -22,9 +23,6 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedRefused, FeedUnavailable, ReconnectCause
 from bridge.retry import Backoff, forever
 
-# How often a connector tries again that has worked and is then refused, by a firewall or for its
-# region. The other connectors continue.
-REFUSED_RETRY_S = 300.0
 # The new connection and two that it replaces: when streams change twice within seconds, each old
 # connection may carry streams that the other does not.
 MAX_CONNECTIONS = 3
@@ -69,7 +67,8 @@ class Connector:
         self._rate_limiter = rate_limiter
         self._backoff = Backoff(options.reconnect_max_delay_s)
         self._past: dict[str, int] = {}
-        self._is_refused = False
+        # Since the last attempt that was not refused.
+        self._refusals = 0
         self._has_accepted = has_accepted
         self._reported: list[Stream] = []
         self._log = log.bind(connector=self.name)
@@ -85,7 +84,7 @@ class Connector:
         """Return what it does now."""
         if self.connections:
             return State.OPEN
-        return State.REFUSED if self._is_refused else State.CONNECTING
+        return State.REFUSED if self._refusals else State.CONNECTING
 
     async def run(self) -> None:
         """Connect, stay connected, and connect again, until cancelled.
@@ -140,18 +139,30 @@ class Connector:
         raise FeedUnavailable(f"{self._options.websocket_url} {why}", cause=cause)
 
     async def _open(self, connection: Connection) -> None:
-        self._is_refused = False
+        """Open a connection. A refusal ends the process only if no connection was ever accepted:
+        later a firewall may refuse this address for a while, and the other connectors continue.
+        """
         try:
             await connection.open(self._options)
         except FeedRefused as error:
             if not self._has_accepted:
                 raise
-            self._is_refused = True
-            raise FeedUnavailable(str(error), REFUSED_RETRY_S, cause="refused") from error
+            raise self._refused(error) from error
+        except FeedUnavailable as error:
+            if error.cause == "refused":
+                raise self._refused(error) from error
+            self._refusals = 0
+            raise
+
+    def _refused(self, error: FeedRefused | FeedUnavailable) -> FeedUnavailable:
+        """Count a refusal; return the error that has the wait before the next attempt."""
+        self._refusals += 1
+        return FeedUnavailable(str(error), refused_wait_s(self._refusals), cause="refused")
 
     def _take_over(self, connection: Connection) -> None:
         """Add a connection that has just opened, unless it is closed already."""
         self._has_accepted = True
+        self._refusals = 0
         self._log.info("connection_open", streams=len(connection.streams))
         if not connection.is_lost:
             self.connections.append(connection)
@@ -232,7 +243,7 @@ class Connector:
         assert isinstance(error, FeedUnavailable)  # noqa: S101  # the one that is retried
         self.coverage.handler.counts.reconnects[error.cause] += 1
         if error.cause == "rate_limited":
-            self._rate_limiter.close_for(error.retry_after_s or 0.0)
+            self._rate_limiter.quiet.extend(error.retry_after_s or 0.0)
         if error.cause in _REPLACED:
             self._log.info("connection_replacing", cause=error.cause, retry_in_s=round(delay_s, 2))
         else:

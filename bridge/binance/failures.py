@@ -1,7 +1,8 @@
 """Maps failures of the exchange to our errors: try again later, or the settings are wrong.
 
 This covers WebSocket handshakes and REST answers. 418 and 429 say how long this address must send
-no request. Whoever continues after a 429 gets a 418: a ban of minutes to days.
+no request. Whoever continues after a 429 gets a 418: a ban of minutes to days. A 403 comes from the
+exchange's firewall and mostly ends within minutes, without a word of how long it lasts.
 """
 
 import ssl
@@ -23,6 +24,8 @@ from bridge.errors import FeedRefused, FeedUnavailable
 _QUIET_S = {429: 60.0, 418: 120.0}
 # The longest ban.
 _MAX_QUIET_S = 3 * 86400.0
+# The longest wait between two attempts while the exchange refuses us without saying how long.
+REFUSED_MAX_S = 300.0
 _ELSEWHERE = (
     "set binance.websocket_url: wss://data-stream.binance.vision and binance.rest_url: "
     "https://data-api.binance.vision, which serve market data to more regions"
@@ -30,7 +33,6 @@ _ELSEWHERE = (
 _REMEDIES = {
     400: "check binance.symbols and binance.streams",
     401: "check binance.websocket_url, binance.rest_url and binance.proxy",
-    403: f"the exchange's firewall blocks this address; {_ELSEWHERE}",
     404: "check binance.websocket_url and binance.rest_url",
     407: "check the user and password in binance.proxy",
     451: f"the exchange does not serve this region from there; {_ELSEWHERE}",
@@ -43,12 +45,22 @@ def from_status(status: int, retry_after: str | None, where: str) -> FeedRefused
     """
     if status in _QUIET_S:
         asked = retry_after is not None and retry_after.isdecimal()
-        wait_s = min(float(retry_after or 0), _MAX_QUIET_S) if asked else _QUIET_S[status]
-        what = f"{where} refuses requests for {wait_s:g} s (HTTP {status})"
+        asked_s = float(retry_after or 0) if asked else _QUIET_S[status]
+        wait_s = min(asked_s, _MAX_QUIET_S)
+        longest = "" if asked_s == wait_s else f"; it asks for {asked_s:g} s, no ban is that long"
+        what = f"{where} refuses requests for {wait_s:.0f} s (HTTP {status}{longest})"
         return FeedUnavailable(what, wait_s, cause="rate_limited")
+    if status == HTTPStatus.FORBIDDEN:
+        what = f"{where} answers HTTP 403: its firewall blocks this address, mostly for minutes"
+        return FeedUnavailable(f"{what}; if it lasts, {_ELSEWHERE}", cause="refused")
     if status in _REMEDIES:
         return FeedRefused(f"{where} answers HTTP {status}", _REMEDIES[status], status=status)
     return FeedUnavailable(f"{where} answers HTTP {status}")
+
+
+def refused_wait_s(refusals: int) -> float:
+    """Return the wait after this many refusals in a row: 1 s, doubled each time."""
+    return min(2.0 ** min(refusals - 1, 10), REFUSED_MAX_S)
 
 
 def from_exception(error: Exception, where: str) -> Exception:

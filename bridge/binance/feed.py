@@ -56,11 +56,10 @@ class Feed:
         options: settings.Binance,
         streams: Sequence[Stream],
         handler: FrameHandler,
-        rate_limiter: RateLimiter,
     ) -> None:
         self._options = options
         self._handler = handler
-        self._rate_limiter = rate_limiter
+        self._rate_limiter = RateLimiter()
         self._lines = LINES[: options.redundancy]
         # Counts of connectors that are stopped.
         self._past = {line: Arrivals() for line in LINES}
@@ -72,7 +71,9 @@ class Feed:
         ]
         self.shards = [
             [
-                Connector(ShardSlot(shard, len(coverages), line), coverage, options, rate_limiter)
+                Connector(
+                    ShardSlot(shard, len(coverages), line), coverage, options, self._rate_limiter
+                )
                 for line in self._lines
             ]
             for shard, coverage in enumerate(coverages)
@@ -193,8 +194,7 @@ async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | Non
             try:
                 return await rest.symbols()
             except FeedUnavailable as error:
-                # After a 418 or 429 the connectors would have to wait as well.
-                if wait_for_it or error.cause == "rate_limited":
+                if wait_for_it:
                     raise
                 log.warning("symbols_not_checked", error=str(error))
                 return None

@@ -1,8 +1,8 @@
-"""Limits new connections and requests to the exchange.
+"""Limits what is sent to the exchange: new connections, and anything while the exchange refuses us.
 
-The limiter keeps the limit of 300 connections in five minutes from one address. After a 418 or 429
-it stops all connections and requests: to continue would lead to a ban. The limit of five messages a
-second needs no limiter. Streams are part of the URL, so a connection only sends a ping every
+The exchange allows 300 connections in five minutes from one address. After a 418 or 429 nothing may
+be sent for a while: to continue would lead to a ban. The limit of five messages a second needs no
+limiter. Streams are part of the URL, so a connection only sends a ping every
 `binance.ping_interval_s`, pongs, and a close frame.
 """
 
@@ -15,29 +15,40 @@ CONNECTIONS_PER_WINDOW = 150
 WINDOW_S = 300.0
 
 
-class RateLimiter:
-    """One for the whole process."""
+class QuietPeriod:
+    """The time in which nothing may be sent.
+
+    REST and the WebSocket have one each, because the exchange refuses them independently.
+    """
 
     def __init__(self) -> None:
+        self._until_s = 0.0
+
+    def left_s(self) -> float:
+        """Return how long it still lasts, in seconds; 0 if it is over."""
+        return max(0.0, self._until_s - asyncio.get_running_loop().time())
+
+    def extend(self, seconds: float) -> None:
+        """Let it last for this time from now on, unless it lasts longer anyway."""
+        self._until_s = max(self._until_s, asyncio.get_running_loop().time() + seconds)
+
+    async def over(self) -> None:
+        """Return when it is over."""
+        while left_s := self.left_s():  # noqa: ASYNC110 - it may be extended meanwhile
+            await asyncio.sleep(left_s)
+
+
+class RateLimiter:
+    """Limits the connections of the whole process."""
+
+    def __init__(self) -> None:
+        self.quiet = QuietPeriod()
         self._window = Window(CONNECTIONS_PER_WINDOW, WINDOW_S)
-        self._closed_until_s = 0.0
-
-    def close_for(self, seconds: float) -> None:
-        """Stop all connections and requests for this time."""
-        until_s = asyncio.get_running_loop().time() + seconds
-        self._closed_until_s = max(self._closed_until_s, until_s)
-
-    async def wait_for_request(self) -> None:
-        """Return when the caller may send a request. A request does not count as a connection."""
-        now_s = asyncio.get_running_loop().time
-        while now_s() < self._closed_until_s:  # noqa: ASYNC110 - it may be extended meanwhile
-            await asyncio.sleep(self._closed_until_s - now_s())
 
     async def wait_for_connection(self) -> None:
-        """Return when the caller may connect. The limiter may be closed while the caller waits."""
-        now_s = asyncio.get_running_loop().time
+        """Return when the caller may connect."""
         while True:
-            await asyncio.sleep(self._closed_until_s - now_s())
-            await asyncio.sleep(self._window.reserve(now_s()))
-            if now_s() >= self._closed_until_s:
+            await self.quiet.over()
+            await asyncio.sleep(self._window.reserve(asyncio.get_running_loop().time()))
+            if not self.quiet.left_s():
                 return

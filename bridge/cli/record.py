@@ -122,13 +122,11 @@ class _Feed:
 
     async def run(self) -> None:
         from bridge.binance.feed import Feed, find_streams
-        from bridge.binance.rate_limit import RateLimiter
         from bridge.binance.rest import Rest
 
-        rate_limiter = RateLimiter()
-        async with Rest(self._options, rate_limiter) as rest:
+        async with Rest(self._options) as rest:
             found = await find_streams(self._options, rest)
-        self._feed = Feed(self._options, found.streams, self._recorder, rate_limiter)
+        self._feed = Feed(self._options, found.streams, self._recorder)
         await self._feed.run()
 
     def without_data(self) -> list[str]:

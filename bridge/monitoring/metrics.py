@@ -79,6 +79,11 @@ class BridgeCollector(Collector):
         yield _gauge(
             "gaps_open", "Announced gaps that may still be filled.", {(): sequencers.open_gaps}
         )
+        yield _counter(
+            "rest_rows_unreadable",
+            "Rows left out of REST answers because they cannot be read.",
+            {(): status.unreadable_rows()},
+        )
         yield _gauge(
             "rest_weight_used",
             "Request weight used in the current minute, by all programs on this IP address.",

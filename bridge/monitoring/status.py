@@ -10,7 +10,7 @@ from importlib import metadata
 from bridge.binance.connector import Connector, State
 from bridge.binance.coverage import LINES
 from bridge.binance.feed import Feed
-from bridge.core.binance.weight_budget import WeightBudget
+from bridge.binance.rest import Rest
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.pipeline.sink import Sink
@@ -44,7 +44,7 @@ class Status:
     counts: FeedCounts = field(default_factory=FeedCounts)
     feed: Feed | None = None
     sequencers: Sequencers | None = None
-    budget: WeightBudget | None = None
+    rest: Rest | None = None
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
     refused: Sequence[str] = ()
@@ -74,11 +74,15 @@ class Status:
 
     def weight_allowed(self) -> int:
         """Return the request weight per minute that the exchange allows for this IP address."""
-        return self.budget.allowed if self.budget else 0
+        return self.rest.budget.allowed if self.rest else 0
 
     def weight_used(self) -> int:
         """Return the request weight used in this minute by all programs on this IP address."""
-        return self.budget.used_at(time.time()) if self.budget else 0
+        return self.rest.budget.used_at(time.time()) if self.rest else 0
+
+    def unreadable_rows(self) -> int:
+        """Return the number of rows that were left out of REST answers."""
+        return self.rest.unreadable_rows if self.rest else 0
 
     def line_figures(self) -> dict[str, LineFigures]:
         """Return the counts of each line, summed over its connectors."""

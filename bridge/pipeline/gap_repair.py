@@ -7,10 +7,12 @@ and never faster.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 import structlog
+from tenacity import AsyncRetrying
 
 from bridge import settings
 from bridge.core.model.events import Event, Gap
@@ -41,10 +43,12 @@ GivenUp = Callable[[str, str, Sequence[int]], Awaitable[Collection[int]]]
 class History(Protocol):
     """The source of missing events."""
 
-    async def fetch(self, message_type: str, symbol: str, from_id: int) -> list[Event]:
+    async def fetch(
+        self, message_type: str, symbol: str, from_id: int, newest_id: int | None = None
+    ) -> list[Event]:
         """Return the events from an id on, rising, as many as one answer holds; perhaps none yet.
 
-        Raises FeedUnavailable or FeedRefused.
+        `newest_id` is the newest id of the stream, if known. Raises FeedUnavailable or FeedRefused.
         """
         ...
 
@@ -119,26 +123,31 @@ class Repairer:
             await asyncio.sleep(MOMENT_S)
             if sequencer.hole != hole:
                 continue
+            errors: deque[Exception] = deque(maxlen=1)
             try:
                 async with asyncio.timeout(self._options.timeout_s):
-                    await self._fetch_hole(symbol, sequencer, hole[1])
+                    await self._fetch_hole(symbol, sequencer, hole[1], errors)
             except TimeoutError:
-                self._give_up(symbol, sequencer, "repair_timeout")
+                self._give_up(symbol, sequencer, "repair_timeout", _last(errors))
             except _NotInHistory:
                 self._give_up(symbol, sequencer, "not_in_history")
-            except FeedRefused as error:
-                log.warning("repair_refused", symbol=symbol, error=str(error))
-                self._give_up(symbol, sequencer, "repair_refused")
 
-    async def _fetch_hole(self, symbol: str, sequencer: Contiguous, end: int) -> None:
-        """Fetch until the hole up to `end` is filled; the next hole has a timeout of its own."""
+    async def _fetch_hole(
+        self, symbol: str, sequencer: Contiguous, end: int, errors: deque[Exception]
+    ) -> None:
+        """Fetch until the hole up to `end` is filled; the next hole has a timeout of its own.
+
+        `errors` gets each error of a request.
+        """
         backoff = Backoff(MAX_DELAY_S)
         passed_over = 0
-        async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+        async for attempt in _attempts(backoff, errors):
             with attempt:
                 while (hole := sequencer.hole) and hole[0] <= end:
                     async with self._places:
-                        found = await self._history.fetch(sequencer.message_type, symbol, hole[0])
+                        found = await self._history.fetch(
+                            sequencer.message_type, symbol, hole[0], sequencer.newest_id
+                        )
                     self._publish(sequencer.fill(found))
                     if sequencer.expected != hole[0]:
                         passed_over = 0
@@ -157,16 +166,17 @@ class Repairer:
         while gaps := sequencer.open_gaps:
             gap = gaps[0]
             found: dict[int, Event] = {}
+            errors: deque[Exception] = deque(maxlen=1)
             await self._has_room()
             try:
                 async with asyncio.timeout(LATE_TIMEOUT_S):
-                    await self._fetch_gap(symbol, sequencer, gap, found)
-            except (TimeoutError, FeedRefused) as error:
+                    await self._fetch_gap(symbol, sequencer, gap, found, errors)
+            except TimeoutError:
                 log.warning(
                     "gap_lost",
                     symbol=symbol,
                     message_type=sequencer.message_type,
-                    error=str(error) or "timeout",
+                    error=_last(errors),
                 )
             await self._close_gap(symbol, sequencer, gap, found)
 
@@ -189,16 +199,25 @@ class Repairer:
         self._publish([*sorted([*lost, *filled], key=_first_id)])
 
     async def _fetch_gap(
-        self, symbol: str, sequencer: Contiguous, gap: Gap, found: dict[int, Event]
+        self,
+        symbol: str,
+        sequencer: Contiguous,
+        gap: Gap,
+        found: dict[int, Event],
+        errors: deque[Exception],
     ) -> None:
-        """Fetch the events of a gap into `found`, until none is missing."""
+        """Fetch the events of a gap into `found`, until none is missing.
+
+        `errors` gets each error of a request.
+        """
         first, last = gap.first_id or 0, gap.last_id or 0
-        backoff = Backoff(LATE_MAX_DELAY_S)
-        async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+        async for attempt in _attempts(Backoff(LATE_MAX_DELAY_S), errors):
             with attempt:
                 while first <= last:
                     async with self._places:
-                        events = await self._history.fetch(sequencer.message_type, symbol, first)
+                        events = await self._history.fetch(
+                            sequencer.message_type, symbol, first, sequencer.newest_id
+                        )
                     inside = {i: e for e in events if (i := sequencer.first_of(e)) <= last}
                     found |= inside
                     first = max(inside, default=last) + 1
@@ -208,9 +227,13 @@ class Repairer:
                         f"REST does not have {sequencer.message_type} {first} of {symbol} yet"
                     )
 
-    def _give_up(self, symbol: str, sequencer: Contiguous, cause: str) -> None:
+    def _give_up(self, symbol: str, sequencer: Contiguous, cause: str, error: str = "") -> None:
         log.info(
-            "repair_abandoned", symbol=symbol, message_type=sequencer.message_type, cause=cause
+            "repair_abandoned",
+            symbol=symbol,
+            message_type=sequencer.message_type,
+            cause=cause,
+            error=error,
         )
         self._publish(sequencer.give_up(cause))
 
@@ -226,5 +249,18 @@ def _first_missing(gap: Gap, found: dict[int, Event]) -> int:
     return identity
 
 
-def _on_retry(error: Exception, delay_s: float) -> None:
-    log.debug("repair_waiting", error=str(error), retry_in_s=round(delay_s, 2))
+def _last(errors: Sequence[Exception]) -> str:
+    return str(errors[-1]) if errors else "no answer in time"
+
+
+def _attempts(backoff: Backoff, errors: deque[Exception]) -> AsyncRetrying:
+    """Return attempts to fetch from REST; `errors` gets the error of each failed attempt.
+
+    A refusal is retried too: a firewall or a proxy may refuse requests for seconds only.
+    """
+
+    def on_retry(error: Exception, delay_s: float) -> None:
+        errors.append(error)
+        log.debug("repair_waiting", error=str(error), retry_in_s=round(delay_s, 2))
+
+    return forever(backoff, FeedUnavailable, FeedRefused, on_retry=on_retry)

@@ -21,7 +21,8 @@ class Binance(Section):
     websocket_url: urls.WebSocketUrl = "wss://stream.binance.com:9443"
     """URL of the streams; wss://data-stream.binance.vision is available in more regions."""
     rest_url: urls.RestUrl = "https://api.binance.com"
-    """URL of the REST API; https://data-api.binance.vision is available in more regions."""
+    """URL of the REST API; https://data-api.binance.vision is available in more regions, but has
+    only the latest 1,000 trades of each symbol."""
     compression: Literal["deflate", "none"] = "deflate"
     """WebSocket compression to request: deflate saves traffic, none saves CPU time."""
     connect_timeout_s: Seconds = 10

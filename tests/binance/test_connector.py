@@ -15,7 +15,8 @@ import uvloop
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 
-from bridge.binance.connector import REFUSED_RETRY_S, State, later
+from bridge.binance.connector import State, later
+from bridge.binance.failures import REFUSED_MAX_S
 from bridge.binance.rate_limit import CONNECTIONS_PER_WINDOW, WINDOW_S
 from bridge.binance.transport.websockets_client import PIECE_BYTES
 from bridge.core.binance.decode import MAX_FRAME_BYTES
@@ -114,7 +115,6 @@ async def test_an_invalid_url_ends_the_feed_and_says_which_setting_to_check() ->
     ("status", "remedy"),
     [
         (400, "binance.symbols"),
-        (403, "wss://data-stream.binance.vision"),
         (451, "wss://data-stream.binance.vision"),
     ],
 )
@@ -125,21 +125,40 @@ async def test_a_refusal_at_the_start_ends_the_feed_with_a_remedy(status: int, r
     assert error.exit_code == 2
 
 
-@pytest.mark.parametrize(
-    "before", [[send(trade(1)), close()], [close()]], ids=["busy", "rate_limited"]
-)
-async def test_a_connector_refused_after_it_was_open_waits_and_comes_back(
-    before: list[Step], journal: Journal
+async def test_a_firewall_that_blocks_us_at_the_start_is_waited_for(journal: Journal) -> None:
+    exchange = FakeExchange(*[Answer(403)] * 3, [send(trade(1))])
+    async with exchange.serving(), bridge(exchange) as running:
+        (entry, *_) = await journal.until("connection_down")
+        assert running.states() == [State.REFUSED]
+        assert "HTTP 403" in entry["error"]
+        assert "wss://data-stream.binance.vision" in entry["error"]
+        await journal.until("connection_open")
+        assert running.states() == [State.OPEN]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 451])
+async def test_a_connector_that_is_refused_once_is_back_within_seconds(
+    status: int, journal: Journal
 ) -> None:
-    exchange = FakeExchange(before, Answer(451), [send(trade(2))])
+    exchange = FakeExchange([send(trade(1)), close()], Answer(status), [send(trade(2))])
     async with exchange.serving(), bridge(exchange) as running:
         await journal.until("connection_down", 2)
         assert running.states() == [State.REFUSED]
-        await running.sink.until(len(before))
-        assert exchange.asked_at[2] - exchange.asked_at[1] >= REFUSED_RETRY_S
+        await running.sink.until(2)
+        assert exchange.asked_at[2] - exchange.asked_at[1] <= 3
         assert running.pipeline.counts.reconnects == {"closed": 1, "refused": 1}
         await journal.until("connection_open", 2)
         assert running.states() == [State.OPEN]
+
+
+async def test_a_connector_that_is_always_refused_tries_ever_more_rarely(journal: Journal) -> None:
+    exchange = FakeExchange([send(trade(1)), close()], Answer(403))
+    async with exchange.serving(), bridge(exchange):
+        await journal.until("connection_down", 13)
+        pauses = [round(late - early) for early, late in pairwise(exchange.asked_at[1:])]
+    assert pauses[0] < 3
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == REFUSED_MAX_S
 
 
 async def test_a_connector_refused_later_leaves_the_others_alone(journal: Journal) -> None:

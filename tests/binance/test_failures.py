@@ -23,7 +23,7 @@ def answer(status: int, **headers: str) -> Response:
     return Response(status, "Words", Headers(named))
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 451])
+@pytest.mark.parametrize("status", [400, 401, 404, 407, 451])
 def test_a_status_of_wrong_settings_has_a_remedy(status: int) -> None:
     error = from_status(status, None, WHERE)
     assert isinstance(error, FeedRefused)
@@ -48,6 +48,21 @@ def test_the_quiet_asked_for_is_a_number_of_seconds_or_a_minute(
     error = from_status(429, retry_after, WHERE)
     assert isinstance(error, FeedUnavailable)
     assert (error.cause, error.retry_after_s) == ("rate_limited", quiet_s)
+
+
+def test_a_wait_that_no_ban_is_long_enough_for_is_cut_and_named() -> None:
+    error = from_status(429, "1000000000", WHERE)
+    assert isinstance(error, FeedUnavailable)
+    assert error.retry_after_s == 3 * 86400
+    assert "259200 s" in str(error)
+    assert "asks for 1e+09 s" in str(error)
+
+
+def test_a_firewall_is_waited_for_and_its_error_has_a_remedy() -> None:
+    error = from_status(403, None, WHERE)
+    assert isinstance(error, FeedUnavailable)
+    assert (error.cause, error.retry_after_s) == ("refused", None)
+    assert "binance.websocket_url" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import pytest
 
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.subscription import Subscription
@@ -33,7 +32,7 @@ async def found(rest: FakeRest, *symbols: str) -> Subscription:
     options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=list(symbols))
     url = rest.url or "http://127.0.0.1:9"
     binance = options.binance.model_copy(update={"rest_url": url})
-    async with Rest(binance, RateLimiter()) as client:
+    async with Rest(binance) as client:
         return await find_streams(binance, client)
 
 
@@ -67,20 +66,30 @@ async def test_patterns_wait_for_the_answer(journal: Journal) -> None:
     assert len(journal.named("symbols_unavailable")) == 2
 
 
-@pytest.mark.parametrize("symbol", ["BTCUSDT", "*USDT"])
 @pytest.mark.parametrize(("status", "quiet_s"), [(429, 33), (418, 444)])
-async def test_rest_asking_for_quiet_gets_it_before_anything_else_is_asked(
-    symbol: str, status: int, quiet_s: int, journal: Journal
+async def test_patterns_wait_as_long_as_rest_asks_for_quiet(
+    status: int, quiet_s: int, journal: Journal
 ) -> None:
     quiet = Answer(status, {"Retry-After": str(quiet_s)})
     async with FakeRest(quiet, LISTED).serving() as rest:
-        await found(rest, symbol)
+        await found(rest, "*USDT")
         first, second = rest.asked_at
         assert second - first >= quiet_s
     assert len(journal.named("symbols_unavailable")) == 1
+    assert journal.named("rest_refused")[0]["quiet_s"] == quiet_s
 
 
-@pytest.mark.parametrize("status", [403, 404, 451])
+@pytest.mark.parametrize("status", [429, 418, 403])
+async def test_a_rest_interface_that_refuses_requests_does_not_keep_the_streams_closed(
+    status: int, journal: Journal
+) -> None:
+    async with FakeRest(Answer(status, {"Retry-After": "86400"})).serving() as rest:
+        assert symbols_of(await found(rest, "BTCUSDT")) == ["BTCUSDT"]
+        assert len(rest.asked_at) == 1
+    assert journal.named("symbols_not_checked")
+
+
+@pytest.mark.parametrize("status", [404, 451])
 async def test_rest_refusing_us_ends_the_start_with_a_remedy(status: int) -> None:
     async with FakeRest(Answer(status)).serving() as rest:
         with pytest.raises(FeedRefused, match=str(status)) as caught:
@@ -113,7 +122,7 @@ def test_three_thousand_streams_are_spread_over_connections_within_their_bound(b
     streams = [parse_stream(f"s{number}usdt@trade") for number in range(3000)]
     options = options_for(FakeExchange(), websocket_url="ws://h", streams_per_connection=bound)
     pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Sequencers(streams), [])
-    feed = Feed(options.binance, streams, pipeline, RateLimiter())
+    feed = Feed(options.binance, streams, pipeline)
     assert max(len(connector.streams) for connector in feed.connectors) <= bound
     assert sorted(feed.without_data()) == sorted(stream.name for stream in streams)
 
@@ -138,7 +147,7 @@ async def test_the_exchange_says_what_request_weight_a_minute_has() -> None:
     async with FakeRest(answer).serving() as rest:
         options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", symbols=["BTCUSDT"])
         binance = options.binance.model_copy(update={"rest_url": rest.url})
-        async with Rest(binance, RateLimiter(), weight_share=0.5) as client:
+        async with Rest(binance, weight_share=0.5) as client:
             await client.symbols()
             assert client.budget.allowed == 1200
             assert client.budget.reserve(600, 0.0) == 0

@@ -25,13 +25,13 @@ async def test_a_closed_rate_limiter_lets_nobody_through_not_even_those_who_wait
         await rate_limiter.wait_for_connection()
     waiting = asyncio.create_task(passed_at(rate_limiter))
     await asyncio.sleep(1)
-    rate_limiter.close_for(1000)
+    rate_limiter.quiet.extend(1000)
     assert await waiting >= 1001
     assert await passed_at(rate_limiter) >= 1001
 
 
 async def test_the_longest_quiet_asked_for_counts() -> None:
     rate_limiter = RateLimiter()
-    rate_limiter.close_for(100)
-    rate_limiter.close_for(10)
+    rate_limiter.quiet.extend(100)
+    rate_limiter.quiet.extend(10)
     assert await passed_at(rate_limiter) >= 100

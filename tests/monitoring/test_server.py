@@ -92,7 +92,7 @@ async def test_a_connector_that_is_not_open_makes_it_unready(
 ) -> None:
     running.flow()
     running.connection.on_lost()
-    running.feed.connectors[0]._is_refused = state is State.REFUSED
+    running.feed.connectors[0]._refusals = int(state is State.REFUSED)
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == [f"connector-1: {state.value}, 1 of 2 streams without data"]

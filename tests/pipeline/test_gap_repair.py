@@ -27,10 +27,14 @@ class Exchange:
         self.lacking = set(lacking)
         self.errors: list[Exception] = []
         self.asked: list[int] = []
+        self.newest: list[int | None] = []
 
-    async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
+    async def fetch(
+        self, kind: str, symbol: str, from_id: int, newest_id: int | None = None
+    ) -> list[Event]:
         assert (kind, symbol) == ("trade", "BTCUSDT")
         self.asked.append(from_id)
+        self.newest.append(newest_id)
         await asyncio.sleep(0.05)
         if self.errors:
             raise self.errors.pop(0)
@@ -307,17 +311,45 @@ def test_what_the_record_has_given_up_again_is_not_called_filled() -> None:
     ]
 
 
-def test_a_refusal_is_no_reason_to_hold_the_stream() -> None:
+def test_a_short_refusal_delays_the_missing_trades_and_loses_none() -> None:
     exchange = Exchange(last=10)
-    exchange.errors = [FeedRefused("451", "elsewhere")]
+    exchange.errors = [FeedRefused("451", "elsewhere")] * 4
     bench = Bench(exchange)
 
     async def script() -> None:
         bench.arrive(1, 3)
 
-    repaired(bench, script, for_s=2)
+    repaired(bench, script, for_s=20)
+    assert bench.ids() == [1, 2, 3]
+    assert bench.gaps() == []
+
+
+def test_a_refusal_that_lasts_holds_the_stream_only_for_its_patience() -> None:
+    exchange = Exchange(last=10)
+    exchange.errors = [FeedRefused("451", "elsewhere")] * 1000
+    bench = Bench(exchange, timeout_s=10)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+        await asyncio.sleep(11)
+        assert bench.ids() == [1, 3]
+        exchange.errors.clear()
+
+    repaired(bench, script, for_s=60)
     assert bench.ids() == [1, 3, 2]
     assert [state for *_, state in bench.gaps()] == ["open", "filled"]
+
+
+def test_a_repair_says_how_new_the_missing_trades_are() -> None:
+    exchange = Exchange(last=100)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 5, 90)
+
+    repaired(bench, script)
+    assert exchange.newest[0] == 90
+    assert bench.ids() == [1, 2, 3, 4, *range(5, 91)]
 
 
 def test_a_stream_that_is_noticed_often_is_repaired_once() -> None:

@@ -20,7 +20,6 @@ from websockets.http11 import Request, Response
 
 from bridge.binance.connector import State
 from bridge.binance.feed import Feed
-from bridge.binance.rate_limit import RateLimiter
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Gap
 from bridge.core.model.stream import SPOT
@@ -281,7 +280,7 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
     streams = [parse_stream(name) for name in names or (NAME,)]
     sink = Recorder()
     pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Sequencers(streams), [sink])
-    feed = Feed(settings.binance, streams, pipeline, RateLimiter())
+    feed = Feed(settings.binance, streams, pipeline)
     running = asyncio.create_task(feed.run())
     try:
         yield Bridge(feed, pipeline, sink, running)

@@ -8,7 +8,6 @@ import structlog
 from bridge.binance.connection import Connection
 from bridge.binance.connector import Connector
 from bridge.binance.feed import Feed
-from bridge.binance.rate_limit import RateLimiter
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
@@ -41,7 +40,7 @@ class Running:
         self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), sequencers, sinks)
         self.status.counts = self.pipeline.counts
         self.sequencers = sequencers
-        self.feed = Feed(settings.binance, streams, self.pipeline, RateLimiter())
+        self.feed = Feed(settings.binance, streams, self.pipeline)
 
     def flow(self, *, heard: bool = True) -> None:
         """Let everything work; if not `heard`, no stream has sent anything yet."""

@@ -1,14 +1,16 @@
 """Convert the exchange's REST rows to the events that the streams would have brought."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from bridge.core.binance.decode import UNREADABLE, payload_text
 from bridge.core.binance.normalize import check_numbers, microseconds
 from bridge.core.binance.wire import Natural
 from bridge.core.model import events
 from bridge.core.model.events import Event
+from bridge.errors import InvalidFrame
 
 _FETCHED: events.Source = "rest"
 
@@ -49,19 +51,30 @@ def _agg_trade(row: AggTradeRow, venue: str, symbol: str, received: int) -> Even
     return events.AggTrade(*head, row.a, row.f, row.l, row.p, row.q, side)
 
 
-_ROWS: dict[str, tuple[Callable[[bytes], Any], Callable[..., Event]]] = {
-    "trade": (msgspec.json.Decoder(list[TradeRow]).decode, _trade),
-    "agg_trade": (msgspec.json.Decoder(list[AggTradeRow]).decode, _agg_trade),
+_ROWS: dict[str, tuple[Callable[[bytes | msgspec.Raw], Any], Callable[..., Event]]] = {
+    "trade": (msgspec.json.Decoder(TradeRow).decode, _trade),
+    "agg_trade": (msgspec.json.Decoder(AggTradeRow).decode, _agg_trade),
 }
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def read_rows(
-    message_type: str, body: bytes, venue: str, symbol: str, received: int
-) -> list[Event]:
-    """Return the events of one answer in the answer's order; `received` is in microseconds.
+class Page(NamedTuple):
+    """The events of one answer in its order, and a description of each row that is unreadable."""
 
-    Raises InvalidFrame if a price is not a number, and msgspec.DecodeError or UnicodeDecodeError if
-    the answer has another form.
+    events: list[Event]
+    unreadable: list[str]
+
+
+def read_rows(message_type: str, body: bytes, venue: str, symbol: str, received: int) -> Page:
+    """Return the page of one answer; `received` is in microseconds.
+
+    Raises msgspec.DecodeError or UnicodeDecodeError if the answer is not a list.
     """
     decode, event_of = _ROWS[message_type]
-    return [event_of(row, venue, symbol, received) for row in decode(body)]
+    page = Page([], [])
+    for row in _decode_list(body):
+        try:
+            page.events.append(event_of(decode(row), venue, symbol, received))
+        except (*UNREADABLE, InvalidFrame) as error:
+            page.unreadable.append(f"{error}: {payload_text(bytes(row)):.200}")
+    return page

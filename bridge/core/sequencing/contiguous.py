@@ -47,6 +47,11 @@ class Contiguous(Sequencer):
         return None if self.expected is None else self.expected - 1
 
     @property
+    def newest_id(self) -> int | None:
+        """Return the greatest id that has come; None before the first event."""
+        return max(self._held, default=self.last_mark)
+
+    @property
     def held(self) -> int:
         """Return the number of events that wait because of the hole."""
         return len(self._held)

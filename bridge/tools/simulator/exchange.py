@@ -178,7 +178,9 @@ class SimulatedExchange:
         path, _, query = request.path.partition("?")
         if parse_target(request.path) is not None:
             return None
-        return _response(self._rest.answer(path, query))
+        unit = request.headers.get("X-MBX-TIME-UNIT", "")
+        microseconds = unit.upper() == "MICROSECOND"
+        return _response(self._rest.answer(path, query, microseconds=microseconds))
 
     async def _respond_badly(
         self, fault_engine: FaultEngine, connection: ServerConnection, request: Request

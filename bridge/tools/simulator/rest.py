@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bridge.tools.simulator.fields import MICROSECONDS_FROM
 from bridge.tools.simulator.history import Row
 from bridge.tools.simulator.listing import assets_of
 from bridge.tools.simulator.query import Query, Refusal, integer, parse_query, positive, symbol_list
@@ -15,6 +16,7 @@ from bridge.tools.simulator.source import Source
 WEIGHT_PER_MINUTE = 6_000  # binance.md, section 6
 
 _MINUTE_S = 60
+_TIMES = frozenset({"time", "T", "serverTime"})
 _DEFAULT_LIMIT = 500
 _MOST_TRADES = 1_000
 _DEPTH_DEFAULT_LIMIT = 100
@@ -95,8 +97,11 @@ class Rest:
             "/api/v3/ticker/price": (_price_weight, self._price),
         }
 
-    def answer(self, path: str, query: str) -> Answer:
-        """Answer one GET; `query` is the raw text after the question mark."""
+    def answer(self, path: str, query: str, *, microseconds: bool = False) -> Answer:
+        """Answer one GET; `query` is the raw text after the question mark.
+
+        `microseconds` says in which unit the header X-MBX-TIME-UNIT wants the times.
+        """
         if path not in self._endpoints:
             return Answer(404, msgspec.json.encode({"code": -1000, "msg": f"No such path: {path}"}))
         weight_of, endpoint = self._endpoints[path]
@@ -105,6 +110,8 @@ class Rest:
             parameters = parse_query(query)
             self._spend(weight_of(parameters), headers)
             body = endpoint(parameters)
+            if microseconds:
+                _convert_to_microseconds(body)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body, headers)
         return Answer(200, body if isinstance(body, bytes) else msgspec.json.encode(body), headers)
@@ -177,6 +184,14 @@ class Rest:
         if symbol not in self._symbols:
             raise Refusal(400, -1121, "Invalid symbol.")
         return symbol
+
+
+def _convert_to_microseconds(body: Any) -> None:
+    """Convert the times of the rows of an answer in place."""
+    for row in body if isinstance(body, list) else [body]:
+        for name in _TIMES & row.keys() if isinstance(row, dict) else ():
+            if row[name] < MICROSECONDS_FROM:
+                row[name] *= 1000
 
 
 def _weighs(weight: int) -> Callable[[Query], int]:

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 from bridge import settings
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event
@@ -92,7 +91,7 @@ async def _wrong_symbol(options: settings.Binance) -> str:
     """Require that an unknown symbol is named, and that the other symbol is subscribed to."""
     async with _exchange() as exchange:
         options = _at(exchange, options, symbols=[SYMBOL, UNKNOWN])
-        async with Rest(options, RateLimiter()) as rest:
+        async with Rest(options) as rest:
             found = await find_streams(options, rest)
     if [stream.name for stream in found.streams] != [STREAM] or UNKNOWN not in str(found.refused):
         raise _NotHandled(f"{UNKNOWN} is subscribed to, or {SYMBOL} is not")
@@ -196,7 +195,7 @@ async def _feed(options: settings.Binance, sink: MemorySink) -> AsyncIterator[Fe
     streams = [parse_stream(STREAM)]
     router = Router(streams, "{venue}.{message_type}")
     pipeline = Pipeline(SPOT, router, Sequencers(streams), (sink,))
-    feed = Feed(options, streams, pipeline, RateLimiter())
+    feed = Feed(options, streams, pipeline)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run(), name="feed")
         yield pipeline.counts

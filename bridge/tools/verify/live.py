@@ -6,7 +6,6 @@ from contextlib import suppress
 
 from bridge.binance.connector import State
 from bridge.binance.feed import Feed, find_streams
-from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Subscription
 from bridge.core.model.stream import SPOT
@@ -54,8 +53,7 @@ class _Live:
     async def run(self) -> None:
         """Run the feed until cancelled."""
         options, repair = self._settings.binance, self._settings.repair
-        rate_limiter = RateLimiter()
-        async with Rest(options, rate_limiter, repair.weight_share) as rest:
+        async with Rest(options, repair.weight_share) as rest:
             self._found = await find_streams(options, rest)
             self._clock = await _compare_clocks(rest)
             self._sequencers = Sequencers(self._found.streams)
@@ -64,7 +62,7 @@ class _Live:
             repairer = Repairer(repair, rest, pipeline.publish)
             pipeline.on_hole = repairer.notice
             self._counts = pipeline.counts
-            self._feed = Feed(options, self._found.streams, pipeline, rate_limiter)
+            self._feed = Feed(options, self._found.streams, pipeline)
             self._begun = time.time_ns() // 1000
             async with asyncio.TaskGroup() as group:
                 group.create_task(repairer.run(), name="repair")
@@ -124,8 +122,8 @@ async def _compare_clocks(rest: Rest) -> Clock | None:
     """Return the difference of the clocks, or None if REST does not return the time."""
     asked_s = time.time()
     try:
-        theirs_ms = await rest.time_ms()
+        theirs_us = await rest.time_us()
     except (FeedUnavailable, FeedRefused):
         return None
     half_s = (time.time() - asked_s) / 2
-    return Clock(theirs_ms - (asked_s + half_s) * 1000, half_s * 1000)
+    return Clock(theirs_us / 1000 - (asked_s + half_s) * 1000, half_s * 1000)

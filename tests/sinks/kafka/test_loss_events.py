@@ -78,7 +78,9 @@ class History:
     def __init__(self, venue: str) -> None:
         self._venue = venue
 
-    async def fetch(self, kind: str, symbol: str, from_id: int) -> list[Event]:
+    async def fetch(
+        self, kind: str, symbol: str, from_id: int, _newest_id: int | None = None
+    ) -> list[Event]:
         assert kind == "trade"
         return list(trades(self._venue, range(from_id, from_id + 1000), symbol))
 

@@ -1,0 +1,253 @@
+"""The exchange's REST interface: which requests are sent, and what becomes of the answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp import web
+
+from bridge.binance.failures import REFUSED_MAX_S
+from bridge.binance.rest import Rest
+from bridge.errors import FeedRefused, FeedUnavailable
+from tests.support.exchange import LOOPBACK, FakeExchange, options_for
+from tests.support.journal import Journal
+
+pytestmark = pytest.mark.timeout(20)
+
+NEWEST = 5_000
+
+
+class Request(NamedTuple):
+    """A request that has arrived: the last part of its path, its query and its time."""
+
+    name: str
+    query: Mapping[str, str]
+    at_s: float
+
+
+class Server:
+    """Trades 1 to NEWEST: `trades` has the latest thousand, `historicalTrades` is 50 behind.
+
+    `answers` replaces the answers of a path by a status.
+    """
+
+    def __init__(self, **answers: int) -> None:
+        self.answers = answers
+        self.requests: list[Request] = []
+        self.headers: Mapping[str, str] = {}
+        self.change: Callable[[Any], Any] = lambda rows: rows
+        self.url = ""
+
+    @asynccontextmanager
+    async def serving(self, **binance: object) -> AsyncIterator[Rest]:
+        app = web.Application()
+        app.router.add_get("/api/v3/{name}", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, LOOPBACK, 0).start()
+            self.url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+            options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", **binance)
+            async with Rest(options.binance.model_copy(update={"rest_url": self.url})) as rest:
+                yield rest
+        finally:
+            await runner.cleanup()
+
+    def names(self) -> list[str]:
+        return [request.name for request in self.requests]
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        name, query = request.match_info["name"], dict(request.query)
+        self.requests.append(Request(name, query, asyncio.get_running_loop().time()))
+        self.headers = request.headers
+        if status := self.answers.get(name):
+            return web.Response(status=status)
+        from_id = int(query.get("fromId", 0))
+        match name:
+            case "trades":
+                ids = range(NEWEST - 999, NEWEST + 1)
+            case "historicalTrades":
+                ids = range(from_id, min(from_id + 1000, NEWEST - 49))
+            case _:
+                ids = range(0)
+        return web.json_response(self.change([row(identity) for identity in ids]))
+
+
+def row(identity: int) -> dict[str, Any]:
+    time = 1_790_000_000_123_456
+    return {"id": identity, "price": "1.5", "qty": "2", "time": time, "isBuyerMaker": True}
+
+
+def ids(events: list[Any]) -> list[int]:
+    return [event.trade_id for event in events]
+
+
+async def test_trades_of_the_last_seconds_come_from_the_exchanges_memory() -> None:
+    server = Server()
+    async with server.serving() as rest:
+        found = await rest.fetch("trade", "BTCUSDT", NEWEST - 10, NEWEST)
+    assert ids(found) == list(range(NEWEST - 10, NEWEST + 1))
+    assert server.names() == ["trades"]
+
+
+@pytest.mark.parametrize("newest_id", [NEWEST, None], ids=["known", "unknown"])
+async def test_older_trades_come_from_the_history(newest_id: int | None) -> None:
+    server = Server()
+    async with server.serving() as rest:
+        found = await rest.fetch("trade", "BTCUSDT", 7, newest_id)
+    assert ids(found) == list(range(7, 1007))
+    assert server.names() == ["historicalTrades"]
+
+
+async def test_the_history_is_asked_if_the_latest_trades_begin_too_late() -> None:
+    server = Server()
+    async with server.serving() as rest:
+        found = await rest.fetch("trade", "BTCUSDT", 3_000, 3_100)
+    assert ids(found) == list(range(3_000, 4_000))
+    assert server.names() == ["trades", "historicalTrades"]
+
+
+async def test_what_the_latest_trades_do_not_have_yet_is_not_looked_for_in_the_history() -> None:
+    server = Server()
+    async with server.serving() as rest:
+        assert await rest.fetch("trade", "BTCUSDT", NEWEST + 1, NEWEST + 2) == []
+    assert server.names() == ["trades"]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_host_without_history_is_named_once_and_serves_its_latest_trades(
+    status: int, journal: Journal
+) -> None:
+    server = Server(historicalTrades=status)
+    async with server.serving() as rest:
+        await rest.check_history("BTCUSDT")
+        for _ in range(2):
+            assert ids(await rest.fetch("trade", "BTCUSDT", 7))[0] == NEWEST - 999
+    assert server.names() == ["historicalTrades", "trades", "trades"]
+    (entry,) = journal.named("trade_history_missing")
+    assert entry["host"] == server.url
+    assert "1,000 trades" in entry["consequence"]
+    assert "binance.rest_url" in entry["remedy"]
+
+
+async def test_a_refusal_for_another_reason_does_not_mean_that_there_is_no_history() -> None:
+    server = Server(historicalTrades=451)
+    async with server.serving() as rest:
+        with pytest.raises(FeedRefused, match="451"):
+            await rest.fetch("trade", "BTCUSDT", 7)
+        server.answers.clear()
+        assert ids(await rest.fetch("trade", "BTCUSDT", 7))[0] == 7
+
+
+BAD_ROWS: list[Any] = [
+    {"id": 4_990},
+    {**row(4_990), "price": "NaN"},
+    {**row(4_990), "time": -5},
+    {**row(4_990), "id": "4990"},
+    None,
+    [],
+    "row",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS, ids=repr)
+async def test_an_unreadable_row_costs_only_itself_and_is_counted(
+    bad: object, journal: Journal
+) -> None:
+    server = Server()
+    server.change = lambda rows: [bad if r["id"] == 4_990 else r for r in rows]
+    async with server.serving() as rest:
+        found = await rest.fetch("trade", "BTCUSDT", 4_980, NEWEST)
+        assert ids(found) == [i for i in range(4_980, NEWEST + 1) if i != 4_990]
+        assert rest.unreadable_rows == 1
+    (entry,) = journal.named("rest_rows_unreadable")
+    assert (entry["symbol"], entry["rows"]) == ("BTCUSDT", 1)
+
+
+async def test_an_answer_that_is_no_list_is_asked_for_again_later() -> None:
+    server = Server()
+    server.change = lambda _: {"code": -1, "msg": "no"}
+    async with server.serving() as rest:
+        with pytest.raises(FeedUnavailable, match="cannot be read"):
+            await rest.fetch("trade", "BTCUSDT", 7)
+
+
+async def test_microseconds_are_asked_for_where_the_settings_say_so() -> None:
+    server = Server()
+    async with server.serving(time_unit="microsecond") as rest:
+        (first, *_) = await rest.fetch("trade", "BTCUSDT", 7)
+        assert server.headers["X-MBX-TIME-UNIT"] == "MICROSECOND"
+        assert first.timestamp == 1_790_000_000_123_456
+    async with server.serving() as rest:
+        await rest.fetch("trade", "BTCUSDT", 7)
+        assert "X-MBX-TIME-UNIT" not in server.headers
+
+
+async def test_symbols_of_every_permission_set_are_asked_for() -> None:
+    server = Server()
+    server.change = lambda _: {"symbols": [{"symbol": "BTCUSDT", "status": "TRADING"}]}
+    async with server.serving() as rest:
+        assert await rest.symbols() == {"BTCUSDT": "TRADING"}
+    (request,) = server.requests
+    assert '"SPOT"' in request.query["permissions"]
+    assert '"TRD_GRP_025"' in request.query["permissions"]
+
+
+async def test_an_exchange_that_does_not_know_permissions_is_asked_without_them() -> None:
+    server = Server(exchangeInfo=400)
+    server.change = lambda _: {"symbols": []}
+    async with server.serving() as rest:
+        with pytest.raises(FeedRefused, match="400"):
+            await rest.symbols()
+    assert [dict(request.query) for request in server.requests][1:] == [{}]
+
+
+async def test_a_firewall_is_met_ever_more_rarely_by_all_requests_together(
+    journal: Journal,
+) -> None:
+    server = Server(trades=403)
+    async with server.serving() as rest:
+
+        async def ask() -> None:
+            for _ in range(4):
+                with pytest.raises(FeedUnavailable, match="403"):
+                    await rest.fetch("trade", "BTCUSDT", NEWEST, NEWEST)
+
+        await asyncio.gather(*(ask() for _ in range(8)))
+        waits = [entry["quiet_s"] for entry in journal.named("rest_refused")]
+        assert waits == [1, 2, 4, 8]
+        server.answers.clear()
+        assert ids(await rest.fetch("trade", "BTCUSDT", NEWEST, NEWEST)) == [NEWEST]
+        server.answers["trades"] = 403
+        with pytest.raises(FeedUnavailable):
+            await rest.fetch("trade", "BTCUSDT", NEWEST, NEWEST)
+    assert journal.named("rest_refused")[-1]["quiet_s"] == 1
+
+
+async def test_the_longest_wait_for_a_firewall_is_bounded(journal: Journal) -> None:
+    server = Server(trades=403)
+    async with server.serving() as rest:
+        for _ in range(14):
+            with pytest.raises(FeedUnavailable):
+                await rest.fetch("trade", "BTCUSDT", NEWEST, NEWEST)
+    assert max(entry["quiet_s"] for entry in journal.named("rest_refused")) == REFUSED_MAX_S
+
+
+@pytest.mark.parametrize("value", ["", "many", "-5", "1.5", "²", "9" * 5000])
+async def test_a_used_weight_that_is_no_number_is_ignored(value: str) -> None:
+    app = web.Application()
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response([row(1)], headers={"X-MBX-USED-WEIGHT-1M": value})
+
+    app.router.add_get("/api/v3/historicalTrades", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, LOOPBACK, 0).start()
+    options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9")
+    url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+    async with Rest(options.binance.model_copy(update={"rest_url": url})) as rest:
+        assert ids(await rest.fetch("trade", "BTCUSDT", 1)) == [1]
+    await runner.cleanup()
