@@ -122,9 +122,10 @@ class Reloads:
 class FeedCounts:
     """The counters of the exchange's side.
 
-    Events are counted by message type, invalid frames by reason, reconnects by cause and gap events
-    by state. `latency` is the difference between the exchange's time and ours, one sample per read
-    of the socket. The clocks differ, so a negative difference counts as zero.
+    Events are counted by message type, invalid frames by reason, reconnects by cause, gap events by
+    state and head checks by outcome. `latency` is the difference between the exchange's time and
+    ours, one sample per read of the socket. The clocks differ, so a negative difference counts as
+    zero.
     """
 
     # Updated for every event: a Counter would take three times as long.
@@ -133,5 +134,6 @@ class FeedCounts:
     gaps: Counter[str] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)
     reconnects: Counter[str] = field(default_factory=Counter)
+    head_checks: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     latency: Histogram = field(default_factory=Histogram)

@@ -17,6 +17,7 @@ from bridge.core.sequencing.position import Position, StreamKey, furthest
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
+from bridge.pipeline.head_check import HeadCheck
 from bridge.pipeline.pipeline import Pipeline
 from bridge.retry import Backoff, forever
 from bridge.settings import Settings
@@ -41,9 +42,11 @@ class Sinks(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """Where the previous process stopped each stream: in the topics, and on disk."""
+    """Where the previous process stopped each stream: in the topics, if Kafka could be read, and on
+    disk.
+    """
 
-    in_topics: Positions
+    in_topics: Positions | None
     on_disk: Positions
 
 
@@ -55,8 +58,9 @@ class Ingestion:
     ) -> None:
         self.message_types = message_types(settings)
         self.subscription = found
+        in_topics = stopped.in_topics or {}
         self.sequencers = Sequencers(
-            found.streams, furthest((*stopped.in_topics.values(), *stopped.on_disk.values()))
+            found.streams, furthest((*in_topics.values(), *stopped.on_disk.values()))
         )
         self._settings = settings
         self._on_disk = stopped.on_disk
@@ -64,7 +68,6 @@ class Ingestion:
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
         self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks)
-        self.feed = Feed(settings.binance, found.streams, self.pipeline)
         self._repairer = Repairer(
             settings.repair, rest, self.pipeline.publish, given_up=kafka.given_up
         )
@@ -76,6 +79,16 @@ class Ingestion:
             has_room=kafka.has_room,
         )
         self.pipeline.on_hole = self._repairer.notice
+        self._head_check = HeadCheck(
+            settings.repair.head_check_interval_s,
+            rest,
+            self.sequencers,
+            notice=self._repairer.notice,
+            # Positions of today would hide from the next start what this one could not read.
+            resume=_ignore if stopped.in_topics is None else kafka.resume,
+            counts=self.pipeline.counts,
+        )
+        self.feed = Feed(settings.binance, found.streams, self.pipeline, self._head_check.request)
         kafka.watch_losses(self._late_repairer.notice)
 
     async def run(self) -> None:
@@ -87,6 +100,9 @@ class Ingestion:
             group.create_task(self._late_repairer.run(), name="late repair")
             group.create_task(self.feed.run(), name="connectors")
             group.create_task(self._check_history(), name="history check")
+            if self._settings.repair.head_check_interval_s:
+                checking = self._head_check.run(lambda: self.subscription.streams)
+                group.create_task(checking, name="head check")
 
     async def _check_history(self) -> None:
         """Log at the start if the host has no old trades: the first hole is too late for that."""
@@ -123,7 +139,9 @@ class Ingestion:
         """Return where streams of message types stopped that are new to this process. For the other
         types this is known: no other process has published them since the start.
         """
-        found = await _read_positions(self._settings, new_types, self._on_disk) if new_types else {}
+        if not new_types:
+            return {}
+        found = await _read_positions(self._settings, new_types, self._on_disk) or {}
         own = [position for position in found.values() if position.message_type in new_types]
         self._kafka.resume(own)
         on_disk = [p for p in self._on_disk.values() if p.message_type in new_types]
@@ -141,15 +159,16 @@ async def start_ingestion(
     in_topics = await _read_positions(settings, message_types(settings), on_disk)
     if in_topics and not sinks.kafka.records_on_disk:
         await _reopen_gaps(settings, found, in_topics, sinks.kafka)
-    sinks.kafka.resume(in_topics.values())
+    if in_topics:
+        sinks.kafka.resume(in_topics.values())
     return Ingestion(settings, rest, sinks, found, Stopped(in_topics, on_disk))
 
 
 async def _read_positions(
     settings: Settings, types: Iterable[str], on_disk: Positions
-) -> dict[StreamKey, Position]:
-    """Return where the previous process stopped. Without Kafka the feed starts all the same, so
-    that Redis is served. Then only streams on disk know what they have missed.
+) -> dict[StreamKey, Position] | None:
+    """Return where the previous process stopped. Without Kafka return None: the feed starts all the
+    same, so that Redis is served. Then only streams on disk know what they have missed.
     """
     try:
         positions = await read_start(settings.kafka, SPOT, types)
@@ -160,7 +179,7 @@ async def _read_positions(
             consequence="events missed before the first event of a stream are not detected",
             streams_on_disk=len(on_disk),
         )
-        return {}
+        return None
     log.info("positions_read", streams=len(positions))
     return positions
 
@@ -187,6 +206,10 @@ def message_types(settings: Settings) -> list[str]:
     streams = [stream_of("any", suffix) for suffix in settings.binance.streams]
     streams += [parse_stream(name) for name in settings.binance.extra_streams]
     return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))
+
+
+def _ignore(_positions: Iterable[Position]) -> None:
+    pass
 
 
 def _on_retry(error: Exception, delay_s: float) -> None:

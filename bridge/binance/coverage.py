@@ -5,7 +5,7 @@ opened with until its connector replaces it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from bridge.binance.connection import Connection, FrameHandler
@@ -33,15 +33,21 @@ class ShardSlot(NamedTuple):
 class ShardCoverage:
     """Reports streams as interrupted when no connection carries them any more.
 
-    `lines` are the lines of the connectors that share the streams.
+    `lines` are the lines of the connectors that share the streams. `on_open` is called when a
+    connection has opened.
     """
 
     def __init__(
-        self, streams: list[Stream], handler: FrameHandler, lines: Sequence[str] = LINES[:1]
+        self,
+        streams: list[Stream],
+        handler: FrameHandler,
+        lines: Sequence[str] = LINES[:1],
+        on_open: Callable[[], None] = lambda: None,
     ) -> None:
         self.streams = streams
         self.handler = handler
         self.lines = tuple(lines)
+        self._on_open = on_open
         self._connections: list[Connection] = []
 
     def set_streams(self, streams: list[Stream]) -> None:
@@ -74,6 +80,7 @@ class ShardCoverage:
         """Note that a connection has opened."""
         self._connections.append(connection)
         self._end_deadlock(connection.cause)
+        self._on_open()
 
     def lost(self, connection: Connection) -> None:
         """Note that a connection is closed, whether `opened` was called for it or not."""

@@ -1,7 +1,7 @@
 """The feed: the streams of the settings, spread over shards and their connectors."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 import structlog
@@ -49,16 +49,21 @@ async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
 
 
 class Feed:
-    """All connectors: each shard has one on line `a`, and with redundancy one on line `b`."""
+    """All connectors: each shard has one on line `a`, and with redundancy one on line `b`.
+
+    `on_open` is called each time a connection has opened.
+    """
 
     def __init__(
         self,
         options: settings.Binance,
         streams: Sequence[Stream],
         handler: FrameHandler,
+        on_open: Callable[[], None] = lambda: None,
     ) -> None:
         self._options = options
         self._handler = handler
+        self._on_open = on_open
         self._rate_limiter = RateLimiter()
         self._lines = LINES[: options.redundancy]
         # Counts of connectors that are stopped.
@@ -66,7 +71,7 @@ class Feed:
         self._tasks: dict[Connector, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
         coverages = [
-            ShardCoverage(shard, handler, self._lines)
+            ShardCoverage(shard, handler, self._lines, on_open)
             for shard in make_shards(streams, options.streams_per_connection)
         ]
         self.shards = [
@@ -149,7 +154,7 @@ class Feed:
         """Add connectors for a further shard, with the lowest number that is free."""
         taken = {connectors[0].slot.shard for connectors in self.shards}
         number = min(set(range(len(self.shards) + 1)) - taken)
-        coverage = ShardCoverage(shard, self._handler, self._lines)
+        coverage = ShardCoverage(shard, self._handler, self._lines, self._on_open)
         connectors = [
             Connector(
                 ShardSlot(number, len(self.shards) + 1, line),

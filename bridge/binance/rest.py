@@ -1,41 +1,39 @@
-"""The exchange's REST interface: which symbols it lists, and trades that a stream has missed.
-
-Every request takes its weight from our share of the budget, which the answers report. While the
-exchange refuses requests, none is sent.
+"""The exchange's REST interface: which symbols it lists, trades that a stream has missed, and the
+last id of each stream.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Self
 
-import aiohttp
 import msgspec
 import structlog
 
 from bridge import settings
-from bridge.binance.failures import from_exception, from_status, refused_wait_s
-from bridge.binance.rate_limit import QuietPeriod
-from bridge.core.binance.decode import UNREADABLE
+from bridge.binance.rest_client import RestClient
 from bridge.core.binance.normalize import microseconds
-from bridge.core.binance.rest_rows import read_rows
+from bridge.core.binance.rest_rows import id_of, row_reader
 from bridge.core.binance.weight_budget import WeightBudget
-from bridge.core.model.events import Event
+from bridge.core.binance.wire import Natural
+from bridge.core.model.events import AggTrade, Event
 from bridge.core.model.stream import SPOT
-from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.core.sequencing.rules import Head
+from bridge.errors import FeedRefused
 
-# From the exchange's documents, "Rate limits" and each endpoint; `exchangeInfo` may correct it.
-WEIGHT_PER_MINUTE = 6000
-_EXCHANGE_INFO = "/api/v3/exchangeInfo"
-_TIME = "/api/v3/time"
-_LATEST_TRADES = "/api/v3/trades"
-_TRADES = "/api/v3/historicalTrades"
-_AGG_TRADES = "/api/v3/aggTrades"
-_WEIGHTS = {_EXCHANGE_INFO: 20, _TIME: 1, _LATEST_TRADES: 25, _TRADES: 25, _AGG_TRADES: 4}
+# The paths and the request weights are from the exchange's documents.
+_EXCHANGE_INFO, _EXCHANGE_INFO_WEIGHT = "/api/v3/exchangeInfo", 20
+_TIME, _TIME_WEIGHT = "/api/v3/time", 1
+_LATEST_TRADES, _OLDER_TRADES, _TRADES_WEIGHT = "/api/v3/trades", "/api/v3/historicalTrades", 25
+_AGG_TRADES, _AGG_TRADES_WEIGHT = "/api/v3/aggTrades", 4
+_DAYS = "/api/v3/ticker/24hr"
+# The number of symbols that a request may name, and its weight; of all symbols: _ALL_DAYS_WEIGHT.
+_DAYS_WEIGHTS = ((20, 2), (100, 40))
+_ALL_DAYS_WEIGHT = 80
 _PAGE_ROWS = 1000
-_USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
-_MAX_DIGITS = 9
+# All symbols take 3 ms. The events of the streams must not wait that long.
+_SLICE_ROWS = 500
 # Without this parameter `exchangeInfo` hides the symbols that have none of the first three. Source:
 # "Account and Symbol Permissions" in the exchange's documents.
 _PERMISSIONS = ["SPOT", "MARGIN", "LEVERAGED", *(f"TRD_GRP_{n:03}" for n in range(2, 26))]
@@ -59,6 +57,19 @@ class _Time(msgspec.Struct, rename="camel"):
     server_time: int
 
 
+class _Day(msgspec.Struct, rename="camel"):
+    """The last day of a symbol; `last_id` is -1 if it has not traded."""
+
+    symbol: str
+    last_id: int
+    close_time: Natural | None = None
+
+    @property
+    def closed_us(self) -> int | None:
+        """Return when the day ended, by the exchange's clock, in microseconds since the epoch."""
+        return None if self.close_time is None else microseconds(self.close_time)
+
+
 class _RateLimit(msgspec.Struct, rename="camel"):
     rate_limit_type: str
     interval: str
@@ -75,42 +86,42 @@ class _RateLimit(msgspec.Struct, rename="camel"):
 
 
 class _ExchangeInfo(msgspec.Struct, rename="camel"):
-    symbols: list[_Symbol]
+    symbols: list[msgspec.Raw]
     rate_limits: list[_RateLimit] = []
 
 
 _decode_exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
+_decode_symbol = msgspec.json.Decoder(_Symbol).decode
 _decode_time = msgspec.json.Decoder(_Time).decode
+_decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_day = msgspec.json.Decoder(_Day).decode
 
 
 class Rest:
-    """One client session, used as an async context manager.
+    """The endpoints that the bridge uses, as an async context manager.
 
-    Methods raise FeedRefused or FeedUnavailable. `unreadable_rows` counts the rows of answers that
-    were left out.
+    Methods raise FeedRefused or FeedUnavailable.
     """
 
     def __init__(self, options: settings.Binance, weight_share: float = 1.0) -> None:
-        self.budget = WeightBudget(WEIGHT_PER_MINUTE, weight_share)
-        self.unreadable_rows = 0
-        self._url = options.rest_url
-        self._quiet = QuietPeriod()
-        # Since the last answer that was not a refusal.
-        self._refusals = 0
+        self._client = RestClient(options, weight_share)
         self._has_history = True
-        in_microseconds = options.time_unit == "microsecond"
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=options.connect_timeout_s),
-            trust_env=options.uses_environment_proxy,
-            proxy=options.proxy_url,
-            headers={"X-MBX-TIME-UNIT": "MICROSECOND"} if in_microseconds else {},
-        )
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._session.close()
+        await self._client.close()
+
+    @property
+    def budget(self) -> WeightBudget:
+        """Return the request weight that may be used."""
+        return self._client.budget
+
+    @property
+    def unreadable_rows(self) -> int:
+        """Return the number of rows that were left out of answers."""
+        return self._client.unreadable_rows
 
     async def symbols(self) -> dict[str, str]:
         """Return each symbol that the exchange lists, and its status (TRADING, HALT, BREAK, ...).
@@ -119,35 +130,29 @@ class Rest:
         same answer has the request weight that a minute allows.
         """
         try:
-            body = await self._get(_EXCHANGE_INFO, **_INFO_PARAMETERS)
+            info = await self._exchange_info(_INFO_PARAMETERS)
         except FeedRefused as error:
             # Exchanges with the same protocol may not know these parameters.
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise
-            body = await self._get(_EXCHANGE_INFO)
-        try:
-            info = _decode_exchange_info(body)
-        except UNREADABLE as error:
-            raise self._unreadable(_EXCHANGE_INFO, error) from error
+            info = await self._exchange_info({})
         for rate_limit in info.rate_limits:
             if rate_limit.is_weight_per_minute:
                 self.budget.allowed = rate_limit.limit
-        return {symbol.symbol: symbol.status for symbol in info.symbols}
+        listed = self._client.readable(_EXCHANGE_INFO, info.symbols, _decode_symbol)
+        return {symbol.symbol: symbol.status for symbol in listed}
 
     async def time_us(self) -> int:
         """Return the exchange's time, in microseconds since the epoch."""
-        body = await self._get(_TIME)
-        try:
-            return microseconds(_decode_time(body).server_time)
-        except UNREADABLE as error:
-            raise self._unreadable(_TIME, error) from error
+        answer = await self._client.get(_TIME, _TIME_WEIGHT, _decode_time)
+        return microseconds(answer.server_time)
 
     async def check_history(self, symbol: str) -> None:
         """Find out whether this host has trades of any age, and log it if it has not. `symbol` is
         any listed symbol.
         """
         try:
-            await self._page("trade", symbol, _TRADES, limit=1)
+            await self._page("trade", symbol, _OLDER_TRADES, limit=1)
         except FeedRefused as error:
             self._note_missing_history(error)
 
@@ -165,14 +170,39 @@ class Rest:
         is_recent = newest_id is not None and newest_id - from_id < _PAGE_ROWS
         if self._has_history and not is_recent:
             try:
-                return await self._page(message_type, symbol, _TRADES, fromId=from_id)
+                return await self._page(message_type, symbol, _OLDER_TRADES, fromId=from_id)
             except FeedRefused as error:
                 self._note_missing_history(error)
         latest = await self._page(message_type, symbol, _LATEST_TRADES)
-        found = [trade for trade in latest if trade.trade_id >= from_id]  # type: ignore[attr-defined]
-        if self._has_history and found and found[0].trade_id > from_id:  # type: ignore[attr-defined]
+        found = [trade for trade in latest if id_of(trade) >= from_id]
+        if self._has_history and found and id_of(found[0]) > from_id:
             return await self.fetch(message_type, symbol, from_id)
         return found
+
+    async def last_trades(self, symbols: Sequence[str]) -> dict[str, Head]:
+        """Return the head of the trades of each of these symbols that the exchange lists. The last
+        id is -1 if a symbol has not traded for a day.
+        """
+        weight = next((weight for most, weight in _DAYS_WEIGHTS if len(symbols) <= most), None)
+        if weight is not None:
+            try:
+                named = msgspec.json.encode(symbols).decode()
+                return await self._days(symbols, weight, {"symbols": named})
+            except FeedRefused as error:
+                # One name that the exchange does not list is an error for all.
+                if error.status != HTTPStatus.BAD_REQUEST:
+                    raise
+        return await self._days(symbols, _ALL_DAYS_WEIGHT, {})
+
+    async def last_of(self, message_type: str, symbol: str) -> Head:
+        """Return the head of the trades or agg_trades of a symbol."""
+        path = _AGG_TRADES if message_type == "agg_trade" else _LATEST_TRADES
+        found = await self._page(message_type, symbol, path, limit=1)
+        if not found:
+            return Head(SPOT, symbol, None, _now_us(), -1, -1)
+        last = found[-1]
+        last_trade_id = last.last_trade_id if isinstance(last, AggTrade) else id_of(last)
+        return Head(SPOT, symbol, last.timestamp, _now_us(), id_of(last), last_trade_id)
 
     def _note_missing_history(self, error: FeedRefused) -> None:
         """Note that this host has no history. Raises the error if it says something else."""
@@ -181,77 +211,45 @@ class Rest:
         self._has_history = False
         log.warning(
             "trade_history_missing",
-            host=self._url,
+            host=self._client.url,
             status=error.status,
             consequence="of each symbol only the latest 1,000 trades can be fetched",
             remedy="set binance.rest_url: https://api.binance.com, where it serves your region",
+        )
+
+    async def _exchange_info(self, parameters: Mapping[str, str]) -> _ExchangeInfo:
+        return await self._client.get(
+            _EXCHANGE_INFO, _EXCHANGE_INFO_WEIGHT, _decode_exchange_info, parameters
         )
 
     async def _page(
         self, message_type: str, symbol: str, path: str, **parameters: int
     ) -> list[Event]:
         asked = {"limit": _PAGE_ROWS, **parameters}
-        body = await self._get(path, symbol=symbol, **{n: str(v) for n, v in asked.items()})
-        try:
-            page = read_rows(message_type, body, SPOT, symbol, time.time_ns() // 1000)
-        except UNREADABLE as error:
-            raise self._unreadable(path, error) from error
-        if page.unreadable:
-            self.unreadable_rows += len(page.unreadable)
-            log.warning(
-                "rest_rows_unreadable",
-                path=path,
-                symbol=symbol,
-                rows=len(page.unreadable),
-                error=page.unreadable[0],
-            )
-        return page.events
+        rows = await self._client.get(
+            path,
+            _AGG_TRADES_WEIGHT if path == _AGG_TRADES else _TRADES_WEIGHT,
+            _decode_rows,
+            {"symbol": symbol, **{name: str(value) for name, value in asked.items()}},
+        )
+        read = row_reader(message_type, SPOT, symbol, _now_us())
+        return self._client.readable(path, rows, read)
 
-    async def _get(self, path: str, **parameters: str) -> bytes:
-        await self._turn(_WEIGHTS[path])
-        try:
-            async with self._session.get(self._url + path, params=parameters) as response:
-                self.budget.report(_used_weight(response.headers), time.time())
-                if response.status != HTTPStatus.OK:
-                    retry_after = response.headers.get("Retry-After")
-                    raise from_status(response.status, retry_after, self._url)
-                self._refusals = 0
-                return await response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise from_exception(error, self._url) from error
-        except FeedUnavailable as error:
-            self._keep_quiet(error)
-            raise
-
-    def _keep_quiet(self, error: FeedUnavailable) -> None:
-        """Let no request be sent for a while if the exchange has refused this one.
-
-        Requests that were under way when a refusal came are not counted as further refusals.
-        """
-        left_s, quiet_s = self._quiet.left_s(), 0.0
-        if error.cause == "rate_limited":
-            quiet_s = error.retry_after_s or 0.0
-        elif error.cause == "refused" and not left_s:
-            self._refusals += 1
-            quiet_s = refused_wait_s(self._refusals)
-        self._quiet.extend(quiet_s)
-        if quiet_s > left_s:
-            log.warning("rest_refused", error=str(error), quiet_s=round(quiet_s, 1))
-
-    async def _turn(self, weight: int) -> None:
-        """Wait until a request is allowed and its weight fits. Another task may take the weight
-        first.
-        """
-        await self._quiet.over()
-        while (delay_s := self.budget.reserve(weight, time.time())) > 0:
-            await asyncio.sleep(delay_s)
-            await self._quiet.over()
-
-    def _unreadable(self, path: str, error: Exception) -> FeedUnavailable:
-        return FeedUnavailable(f"{self._url}{path} sent an answer that cannot be read: {error}")
+    async def _days(
+        self, symbols: Collection[str], weight: int, parameters: Mapping[str, str]
+    ) -> dict[str, Head]:
+        rows = await self._client.get(_DAYS, weight, _decode_rows, {"type": "MINI", **parameters})
+        received, wanted = _now_us(), set(symbols)
+        found: dict[str, Head] = {}
+        for begin in range(0, len(rows), _SLICE_ROWS):
+            some = rows[begin : begin + _SLICE_ROWS]
+            for day in self._client.readable(_DAYS, some, _decode_day):
+                if day.symbol in wanted:
+                    ids = (day.last_id, day.last_id)
+                    found[day.symbol] = Head(SPOT, day.symbol, day.closed_us, received, *ids)
+            await asyncio.sleep(0)
+        return found
 
 
-def _used_weight(headers: Mapping[str, str]) -> int:
-    """Return the used weight that an answer reports; 0 if it reports none that makes sense."""
-    used = headers.get(_USED_WEIGHT, "")
-    return int(used) if used.isdecimal() and len(used) <= _MAX_DIGITS else 0
+def _now_us() -> int:
+    return time.time_ns() // 1000

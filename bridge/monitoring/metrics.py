@@ -20,6 +20,7 @@ from bridge.monitoring.status import Status, age_s, version
 from bridge.telemetry import RELOAD_OUTCOMES, Histogram
 
 PREFIX = "tickbridge_"
+HEAD_CHECK_OUTCOMES = ("done", "failed")
 GAP_STATES = ("open", "filled", "lost")
 REPAIRABLE = ("trade", "agg_trade")
 # The values of the series of one metric, by label values.
@@ -83,6 +84,12 @@ class BridgeCollector(Collector):
             "rest_rows_unreadable",
             "Rows left out of REST answers because they cannot be read.",
             {(): status.unreadable_rows()},
+        )
+        yield _counter(
+            "head_checks",
+            "Comparisons of all streams of trades with the exchange's last ids, by outcome.",
+            _series(counts.head_checks, HEAD_CHECK_OUTCOMES),
+            "outcome",
         )
         yield _gauge(
             "rest_weight_used",

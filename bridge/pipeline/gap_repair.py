@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying
 from bridge import settings
 from bridge.core.model.events import Event, Gap
 from bridge.core.sequencing.contiguous import Contiguous, closings
+from bridge.core.sequencing.rules import Ids
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import Backoff, forever
 
@@ -117,7 +118,7 @@ class Repairer:
     async def _fill(self, symbol: str, sequencer: Contiguous) -> None:
         """Fill the hole that holds the stream back; give it up if it is too large or too slow."""
         while hole := sequencer.hole:
-            if hole[1] - hole[0] >= self._options.max_ids:
+            if self._is_too_large(sequencer, hole):
                 self._give_up(symbol, sequencer, "too_many_ids")
                 continue
             await asyncio.sleep(MOMENT_S)
@@ -144,6 +145,8 @@ class Repairer:
         async for attempt in _attempts(backoff, errors):
             with attempt:
                 while (hole := sequencer.hole) and hole[0] <= end:
+                    if self._is_too_large(sequencer, hole):
+                        return
                     async with self._places:
                         found = await self._history.fetch(
                             sequencer.message_type, symbol, hole[0], sequencer.newest_id
@@ -160,6 +163,10 @@ class Repairer:
                     raise FeedUnavailable(
                         f"REST does not have {sequencer.message_type} {hole[0]} of {symbol} yet"
                     )
+
+    def _is_too_large(self, sequencer: Contiguous, hole: Ids) -> bool:
+        """Return whether a hole is not waited for. The first answer shows where a stream begins."""
+        return sequencer.has_begun and hole[1] - hole[0] >= self._options.max_ids
 
     async def _close_gaps(self, symbol: str, sequencer: Contiguous) -> None:
         """Fetch the gaps that were given up, oldest first, while the stream continues."""

@@ -39,11 +39,12 @@ class Server:
         self.headers: Mapping[str, str] = {}
         self.change: Callable[[Any], Any] = lambda rows: rows
         self.url = ""
+        self.refuses_symbols = False
 
     @asynccontextmanager
     async def serving(self, **binance: object) -> AsyncIterator[Rest]:
         app = web.Application()
-        app.router.add_get("/api/v3/{name}", self._answer)
+        app.router.add_get("/api/v3/{name:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -62,6 +63,8 @@ class Server:
         name, query = request.match_info["name"], dict(request.query)
         self.requests.append(Request(name, query, asyncio.get_running_loop().time()))
         self.headers = request.headers
+        if "symbols" in query and self.refuses_symbols:
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400)
         if status := self.answers.get(name):
             return web.Response(status=status)
         from_id = int(query.get("fromId", 0))
@@ -78,6 +81,10 @@ class Server:
 def row(identity: int) -> dict[str, Any]:
     time = 1_790_000_000_123_456
     return {"id": identity, "price": "1.5", "qty": "2", "time": time, "isBuyerMaker": True}
+
+
+def day(symbol: str, last_id: int) -> dict[str, Any]:
+    return {"symbol": symbol, "lastId": last_id, "closeTime": 1_790_000_000_123, "count": 1}
 
 
 def ids(events: list[Any]) -> list[int]:
@@ -163,7 +170,7 @@ async def test_an_unreadable_row_costs_only_itself_and_is_counted(
         assert ids(found) == [i for i in range(4_980, NEWEST + 1) if i != 4_990]
         assert rest.unreadable_rows == 1
     (entry,) = journal.named("rest_rows_unreadable")
-    assert (entry["symbol"], entry["rows"]) == ("BTCUSDT", 1)
+    assert (entry["path"], entry["rows"]) == ("/api/v3/trades", 1)
 
 
 async def test_an_answer_that_is_no_list_is_asked_for_again_later() -> None:
@@ -202,6 +209,59 @@ async def test_an_exchange_that_does_not_know_permissions_is_asked_without_them(
         with pytest.raises(FeedRefused, match="400"):
             await rest.symbols()
     assert [dict(request.query) for request in server.requests][1:] == [{}]
+
+
+@pytest.mark.parametrize(("count", "weight"), [(1, 2), (20, 2), (21, 40), (100, 40), (101, 80)])
+async def test_the_last_ids_of_all_symbols_cost_one_request(count: int, weight: int) -> None:
+    server = Server()
+    server.change = lambda _: [day("S0USDT", 7), day("OTHERUSDT", 8), day("S1USDT", -1)]
+    symbols = [f"S{number}USDT" for number in range(count)]
+    async with server.serving() as rest:
+        found = await rest.last_trades(symbols)
+        assert rest.budget.used == weight
+    (request,) = server.requests
+    assert (request.name, request.query["type"]) == ("ticker/24hr", "MINI")
+    assert ("symbols" in request.query) == (count <= 100)
+    assert found["S0USDT"].last_id == 7
+    assert found["S0USDT"].timestamp == 1_790_000_000_123_000
+    assert "OTHERUSDT" not in found
+
+
+async def test_one_symbol_that_is_not_listed_does_not_hide_the_last_ids_of_the_others() -> None:
+    server = Server()
+    server.change = lambda _: [day("BTCUSDT", 7)]
+    server.refuses_symbols = True
+    async with server.serving() as rest:
+        found = await rest.last_trades(["BTCUSDT", "NOSUCH"])
+    assert [*found] == ["BTCUSDT"]
+    assert ["symbols" in request.query for request in server.requests] == [True, False]
+
+
+async def test_an_unreadable_symbol_does_not_hide_the_last_ids_of_the_others() -> None:
+    server = Server()
+    server.change = lambda _: [{"symbol": "AUSDT"}, day("BTCUSDT", 7), None]
+    async with server.serving() as rest:
+        assert [*await rest.last_trades(["AUSDT", "BTCUSDT"])] == ["BTCUSDT"]
+        assert rest.unreadable_rows == 2
+
+
+async def test_an_unreadable_symbol_does_not_hide_the_listing() -> None:
+    server = Server()
+    listed = [{"symbol": "BTCUSDT", "status": "TRADING"}, {"symbol": "ODDUSDT", "status": 7}, 5]
+    server.change = lambda _: {"symbols": listed}
+    async with server.serving() as rest:
+        assert await rest.symbols() == {"BTCUSDT": "TRADING"}
+
+
+async def test_the_last_id_of_one_stream_is_that_of_its_newest_row() -> None:
+    server = Server()
+    agg_row = {"a": 70, "p": "1.5", "q": "2", "f": 90, "l": 95, "T": 1_790_000_000_123, "m": True}
+    async with server.serving() as rest:
+        assert (await rest.last_of("trade", "BTCUSDT"))[4:6] == (NEWEST, NEWEST)
+        server.change = lambda _: [agg_row]
+        assert (await rest.last_of("agg_trade", "BTCUSDT"))[4:6] == (70, 95)
+        server.change = lambda _: []
+        assert (await rest.last_of("agg_trade", "BTCUSDT"))[4:6] == (-1, -1)
 
 
 async def test_a_firewall_is_met_ever_more_rarely_by_all_requests_together(

@@ -32,11 +32,17 @@ REFUSALS: tuple[type[Exception], ...] = (
 
 
 class Stored(NamedTuple):
-    """A record in a partition; its offset is its position in the log."""
+    """A record in a partition; its offset is its position in the log.
+
+    `life` is the number of the process that sent it. `written_s` is the time at which the broker
+    wrote it, 0 before.
+    """
 
     key: bytes
     value: bytes
     timestamp_ms: int
+    life: int
+    written_s: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -184,7 +190,8 @@ class Broker:
         if known.next_sequence not in {None, batch.sequence}:
             return OUT_OF_ORDER()
         offset = len(log)
-        log.extend(batch.records)
+        now_s = asyncio.get_running_loop().time()
+        log.extend(record._replace(written_s=now_s) for record in batch.records)
         for words in [w for w in self._awaited if any(w in r.value for r in batch.records)]:
             self._awaited.pop(words).set()
         known.next_sequence = batch.sequence + len(batch.records)

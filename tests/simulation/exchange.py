@@ -106,9 +106,9 @@ class Exchange:
         """Let something happen on the market."""
         self._bring(self.market.happen())
 
-    def tick_all(self) -> None:
-        """Let something happen in every stream."""
-        self._bring(self.market.happen_everywhere())
+    def quote_all(self) -> None:
+        """Send a quote of every symbol: only the next quote shows that quotes are missing."""
+        self._bring(self.market.quote_everywhere())
 
     def _bring(self, ticks: Sequence[Tick]) -> None:
         for connection in list(self.connections):

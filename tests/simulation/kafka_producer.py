@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, RequestTimedOutError, UnknownTopicOrPart
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.structs import RecordMetadata
 
+from tests.simulation import process
 from tests.simulation.broker import NODES, Batch, Broker, Result, Stored
 from tests.simulation.kafka_clients import RETRY_BACKOFF_S, Client
 
@@ -30,7 +31,7 @@ class BatchBuilder:
         self._room -= len(value) + RECORD_OVERHEAD_BYTES
         if self._room < 0:
             return None
-        self.records.append(Stored(key, value, timestamp))
+        self.records.append(Stored(key, value, timestamp, process.current.get().number))
         return self
 
     def record_count(self) -> int:

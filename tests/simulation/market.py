@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from tests.simulation.loop import now_us
 
-FIRST_ID = 1000
+FIRST_ID = 0
+RARE_SHARE = 0.02
 CONTIGUOUS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 
 
@@ -28,25 +29,31 @@ class Market:
         self.history: defaultdict[tuple[str, str], list[Tick]] = defaultdict(list)
         self._random = random
         self._symbols = symbols
+        *self._busy, self.rare = symbols
         self._makers = [(payload, _MAKERS[payload]) for payload in payloads]
 
     def happen(self) -> list[Tick]:
-        """Return the ticks of a moment: trades with their aggregate trades, or quotes."""
+        """Return the ticks of a moment: trades with their aggregate trades, or quotes.
+
+        The rare symbol hardly ever trades.
+        """
         ticks: list[Tick] = []
         for _ in range(self._random.randint(1, 4)):
-            symbol = self._random.choice(self._symbols)
+            is_rare = self._random.random() < RARE_SHARE
+            symbol = self.rare if is_rare else self._random.choice(self._busy)
             is_quote = self._random.random() < 0.4
             for payload, (kind, make) in self._makers:
                 if is_quote == (kind == "quote"):
                     ticks.append(self._tick(payload, kind, symbol, make))
         return ticks
 
-    def happen_everywhere(self) -> list[Tick]:
-        """Return one tick of every stream."""
+    def quote_everywhere(self) -> list[Tick]:
+        """Return one quote of every symbol."""
         return [
             self._tick(payload, kind, symbol, make)
             for symbol in self._symbols
             for payload, (kind, make) in self._makers
+            if kind == "quote"
         ]
 
     def last_id(self, kind: str, symbol: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from tests.simulation import process
-from tests.simulation.market import Market, Tick, row
+from tests.simulation.market import FIRST_ID, Market, Tick, row
 
 PAGE_ROWS = 1000
 
@@ -54,6 +54,9 @@ class Rest:
             case "exchangeInfo":
                 rows = [f'{{"symbol":"{name}","status":"TRADING"}}' for name in self._symbols]
                 return _good(f'{{"symbols":[{",".join(rows)}]}}')
+            case "24hr":
+                rows = [f'{{"symbol":"{s}","lastId":{self._last_id(s)}}}' for s in self._symbols]
+                return _good(f"[{','.join(rows)}]")
             case "aggTrades":
                 found = self._page("agg_trade", symbol, from_id)
             case "historicalTrades" if not self.has_history:
@@ -62,9 +65,15 @@ class Rest:
                 found = self._page("trade", symbol, from_id)
         return _good(f"[{','.join(map(row, found))}]")
 
+    def _last_id(self, symbol: str) -> int:
+        history = self._market.history["trade", symbol]
+        known = history[: len(history) - self.ids_behind]
+        return known[-1].identity if known else -1
+
     def is_lacking(self, tick: Tick) -> bool:
         """Return whether REST never has this id; the result does not change between calls."""
-        return (tick.identity * 2654435761 % 1000) < self.lacks * 1000
+        is_first = tick.identity == FIRST_ID  # where the history of a symbol begins
+        return not is_first and (tick.identity * 2654435761 % 1000) < self.lacks * 1000
 
     def _page(self, kind: str, symbol: str, from_id: int | None) -> list[Tick]:
         history = self._market.history[kind, symbol]

@@ -16,8 +16,8 @@ from tests.support.journal import Journal, journal_kept
 
 # Until everything works again: all back-offs and timeouts are shorter.
 HEALING_S = 50.0
-# Until the last events have arrived everywhere.
-QUIET_S = 10.0
+# Until the last events have arrived everywhere, and missing trades were noticed and fetched.
+QUIET_S = 15.0
 
 # Faults, each with its start in seconds.
 Draw = Callable[[Random], list[tuple[float, faults.Fault]]]
@@ -66,7 +66,7 @@ async def _play(
         world.file.name_all()
         await asyncio.sleep(HEALING_S)
         ticking.cancel()
-        world.exchange.tick_all()
+        world.exchange.quote_all()
         await asyncio.sleep(QUIET_S)
         await world.stop()
         await world.bury()
@@ -108,7 +108,7 @@ def _settings(
 ) -> Settings:
     overrides = {
         "binance": {
-            "symbols": ["AUSDT", "BUSDT"],
+            "symbols": ["AUSDT", "BUSDT", "RAREUSDT"],
             "streams": list(streams),
             "redundancy": connections,
             "reconnect_max_delay_s": 2,
@@ -116,7 +116,7 @@ def _settings(
             "ping_timeout_s": 2,
             "connection_max_age_s": connection_max_age_s,
         },
-        "repair": {"timeout_s": 4},
+        "repair": {"timeout_s": 4, "head_check_interval_s": 5},
         "kafka": {
             "partitions": partitions,
             "request_timeout_ms": 1000,

@@ -62,6 +62,7 @@ class Life(process.Process):
     def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
         super().__init__(number)
         self.service = Service(file.load(), file)
+        self.began_s = asyncio.get_running_loop().time()
         self.is_killed = False
         self.observer = observer
         self.service.sinks = ObservedSinks(*self.service.sinks, observer)  # type: ignore[assignment]

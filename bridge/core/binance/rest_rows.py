@@ -1,16 +1,14 @@
 """Convert the exchange's REST rows to the events that the streams would have brought."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from bridge.core.binance.decode import UNREADABLE, payload_text
 from bridge.core.binance.normalize import check_numbers, microseconds
 from bridge.core.binance.wire import Natural
 from bridge.core.model import events
 from bridge.core.model.events import Event
-from bridge.errors import InvalidFrame
 
 _FETCHED: events.Source = "rest"
 
@@ -51,30 +49,27 @@ def _agg_trade(row: AggTradeRow, venue: str, symbol: str, received: int) -> Even
     return events.AggTrade(*head, row.a, row.f, row.l, row.p, row.q, side)
 
 
-_ROWS: dict[str, tuple[Callable[[bytes | msgspec.Raw], Any], Callable[..., Event]]] = {
+_ROWS: dict[str, tuple[Callable[[msgspec.Raw], Any], Callable[..., Event]]] = {
     "trade": (msgspec.json.Decoder(TradeRow).decode, _trade),
     "agg_trade": (msgspec.json.Decoder(AggTradeRow).decode, _agg_trade),
 }
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class Page(NamedTuple):
-    """The events of one answer in its order, and a description of each row that is unreadable."""
+def row_reader(
+    message_type: str, venue: str, symbol: str, received: int
+) -> Callable[[msgspec.Raw], Event]:
+    """Return the function that reads a row of an answer; `received` is in microseconds.
 
-    events: list[Event]
-    unreadable: list[str]
-
-
-def read_rows(message_type: str, body: bytes, venue: str, symbol: str, received: int) -> Page:
-    """Return the page of one answer; `received` is in microseconds.
-
-    Raises msgspec.DecodeError or UnicodeDecodeError if the answer is not a list.
+    It raises InvalidFrame if a price is not a number, and msgspec.DecodeError or UnicodeDecodeError
+    if the row has another form.
     """
     decode, event_of = _ROWS[message_type]
-    page = Page([], [])
-    for row in _decode_list(body):
-        try:
-            page.events.append(event_of(decode(row), venue, symbol, received))
-        except (*UNREADABLE, InvalidFrame) as error:
-            page.unreadable.append(f"{error}: {payload_text(bytes(row)):.200}")
-    return page
+    return lambda row: event_of(decode(row), venue, symbol, received)
+
+
+def id_of(event: Event) -> int:
+    """Return the id of a fetched trade or agg_trade."""
+    if isinstance(event, events.AggTrade):
+        return event.agg_trade_id
+    assert isinstance(event, events.Trade)  # noqa: S101 - no other event is fetched
+    return event.trade_id

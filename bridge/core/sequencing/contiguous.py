@@ -3,6 +3,9 @@
 A hole holds back only its own stream. The events after it wait until the missing events are fetched
 (`fill`) or given up (`give_up`), and are then passed on in order. Missing events that were given up
 are announced by a gap event before the next event. They can still be brought later (`close_gap`).
+
+A hole shows with the next event, or when the exchange reports a last id that has not come
+(`reach`). In the second case nothing is held back: the missing events may still come by themselves.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +14,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.rules import Ids, Sequencer, is_restart, time_of
+from bridge.core.sequencing.rules import Head, Ids, Sequencer, is_restart, time_of
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
@@ -24,7 +27,7 @@ _HOLDING = -1
 class Contiguous(Sequencer):
     """Passes every id exactly once."""
 
-    __slots__ = ("_first_held", "_held", "_next", "_open", "expected")
+    __slots__ = ("_first_held", "_head", "_held", "_next", "_open", "expected")
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
@@ -33,18 +36,30 @@ class Contiguous(Sequencer):
         self._held: dict[int, Event] = {}
         self._first_held = 0
         self._open: list[Gap] = []
+        self._head: Head | None = None
 
     @property
     def hole(self) -> Ids | None:
         """Return the first and last id of the hole; None if the stream has no hole."""
-        if not self._held or self.expected is None:
+        if self.expected is None:
             return None
-        return self.expected, self._first_held - 1
+        if self._held:
+            return self.expected, self._first_held - 1
+        if self._head and self._head.last_id >= self.expected:
+            return self.expected, self._head.last_id
+        return None
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether the stream has ever had an event. Before that its first id is not known:
+        mostly, but not on every exchange, it is 0.
+        """
+        return self.expected != 0
 
     @property
     def last_mark(self) -> int | None:
         """Return the id of the last event passed on, by this process or the previous one."""
-        return None if self.expected is None else self.expected - 1
+        return None if self.expected is None or not self.has_begun else self.expected - 1
 
     @property
     def newest_id(self) -> int | None:
@@ -65,6 +80,15 @@ class Contiguous(Sequencer):
         """Continue after an event that was published before this process started."""
         self._timestamp = time
         self._next = self.expected = last_id + 1
+
+    def reach(self, head: Head) -> None:
+        """Note the exchange's last id: events up to it that have not come are a hole.
+
+        A stream that is not known yet continues after the head.
+        """
+        if self.expected is None:
+            self.resume(head.last_id, time_of(head))
+        self._head = head
 
     def interrupt(self, cause: str) -> None:
         """Do nothing: the ids of the next event show what is missing."""
@@ -88,6 +112,11 @@ class Contiguous(Sequencer):
         hole = self.hole
         if hole is None:
             return []
+        missing = list(missing)
+        if missing and not self.has_begun:
+            # The exchange has nothing before this event.
+            self.expected = min(self.first_of(missing[0]), hole[1] + 1)
+            hole = self.expected, hole[1]
         for event in missing:
             if hole[0] <= self.first_of(event) <= hole[1]:
                 self._hold(event, self.first_of(event))
@@ -98,9 +127,14 @@ class Contiguous(Sequencer):
         hole = self.hole
         if hole is None:
             return []
-        behind = self._held[self._first_held]
-        announced = self.announce(self.gap(hole, behind, cause, "open"))
-        self.expected = self._first_held
+        behind = self._held.get(self._first_held, self._head)
+        assert behind is not None  # noqa: S101 - there is a hole
+        gap = self.gap(hole, behind, cause, "open")
+        if not self.has_begun and hole[1] >= MAX_GAP_IDS:
+            # So many ids say only that the first id of this exchange is not 0.
+            gap = replace(gap, first_id=None, last_id=None, state="lost")
+        announced = [gap] if gap.state == "lost" else self.announce(gap)
+        self.expected = hole[1] + 1
         return [*announced, *self._release()]
 
     def announce(self, gap: Gap, max_ids: int = MAX_GAP_IDS) -> list[Event]:
@@ -165,6 +199,7 @@ class Contiguous(Sequencer):
         passed: list[Event] = []
         while self.hole:
             passed += self.give_up("ids_restarted")
+        self._head = None
         for gap in self.open_gaps:
             passed += self.close_gap(gap)
         return [*passed, self.gap(None, event, "ids_restarted", "lost"), *self._pass(event)]

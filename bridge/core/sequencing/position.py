@@ -26,6 +26,8 @@ class Position(msgspec.Struct, gc=False):
     """The last record of one stream.
 
     `last_id` is -1 if ids are not contiguous. `time` is the time of the record in microseconds.
+    Before the first record of a stream, `last_id` is the exchange's last id when the stream was
+    first checked, or -1 if there was none. Then `partition` and `offset` are -1.
     """
 
     message_type: str
@@ -43,6 +45,11 @@ class Position(msgspec.Struct, gc=False):
     def key(self) -> bytes:
         """Return the key in the compacted topic, which keeps the newest record of each key."""
         return f"{self.message_type}:{self.symbol}".encode()
+
+
+def unpublished(key: StreamKey, last_id: int, time: int) -> Position:
+    """Return the position of a stream that has no record yet."""
+    return Position(*key, last_id, time, partition=-1, offset=-1)
 
 
 def is_further(identity: int, time: int, position: Position) -> bool:

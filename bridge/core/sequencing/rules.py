@@ -12,11 +12,11 @@ These rules use no clock, only the times of the events.
 from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from bridge.core.model.events import Event, Gap
+from bridge.core.model.events import Event, Gap, Source
 
 # A duplicate is never newer than the last event. A lower id with a newer time means that the symbol
 # was listed again and its ids have restarted. Times of one moment differ by at most this.
@@ -27,6 +27,23 @@ NOTHING: tuple[Event, ...] = ()
 
 Ids = tuple[int, int]
 GapState = Literal["open", "filled", "lost"]
+
+
+class Head(NamedTuple):
+    """The exchange's last id of one stream, as REST has reported it at `received`.
+
+    It is -1 if the stream has never had an event. `last_trade_id` is the symbol's last trade that
+    the report covers. `timestamp` is the exchange's time of the report, in microseconds. Some
+    fields have the same names as those of an event.
+    """
+
+    venue: str
+    symbol: str
+    timestamp: int | None
+    received: int
+    last_id: int
+    last_trade_id: int
+    source: Source = "rest"
 
 
 class Sequencer:
@@ -105,7 +122,7 @@ class Sequencer:
         self.duplicates += 1
         return NOTHING
 
-    def gap(self, ids: Ids | None, until: Event, cause: str, state: GapState) -> Gap:
+    def gap(self, ids: Ids | None, until: Event | Head, cause: str, state: GapState) -> Gap:
         """Return a gap event for the events between the last event passed on and `until`."""
         first, last = ids or (None, None)
         head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
@@ -240,7 +257,7 @@ def is_restart(time: int, last: int) -> bool:
     return time > last + _RESTART_US
 
 
-def time_of(event: Event) -> int:
+def time_of(event: Event | Head) -> int:
     """Return the time of an event: the exchange's time, or ours if the exchange sends none."""
     return event.received if event.timestamp is None else event.timestamp
 

@@ -38,6 +38,13 @@ _RULES: dict[type[Event], tuple[type[Sequencer], str, str]] = {
 }
 
 
+# The events with contiguous ids, by their message type.
+_CONTIGUOUS: dict[str, type[Event]] = {
+    str(event_type.__struct_config__.tag): event_type
+    for event_type, (rule, _, _) in _RULES.items()
+    if rule is Contiguous
+}
+
 NOWHERE: Mapping[StreamKey, Position] = {}
 
 
@@ -69,8 +76,7 @@ def new_sequencer(event_type: type[Event]) -> Sequencer:
 
 def contiguous_sequencer(message_type: str) -> Contiguous:
     """Return a new sequencer for a message type with contiguous ids."""
-    rules = {event_type.__struct_config__.tag: event_type for event_type in _RULES}
-    sequencer = new_sequencer(rules[message_type])
+    sequencer = new_sequencer(_CONTIGUOUS[message_type])
     assert isinstance(sequencer, Contiguous)  # noqa: S101 - callers pass no other type
     return sequencer
 
@@ -120,6 +126,20 @@ class Sequencers:
         except KeyError:
             return self._new_sequencer(stream, event)
 
+    def contiguous(self, stream: Stream) -> Contiguous | None:
+        """Return the sequencer of a stream of one symbol with contiguous ids, also if it has not
+        had any event yet; None for any other stream, and for one that is not subscribed.
+        """
+        of_stream = self._of_stream.get(stream.name)
+        if of_stream is None or stream.symbol is None or stream.message_type not in _CONTIGUOUS:
+            return None
+        known = of_stream.get(stream.symbol)
+        if known is None:
+            event_type = _CONTIGUOUS[stream.message_type]
+            known = self._add(stream, stream.symbol, new_sequencer(event_type))
+        assert isinstance(known, Contiguous)  # noqa: S101 - by its message type
+        return known
+
     def figures(self) -> SequencerStats:
         """Return the statistics of all sequencers, including those of removed streams."""
         duplicates: Counter[str] = Counter()
@@ -142,8 +162,11 @@ class Sequencers:
     def _new_sequencer(self, stream: Stream, event: Event) -> Sequencer:
         if stream.name not in self._of_stream:
             return _REMOVED
-        sequencer = self._of_stream[stream.name][event.symbol] = new_sequencer(type(event))
-        if position := self._positions.get(StreamKey(sequencer.message_type, event.symbol)):
+        return self._add(stream, event.symbol, new_sequencer(type(event)))
+
+    def _add(self, stream: Stream, symbol: str, sequencer: Sequencer) -> Sequencer:
+        self._of_stream[stream.name][symbol] = sequencer
+        if position := self._positions.get(StreamKey(sequencer.message_type, symbol)):
             sequencer.resume(position.last_id, position.time)
         return sequencer
 

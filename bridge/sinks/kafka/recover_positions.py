@@ -153,7 +153,7 @@ def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int
     """Return the offset to continue from, by partition."""
     greatest: dict[int, int] = {}
     for position in positions:
-        if position.message_type == message_type:
+        if position.message_type == message_type and position.offset >= 0:
             begin = position.offset + 1
             greatest[position.partition] = max(begin, greatest.get(position.partition, begin))
     return greatest

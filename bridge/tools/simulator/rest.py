@@ -16,11 +16,14 @@ from bridge.tools.simulator.source import Source
 WEIGHT_PER_MINUTE = 6_000  # binance.md, section 6
 
 _MINUTE_S = 60
-_TIMES = frozenset({"time", "T", "serverTime"})
+_TIMES = frozenset({"time", "T", "serverTime", "closeTime"})
 _DEFAULT_LIMIT = 500
 _MOST_TRADES = 1_000
 _DEPTH_DEFAULT_LIMIT = 100
 _MOST_LEVELS = 5_000
+# The weight of a request for tickers by its number of symbols; of all symbols: _ALL_DAYS_WEIGHT.
+_DAYS_WEIGHTS = ((20, 2), (100, 40))
+_ALL_DAYS_WEIGHT = 80
 _DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (_MOST_LEVELS, 250))
 
 
@@ -95,6 +98,7 @@ class Rest:
             "/api/v3/aggTrades": (_weighs(4), self._aggregate_trades),
             "/api/v3/depth": (_depth_weight, self._depth),
             "/api/v3/ticker/price": (_price_weight, self._price),
+            "/api/v3/ticker/24hr": (self._day_weight, self._day),
         }
 
     def answer(self, path: str, query: str, *, microseconds: bool = False) -> Answer:
@@ -162,6 +166,24 @@ class Rest:
             for symbol in self._asked_symbols(query)
         ]
         return rows[0] if "symbol" in query else rows
+
+    def _day_weight(self, query: Query) -> int:
+        if "symbol" not in query and "symbols" not in query:
+            return _ALL_DAYS_WEIGHT
+        count = len(self._asked_symbols(query))
+        return next((weight for most, weight in _DAYS_WEIGHTS if count <= most), _ALL_DAYS_WEIGHT)
+
+    def _day(self, query: Query) -> Any:
+        """Return the last ids of the day, as far as the history goes back, and no statistics."""
+        if query.get("type") != "MINI":
+            raise Refusal(400, -1130, "Only type=MINI is simulated.")
+        rows = [self._day_of(symbol) for symbol in self._asked_symbols(query)]
+        return rows[0] if "symbol" in query else rows
+
+    def _day_of(self, symbol: str) -> Mapping[str, Any]:
+        last = self._history.trades(symbol, None, 1)
+        last_id = last[-1]["id"] if last else -1
+        return {"symbol": symbol, "closeTime": self._source.now_ms, "lastId": last_id}
 
     def _symbol(self, query: Query) -> str:
         symbol = query.get("symbol", "")

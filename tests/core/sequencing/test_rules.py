@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bridge.core.model.events import BookDelta, Event, Gap, MiniTicker, Quote, Trade
 from bridge.core.sequencing import contiguous
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.rules import Sequencer
+from bridge.core.sequencing.rules import Head, Sequencer
 from bridge.core.sequencing.sequencers import new_sequencer
 from tests.support.events import repeatable
 
@@ -33,6 +33,10 @@ def delta(first: int, last: int) -> BookDelta:
 
 def ticker(time: int, price: str = "1.0", received: int = 7) -> MiniTicker:
     return MiniTicker(*HEAD, time, received, "websocket", price, "1.0", "1.0", "1.0", "1.0", "1.0")
+
+
+def head(last_id: int) -> Head:
+    return Head(*HEAD, last_id * SECOND_US, 7, last_id, last_id)
 
 
 def contiguous_sequencer(last: int | None = None) -> Contiguous:
@@ -190,6 +194,80 @@ def test_two_connectors_that_lose_different_trades_make_one_whole_stream(
     assert ids(passed) == list(range(count))
 
 
+def test_ids_that_the_exchange_reports_are_a_hole_until_they_come() -> None:
+    sequencer = contiguous_sequencer(5)
+    sequencer.reach(head(8))
+    assert sequencer.hole == (6, 8)
+    assert ids(accept_all(sequencer, map(trade, [6, 7]))) == [6, 7]
+    assert sequencer.hole == (8, 8)
+    assert ids(sequencer.fill([trade(8)])) == [8]
+    assert ids(accept_all(sequencer, [trade(8), trade(9)])) == [9]
+    assert not sequencer.hole
+
+
+def test_reported_ids_hold_back_no_trade_that_follows_directly() -> None:
+    sequencer = contiguous_sequencer(5)
+    sequencer.reach(head(8))
+    assert sequencer.follows(6, 6, 6)
+    assert sequencer.held == 0
+
+
+def test_reported_ids_that_are_given_up_are_announced_and_the_stream_goes_on() -> None:
+    sequencer = contiguous_sequencer(5)
+    sequencer.reach(head(8))
+    (gap,) = sequencer.give_up("repair_timeout")
+    assert isinstance(gap, Gap)
+    assert (gap.symbol, gap.first_id, gap.last_id, gap.state) == ("BTCUSDT", 6, 8, "open")
+    assert (gap.from_time, gap.to_time) == (5, 8 * SECOND_US)
+    assert ids(accept_all(sequencer, [trade(9)])) == [9]
+
+
+@pytest.mark.parametrize("last_id", [3, 5])
+def test_a_last_id_that_has_passed_already_changes_nothing(last_id: int) -> None:
+    sequencer = contiguous_sequencer(5)
+    sequencer.reach(head(last_id))
+    assert sequencer.hole is None
+    assert ids(accept_all(sequencer, [trade(6)])) == [6]
+
+
+def test_a_stream_that_is_not_known_continues_after_the_last_id() -> None:
+    sequencer = contiguous_sequencer()
+    sequencer.reach(head(8))
+    assert sequencer.hole is None
+    assert accept_all(sequencer, [trade(8)]) == []
+    assert ids(accept_all(sequencer, [trade(9)])) == [9]
+
+
+@pytest.mark.parametrize("first", [0, 1, 700_000])
+def test_the_first_trade_of_a_symbol_is_known_by_what_the_history_begins_with(first: int) -> None:
+    sequencer = contiguous_sequencer()
+    sequencer.reach(head(-1))
+    passed = accept_all(sequencer, [trade(first + 2)])
+    assert sequencer.hole == (0, first + 1)
+    passed += sequencer.fill(map(trade, [first, first + 1, first + 2]))
+    assert ids(passed) == [first, first + 1, first + 2]
+    assert sequencer.has_begun
+
+
+def test_a_first_trade_that_has_nothing_before_it_passes_after_one_answer() -> None:
+    sequencer = contiguous_sequencer()
+    sequencer.reach(head(-1))
+    assert accept_all(sequencer, [trade(500)]) == []
+    assert ids(sequencer.fill([trade(500)])) == [500]
+
+
+def test_ids_before_a_first_trade_are_not_named_if_there_are_too_many() -> None:
+    """They may never have existed: not every exchange counts from 0."""
+    sequencer = contiguous_sequencer()
+    sequencer.reach(head(-1))
+    sequencer.accept(trade(700_000))
+    gap, first = sequencer.give_up("repair_timeout")
+    assert isinstance(gap, Gap)
+    assert (gap.first_id, gap.last_id, gap.state) == (None, None, "lost")
+    assert ids([first]) == [700_000]
+    assert sequencer.open_gaps == ()
+
+
 class ContiguousAgainstHistory(RuleBasedStateMachine):
     """A stream of ids with losses and duplicates, and a REST that returns all or some of the ids.
 
@@ -210,6 +288,12 @@ class ContiguousAgainstHistory(RuleBasedStateMachine):
     @rule(back=st.integers(0, 10))
     def arrive_late(self, back: int) -> None:
         self.passed += self.sequencer.accept(trade(max(1, self.sent - back)))
+
+    @rule(missed=st.integers(0, 3), behind=st.integers(0, 3))
+    def learn_the_last_id(self, missed: int, behind: int) -> None:
+        """Trades happen and do not arrive; the exchange reports a last id, perhaps an old one."""
+        self.sent += missed
+        self.sequencer.reach(head(max(0, self.sent - behind)))
 
     @precondition(lambda self: self.sequencer.hole)
     @rule(share=st.integers(0, 5), more=st.integers(0, 3))

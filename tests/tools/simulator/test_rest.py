@@ -108,6 +108,28 @@ def test_the_time_and_the_last_prices_are_the_markets(shop: Shop) -> None:
     assert [row["symbol"] for row in shop.json("ticker/price")] == ["BTCUSDT", "ETHUSDT"]
 
 
+def test_the_last_ids_of_the_day_are_those_of_the_last_trades(shop: Shop) -> None:
+    last = {
+        name: decoded(shop.messages, f"{name.lower()}@trade")[-1]["t"]
+        for name in shop.market.symbols
+    }
+    rows = shop.json("ticker/24hr", "type=MINI")
+    assert {row["symbol"]: row["lastId"] for row in rows} == last
+    assert {row["closeTime"] for row in rows} == {BEGIN_MS + 30_000}
+    empty = Rest(shop.market, History(shop.market.symbols), WeightBudget(6_000))
+    body = empty.answer("/api/v3/ticker/24hr", "type=MINI&symbol=BTCUSDT").body
+    assert json.loads(body)["lastId"] == -1
+
+
+def test_times_are_microseconds_if_the_header_wants_them(shop: Shop) -> None:
+    def times(path: str, query: str) -> set[int]:
+        body = shop.rest.answer(f"/api/v3/{path}", query, microseconds=True).body
+        return {row["time"] for row in json.loads(body)}
+
+    milliseconds = {row["time"] for row in shop.json("trades", "symbol=BTCUSDT")}
+    assert times("trades", "symbol=BTCUSDT") == {1000 * time for time in milliseconds}
+
+
 @pytest.mark.parametrize(
     ("path", "query", "code"),
     [
@@ -140,6 +162,9 @@ def test_an_unknown_path_is_not_found(shop: Shop) -> None:
         ("ping", "", 1),
         ("exchangeInfo", "", 20),
         ("historicalTrades", "symbol=BTCUSDT", 25),
+        ("ticker/24hr", "type=MINI", 80),
+        ("ticker/24hr", "type=MINI&symbol=BTCUSDT", 2),
+        ("ticker/24hr", 'type=MINI&symbols=["BTCUSDT"]', 2),
         ("aggTrades", "symbol=BTCUSDT", 4),
         ("depth", "symbol=BTCUSDT", 5),
         ("depth", "symbol=BTCUSDT&limit=500", 25),
