@@ -63,8 +63,11 @@ class Contiguous(Sequencer):
 
     @property
     def newest_id(self) -> int | None:
-        """Return the greatest id that has come; None before the first event."""
-        return max(self._held, default=self.last_mark)
+        """Return the greatest id that is known to exist; None before the first event."""
+        come = max(self._held, default=self.last_mark)
+        if self._head is None or self._head.last_id < 0:
+            return come
+        return self._head.last_id if come is None else max(come, self._head.last_id)
 
     @property
     def held(self) -> int:

@@ -205,6 +205,16 @@ def test_ids_that_the_exchange_reports_are_a_hole_until_they_come() -> None:
     assert not sequencer.hole
 
 
+def test_the_newest_id_is_the_greatest_that_has_come_or_was_reported() -> None:
+    sequencer = contiguous_sequencer()
+    known = [sequencer.newest_id]
+    for last_id in (-1, 4000):
+        sequencer.reach(head(last_id))
+        known.append(sequencer.newest_id)
+    sequencer.accept(trade(5000))
+    assert [*known, sequencer.newest_id] == [None, None, 4000, 5000]
+
+
 def test_reported_ids_hold_back_no_trade_that_follows_directly() -> None:
     sequencer = contiguous_sequencer(5)
     sequencer.reach(head(8))
