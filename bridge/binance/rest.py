@@ -64,10 +64,10 @@ class _Day(msgspec.Struct, rename="camel"):
     last_id: int
     close_time: Natural | None = None
 
-    @property
-    def closed_us(self) -> int | None:
-        """Return when the day ended, by the exchange's clock, in microseconds since the epoch."""
-        return None if self.close_time is None else microseconds(self.close_time)
+    def head(self, received: int) -> Head:
+        """Return the head of the symbol's trades; `received` is in microseconds."""
+        closed = None if self.close_time is None else microseconds(self.close_time)
+        return Head(SPOT, self.symbol, closed, received, self.last_id, last_trade_id=self.last_id)
 
 
 class _RateLimit(msgspec.Struct, rename="camel"):
@@ -152,7 +152,7 @@ class Rest:
         any listed symbol.
         """
         try:
-            await self._page("trade", symbol, _OLDER_TRADES, limit=1)
+            await self._page("trade", symbol, _OLDER_TRADES, limit="1")
         except FeedRefused as error:
             self._note_missing_history(error)
 
@@ -166,11 +166,11 @@ class Rest:
         behind, and which some hosts do not have.
         """
         if message_type == "agg_trade":
-            return await self._page(message_type, symbol, _AGG_TRADES, fromId=from_id)
+            return await self._page(message_type, symbol, _AGG_TRADES, fromId=str(from_id))
         is_recent = newest_id is not None and newest_id - from_id < _PAGE_ROWS
         if self._has_history and not is_recent:
             try:
-                return await self._page(message_type, symbol, _OLDER_TRADES, fromId=from_id)
+                return await self._page(message_type, symbol, _OLDER_TRADES, fromId=str(from_id))
             except FeedRefused as error:
                 self._note_missing_history(error)
         latest = await self._page(message_type, symbol, _LATEST_TRADES)
@@ -197,7 +197,7 @@ class Rest:
     async def last_of(self, message_type: str, symbol: str) -> Head:
         """Return the head of the trades or agg_trades of a symbol."""
         path = _AGG_TRADES if message_type == "agg_trade" else _LATEST_TRADES
-        found = await self._page(message_type, symbol, path, limit=1)
+        found = await self._page(message_type, symbol, path, limit="1")
         if not found:
             return Head(SPOT, symbol, None, _now_us(), -1, -1)
         last = found[-1]
@@ -223,14 +223,13 @@ class Rest:
         )
 
     async def _page(
-        self, message_type: str, symbol: str, path: str, **parameters: int
+        self, message_type: str, symbol: str, path: str, **parameters: str
     ) -> list[Event]:
-        asked = {"limit": _PAGE_ROWS, **parameters}
         rows = await self._client.get(
             path,
             _AGG_TRADES_WEIGHT if path == _AGG_TRADES else _TRADES_WEIGHT,
             _decode_rows,
-            {"symbol": symbol, **{name: str(value) for name, value in asked.items()}},
+            {"symbol": symbol, "limit": str(_PAGE_ROWS), **parameters},
         )
         read = row_reader(message_type, SPOT, symbol, _now_us())
         return self._client.readable(path, rows, read)
@@ -245,8 +244,7 @@ class Rest:
             some = rows[begin : begin + _SLICE_ROWS]
             for day in self._client.readable(_DAYS, some, _decode_day):
                 if day.symbol in wanted:
-                    ids = (day.last_id, day.last_id)
-                    found[day.symbol] = Head(SPOT, day.symbol, day.closed_us, received, *ids)
+                    found[day.symbol] = day.head(received)
             await asyncio.sleep(0)
         return found
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from bridge.binance.failures import REFUSED_MAX_S
 from bridge.binance.rest import Rest
 from bridge.errors import FeedRefused, FeedUnavailable
-from tests.support.exchange import LOOPBACK, FakeExchange, options_for
+from tests.support.exchange import FakeExchange, options_for, served
 from tests.support.journal import Journal
 
 pytestmark = pytest.mark.timeout(20)
@@ -30,7 +30,7 @@ class Request(NamedTuple):
 class Server:
     """Trades 1 to NEWEST: `trades` has the latest thousand, `historicalTrades` is 50 behind.
 
-    `answers` replaces the answers of a path by a status.
+    `answers` replaces the answers of a path by a status; `sends` are headers of the other answers.
     """
 
     def __init__(self, **answers: int) -> None:
@@ -40,21 +40,14 @@ class Server:
         self.change: Callable[[Any], Any] = lambda rows: rows
         self.url = ""
         self.refuses_symbols = False
+        self.sends: Mapping[str, str] = {}
 
     @asynccontextmanager
     async def serving(self, **binance: object) -> AsyncIterator[Rest]:
-        app = web.Application()
-        app.router.add_get("/api/v3/{name:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, LOOPBACK, 0).start()
-            self.url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+        async with served("/api/v3/{name:.*}", self._answer) as self.url:
             options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9", **binance)
             async with Rest(options.binance.model_copy(update={"rest_url": self.url})) as rest:
                 yield rest
-        finally:
-            await runner.cleanup()
 
     def names(self) -> list[str]:
         return [request.name for request in self.requests]
@@ -75,7 +68,8 @@ class Server:
                 ids = range(from_id, min(from_id + 1000, NEWEST - 49))
             case _:
                 ids = range(0)
-        return web.json_response(self.change([row(identity) for identity in ids]))
+        rows = self.change([row(identity) for identity in ids])
+        return web.json_response(rows, headers=self.sends)
 
 
 def row(identity: int) -> dict[str, Any]:
@@ -297,17 +291,7 @@ async def test_the_longest_wait_for_a_firewall_is_bounded(journal: Journal) -> N
 
 @pytest.mark.parametrize("value", ["", "many", "-5", "1.5", "²", "9" * 5000])
 async def test_a_used_weight_that_is_no_number_is_ignored(value: str) -> None:
-    app = web.Application()
-
-    async def answer(_request: web.Request) -> web.Response:
-        return web.json_response([row(1)], headers={"X-MBX-USED-WEIGHT-1M": value})
-
-    app.router.add_get("/api/v3/historicalTrades", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, LOOPBACK, 0).start()
-    options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9")
-    url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
-    async with Rest(options.binance.model_copy(update={"rest_url": url})) as rest:
-        assert ids(await rest.fetch("trade", "BTCUSDT", 1)) == [1]
-    await runner.cleanup()
+    server = Server()
+    server.sends = {"X-MBX-USED-WEIGHT-1M": value}
+    async with server.serving() as rest:
+        assert ids(await rest.fetch("trade", "BTCUSDT", 1))[0] == 1

@@ -289,6 +289,22 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
         await asyncio.wait((running,))
 
 
+@asynccontextmanager
+async def served(
+    path: str, answer: Callable[[web.Request], Awaitable[web.Response]]
+) -> AsyncIterator[str]:
+    """Answer GET requests of a path on loopback; yield the URL."""
+    app = web.Application()
+    app.router.add_get(path, answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        yield f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 class FakeRest:
     """A REST interface with these answers to exchangeInfo; later calls get the last one."""
 
@@ -299,16 +315,8 @@ class FakeRest:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["FakeRest"]:
-        app = web.Application()
-        app.router.add_get("/api/v3/exchangeInfo", self._answer)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, LOOPBACK, 0).start()
-            self.url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+        async with served("/api/v3/exchangeInfo", self._answer) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
     async def _answer(self, _request: web.Request) -> web.Response:
         answer = self._answers[min(len(self.asked_at), len(self._answers) - 1)]

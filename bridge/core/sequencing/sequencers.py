@@ -135,8 +135,7 @@ class Sequencers:
             return None
         known = of_stream.get(stream.symbol)
         if known is None:
-            event_type = _CONTIGUOUS[stream.message_type]
-            known = self._add(stream, stream.symbol, new_sequencer(event_type))
+            known = self._add(stream, stream.symbol, contiguous_sequencer(stream.message_type))
         assert isinstance(known, Contiguous)  # noqa: S101 - by its message type
         return known
 

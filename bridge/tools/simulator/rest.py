@@ -114,8 +114,8 @@ class Rest:
             parameters = parse_query(query)
             self._spend(weight_of(parameters), headers)
             body = endpoint(parameters)
-            if microseconds:
-                _convert_to_microseconds(body)
+            if microseconds and not isinstance(body, bytes):
+                _convert_to_microseconds(body if isinstance(body, list) else [body])
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body, headers)
         return Answer(200, body if isinstance(body, bytes) else msgspec.json.encode(body), headers)
@@ -208,10 +208,10 @@ class Rest:
         return symbol
 
 
-def _convert_to_microseconds(body: Any) -> None:
+def _convert_to_microseconds(rows: list[Row]) -> None:
     """Convert the times of the rows of an answer in place."""
-    for row in body if isinstance(body, list) else [body]:
-        for name in _TIMES & row.keys() if isinstance(row, dict) else ():
+    for row in rows:
+        for name in _TIMES & row.keys():
             if row[name] < MICROSECONDS_FROM:
                 row[name] *= 1000
 
