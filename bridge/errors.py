@@ -8,6 +8,7 @@
     ├── SinkUnavailable       1  Kafka or Redis is unreachable: retried
     ├── BridgeUnavailable     1  the bridge does not answer a request for its status
     ├── SinkRefused           2  Kafka or Redis refuses the settings: credentials, TLS
+    ├── Fenced                4  another bridge publishes to the topics now
     └── UndeliveredRecords    3  stopped with records that some sink has not received
 
 The module that calls a library converts the library's errors into one of these. No message contains
@@ -132,6 +133,18 @@ class BridgeUnavailable(TickbridgeError):
 
 class SinkRefused(_Refused):
     """Kafka or Redis refuses what the settings ask for; a retry will not help."""
+
+
+class Fenced(TickbridgeError):
+    """Another bridge publishes to the topics of this one now. `owner` names it."""
+
+    exit_code = 4
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(
+            f"another bridge publishes to the same topics now: {owner}; stop one of the two, or "
+            "give them different kafka.topic"
+        )
 
 
 class UndeliveredRecords(TickbridgeError):

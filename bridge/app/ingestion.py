@@ -15,7 +15,7 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, furthest
 from bridge.core.sequencing.sequencers import Sequencers
-from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
+from bridge.errors import FeedRefused, FeedUnavailable, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.head_check import HeadCheck
 from bridge.pipeline.pipeline import Pipeline
@@ -141,8 +141,8 @@ class Ingestion:
         """
         if not new_types:
             return {}
-        found = await _read_positions(self._settings, new_types, self._on_disk) or {}
-        own = [position for position in found.values() if position.message_type in new_types]
+        found = await _read_positions(self._settings, self._kafka, new_types, self._on_disk)
+        own = [p for p in (found or {}).values() if p.message_type in new_types]
         self._kafka.resume(own)
         on_disk = [p for p in self._on_disk.values() if p.message_type in new_types]
         return furthest((*own, *on_disk))
@@ -153,10 +153,11 @@ async def start_ingestion(
 ) -> Ingestion:
     """Find the streams and where the previous process stopped, and build the ingestion.
 
-    Raises SettingsError or FeedRefused if the settings are wrong.
+    Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong.
     """
     found = await find_streams(settings.binance, rest)
-    in_topics = await _read_positions(settings, message_types(settings), on_disk)
+    types = message_types(settings)
+    in_topics = await _read_positions(settings, sinks.kafka, types, on_disk)
     if in_topics and not sinks.kafka.records_on_disk:
         await _reopen_gaps(settings, found, in_topics, sinks.kafka)
     if in_topics:
@@ -165,14 +166,17 @@ async def start_ingestion(
 
 
 async def _read_positions(
-    settings: Settings, types: Iterable[str], on_disk: Positions
+    settings: Settings, kafka: KafkaSink, types: Iterable[str], on_disk: Positions
 ) -> dict[StreamKey, Position] | None:
     """Return where the previous process stopped. Without Kafka return None: the feed starts all the
     same, so that Redis is served. Then only streams on disk know what they have missed.
+
+    Raises SinkRefused if Kafka denies reading.
     """
     try:
+        await kafka.fenced()
         positions = await read_start(settings.kafka, SPOT, types)
-    except (SinkUnavailable, SinkRefused) as error:
+    except SinkUnavailable as error:
         log.warning(
             "positions_unavailable",
             error=str(error),
@@ -193,7 +197,7 @@ async def _reopen_gaps(
     ours = [StreamKey(stream.message_type, stream.symbol or "") for stream in found.streams]
     try:
         gaps = await read_open_gaps(settings.kafka, SPOT, positions, ours)
-    except (SinkUnavailable, SinkRefused) as error:
+    except SinkUnavailable as error:
         log.warning("open_gaps_unavailable", error=str(error), consequence="they stay open")
         return
     if gaps:

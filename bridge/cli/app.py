@@ -1,7 +1,7 @@
 """The command line: the names of its commands, and its exit codes.
 
 Exit codes: 0 success, 1 failure or a negative answer, 2 wrong usage or settings, 3 stopped with
-undelivered records, 130 interrupted, 143 terminated.
+undelivered records, 4 replaced by another bridge, 130 interrupted, 143 terminated.
 """
 
 import os

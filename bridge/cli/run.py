@@ -28,7 +28,7 @@ def run(config: Config = None) -> None:
     """Run the service: from Binance to Kafka and Redis, until SIGTERM or Ctrl-C.
 
     Delivers the waiting records before it stops. Exits with 0, or with 3 if
-    records are left.
+    records are left. Exits with 4 if another bridge has taken over its topics.
 
     Changes to symbols and streams in the settings file take effect at once.
     SIGHUP reloads the settings.

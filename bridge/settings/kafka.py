@@ -51,6 +51,9 @@ class Kafka(Section):
     outbox_max_bytes: types.Size = Field(default=ByteSize(256 * 2**20), ge=2**20, le=2**40)
     """Maximum size of the records that wait for Kafka in memory, in bytes or with a unit (256MiB,
     1GiB)."""
+    transactional_id: str | None = None
+    """Transactional id with which the bridge makes itself the only writer of its topics. By default
+    tickbridge. and the name of the position topic; an empty text: no such protection."""
     delivery_timeout_s: Seconds = 30
     """Time without any acknowledgement after which the producer is replaced, in seconds."""
 

@@ -13,7 +13,6 @@ from bridge.app.service import Service
 from bridge.binance import connector as connectors
 from bridge.errors import SinkUnavailable
 from bridge.settings import Settings, load_settings
-from bridge.sinks.kafka import recover_positions
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.brokers import Kafka, RedisAddress, read_topic
@@ -269,7 +268,6 @@ async def test_without_kafka_symbols_come_for_redis_and_are_delivered_later(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on startup, the next producer creates the topics."""
-    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
     async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
         monkeypatch.setattr(kafka_sink, "open_producer", _kafka_is_away)
         session = running.service.sinks.kafka._session

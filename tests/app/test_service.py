@@ -14,7 +14,7 @@ from bridge.app.service import Service
 from bridge.binance.connector import State
 from bridge.errors import FeedRefused, SettingsError, UndeliveredRecords
 from bridge.settings import Settings, load_settings
-from bridge.sinks.kafka import recover_positions
+from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
 from bridge.tools.simulator import Market, SimulatedExchange
@@ -102,7 +102,7 @@ async def test_it_publishes_from_the_start_and_drains_when_stopped(
 async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(
     redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(kafka_sink, "FENCE_TIMEOUT_S", 0.2)
     with journal_kept() as journal:
         async with without_kafka(redis, unique, journal, shutdown_timeout_s=0.2) as (
             service,
@@ -126,7 +126,7 @@ async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(kafka_sink, "FENCE_TIMEOUT_S", 0.2)
     kept: dict[str, Any] = {"data_dir": str(tmp_path), "shutdown_timeout_s": 0.2}
     with journal_kept() as journal:
         async with without_kafka(redis, unique, journal, **kept) as (service, running):
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_hold_the_file_is_an_error_of_the_settings(tmp_path
 async def test_a_second_stop_ends_the_draining(
     redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(kafka_sink, "FENCE_TIMEOUT_S", 0.2)
     with journal_kept() as journal:
         async with without_kafka(redis, unique, journal, shutdown_timeout_s=3600) as (
             service,

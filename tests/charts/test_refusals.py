@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a digest that is none": ({"image": {"digest": "sha256:1"}}, "at '/image/digest'"),
     "no http section": ({"settings": {"http": None}}, "at '/settings': missing property 'http'"),
-    "two bridges": ({"replicas": 2}, "two bridges with the same topics would publish every event"),
+    "two bridges": ({"replicas": 2}, "two bridges would take the topics from each other"),
     "a password in the settings": (
         {"settings": {"kafka": {"password": "hunter2"}}},
         "put it into a Secret, and name the Secret under secrets.kafka.password",

@@ -17,11 +17,17 @@ from testcontainers.core.container import DockerContainer
 
 from bridge.tools.embedded import LOOPBACK, free_port
 from tests.faults.toxiproxy import Toxiproxy
-from tests.support.brokers import KAFKA_IMAGE, START_TIMEOUT_S, KafkaBroker
+from tests.support.brokers import (
+    INSIDE_ADDRESS,
+    KAFKA_IMAGE,
+    LISTENER_PORTS,
+    START_TIMEOUT_S,
+    KafkaBroker,
+    listeners,
+)
 
 ADMIN_TIMEOUT_S = 30
 CLUSTER_TIMEOUT_S = 120
-_PROXIED_PORT = 9095
 
 
 class Administered:
@@ -79,15 +85,11 @@ class ProxiedKafka(KafkaBroker, Administered):
         port = free_port()
         self.proxy = Toxiproxy(toxiproxy, f"{self.host}:{port}")
         self.proxied_servers = f"{LOOPBACK}:{self.proxy.port}"
-        self._container.with_bind_ports(_PROXIED_PORT, port)
+        self._container.with_bind_ports(LISTENER_PORTS["PROXIED"], port)
         self._container.with_envs(
-            KAFKA_LISTENERS=f"PLAINTEXT://:9092,PROXIED://:{_PROXIED_PORT},CONTROLLER://:9093",
-            KAFKA_ADVERTISED_LISTENERS=(
-                f"PLAINTEXT://{self.bootstrap_servers},PROXIED://{self.proxied_servers}"
-            ),
-            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=(
-                "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
-            ),
+            **listeners(
+                TESTS=self.bootstrap_servers, INSIDE=INSIDE_ADDRESS, PROXIED=self.proxied_servers
+            )
         )
 
     def __enter__(self) -> Self:
@@ -153,28 +155,24 @@ class KafkaCluster(Administered):
 
     def _broker(self, number: int, network: Network) -> DockerContainer:
         port = self._ports[number - 1]
-        container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
+        container = DockerContainer(KAFKA_IMAGE).with_bind_ports(LISTENER_PORTS["TESTS"], port)
         container.with_network(network).with_network_aliases(f"kafka{number}")
         return container.with_envs(
             KAFKA_NODE_ID=str(number),
             KAFKA_PROCESS_ROLES="broker,controller",
-            KAFKA_LISTENERS="PLAINTEXT://:9092,INSIDE://:9094,CONTROLLER://:9093",
-            KAFKA_ADVERTISED_LISTENERS=(
-                f"PLAINTEXT://{LOOPBACK}:{port},INSIDE://kafka{number}:9094"
+            **listeners(
+                TESTS=f"{LOOPBACK}:{port}", INSIDE=f"kafka{number}:{LISTENER_PORTS['INSIDE']}"
             ),
-            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=(
-                "PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT"
-            ),
-            KAFKA_INTER_BROKER_LISTENER_NAME="INSIDE",
-            KAFKA_CONTROLLER_LISTENER_NAMES="CONTROLLER",
             KAFKA_CONTROLLER_QUORUM_VOTERS=",".join(
-                f"{n}@kafka{n}:9093" for n in range(1, self.SIZE + 1)
+                f"{n}@kafka{n}:{LISTENER_PORTS['CONTROLLER']}" for n in range(1, self.SIZE + 1)
             ),
             KAFKA_DEFAULT_REPLICATION_FACTOR=str(self.SIZE),
             KAFKA_MIN_INSYNC_REPLICAS="2",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
             # Only the test moves leaders.
             KAFKA_AUTO_LEADER_REBALANCE_ENABLE="false",
+            # The default of 50 partitions, with three replicas each, takes longer to create.
+            KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS="3",
             KAFKA_HEAP_OPTS="-Xmx512m -Xms256m",
         )
 

@@ -25,7 +25,6 @@ async def test_servers_that_are_not_there_are_named_and_the_bridge_is_alive_and_
     async with running_bridge(tmp_path, settings) as bridge:
         for event, server in (
             ("kafka_unavailable", kafka),
-            ("start_waiting_for_kafka", kafka),
             ("redis_unavailable", redis),
             ("symbols_not_checked", exchange),
         ):

@@ -9,14 +9,25 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding
 from redis import Redis
 
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.bridge_process import running_bridge
 from tests.support.bridge_settings import bridge_settings
-from tests.support.brokers import Choice, KafkaBroker, RedisServer
+from tests.support.brokers import INSIDE_ADDRESS, Choice, KafkaBroker, RedisServer, listeners
 
 USER, PASSWORD = "bridge", "right-one"
+ADMIN, UNFENCED, WRITER = "admin", "unfenced", "writer"
+USERS = (USER, UNFENCED, WRITER)
+# Users, resource, prefix of its name, operations. A bridge needs the first three.
+RIGHTS = (
+    (USERS, "TOPIC", "t", "CREATE DESCRIBE WRITE"),
+    ((USER, UNFENCED), "TOPIC", "t", "READ"),
+    ((USER, WRITER), "TRANSACTIONAL_ID", "tickbridge.", "DESCRIBE WRITE"),
+    ((USER,), "GROUP", "t", "READ"),
+)
 SASL = f'org.apache.kafka.common.security.{{0}} required username="{USER}" password="{PASSWORD}"'
 
 pytestmark = pytest.mark.timeout(120)
@@ -53,45 +64,62 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class SecureKafka(KafkaBroker):
-    """A broker that speaks only SASL_SSL, with PLAIN and SCRAM."""
+    """A broker that speaks only SASL_SSL, with PLAIN and SCRAM, and users with exactly the rights
+    that docs/operations.md names.
+    """
 
     def __init__(self, certificates: Path) -> None:
         super().__init__()
-        listener = "KAFKA_LISTENER_NAME_SASL___SSL"
+        listener = "KAFKA_LISTENER_NAME_TESTS"
+        users = "".join(f' user_{user}="{PASSWORD}"' for user in (*USERS, ADMIN))
+        self._certificates = certificates
         self._container.with_volume_mapping(str(certificates), "/certificates", "ro")
         self._container.with_envs(
-            KAFKA_LISTENERS="SASL_SSL://:9092,CONTROLLER://:9093,INSIDE://:9094",
-            KAFKA_ADVERTISED_LISTENERS=(
-                f"SASL_SSL://{self.bootstrap_servers},INSIDE://localhost:9094"
-            ),
-            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=(
-                "SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT,INSIDE:PLAINTEXT"
-            ),
-            KAFKA_INTER_BROKER_LISTENER_NAME="INSIDE",
+            **listeners("SASL_SSL", TESTS=self.bootstrap_servers, INSIDE=INSIDE_ADDRESS),
+            KAFKA_AUTHORIZER_CLASS_NAME="org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            KAFKA_SUPER_USERS=f"User:ANONYMOUS;User:{ADMIN}",
             KAFKA_SSL_KEYSTORE_TYPE="PEM",
             KAFKA_SSL_KEYSTORE_LOCATION="/certificates/broker.pem",
             KAFKA_SASL_ENABLED_MECHANISMS="PLAIN,SCRAM-SHA-512",
             **{
                 f"{listener}_PLAIN_SASL_JAAS_CONFIG": SASL.format("plain.PlainLoginModule")
-                + f' user_{USER}="{PASSWORD}";',
+                + f"{users};",
                 f"{listener}_SCRAM-SHA-512_SASL_JAAS_CONFIG": SASL.format("scram.ScramLoginModule")
                 + ";",
             },
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until the broker answers inside its container, and create the SCRAM user."""
+        """Wait until the broker answers inside its container, create the SCRAM user, and grant the
+        rights.
+        """
         container = self._container.get_wrapped_container()
         words = [
-            "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", "localhost:9094", "--alter",
+            "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", INSIDE_ADDRESS, "--alter",
             "--entity-type", "users", "--entity-name", USER,
             "--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]",
         ]  # fmt: skip
         for _ in range(30):
             code, output = container.exec_run(words)
             if code == 0:
-                return
+                return self._grant()
         raise TimeoutError(output.decode())
+
+    def _grant(self) -> None:
+        ca_file = str(self._certificates / "ca.pem")
+        options = {"bootstrap_servers": self.bootstrap_servers, "sasl_mechanism": "PLAIN"}
+        admin = AdminClient(_client(options | {"username": ADMIN, "ca_file": ca_file}))
+        rights = [
+            AclBinding(
+                kind, prefix, "PREFIXED", f"User:{user}", "*", operation,
+                "ALLOW",
+            )
+            for users, kind, prefix, operations in RIGHTS
+            for user in users
+            for operation in operations.split()
+        ]  # fmt: skip
+        for granted in admin.create_acls(rights).values():
+            granted.result(30)
 
 
 class SecureRedis(RedisServer):
@@ -164,20 +192,21 @@ async def test_a_bridge_runs_against_encrypted_brokers_that_know_its_user(
         assert PASSWORD not in str(bridge.log)
 
 
+def _client(kafka: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of another client with these settings."""
+    return {
+        "bootstrap.servers": kafka["bootstrap_servers"],
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": kafka["sasl_mechanism"],
+        "sasl.username": kafka["username"],
+        "sasl.password": PASSWORD,
+        "ssl.ca.location": kafka["ca_file"],
+    }
+
+
 def _read_one(kafka: dict[str, Any], topic: str) -> None:
     """Read one record with another client and the same credentials."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": kafka["bootstrap_servers"],
-            "security.protocol": "SASL_SSL",
-            "sasl.mechanism": kafka["sasl_mechanism"],
-            "sasl.username": USER,
-            "sasl.password": PASSWORD,
-            "ssl.ca.location": kafka["ca_file"],
-            "group.id": topic,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    consumer = Consumer(_client(kafka) | {"group.id": topic, "auto.offset.reset": "earliest"})
     try:
         consumer.subscribe([topic])
         message = consumer.poll(30)
@@ -227,3 +256,29 @@ async def test_a_wrong_setting_ends_the_bridge_in_clear_words_without_the_secret
     assert case.words in failed["error"].lower()
     assert "wrong-one" not in str(bridge.log)
     assert PASSWORD not in str(bridge.log)
+
+
+async def test_without_a_right_to_its_transactional_id_a_bridge_says_so_and_runs(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    kafka = secure.kafka | {"username": UNFENCED, "sasl_mechanism": "PLAIN"}
+    async with market() as exchange:
+        settings = settings_of(exchange, kafka, secure.redis, unique)
+        async with running_bridge(tmp_path, settings) as bridge:
+            refused = await bridge.logged("kafka_fence_refused")
+            await bridge.logged("positions_read")
+            assert await bridge.stop() == 0
+    assert refused["transactional_id"] == f"tickbridge.{unique}.binance.spot.position"
+
+
+async def test_without_the_right_to_read_a_bridge_does_not_start(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    """It could not know which trades are missing."""
+    kafka = secure.kafka | {"username": WRITER, "sasl_mechanism": "PLAIN"}
+    async with market() as exchange:
+        settings = settings_of(exchange, kafka, secure.redis, unique)
+        async with running_bridge(tmp_path, settings) as bridge:
+            failed = await bridge.logged("failed", timeout_s=60)
+            assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
+    assert f"{unique}.binance.spot" in failed["error"]

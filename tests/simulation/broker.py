@@ -3,20 +3,27 @@
 Sequence numbers follow KIP-98. A broker recognises a written batch by its producer, epoch and
 number; it remembers the last five of each partition. It refuses a number that is neither known nor
 the next one. It accepts any number from a producer that it has forgotten.
+
+A transactional id gives each producer that opens it a higher epoch. The markers of a transaction
+take an offset each, and a partition refuses batches of epochs below that of its last marker.
 """
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.errors import (
+    InvalidProducerEpoch,
     NotLeaderForPartitionError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
 )
+
+from bridge.sinks.kafka.producer_state import ProducerId
 
 NODES = 2
 KNOWN_BATCHES = 5
@@ -24,6 +31,7 @@ KNOWN_BATCHES = 5
 BACKLOG_S = 0.45
 
 OUT_OF_ORDER: type[Exception] = OutOfOrderSequenceNumber
+OLD_EPOCH: type[Exception] = InvalidProducerEpoch
 REFUSALS: tuple[type[Exception], ...] = (
     OUT_OF_ORDER,
     NotLeaderForPartitionError,
@@ -43,6 +51,9 @@ class Stored(NamedTuple):
     timestamp_ms: int
     life: int
     written_s: float = 0.0
+
+
+MARKER = Stored(b"", b"", 0, -1)
 
 
 class Batch(NamedTuple):
@@ -98,6 +109,9 @@ class Broker:
         self.loses = self.mutes = self.refuses = 0.0
         self._known: defaultdict[TopicPartition, dict[int, _Known]] = defaultdict(dict)
         self._producers = 0
+        self._transactional_ids: dict[str, ProducerId] = {}
+        # The partitions that wait for markers, of each transactional id.
+        self._unmarked: defaultdict[str, set[TopicPartition]] = defaultdict(set)
         self._awaited: dict[bytes, asyncio.Event] = {}
 
     def create(self, topic: str, partitions: int) -> None:
@@ -108,11 +122,57 @@ class Broker:
         return {place.partition for place in self.logs if place.topic == topic}
 
     def records(self, topic: str) -> list[tuple[TopicPartition, list[Stored]]]:
-        return [(place, log) for place, log in self.logs.items() if place.topic == topic]
+        return [
+            (place, [stored for stored in log if stored is not MARKER])
+            for place, log in self.logs.items()
+            if place.topic == topic
+        ]
 
-    def new_producer_id(self) -> int:
+    def new_identity(self) -> ProducerId:
         self._producers += 1
-        return self._producers
+        return ProducerId(self._producers, 0)
+
+    async def open(self, transactional_id: str) -> ProducerId:
+        """Return the identity of the next epoch of a transactional id."""
+        await self._until_marked(transactional_id)
+        known = self._transactional_ids.get(transactional_id)
+        identity = known._replace(epoch=known.epoch + 1) if known else self.new_identity()
+        self._transactional_ids[transactional_id] = identity
+        return identity
+
+    async def begin(self, transactional_id: str, identity: ProducerId) -> None:
+        """Begin a transaction. Raises ProducerFenced if the identity is not the present one."""
+        await self._until_marked(transactional_id)
+        if identity != self._transactional_ids[transactional_id]:
+            raise ProducerFenced
+
+    def commit(self, transactional_id: str, places: Iterable[TopicPartition]) -> None:
+        """Commit a transaction. Its markers are written later."""
+        identity = self._transactional_ids[transactional_id]
+        self._unmarked[transactional_id].update(places)
+        for place in places:
+            self._later(0.05, partial(self._mark, transactional_id, place, identity))
+
+    async def expire(self) -> None:
+        """Raise the epoch of a transactional id, as the coordinator does if a transaction takes too
+        long.
+        """
+        for transactional_id in list(self._transactional_ids):
+            await self.open(transactional_id)
+            self.commit(transactional_id, self.logs)
+
+    async def _until_marked(self, transactional_id: str) -> None:
+        while self._unmarked[transactional_id]:  # noqa: ASYNC110 - as the clients do
+            await asyncio.sleep(0.02)
+
+    def _mark(self, transactional_id: str, place: TopicPartition, identity: ProducerId) -> None:
+        node = self.nodes[self.node_of(place)]
+        if node.is_down or not node.awake.is_set():
+            self._later(0.05, partial(self._mark, transactional_id, place, identity))
+            return
+        self._unmarked[transactional_id].remove(place)
+        self._known_of(place, identity)
+        self.logs[place].append(MARKER)
 
     def node_of(self, place: TopicPartition) -> int:
         """Return the number of the broker that leads a partition."""
@@ -144,8 +204,11 @@ class Broker:
         self.nodes[number].kills -= 1
 
     def forget(self) -> None:
-        """Forget the state of all producers."""
-        self._known.clear()
+        """Forget the sequence numbers of all producers. Their epochs are known by the markers."""
+        for known in self._known.values():
+            for state in known.values():
+                state.next_sequence = None
+                state.offsets.clear()
 
     async def written(self, words: bytes) -> None:
         """Return when a record that contains `words` is written, before any client knows of it."""
@@ -183,7 +246,9 @@ class Broker:
         if self.random.random() < self.refuses:
             refusal: type[Exception] = self.random.choice(REFUSALS)
             return refusal()
-        known = self._known[batch.place].setdefault(batch.producer_id, _Known(batch.epoch))
+        known = self._known_of(batch.place, ProducerId(batch.producer_id, batch.epoch))
+        if batch.epoch < known.epoch:
+            return OLD_EPOCH()
         for sequence, count, offset in known.offsets:
             if (sequence, count) == (batch.sequence, len(batch.records)):
                 return offset
@@ -197,6 +262,14 @@ class Broker:
         known.next_sequence = batch.sequence + len(batch.records)
         known.offsets.append((batch.sequence, len(batch.records), offset))
         return offset
+
+    def _known_of(self, place: TopicPartition, identity: ProducerId) -> _Known:
+        """Return the state of a producer in a partition; a higher epoch begins anew, at 0."""
+        known = self._known[place].setdefault(identity.producer_id, _Known(identity.epoch))
+        if identity.epoch > known.epoch:
+            known = self._known[place][identity.producer_id] = _Known(identity.epoch)
+            known.next_sequence = 0
+        return known
 
     def _later(self, within_s: float, work: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(self.random.uniform(0.001, within_s), work)

@@ -218,6 +218,19 @@ async def restart_the_bridge(world: World) -> None:
         world.start()
 
 
+async def start_a_second_bridge(world: World) -> None:
+    """Without a fence both would publish."""
+    if world.settings.kafka.transactional_id == "":
+        return
+    async with world.restarting:
+        await asyncio.sleep(0.001)  # two processes of one machine never start at the same moment
+        await world.replace()
+
+
+async def expire_a_transaction(world: World) -> None:
+    await world.broker.expire()
+
+
 def _some(world: World) -> list[Connection]:
     return [connection for connection in world.exchange.connections if world.random.random() < 0.7]
 
@@ -244,6 +257,7 @@ AT_A_MOMENT: tuple[Fault, ...] = (
     kill_the_bridge,
     kill_the_bridge,
     restart_the_bridge,
+    start_a_second_bridge,
 )
 FAULTS: tuple[Fault, ...] = (
     cut,
@@ -263,6 +277,7 @@ FAULTS: tuple[Fault, ...] = (
     freeze_a_broker,
     kill_a_broker,
     restart_a_cluster_that_forgets,
+    expire_a_transaction,
     lose_calls_of_redis,
     take_redis_away,
     fill_redis,
@@ -272,4 +287,5 @@ FAULTS: tuple[Fault, ...] = (
     kill_the_bridge_when_a_gap_is_filled,
     *(break_something_when_a_record_is_written,) * 3,
     restart_the_bridge,
+    start_a_second_bridge,
 )

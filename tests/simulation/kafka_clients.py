@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from tests.simulation import process
-from tests.simulation.broker import NODES, Broker, Stored
+from tests.simulation.broker import MARKER, NODES, Broker, Stored
 
 RETRY_BACKOFF_S = 0.1
 FETCH_MAX_RECORDS = 50
@@ -107,9 +107,12 @@ class Consumer(Client):
         found: Fetched = {}
         for place, begin in self._positions.items():
             stored = self.broker.logs[place][begin : begin + FETCH_MAX_RECORDS]
-            if stored and place not in self._paused:
-                found[place] = [_record(place, begin + n, row) for n, row in enumerate(stored)]
-                self._positions[place] = begin + len(stored)
+            if place in self._paused:
+                continue
+            self._positions[place] = begin + len(stored)
+            rows = enumerate(stored, begin)
+            if records := [_record(place, n, row) for n, row in rows if row is not MARKER]:
+                found[place] = records
         return found
 
 

@@ -9,10 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, RequestTimedOutError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    ProducerFenced,
+    RequestTimedOutError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.structs import RecordMetadata
 
+from bridge.sinks.kafka.producer_state import identity_of
 from tests.simulation import process
 from tests.simulation.broker import NODES, Batch, Broker, Result, Stored
 from tests.simulation.kafka_clients import RETRY_BACKOFF_S, Client
@@ -51,8 +58,9 @@ class _Sending:
 class Producer(Client):
     def __init__(self, broker: Broker, **options: Any) -> None:
         super().__init__(broker, **options)
-        self._max_batch_size = options["max_batch_size"]
-        self._txn_manager = TransactionManager(None, None)
+        self._max_batch_size = options.get("max_batch_size", 16_384)
+        self._transactional_id = options.get("transactional_id")
+        self._txn_manager = TransactionManager(self._transactional_id, None)
         self._sender = SimpleNamespace(sender_task=None)
         self._closed = False
         self._is_cut = False
@@ -65,7 +73,32 @@ class Producer(Client):
         await self.ask()
         if not self._txn_manager.has_pid():
             await self.ask()
-            self._txn_manager.set_pid_and_epoch(self.broker.new_producer_id(), 0)
+            if self._transactional_id:
+                identity = await self.broker.open(self._transactional_id)
+            else:
+                identity = self.broker.new_identity()
+            self._txn_manager.set_pid_and_epoch(*identity)
+
+    async def begin_transaction(self) -> None:
+        self._txn_manager.begin_transaction()
+
+    async def commit_transaction(self) -> None:
+        await self.ask()
+        manager, broker = self._txn_manager, self.broker
+        assert self._transactional_id is not None
+        await broker.begin(self._transactional_id, identity_of(self))
+        places = sorted(manager.partitions_to_add())
+        for place in places:
+            manager.partition_added(place)
+        broker.commit(self._transactional_id, places)
+        manager.committing_transaction()
+        manager.complete_transaction()
+        await process.pause(self.process, broker.random.uniform(0.001, 0.01))
+
+    async def send_and_wait(self, topic: str, value: bytes, key: bytes) -> RecordMetadata:
+        batch = self.create_batch()
+        batch.append(key=key, value=value, timestamp=0)
+        return await (await self.send_batch(batch, topic, partition=0))
 
     async def partitions_for(self, topic: str) -> set[int]:
         if found := self.broker.partitions(topic):
@@ -130,7 +163,8 @@ class Producer(Client):
             elif isinstance(result, KafkaError) and result.retriable:
                 again.append(sending)
             else:
-                sending.future.set_exception(result)
+                is_fenced = isinstance(result, InvalidProducerEpoch)
+                sending.future.set_exception(ProducerFenced() if is_fenced else result)
         self._waiting[node] = again + self._waiting[node]
         asyncio.get_running_loop().call_later(
             RETRY_BACKOFF_S if again else 0.0, self._finished, node

@@ -99,12 +99,23 @@ def draw_settings(random: Random) -> Settings:
     """Draw settings that let everything happen within a minute."""
     streams = random.choice((("trade", "bookTicker"), ("trade", "aggTrade", "bookTicker")))
     connection_max_age_s = random.choice((8, 80_000, 80_000))
-    return _settings(random.choice((1, 2)), streams, random.choice((1, 2, 3)), connection_max_age_s)
+    transactional_id = random.choice((None, None, None, ""))
+    return _settings(
+        random.choice((1, 2)),
+        streams,
+        random.choice((1, 2, 3)),
+        connection_max_age_s,
+        transactional_id,
+    )
 
 
 @cache
 def _settings(
-    connections: int, streams: tuple[str, ...], partitions: int, connection_max_age_s: float
+    connections: int,
+    streams: tuple[str, ...],
+    partitions: int,
+    connection_max_age_s: float,
+    transactional_id: str | None,
 ) -> Settings:
     overrides = {
         "binance": {
@@ -119,6 +130,7 @@ def _settings(
         "repair": {"timeout_s": 4, "head_check_interval_s": 5},
         "kafka": {
             "partitions": partitions,
+            "transactional_id": transactional_id,
             "request_timeout_ms": 1000,
             "delivery_timeout_s": 2,
         },

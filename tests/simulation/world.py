@@ -23,9 +23,11 @@ from bridge.brokers import kafka_client, kafka_consumer
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import latest_key
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.errors import UndeliveredRecords
+from bridge.errors import Fenced, UndeliveredRecords
 from bridge.settings import Settings
+from bridge.sinks.kafka import fence as kafka_fence
 from bridge.sinks.kafka import producer as kafka_producer
+from bridge.sinks.kafka import producer_session
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis import sink as redis_sink
 from bridge.sinks.redis.sink import RedisSink
@@ -44,6 +46,8 @@ from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
+# The fence is renewed then.
+SESSION_AGES_S = (5.0, 12 * 3600.0)
 # For a request under way when the timeout starts or ends.
 PATIENCE_SLACK_S = 1.0
 
@@ -87,14 +91,11 @@ class World:
         self.broker = Broker(random)
         self.redis = RedisServer(random)
         self.lives: list[Life] = []
+        # The present process.
+        self.life: Life
         self.problems: list[str] = []
         self._held_since_s: dict[tuple[Contiguous, int], float] = {}
         self.restarting = asyncio.Lock()
-
-    @property
-    def life(self) -> Life:
-        """Return the present process."""
-        return self.lives[-1]
 
     @property
     def unknown_starts(self) -> set[int]:
@@ -103,7 +104,24 @@ class World:
 
     def start(self) -> None:
         observer = Observer(self.problems)
-        self.lives.append(Life(len(self.lives), self.file, observer))
+        self.life = Life(len(self.lives), self.file, observer)
+        self.lives.append(self.life)
+
+    async def replace(self) -> None:
+        """Start a second process. The one that Kafka hears first must notice it, and end."""
+        first = self.life
+        self.start()
+        both = {life.task: life for life in (first, self.life)}
+        ended, going_on = await asyncio.wait(
+            both, timeout=END_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not ended:
+            self.problems.append("neither of two services ends")
+        for task in ended:
+            both[task].is_alive = False
+            self.exchange.forget(both[task])
+        for task in going_on:
+            self.life = both[task]
 
     def kill(self) -> None:
         """Kill the process; what it has sent may still arrive."""
@@ -177,7 +195,7 @@ class World:
             return
         error = life.task.exception()
         is_last = life is self.life
-        if error is not None and (is_last or not isinstance(error, UndeliveredRecords)):
+        if error is not None and (is_last or not isinstance(error, UndeliveredRecords | Fenced)):
             self.problems.append(f"the service failed with {error!r}")
 
 
@@ -192,6 +210,8 @@ def edges(world: World) -> Iterator[None]:
             (connection, "open_websocket", world.exchange.open),
             (aiohttp, "ClientSession", world.rest.session),
             (kafka_producer, "AIOKafkaProducer", producer),
+            (kafka_fence, "AIOKafkaProducer", producer),
+            (producer_session, "MAX_AGE_S", world.random.choice(SESSION_AGES_S)),
             (kafka_producer, "AIOKafkaAdminClient", admin),
             (kafka_client, "create_conn", _no_connection),
             (kafka_consumer, "AIOKafkaConsumer", consumer),

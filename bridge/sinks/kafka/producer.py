@@ -40,7 +40,7 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
     )
     producer_state.lend(producer)
     try:
-        await _start(producer, options)
+        await start(producer, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             await producer_state.learn(producer)
     except FAILURES as error:
@@ -96,8 +96,9 @@ async def discard(producer: AIOKafkaProducer) -> None:
             log.debug("kafka_producer_ended", error=str(error))
 
 
-async def _start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
-    """Start a client. On cancellation, wait a bounded time for the start to finish.
+async def start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
+    """Start a client. On cancellation, wait a bounded time for the start to finish. Raises
+    TimeoutError after `kafka.request_timeout_ms`, and what aiokafka raises.
 
     If the start itself were cancelled, aiokafka would leave a connection open.
     """
@@ -131,7 +132,7 @@ async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> Non
     names = [topic.name for topic in topics]
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
-        await _start(admin, options)
+        await start(admin, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             cluster = await admin.describe_cluster()
             if cluster["controller_id"] not in [broker["node_id"] for broker in cluster["brokers"]]:

@@ -45,6 +45,8 @@ class ProducerState:
         self.is_continued = True
         # The expected offset of the next record of each partition, if known.
         self.next_offsets: dict[TopicPartition, int] = {}
+        # Partitions with markers at the expected offset, or after it.
+        self._marked: set[TopicPartition] = set()
         self._next_sequences: defaultdict[TopicPartition, int] = defaultdict(int)
 
     def lend(self, producer: AIOKafkaProducer) -> None:
@@ -58,20 +60,28 @@ class ProducerState:
         producer._txn_manager._sequence_numbers.update(self._next_sequences)  # noqa: SLF001
 
     async def learn(self, producer: AIOKafkaProducer) -> None:
-        """Note the identity of a producer that has been started."""
+        """Note the identity of a producer that has been started, and the sequence numbers that it
+        has used.
+        """
         manager = producer._txn_manager  # noqa: SLF001
         await manager.wait_for_pid()
         if self.identity is None:
             self._next_sequences.clear()
-        self.identity = ProducerId(manager.producer_id, manager.producer_epoch)
+        self._next_sequences.update(manager._sequence_numbers)  # noqa: SLF001
+        self.identity = identity_of(producer)
+
+    def marked(self) -> None:
+        """Note that markers were written, which take offsets as records do."""
+        self._marked.update(self.next_offsets)
 
     def acknowledged(self, partition: TopicPartition, count: int, answer: RecordMetadata) -> int:
         """Note an acknowledged batch; return the offset of its first record."""
         expected = self.next_offsets.get(partition, answer.offset)
         # -1: a duplicate so old that the broker no longer knows the offset of the first copy.
         offset: int = expected if answer.offset < 0 else answer.offset
-        if offset != expected:
+        if offset != expected and partition not in self._marked:
             self._note_foreign(partition, expected, offset)
+        self._marked.discard(partition)
         self.next_offsets[partition] = offset + count
         self._advance(partition, count)
         return offset
@@ -106,9 +116,20 @@ class ProducerState:
         They would refuse it again under the same sequence number.
         """
         if isinstance(error, _REFUSALS) and not error.retriable:
+            self.discard(error)
+
+    def discard(self, error: Exception) -> None:
+        """Give up the identity. Unanswered batches must not be sent again under the next one."""
+        if self.identity is not None:
             log.warning("kafka_producer_id_discarded", error=str(error))
-            self.identity = None
-            self.is_continued = False
+        self.identity = None
+        self.is_continued = False
+
+
+def identity_of(producer: AIOKafkaProducer) -> ProducerId:
+    """Return the identity of a producer that has one."""
+    manager = producer._txn_manager  # noqa: SLF001
+    return ProducerId(manager.producer_id, manager.producer_epoch)
 
 
 def topic_partition(queue: PartitionQueue) -> TopicPartition:

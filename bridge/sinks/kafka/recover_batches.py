@@ -4,7 +4,6 @@ A batch that the brokers have refused has lost its sequence number. Then only th
 send again.
 """
 
-import asyncio
 from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -17,9 +16,6 @@ from bridge.core.sequencing.position import committed
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.outbox.outbox import PartitionQueue
 
-# The broker may still write records that a stopped client has sent, until it has processed the data
-# of the closed connection.
-SETTLE_S = 0.5
 # The length of the tail to read if its begin is not known.
 MAX_RECORDS = 50_000
 
@@ -31,8 +27,6 @@ async def find_committed(
 
     Notes in `producer_state` the ends of the partitions. Raises SinkUnavailable.
     """
-    if not producer_state.is_continued:
-        await asyncio.sleep(SETTLE_S)
     async with TopicReader(options) as reader:
         tails = [await _read_tail(reader, producer_state, queue) for queue in queues]
     # Only after all tails are read: after a failure each is read again from the same offset.

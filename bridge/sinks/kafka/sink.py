@@ -15,10 +15,11 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Record, Route
 from bridge.core.sequencing.position import Position, StreamKey
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.ack_waiters import AckWaiters
+from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.loss_events import TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
@@ -32,6 +33,8 @@ from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
 from bridge.telemetry import SinkCounts
 
 MAX_DELAY_S = 5.0
+# The feed waits this long at a start until Kafka is there, and no other process can write to it.
+FENCE_TIMEOUT_S = 10.0
 
 _received = attrgetter("received")
 
@@ -70,6 +73,8 @@ class KafkaSink:
             options, venue, self.outbox, self._ack_waiters, self._progressed.set
         )
         self._positions = PositionWriter(position_topic)
+        producer_state = ProducerState(self.counts.failures)
+        self._fence = Fence(options, position_topic, producer_state)
         self._state = DeliveryState(
             options=options,
             venue=venue,
@@ -78,11 +83,12 @@ class KafkaSink:
             spiller=self.spiller,
             positions=self._positions,
             losses=self._losses,
-            producer_state=ProducerState(self.counts.failures),
+            producer_state=producer_state,
+            fence=self._fence,
             changed=self._changed,
         )
         self._session: ProducerSession | None = None
-        self._was_ready = False
+        self._was_ready = self._is_fenced = False
         self._backoff = Backoff(MAX_DELAY_S)
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -132,8 +138,13 @@ class KafkaSink:
         self.wake()
 
     def close(self) -> None:
-        """Save the waiting records in the store, if there is one; blocks. See `records_on_disk`."""
-        if self.spiller:
+        """Save the waiting records in the store, if there is one; blocks. See `records_on_disk`.
+
+        If another bridge has taken over, remove all instead: it has them, or has announced them.
+        """
+        if self.spiller and self._is_fenced:
+            self.spiller.clear()
+        elif self.spiller:
             self._losses.announce()
             self.spiller.close()
 
@@ -159,6 +170,18 @@ class KafkaSink:
         """Continue from the positions of the previous process."""
         self._positions.resume(positions)
 
+    async def fenced(self) -> None:
+        """Return when no other process can write to the topics. Raises SinkUnavailable after
+        FENCE_TIMEOUT_S.
+        """
+        try:
+            async with asyncio.timeout(FENCE_TIMEOUT_S):
+                await self._fence.raised.wait()
+        except TimeoutError as error:
+            servers = ", ".join(self._state.options.bootstrap_servers)
+            what = f"Kafka at {servers} could not be reached within {FENCE_TIMEOUT_S:g} s"
+            raise SinkUnavailable(what) from error
+
     async def add_topics(self, topics: Iterable[str]) -> None:
         """Add topics before there are records of them. They are created now, or by the next
         producer if Kafka is away.
@@ -172,7 +195,7 @@ class KafkaSink:
         if session is None or not added:
             return
         try:
-            await session.ensure_topics(added)
+            await session.add_topics(added)
         except (SinkUnavailable, SinkRefused):
             self._topics[:] = [topic for topic in self._topics if topic not in added]
             raise
@@ -192,10 +215,18 @@ class KafkaSink:
             await self._progressed.wait()
 
     async def run(self) -> None:
-        """Connect and drain until cancelled; connect again after each failure."""
+        """Connect and drain until cancelled; connect again after each failure.
+
+        Raises Fenced if another bridge has taken over, and SinkRefused if Kafka refuses us before
+        it was ever ready.
+        """
         self._tick()
         try:
-            await self._deliver()
+            while True:
+                await self._deliver()
+        except Fenced:
+            self._is_fenced = True
+            raise
         finally:
             if self._ticking:
                 self._ticking.cancel()
@@ -221,6 +252,7 @@ class KafkaSink:
         self._ticking = loop.call_later(position_writer.INTERVAL_S, self._tick)
 
     async def _deliver(self) -> None:
+        """Run one session that lives to its end, after as many as it takes."""
         async for attempt in forever(self._backoff, SinkUnavailable, on_retry=self._on_retry):
             with attempt:
                 try:
@@ -232,7 +264,8 @@ class KafkaSink:
                     raise SinkUnavailable(str(error)) from error
 
     async def _run_session(self) -> None:
-        """Run one producer until its first failure."""
+        """Run one producer until its first failure, or until the fence is to be renewed."""
+        await self._fence.raise_around(self._topics)
         producer = await open_producer(self._state.options, self._state.producer_state)
         session = ProducerSession(self._state, producer, self._on_published)
         try:
@@ -241,6 +274,7 @@ class KafkaSink:
             self._was_ready = True
             log.info("kafka_connected", topics=len(session.partitions))
             await session.drain()
+            self._fence.renew()
         except FAILURES as error:
             raise failure(error) from error
         finally:

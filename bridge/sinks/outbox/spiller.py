@@ -147,6 +147,14 @@ class Spiller:
             log.error("spill_failed", error=str(error))  # noqa: TRY400 - the text is enough
         self._store.close()
 
+    def clear(self) -> None:
+        """Remove all records on disk, and close the store; blocks."""
+        try:
+            self._store.remove(self._store.last)
+        except FAILURES as error:
+            log.error("spill_failed", error=str(error))  # noqa: TRY400 - the text is enough
+        self._store.close()
+
     def _restore(self) -> None:
         """Read back what the previous process has sent or may have sent."""
         accounts, found = self._accounts, self._store.found

@@ -1,7 +1,7 @@
 {{- /* Check what the schema cannot express: values that contradict each other. */ -}}
 {{- define "tickbridge.check" -}}
 {{- if gt (int .Values.replicas) 1 -}}
-{{- fail "replicas: must be 0 or 1, because two bridges with the same topics would publish every event twice; set replicas: 1" -}}
+{{- fail "replicas: must be 0 or 1, because two bridges would take the topics from each other without end; set replicas: 1" -}}
 {{- end -}}
 {{- if has .Values.settings.http.host (list "127.0.0.1" "::1" "localhost") -}}
 {{- fail (printf "settings.http.host: the probes cannot reach %s; set it to 0.0.0.0" .Values.settings.http.host) -}}

@@ -12,12 +12,11 @@ from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.core.sequencing.position import StreamKey
 from bridge.errors import SinkUnavailable
-from bridge.sinks.kafka import position_writer, recover_positions
+from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.producer import discard, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.kafka.sink import KafkaSink
-from bridge.tools.embedded import LOOPBACK, free_port
 from tests.sinks.kafka.test_sink import administration, options_for, sink_for
 from tests.support.brokers import Choice, Kafka, read_topic
 from tests.support.journal import Journal
@@ -25,6 +24,7 @@ from tests.support.sinks import Feeder, agg_trade, at_work, ticker, trade, trade
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
 
+OWNER_KEY = "owner:tickbridge.{}.position"
 SYMBOLS = [f"S{number}USDT" for number in range(8)]
 
 
@@ -77,10 +77,12 @@ async def test_positions_are_written_under_way(
     async with at_work(sink):
         await journal.until("kafka_connected")
         Feeder(sink).push(*trades(unique, range(50)))
-        (record,) = await read_topic(kafka.bootstrap_servers, f"{unique}.position", 1)
-    position = json.loads(record.value)
-    assert record.key == b"trade:BTCUSDT"
-    assert (position["last_id"], position["offset"]) == (49, 49)
+        written = await read_topic(kafka.bootstrap_servers, f"{unique}.position", 2)
+    *_, last = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")
+    by_key = {record.key: json.loads(record.value) for record in written}
+    assert by_key.keys() == {OWNER_KEY.format(unique).encode(), b"trade:BTCUSDT"}
+    position = by_key[b"trade:BTCUSDT"]
+    assert (position["last_id"], position["offset"]) == (49, last.offset)
 
 
 async def test_what_was_published_behind_the_positions_is_found_in_the_tails(
@@ -118,32 +120,6 @@ async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
     }
 
 
-async def test_the_first_record_of_a_stream_may_come_while_the_tails_are_read(
-    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """This happens if a process is killed while its broker is frozen."""
-    sink, bounds = sink_for(kafka.bootstrap_servers, unique, "ticker"), TopicReader.bounds
-    feeder, looks = Feeder(sink, "ticker"), 0
-
-    async def late(self: TopicReader, topic: str) -> list[Partition]:
-        nonlocal looks
-        found = await bounds(self, topic)
-        looks += topic == f"{unique}.ticker"
-        if looks == 1:
-            feeder.push(ticker(unique, 4_000))
-            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would write the positions
-                await asyncio.sleep(0.01)
-        return found
-
-    async with at_work(sink):
-        feeder.push(ticker(unique, 1_000, symbol="ETHUSDT"))
-        while len(sink.outbox):  # noqa: ASYNC110 - the same
-            await asyncio.sleep(0.01)
-        monkeypatch.setattr(TopicReader, "bounds", late)
-        found = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker"])
-    assert found.keys() == {("ticker", "ETHUSDT"), ("ticker", "BTCUSDT")}
-
-
 async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
     kafka: Kafka, unique: str
 ) -> None:
@@ -171,9 +147,11 @@ async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
         await sink.drained()
     await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"ETHUSDT": range(10)})
     place = TopicPartition(f"{unique}.trade", 0)
-    for before, expected in ((15, {"BTCUSDT": 9, "ETHUSDT": 9}), (20, {"BTCUSDT": 9})):
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")
+    for last, expected in ((14, {"BTCUSDT": 9, "ETHUSDT": 9}), (19, {"BTCUSDT": 9})):
+        before = RecordsToDelete(before_offset=records[last].offset + 1)
         async with administration(kafka) as admin:
-            await admin.delete_records({place: RecordsToDelete(before_offset=before)})
+            await admin.delete_records({place: before})
         assert await last_ids(options, unique) == expected
 
 
@@ -228,15 +206,3 @@ async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
     monkeypatch.setattr(TopicReader, "bounds", failing)
     assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
     assert [entry["error"] for entry in journal.named("start_waiting_for_kafka")] == ["gone"]
-
-
-async def test_an_absent_kafka_is_not_waited_for_for_ever(
-    unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
-) -> None:
-    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.5)
-    server = f"{LOOPBACK}:{free_port()}"
-    with pytest.raises(
-        SinkUnavailable, match=rf"Kafka at {server} could not be reached within 0.5 s"
-    ):
-        await read_start(options_for(server), unique, ["trade"])
-    assert server in journal.named("start_waiting_for_kafka")[0]["error"]

@@ -1,0 +1,205 @@
+"""Makes this bridge the only writer of its topics.
+
+Kafka gives whoever opens a transactional id a higher epoch than all before. An empty transaction
+writes a marker with this epoch into each partition. From then on the partition refuses batches of
+lower epochs, so its end is final. Records are sent outside of transactions, under the same producer
+id and epoch. Source: KIP-98, "Transaction Coordinator"; tests/sinks/kafka/test_fence.py shows it
+with a real broker.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
+
+from bridge import settings
+from bridge.brokers.kafka_client import FAILURES, client_options, failure, reason_of
+from bridge.brokers.kafka_reader import TopicReader
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable
+from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer, start
+from bridge.sinks.kafka.producer_state import ProducerId, ProducerState, identity_of
+
+# Without a fence a broker may still write what a stopped process has sent, until it has processed
+# the data of the closed connection.
+SETTLE_S = 0.5
+_REFUSALS = (
+    kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.UnsupportedVersionError,
+    kafka_errors.IncompatibleBrokerVersion,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A bridge that has opened the transactional id. `started` is in microseconds."""
+
+    host: str
+    process: int
+    started: int
+
+    def __str__(self) -> str:
+        started = datetime.fromtimestamp(self.started // 1_000_000, UTC)
+        return f"process {self.process} on {self.host}, started at {started:%Y-%m-%dT%H:%M:%SZ}"
+
+
+class Fence:
+    """Shuts all other processes out of the topics of this bridge.
+
+    `raised` is set as soon as the ends of the partitions are final. `identity` of `producer_state`
+    is the one that the transactional id gives.
+    """
+
+    def __init__(
+        self, options: settings.Kafka, position_topic: str, producer_state: ProducerState
+    ) -> None:
+        self.raised = asyncio.Event()
+        self._options = options
+        self._position_topic = position_topic
+        self._producer_state = producer_state
+        # Empty if there is no fence.
+        self._id = options.transactional_id
+        if self._id is None:
+            self._id = f"tickbridge.{position_topic}"
+        self._us = Owner(socket.gethostname(), os.getpid(), time.time_ns() // 1000)
+        # The topics that have markers of the present identity.
+        self._topics: set[str] = set()
+        self._last_identity: ProducerId | None = None
+        self._raising = asyncio.Lock()
+
+    async def raise_around(self, topics: Sequence[str]) -> None:
+        """Shut others out of these topics, if they are not yet. Create missing topics.
+
+        Where Kafka refuses transactions, wait until late requests have settled. Raises Fenced if
+        another bridge owns the topics now, SinkUnavailable, and SinkRefused if Kafka denies a
+        topic.
+        """
+        async with self._raising:
+            if self._producer_state.identity is None:
+                self._topics.clear()
+            if new := [topic for topic in topics if topic not in self._topics]:
+                if self._id:
+                    await self._shut(new)
+                if not self._id:
+                    await asyncio.sleep(SETTLE_S)
+                self._topics.update(new)
+        self.raised.set()
+
+    def renew(self) -> None:
+        """Write new markers at the next `raise_around`, before Kafka forgets the old ones."""
+        self._topics.clear()
+
+    async def _shut(self, topics: Sequence[str]) -> None:
+        """Write markers into these topics; give up the transactional id if Kafka refuses it."""
+        options = self._options
+        producer = AIOKafkaProducer(
+            **client_options(options),
+            transactional_id=self._id,
+            transaction_timeout_ms=options.request_timeout_ms,
+        )
+        self._producer_state.lend(producer)
+        try:
+            await start(producer, options)
+            await self._mark(producer, topics)
+        except _REFUSALS as error:
+            log.warning(
+                "kafka_fence_refused",
+                transactional_id=self._id,
+                error=str(error),
+                consequence="a second bridge with the same topics would publish each event again",
+                remedy="grant Write and Describe on the transactional id; or set "
+                'kafka.transactional_id to "" if this Kafka has no transactions',
+            )
+            self._id = ""
+        except (SinkUnavailable, SinkRefused) as error:
+            self._producer_state.discard(error)
+            raise
+        except FAILURES as error:
+            self._producer_state.discard(error)
+            raise await self._failure(error) from error
+        finally:
+            await discard(producer)
+
+    async def _mark(self, producer: AIOKafkaProducer, topics: Sequence[str]) -> None:
+        """Write markers through a producer that has opened the transactional id."""
+        options, state = self._options, self._producer_state
+        found = await ensure_topics(producer, options, list(topics), self._position_topic)
+        if state.identity is None:
+            await self._own(producer)
+        places = [TopicPartition(topic, number) for topic in topics for number in found[topic]]
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            # The commit returns before the markers are written. The next one waits for them.
+            for _ in range(2):
+                await _commit(producer, places)
+        state.marked()
+
+    async def _own(self, producer: AIOKafkaProducer) -> None:
+        """Take over the identity of a producer, and write the record that names us as the owner.
+
+        It is written before the markers, so that a process that they shut out finds it.
+        """
+        state = self._producer_state
+        if self._last_identity:
+            await self._check_owner(self._last_identity, identity_of(producer))
+        await state.learn(producer)
+        writer = await open_producer(self._options, state)
+        try:
+            async with asyncio.timeout(self._options.request_timeout_ms / 1000):
+                record = msgspec.json.encode(self._us)
+                await writer.send_and_wait(self._position_topic, record, self._key)
+            await state.learn(writer)
+        finally:
+            await discard(writer)
+        self._last_identity = state.identity
+
+    async def _check_owner(self, before: ProducerId, now: ProducerId) -> None:
+        """Raise Fenced if another bridge has opened the transactional id between these two."""
+        if now == (before.producer_id, before.epoch + 1):
+            return
+        # The record of the other one may have been written just now, and not be readable yet.
+        await asyncio.sleep(SETTLE_S)
+        owner = await self._read_owner()
+        if owner is not None and owner != self._us:
+            raise Fenced(str(owner))
+
+    async def _read_owner(self) -> Owner | None:
+        owner: Owner | None = None
+        async with TopicReader(self._options) as reader:
+            bounds = await reader.bounds(self._position_topic)
+            async for _, records in reader.read(self._position_topic, bounds):
+                for record in records:
+                    if record.key == self._key:
+                        owner = msgspec.json.decode(record.value or b"", type=Owner)
+        return owner
+
+    @property
+    def _key(self) -> bytes:
+        """Return the key of the owner's record, which lies among the positions."""
+        return f"owner:{self._id}".encode()
+
+    async def _failure(self, error: Exception) -> SinkUnavailable | SinkRefused:
+        options = self._options
+        reason = await reason_of(options, error)
+        if isinstance(reason, TimeoutError) and reason is error:
+            return SinkUnavailable(
+                f"Kafka has not opened the transactional id {self._id} within "
+                f"{options.request_timeout_ms} ms; if this lasts, check "
+                "transaction.state.log.replication.factor of the brokers, or set "
+                'kafka.transactional_id to ""'
+            )
+        return failure(reason, options.bootstrap_servers)
+
+
+async def _commit(producer: AIOKafkaProducer, places: Iterable[TopicPartition]) -> None:
+    """Commit a transaction without a record. Publicly, only a record includes its partition."""
+    await producer.begin_transaction()
+    for place in places:
+        producer._txn_manager.maybe_add_partition_to_txn(place)  # noqa: SLF001
+    await producer.commit_transaction()

@@ -1,0 +1,235 @@
+"""The fence that makes a sink the only writer of its topics, on real brokers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import ProducerFenced, TransactionalIdAuthorizationFailed
+
+from bridge import settings
+from bridge.errors import Fenced, SinkUnavailable
+from bridge.sinks.kafka import fence, producer_session
+from bridge.sinks.kafka import sink as kafka_sink
+from bridge.sinks.kafka.fence import Fence
+from bridge.sinks.kafka.producer import discard, open_producer
+from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.outbox.chunk_store import ChunkStore
+from bridge.tools.embedded import LOOPBACK, free_port
+from tests.sinks.kafka.test_sink import ids, options_for, sink_for
+from tests.support.brokers import Choice, Kafka, read_topic
+from tests.support.journal import Journal
+from tests.support.sinks import Feeder, at_work, trades
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
+
+PARTITIONS = 6
+
+
+@pytest.fixture
+def fencing_kafka(brokers: Choice, kafka: Kafka) -> Kafka:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that fences; {brokers}")
+    return kafka
+
+
+@asynccontextmanager
+async def running(sink: KafkaSink) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a sink that may fail; yield its task."""
+    task = asyncio.create_task(sink.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def test_a_second_bridge_takes_over_and_the_first_one_names_it(
+    fencing_kafka: Kafka, unique: str
+) -> None:
+    servers = fencing_kafka.bootstrap_servers
+    first, second = (sink_for(servers, unique) for _ in range(2))
+    feeder = Feeder(first)
+    async with running(first) as ended, asyncio.timeout(30):
+        feeder.push(*trades(unique, range(10)))
+        await first.drained()
+        async with at_work(second):
+            await second.fenced()
+            feeder.push(*trades(unique, range(10, 20)))
+            Feeder(second).push(*trades(unique, range(10, 30)))
+            with pytest.raises(Fenced, match=f"{second._fence._us}; stop one of the two"):
+                await ended
+            await second.drained()
+    assert ids(await read_topic(servers, f"{unique}.trade")) == list(range(30))
+    owners = [
+        json.loads(record.value)
+        for record in await read_topic(servers, f"{unique}.position")
+        if record.key.startswith(b"owner:")
+    ]
+    assert [owner["started"] for owner in owners] == [
+        sink._fence._us.started for sink in (first, second)
+    ]
+
+
+async def test_what_waits_on_disk_is_removed_because_the_new_owner_has_it(
+    fencing_kafka: Kafka, unique: str, tmp_path: Path
+) -> None:
+    """Otherwise the next start would publish it a second time."""
+    servers = fencing_kafka.bootstrap_servers
+    first = sink_for(servers, unique, store=ChunkStore(tmp_path, 2**30))
+    second = sink_for(servers, unique)
+    async with running(first) as ended, asyncio.timeout(30):
+        await first.fenced()
+        async with at_work(second):
+            await second.fenced()
+            Feeder(first).push(*trades(unique, range(10)))
+            with pytest.raises(Fenced):
+                await ended
+            first.close()
+    left = ChunkStore(tmp_path, 2**30)
+    assert left.found == []
+    left.close()
+
+
+async def raised(options: settings.Kafka, unique: str) -> ProducerState:
+    """Raise a fence around the trades; return the state with its identity."""
+    state = ProducerState()
+    await Fence(options, f"{unique}.position", state).raise_around(
+        [f"{unique}.trade", f"{unique}.position"]
+    )
+    return state
+
+
+async def test_a_fence_refuses_the_earlier_identity_in_every_partition(
+    fencing_kafka: Kafka, unique: str
+) -> None:
+    """Also in partitions to which the new owner has written nothing."""
+    options = options_for(fencing_kafka.bootstrap_servers, partitions=PARTITIONS)
+    earlier, present = [await raised(options, unique) for _ in range(2)]
+    for state, expected in ((earlier, ProducerFenced), (present, int)):
+        producer = await open_producer(options, state)
+        answers = [await answer(producer, f"{unique}.trade", n) for n in range(PARTITIONS)]
+        assert {type(each) for each in answers} == {expected}
+        await discard(producer)
+
+
+async def answer(producer: AIOKafkaProducer, topic: str, partition: int) -> int | BaseException:
+    batch = producer.create_batch()
+    batch.append(key=b"k", value=b"v", timestamp=1)
+    future = await producer.send_batch(batch, topic, partition=partition)
+    await asyncio.wait((future,))
+    result: int | BaseException = future.exception() or future.result().offset
+    return result
+
+
+async def test_a_renewed_fence_interrupts_nothing(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    monkeypatch.setattr(producer_session, "MAX_AGE_S", 0.2)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder, pushed = Feeder(sink), 0
+    async with at_work(sink), asyncio.timeout(30):
+        while len(journal.named("kafka_connected")) < 4:
+            feeder.push(*trades(unique, range(pushed, pushed + 10)))
+            pushed += 10
+            await asyncio.sleep(0.01)
+        await sink.drained()
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == list(range(pushed))
+    for event in ("kafka_unavailable", "kafka_foreign_records", "kafka_producer_id_discarded"):
+        assert journal.named(event) == []
+
+
+async def test_a_bridge_that_nobody_has_replaced_takes_its_topics_back(
+    fencing_kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    """The coordinator raises the epoch by itself if a transaction takes too long."""
+    servers = fencing_kafka.bootstrap_servers
+    sink = sink_for(servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink), asyncio.timeout(30):
+        feeder.push(*trades(unique, range(10)))
+        await sink.drained()
+        await fence_without_owner(servers, unique)
+        feeder.push(*trades(unique, range(10, 20)))
+        await sink.drained()
+    assert journal.named("kafka_producer_id_discarded")
+    assert ids(await read_topic(servers, f"{unique}.trade")) == list(range(20))
+
+
+async def fence_without_owner(servers: str, unique: str) -> None:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=servers, transactional_id=f"tickbridge.{unique}.position"
+    )
+    async with producer:
+        for _ in range(2):
+            places = [TopicPartition(f"{unique}.trade", n) for n in range(PARTITIONS)]
+            await fence._commit(producer, places)
+
+
+async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
+    fencing_kafka: Kafka, unique: str
+) -> None:
+    servers, options = fencing_kafka.bootstrap_servers, options_for(fencing_kafka.bootstrap_servers)
+    earlier = ProducerState()
+    await Fence(options, f"{unique}.position", earlier).raise_around(
+        [f"{unique}.quote", f"{unique}.position"]
+    )
+    producer = await open_producer(options, earlier)
+    sink = sink_for(servers, unique)
+    async with at_work(sink), asyncio.timeout(30):
+        Feeder(sink).push(*trades(unique, range(10)))
+        await sink.drained()
+        identity = sink._state.producer_state.identity
+        assert await answer(producer, f"{unique}.quote", 0) == 2
+        await sink.add_topics([f"{unique}.quote"])
+        assert isinstance(await answer(producer, f"{unique}.quote", 0), ProducerFenced)
+        assert sink._state.producer_state.identity == identity
+    await discard(producer)
+
+
+async def test_where_transactions_are_refused_a_warning_says_what_is_missing(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    async def refused(*_: object) -> NoReturn:
+        raise TransactionalIdAuthorizationFailed("tickbridge")
+
+    monkeypatch.setattr(fence, "start", refused)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        Feeder(sink).push(*trades(unique, range(10)))
+        await sink.drained()
+    (entry,) = journal.named("kafka_fence_refused")
+    assert entry["transactional_id"] == f"tickbridge.{unique}.position"
+    assert "grant Write and Describe" in entry["remedy"]
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == list(range(10))
+
+
+async def test_a_kafka_that_cannot_store_transactions_is_named_as_the_reason(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    async def hanging(*_: object) -> NoReturn:
+        raise TimeoutError("no answer within 10000 ms")
+
+    monkeypatch.setattr(fence, "start", hanging)
+    async with at_work(sink_for(kafka.bootstrap_servers, unique)):
+        (entry,) = await journal.until("kafka_unavailable")
+    assert "transaction.state.log.replication.factor" in entry["error"]
+    assert "kafka.transactional_id" in entry["error"]
+
+
+async def test_an_absent_kafka_is_not_waited_for_without_end(
+    unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_sink, "FENCE_TIMEOUT_S", 0.5)
+    server = f"{LOOPBACK}:{free_port()}"
+    sink = sink_for(server, unique)
+    async with at_work(sink):
+        with pytest.raises(
+            SinkUnavailable, match=rf"Kafka at {server} could not be reached within 0.5 s"
+        ):
+            await sink.fenced()
