@@ -5,7 +5,8 @@ The fence has been raised before, so the tails are final.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
@@ -20,11 +21,17 @@ from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.position_writer import NO_STREAMS
 from bridge.sinks.kafka.recover_batches import tail_of
 
+# The feed waits this long for a connection to Kafka, and for the read.
+CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 _MAX_DELAY_S = 1.0
 _ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 
 log = structlog.get_logger(__name__)
+
+
+class _Interrupted(Exception):
+    """Kafka became unavailable, or a topic changed, during the read."""
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -45,30 +52,59 @@ async def read_start(
 
     Raises SinkUnavailable if Kafka cannot be read in time, and SinkRefused if it rejects us.
     """
-    topics = {
-        message_type: topic_name(options.topic, venue, message_type)
-        for message_type in message_types
-        if message_type not in NO_STREAMS
-    }
-    position_topic = topic_name(options.topic, venue, MESSAGE_TYPE)
+    message_types = [
+        message_type for message_type in message_types if message_type not in NO_STREAMS
+    ]
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             backoff = Backoff(_MAX_DELAY_S)
-            async for attempt in forever(backoff, SinkUnavailable, on_retry=_on_retry):
+            async for attempt in forever(backoff, _Interrupted, on_retry=_on_retry):
                 with attempt:
-                    async with TopicReader(options) as reader:
-                        positions = await _read_positions(reader, position_topic)
-                        return await _read_tails(reader, topics, positions)
+                    return await _read_all(options, venue, message_types)
     except TimeoutError as error:
         raise SinkUnavailable(f"Kafka was not read within {READ_TIMEOUT_S:g} s") from error
     raise AssertionError("forever has no end")
 
 
-async def _read_positions(reader: TopicReader, topic: str) -> dict[StreamKey, Position]:
-    written: list[Position | None] = []
-    async for _, records in reader.read(topic, await reader.bounds(topic)):
-        written += map(_written, records)
-    return furthest(position for position in written if position)
+async def _read_all(
+    options: settings.Kafka, venue: str, message_types: Iterable[str]
+) -> dict[StreamKey, Position]:
+    """Read everything once. Raises SinkUnavailable if Kafka cannot be reached, and _Interrupted if
+    it fails later.
+    """
+    async with _reader(options) as reader:
+        try:
+            topic = topic_name(options.topic, venue, MESSAGE_TYPE)
+            written = [_written(record) for record in await _read(reader, topic)]
+            positions = furthest(position for position in written if position)
+            topics = {
+                message_type: topic_name(options.topic, venue, message_type)
+                for message_type in message_types
+            }
+            return await _read_tails(reader, topics, positions)
+        except SinkUnavailable as error:
+            raise _Interrupted(str(error)) from error
+
+
+@asynccontextmanager
+async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
+    """Open a reader, with retries: Kafka and the bridge may have been started together."""
+    reader = TopicReader(options)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            backoff = Backoff(_MAX_DELAY_S)
+            async for attempt in forever(backoff, SinkUnavailable, on_retry=_on_retry):
+                with attempt:
+                    await reader.__aenter__()
+    except TimeoutError as error:
+        servers = ", ".join(options.bootstrap_servers)
+        raise SinkUnavailable(
+            f"Kafka at {servers} could not be reached within {CONNECT_TIMEOUT_S:g} s"
+        ) from error
+    try:
+        yield reader
+    finally:
+        await reader.__aexit__(None, None, None)
 
 
 async def _read_tails(
@@ -82,6 +118,11 @@ async def _read_tails(
             rows = [position_of(message_type, partition, record) for record in records]
             positions = furthest([*positions.values(), *(row for row in rows if row)])
     return positions
+
+
+async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, bytes]]":
+    bounds = await reader.bounds(topic)
+    return [record async for _, records in reader.read(topic, bounds) for record in records]
 
 
 def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int, int]:

@@ -12,11 +12,12 @@ from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.core.sequencing.position import StreamKey
 from bridge.errors import SinkUnavailable
-from bridge.sinks.kafka import position_writer
+from bridge.sinks.kafka import position_writer, recover_positions
 from bridge.sinks.kafka.producer import discard, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.kafka.sink import KafkaSink
+from bridge.tools.embedded import LOOPBACK, free_port
 from tests.sinks.kafka.test_sink import administration, options_for, sink_for
 from tests.support.brokers import Choice, Kafka, read_topic
 from tests.support.journal import Journal
@@ -206,3 +207,15 @@ async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
     monkeypatch.setattr(TopicReader, "bounds", failing)
     assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
     assert [entry["error"] for entry in journal.named("start_waiting_for_kafka")] == ["gone"]
+
+
+async def test_an_absent_kafka_is_not_waited_for_for_ever(
+    unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    monkeypatch.setattr(recover_positions, "CONNECT_TIMEOUT_S", 0.5)
+    server = f"{LOOPBACK}:{free_port()}"
+    with pytest.raises(
+        SinkUnavailable, match=rf"Kafka at {server} could not be reached within 0.5 s"
+    ):
+        await read_start(options_for(server), unique, ["trade"])
+    assert server in journal.named("start_waiting_for_kafka")[0]["error"]
