@@ -109,6 +109,11 @@ class TopicReader(Reader):
             elif asyncio.get_running_loop().time() > deadline:
                 raise reading_failure(self._options, TimeoutError())
 
+    async def read_whole(self, topic: str) -> "list[ConsumerRecord[bytes, bytes]]":
+        """Return all records of a topic, up to its present end."""
+        bounds = await self.bounds(topic)
+        return [record async for _, records in self.read(topic, bounds) for record in records]
+
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
 

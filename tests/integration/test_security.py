@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from confluent_kafka.admin._acl import AclBinding
 from redis import Redis
 
 from bridge.tools.simulator import Market, SimulatedExchange
-from tests.support.bridge_process import running_bridge
+from tests.support.bridge_process import BridgeProcess, running_bridge
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import INSIDE_ADDRESS, Choice, KafkaBroker, RedisServer, listeners
 
@@ -161,19 +162,18 @@ def secure(brokers: Choice, certificates: Path) -> Iterator[Secure]:
         yield Secure(servers | sasl | user, {"url": redis.url, **user}, certificates)
 
 
-def settings_of(
-    exchange: SimulatedExchange, kafka: dict[str, Any], redis: dict[str, Any], unique: str
-) -> dict[str, Any]:
-    settings = bridge_settings(exchange, "", "", unique, symbols=["BTCUSDT"])
-    settings["kafka"] |= kafka
-    settings["redis"] = redis
-    return settings
-
-
-def market() -> SimulatedExchange:
-    return SimulatedExchange(
-        Market(["BTCUSDT"], seed=3, begin_ms=1_790_000_000_000, trades_per_second=50)
-    )
+@asynccontextmanager
+async def running(
+    kafka: dict[str, Any], redis: dict[str, Any], unique: str, folder: Path
+) -> AsyncIterator[BridgeProcess]:
+    """Run a bridge against a simulated exchange, with these settings of its brokers."""
+    market = Market(["BTCUSDT"], seed=3, begin_ms=1_790_000_000_000, trades_per_second=50)
+    async with SimulatedExchange(market) as exchange:
+        settings = bridge_settings(exchange, "", "", unique, symbols=["BTCUSDT"])
+        settings["kafka"] |= kafka
+        settings["redis"] = redis
+        async with running_bridge(folder, settings) as bridge:
+            yield bridge
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
@@ -181,15 +181,13 @@ async def test_a_bridge_runs_against_encrypted_brokers_that_know_its_user(
     secure: Secure, unique: str, tmp_path: Path, mechanism: str
 ) -> None:
     kafka = secure.kafka | {"sasl_mechanism": mechanism}
-    async with market() as exchange:
-        settings = settings_of(exchange, kafka, secure.redis, unique)
-        async with running_bridge(tmp_path, settings) as bridge:
-            await bridge.logged("kafka_connected")
-            await bridge.logged("redis_connected")
-            await asyncio.to_thread(_read_one, kafka, f"{unique}.binance.spot.trade")
-            assert await asyncio.to_thread(_price, secure.redis)
-            assert await bridge.stop() == 0
-        assert PASSWORD not in str(bridge.log)
+    async with running(kafka, secure.redis, unique, tmp_path) as bridge:
+        await bridge.logged("kafka_connected")
+        await bridge.logged("redis_connected")
+        await asyncio.to_thread(_read_one, kafka, f"{unique}.binance.spot.trade")
+        assert await asyncio.to_thread(_price, secure.redis)
+        assert await bridge.stop() == 0
+    assert PASSWORD not in str(bridge.log)
 
 
 def _client(kafka: dict[str, Any]) -> dict[str, Any]:
@@ -248,11 +246,9 @@ async def test_a_wrong_setting_ends_the_bridge_in_clear_words_without_the_secret
     options = {"kafka": secure.kafka, "redis": secure.redis}
     value = str(secure.folder / case.value) if case.key == "ca_file" else case.value
     options[case.sink] = options[case.sink] | {case.key: value}
-    async with market() as exchange:
-        settings = settings_of(exchange, options["kafka"], options["redis"], unique)
-        async with running_bridge(tmp_path, settings) as bridge:
-            failed = await bridge.logged("failed", timeout_s=60)
-            assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
+    async with running(options["kafka"], options["redis"], unique, tmp_path) as bridge:
+        failed = await bridge.logged("failed", timeout_s=60)
+        assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
     assert case.words in failed["error"].lower()
     assert "wrong-one" not in str(bridge.log)
     assert PASSWORD not in str(bridge.log)
@@ -262,12 +258,10 @@ async def test_without_a_right_to_its_transactional_id_a_bridge_says_so_and_runs
     secure: Secure, unique: str, tmp_path: Path
 ) -> None:
     kafka = secure.kafka | {"username": UNFENCED, "sasl_mechanism": "PLAIN"}
-    async with market() as exchange:
-        settings = settings_of(exchange, kafka, secure.redis, unique)
-        async with running_bridge(tmp_path, settings) as bridge:
-            refused = await bridge.logged("kafka_fence_refused")
-            await bridge.logged("positions_read")
-            assert await bridge.stop() == 0
+    async with running(kafka, secure.redis, unique, tmp_path) as bridge:
+        refused = await bridge.logged("kafka_fence_refused")
+        await bridge.logged("positions_read")
+        assert await bridge.stop() == 0
     assert refused["transactional_id"] == f"tickbridge.{unique}.binance.spot.position"
 
 
@@ -276,9 +270,7 @@ async def test_without_the_right_to_read_a_bridge_does_not_start(
 ) -> None:
     """It could not know which trades are missing."""
     kafka = secure.kafka | {"username": WRITER, "sasl_mechanism": "PLAIN"}
-    async with market() as exchange:
-        settings = settings_of(exchange, kafka, secure.redis, unique)
-        async with running_bridge(tmp_path, settings) as bridge:
-            failed = await bridge.logged("failed", timeout_s=60)
-            assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
+    async with running(kafka, secure.redis, unique, tmp_path) as bridge:
+        failed = await bridge.logged("failed", timeout_s=60)
+        assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
     assert f"{unique}.binance.spot" in failed["error"]

@@ -264,7 +264,9 @@ class Broker:
         return offset
 
     def _known_of(self, place: TopicPartition, identity: ProducerId) -> _Known:
-        """Return the state of a producer in a partition; a higher epoch begins anew, at 0."""
+        """Return the state of a producer in a partition. With a higher epoch, sequence numbers
+        start at 0 again.
+        """
         known = self._known[place].setdefault(identity.producer_id, _Known(identity.epoch))
         if identity.epoch > known.epoch:
             known = self._known[place][identity.producer_id] = _Known(identity.epoch)

@@ -96,15 +96,22 @@ class Feeder:
 
 
 @asynccontextmanager
+async def running(sink: Sink) -> AsyncIterator["asyncio.Task[None]"]:
+    """Run the sink, which may fail, while the context is open."""
+    task = asyncio.create_task(sink.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+@asynccontextmanager
 async def at_work(sink: Sink) -> AsyncIterator["asyncio.Task[None]"]:
     """Run the sink while the context is open; raise its error at the end."""
-    running = asyncio.create_task(sink.run())
-    try:
-        yield running
-    finally:
-        running.cancel()
-        await asyncio.wait((running,))
-    if not running.cancelled() and (error := running.exception()):
+    async with running(sink) as task:
+        yield task
+    if not task.cancelled() and (error := task.exception()):
         raise error
 
 

@@ -170,14 +170,10 @@ class Fence:
             raise Fenced(str(owner))
 
     async def _read_owner(self) -> Owner | None:
-        owner: Owner | None = None
         async with TopicReader(self._options) as reader:
-            bounds = await reader.bounds(self._position_topic)
-            async for _, records in reader.read(self._position_topic, bounds):
-                for record in records:
-                    if record.key == self._key:
-                        owner = msgspec.json.decode(record.value or b"", type=Owner)
-        return owner
+            records = await reader.read_whole(self._position_topic)
+        written = [record.value for record in records if record.key == self._key]
+        return msgspec.json.decode(written[-1] or b"", type=Owner) if written else None
 
     @property
     def _key(self) -> bytes:

@@ -75,7 +75,7 @@ async def _read_all(
     async with _reader(options) as reader:
         try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
-            written = [_written(record) for record in await _read(reader, topic)]
+            written = [_written(record) for record in await reader.read_whole(topic)]
             positions = furthest(position for position in written if position)
             topics = {
                 message_type: topic_name(options.topic, venue, message_type)
@@ -118,11 +118,6 @@ async def _read_tails(
             rows = [position_of(message_type, partition, record) for record in records]
             positions = furthest([*positions.values(), *(row for row in rows if row)])
     return positions
-
-
-async def _read(reader: TopicReader, topic: str) -> "list[ConsumerRecord[bytes, bytes]]":
-    bounds = await reader.bounds(topic)
-    return [record async for _, records in reader.read(topic, bounds) for record in records]
 
 
 def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int, int]:

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -18,13 +16,12 @@ from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.producer import discard, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
-from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
 from tests.sinks.kafka.test_sink import ids, options_for, sink_for
 from tests.support.brokers import Choice, Kafka, read_topic
 from tests.support.journal import Journal
-from tests.support.sinks import Feeder, at_work, trades
+from tests.support.sinks import Feeder, at_work, running, trades
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
 
@@ -36,17 +33,6 @@ def fencing_kafka(brokers: Choice, kafka: Kafka) -> Kafka:
     if brokers.kind == "embedded":
         pytest.skip(f"needs a Kafka that fences; {brokers}")
     return kafka
-
-
-@asynccontextmanager
-async def running(sink: KafkaSink) -> AsyncIterator[asyncio.Task[None]]:
-    """Run a sink that may fail; yield its task."""
-    task = asyncio.create_task(sink.run())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
 
 
 async def test_a_second_bridge_takes_over_and_the_first_one_names_it(
@@ -192,13 +178,19 @@ async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
     await discard(producer)
 
 
+def failing(error: Exception) -> Callable[..., Awaitable[None]]:
+    """Return a replacement that raises this error."""
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
 async def test_where_transactions_are_refused_a_warning_says_what_is_missing(
     kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
 ) -> None:
-    async def refused(*_: object) -> NoReturn:
-        raise TransactionalIdAuthorizationFailed("tickbridge")
-
-    monkeypatch.setattr(fence, "start", refused)
+    monkeypatch.setattr(fence, "start", failing(TransactionalIdAuthorizationFailed("tickbridge")))
     sink = sink_for(kafka.bootstrap_servers, unique)
     async with at_work(sink):
         Feeder(sink).push(*trades(unique, range(10)))
@@ -212,10 +204,7 @@ async def test_where_transactions_are_refused_a_warning_says_what_is_missing(
 async def test_a_kafka_that_cannot_store_transactions_is_named_as_the_reason(
     kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
 ) -> None:
-    async def hanging(*_: object) -> NoReturn:
-        raise TimeoutError("no answer within 10000 ms")
-
-    monkeypatch.setattr(fence, "start", hanging)
+    monkeypatch.setattr(fence, "start", failing(TimeoutError("no answer within 10000 ms")))
     async with at_work(sink_for(kafka.bootstrap_servers, unique)):
         (entry,) = await journal.until("kafka_unavailable")
     assert "transaction.state.log.replication.factor" in entry["error"]
