@@ -90,6 +90,13 @@ class Ingestion:
         )
         self.feed = Feed(settings.binance, found.streams, self.pipeline, self._head_check.request)
         kafka.watch_losses(self._late_repairer.notice)
+        # The tasks that bring events or find holes.
+        self._inputs: list[asyncio.Task[None]] = []
+
+    @property
+    def repairer(self) -> Repairer:
+        """Return what fills the holes that hold streams back."""
+        return self._repairer
 
     async def run(self) -> None:
         """Run until cancelled. Raises FeedRefused if the settings are wrong."""
@@ -98,11 +105,29 @@ class Ingestion:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repairer.run(), name="repair")
             group.create_task(self._late_repairer.run(), name="late repair")
-            group.create_task(self.feed.run(), name="connectors")
-            group.create_task(self._check_history(), name="history check")
+            self._inputs = [
+                group.create_task(self.feed.run(), name="connectors"),
+                group.create_task(self._check_history(), name="history check"),
+            ]
             if self._settings.repair.head_check_interval_s:
                 checking = self._head_check.run(lambda: self.subscription.streams)
-                group.create_task(checking, name="head check")
+                self._inputs.append(group.create_task(checking, name="head check"))
+
+    async def close_feed(self, timeout_s: float) -> None:
+        """Close the connections, and wait at most `timeout_s` for holes that hold events back."""
+        for task in self._inputs:
+            task.cancel()
+        if self._inputs:
+            await asyncio.wait(self._inputs)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._repairer.filled()
+
+    def give_up_holes(self) -> None:
+        """Publish the events that are still held back. The next start fetches what is missing."""
+        for sequencer in self.sequencers.held_back():
+            while sequencer.held:
+                self.pipeline.publish(sequencer.give_up("stopped"))
 
     async def _check_history(self) -> None:
         """Log at the start if the host has no old trades: the first hole is too late for that."""

@@ -1,8 +1,8 @@
 """The service: it builds everything, runs it in one task group, and drains it at the end.
 
-On SIGTERM or SIGINT the bridge becomes unready, closes its connections, and drains the sinks until
-a deadline. A second signal stops the draining. Records that are left then are counted, and the exit
-code reports them.
+On SIGTERM or SIGINT the bridge becomes unready, closes its connections, fetches what holds events
+back, and drains the sinks until a deadline. A second signal stops the draining. Records that are
+left then are counted, and the exit code reports them.
 """
 
 import asyncio
@@ -29,6 +29,9 @@ from bridge.settings import Settings
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.redis.sink import RedisSink
+
+# The part of `shutdown_timeout_s` that holes may still hold events back.
+REPAIR_SHARE = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -89,19 +92,14 @@ class Service:
             draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
             if spiller := self.sinks.kafka.spiller:
                 draining.append(group.create_task(spiller.run(), name="spill"))
-            ingesting = group.create_task(self._ingest(), name="ingestion")
-            await self._stop.wait()
-            await self._drain(ingesting, draining)
-
-    async def _ingest(self) -> None:
-        """Ingest the streams of the settings, and those of changed settings."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._run_ingestion(), name="feed")
+            ingesting = [group.create_task(self._run_ingestion(), name="feed")]
             if self._source is not None:
                 reloader = Reloader(
                     self._settings, self._source, self._set_streams, self.status.reloads
                 )
-                group.create_task(reloader.run(), name="settings")
+                ingesting.append(group.create_task(reloader.run(), name="settings"))
+            await self._stop.wait()
+            await self._drain(ingesting, draining)
 
     async def _run_ingestion(self) -> None:
         settings = self._settings
@@ -110,6 +108,7 @@ class Service:
             status = self.status
             status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
             status.counts, status.rest = ingestion.pipeline.counts, rest
+            status.repairer = ingestion.repairer
             self._show_streams(ingestion)
             self._ingestion = ingestion
             self._started.set()
@@ -129,22 +128,39 @@ class Service:
         self.status.message_types = tuple(ingestion.message_types)
 
     async def _drain(
-        self, ingesting: asyncio.Task[None], draining: list[asyncio.Task[None]]
+        self, ingesting: list[asyncio.Task[None]], draining: list[asyncio.Task[None]]
     ) -> None:
-        """Close the connections, drain the sinks, and stop their tasks."""
+        """Stop the ingestion, drain the sinks, and stop their tasks."""
         log.info("draining", pending=self._pending())
         self.status.draining = True
-        await _cancel(ingesting)
-        drained = asyncio.gather(*(sink.drained() for sink in self.sinks))
+        deadline_s = asyncio.get_running_loop().time() + self._settings.shutdown_timeout_s
         forced = asyncio.ensure_future(self._force_stop.wait())
+        await self._stop_ingestion(ingesting, forced)
+        drained = asyncio.gather(*(sink.drained() for sink in self.sinks))
         await asyncio.wait(
             (drained, forced),
-            timeout=self._settings.shutdown_timeout_s,
+            timeout=max(0.0, deadline_s - asyncio.get_running_loop().time()),
             return_when=asyncio.FIRST_COMPLETED,
         )
         waiting: tuple[asyncio.Future[Any], ...] = (drained, forced, *draining)
         for future in waiting:
             await _cancel(future)
+
+    async def _stop_ingestion(
+        self, ingesting: list[asyncio.Task[None]], forced: "asyncio.Future[Any]"
+    ) -> None:
+        """Close the connections, and let the sinks have all events that have arrived."""
+        feed, *reloading = ingesting
+        for task in reloading:
+            await _cancel(task)
+        if self._ingestion:
+            timeout_s = REPAIR_SHARE * self._settings.shutdown_timeout_s
+            closing = asyncio.ensure_future(self._ingestion.close_feed(timeout_s))
+            await asyncio.wait((closing, forced), return_when=asyncio.FIRST_COMPLETED)
+            await _cancel(closing)
+        await _cancel(feed)
+        if self._ingestion:
+            self._ingestion.give_up_holes()
 
     def _pending(self) -> dict[str, int]:
         return {sink.name: sink.pending().total() for sink in self.sinks}

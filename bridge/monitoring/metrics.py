@@ -78,6 +78,11 @@ class BridgeCollector(Collector):
         )
         yield _gauge("events_held", "Events held back after a hole.", {(): sequencers.held})
         yield _gauge(
+            "events_held_seconds",
+            "The longest time that a hole has held a stream back.",
+            {(): max(status.held_s().values(), default=0.0)},
+        )
+        yield _gauge(
             "gaps_open", "Announced gaps that may still be filled.", {(): sequencers.open_gaps}
         )
         yield _counter(

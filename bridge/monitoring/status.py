@@ -13,9 +13,12 @@ from bridge.binance.feed import Feed
 from bridge.binance.rest import Rest
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
+from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import FeedCounts, Histogram, Reloads
 
+# Prices that are older than this are not ready for use.
+HELD_MAX_S = 5.0
 # The version of a package, by name. Cached: each read from disk would block everything for 0.3 ms.
 version = cache(metadata.version)
 
@@ -44,6 +47,7 @@ class Status:
     counts: FeedCounts = field(default_factory=FeedCounts)
     feed: Feed | None = None
     sequencers: Sequencers | None = None
+    repairer: Repairer | None = None
     rest: Rest | None = None
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
@@ -71,6 +75,10 @@ class Status:
     def sequencer_stats(self) -> SequencerStats:
         """Return the counts of all sequencers together: duplicates, held events and open gaps."""
         return self.sequencers.figures() if self.sequencers else SequencerStats(Counter(), 0, 0)
+
+    def held_s(self) -> dict[str, float]:
+        """Return the streams whose events are held back, and for how long, in seconds."""
+        return self.repairer.held_s() if self.repairer else {}
 
     def weight_allowed(self) -> int:
         """Return the request weight per minute that the exchange allows for this IP address."""
@@ -151,6 +159,13 @@ class Status:
             reasons.append("feed: the streams are not known yet")
         else:
             reasons += map(_unready, self.feed.unready())
+        held = {stream: age_s for stream, age_s in self.held_s().items() if age_s > HELD_MAX_S}
+        if held:
+            longest = max(held, key=held.__getitem__)
+            reasons.append(
+                f"repair: {len(held)} streams wait for missing trades, {longest} for "
+                f"{held[longest]:.0f} s"
+            )
         return reasons
 
 

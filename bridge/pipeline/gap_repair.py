@@ -1,9 +1,9 @@
 """Fill the holes of contiguous streams from REST, with at most two tasks per stream in one group.
 
-One task fills the hole that holds the stream back, for at most `repair.timeout_s`. The other task
-fetches the gaps that were given up; it delays neither the next hole nor other streams. REST may lag
-behind the stream, may lack ids, or may limit the rate. In each case the request is retried later,
-and never faster.
+One task fills the holes that hold the stream back. It gives each up `repair.timeout_s` after it has
+shown, so that the waits for several holes do not add up. The other task fetches the gaps that were
+given up; it delays neither the next hole nor other streams. REST may lag behind the stream, may
+lack ids, or may limit the rate. In each case the request is retried later, and never faster.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ MAX_DELAY_S = 2.0
 # The delay before a hole is fetched, because a late event or the other connector may close it. Each
 # request for trades takes 25 of the weight of 6,000 per minute.
 MOMENT_S = 0.05
+# Holes that show within this time of each other count as one moment.
+SAME_MOMENT_S = 0.1
 # After this many answers that have later ids but lack one, that id is not in the history.
 MAX_PASSED_OVER = 5
 # How long a gap is fetched after it was given up, and the longest delay between two requests.
@@ -66,6 +68,29 @@ async def _none(_message_type: str, _symbol: str, _ids: Sequence[int]) -> Collec
     return ()
 
 
+class _Shown:
+    """Remembers when each hole of a stream has shown."""
+
+    def __init__(self) -> None:
+        # The moment, and the newest id known then; both rise. At most one every SAME_MOMENT_S.
+        self._moments: deque[tuple[float, int]] = deque()
+
+    def note(self, newest_id: int) -> None:
+        """Note that ids up to this one are known to exist."""
+        now_s = asyncio.get_running_loop().time()
+        if self._moments and now_s - self._moments[-1][0] < SAME_MOMENT_S:
+            now_s, _ = self._moments.pop()
+        self._moments.append((now_s, newest_id))
+
+    def age_s(self, missing_id: int) -> float:
+        """Return the time since the stream's first hole has shown, which begins with this id.
+        Earlier moments are forgotten.
+        """
+        while len(self._moments) > 1 and self._moments[0][1] < missing_id:
+            self._moments.popleft()
+        return asyncio.get_running_loop().time() - self._moments[0][0]
+
+
 class Repairer:
     """Repairs the streams passed to `notice`, until it is cancelled.
 
@@ -88,17 +113,37 @@ class Repairer:
         self._options = options
         self._history = history
         self._publish = publish
-        self._under_repair: set[Contiguous] = set()
+        self._under_repair: dict[Contiguous, tuple[str, _Shown]] = {}
         self._under_closure: set[Contiguous] = set()
         # Bounded by the number of streams: each is in the queue at most once.
         self._noticed: asyncio.Queue[tuple[str, Contiguous]] = asyncio.Queue()
         self._places = asyncio.Semaphore(PARALLEL)
+        self._filled = asyncio.Event()
 
     def notice(self, symbol: str, sequencer: Contiguous) -> None:
-        """Repair a stream that has a hole, unless its repair is already running."""
+        """Repair a stream that has a hole, unless its repair is already running.
+
+        Must be called again for each event that the stream holds back.
+        """
         if sequencer not in self._under_repair:
-            self._under_repair.add(sequencer)
+            self._under_repair[sequencer] = symbol, _Shown()
             self._noticed.put_nowait((symbol, sequencer))
+        _, shown = self._under_repair[sequencer]
+        shown.note(sequencer.newest_id or 0)
+
+    async def filled(self) -> None:
+        """Wait until no hole holds events back."""
+        while self.held_s():
+            self._filled.clear()
+            await self._filled.wait()
+
+    def held_s(self) -> dict[str, float]:
+        """Return the streams whose events are held back, and for how long, in seconds."""
+        return {
+            f"{sequencer.message_type} of {symbol}": shown.age_s(sequencer.hole[0])
+            for sequencer, (symbol, shown) in self._under_repair.items()
+            if sequencer.held and sequencer.hole
+        }
 
     async def run(self) -> None:
         """Start a task for each noticed stream, until cancelled."""
@@ -108,28 +153,34 @@ class Repairer:
                 group.create_task(self._repair(symbol, sequencer), name=f"repair {symbol}")
 
     async def _repair(self, symbol: str, sequencer: Contiguous) -> None:
-        await self._fill(symbol, sequencer)
-        self._under_repair.discard(sequencer)
+        _, shown = self._under_repair[sequencer]
+        await self._fill(symbol, sequencer, shown)
+        del self._under_repair[sequencer]
+        self._filled.set()
         if sequencer not in self._under_closure:
             self._under_closure.add(sequencer)
             await self._close_gaps(symbol, sequencer)
             self._under_closure.discard(sequencer)
 
-    async def _fill(self, symbol: str, sequencer: Contiguous) -> None:
-        """Fill the hole that holds the stream back; give it up if it is too large or too slow."""
+    async def _fill(self, symbol: str, sequencer: Contiguous, shown: _Shown) -> None:
+        """Fill the holes that hold the stream back, and give up those that take too long."""
+        errors: deque[Exception] = deque(maxlen=1)
         while hole := sequencer.hole:
+            left_s = self._options.timeout_s - shown.age_s(hole[0])
             if self._is_too_large(sequencer, hole):
                 self._give_up(symbol, sequencer, "too_many_ids")
+                continue
+            if left_s <= 0:
+                self._give_up(symbol, sequencer, "repair_timeout", _last(errors))
                 continue
             await asyncio.sleep(MOMENT_S)
             if sequencer.hole != hole:
                 continue
-            errors: deque[Exception] = deque(maxlen=1)
             try:
-                async with asyncio.timeout(self._options.timeout_s):
+                async with asyncio.timeout(left_s - MOMENT_S):
                     await self._fetch_hole(symbol, sequencer, hole[1], errors)
             except TimeoutError:
-                self._give_up(symbol, sequencer, "repair_timeout", _last(errors))
+                pass  # its time is over
             except _NotInHistory:
                 self._give_up(symbol, sequencer, "not_in_history")
 

@@ -158,14 +158,15 @@ class HeadCheck:
         sequencer.reach(head)
         if is_new:
             self._resume([unpublished(key, head.last_id, time_of(head))])
-        elif sequencer.hole and not sequencer.held:
-            log.info(
-                "head_ahead",
-                symbol=key.symbol,
-                message_type=key.message_type,
-                last_id=head.last_id,
-                passed_id=sequencer.last_id,
-            )
+        elif sequencer.hole:
+            if not sequencer.held:
+                log.info(
+                    "head_ahead",
+                    symbol=key.symbol,
+                    message_type=key.message_type,
+                    last_id=head.last_id,
+                    passed_id=sequencer.last_id,
+                )
             self._notice(key.symbol, sequencer)
 
     def _failed(self, error: Exception, delay_s: float) -> None:

@@ -5,19 +5,22 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, NoReturn
+from unittest import mock
 
 import pytest
 
 from bridge.app.ingestion import message_types
 from bridge.app.service import Service
 from bridge.binance.connector import State
-from bridge.errors import FeedRefused, SettingsError, UndeliveredRecords
+from bridge.binance.rest import Rest
+from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, UndeliveredRecords
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
-from bridge.tools.simulator import Market, SimulatedExchange
+from bridge.tools.simulator import FaultPlan, Market, SimulatedExchange, Skip
 from tests.support.brokers import Kafka, RedisAddress, read_topic
 from tests.support.exchange import Answer, FakeRest
 from tests.support.journal import Journal, journal_kept
@@ -46,9 +49,9 @@ def settings_for(
 
 
 @asynccontextmanager
-async def exchange() -> AsyncIterator[SimulatedExchange]:
+async def exchange(faults: FaultPlan | None = None) -> AsyncIterator[SimulatedExchange]:
     market = Market(("BTCUSDT",), seed=7, begin_ms=BEGIN_MS, trades_per_second=200)
-    async with SimulatedExchange(market, speed=20) as exchange:
+    async with SimulatedExchange(market, speed=20, faults=faults) as exchange:
         yield exchange
 
 
@@ -97,6 +100,73 @@ async def test_it_publishes_from_the_start_and_drains_when_stopped(
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
     ids = [json.loads(record.value)["trade_id"] for record in records]
     assert ids == list(range(ids[0], ids[0] + received))
+
+
+@asynccontextmanager
+async def holding_trades_back(
+    kafka: Kafka, redis: RedisAddress, unique: str, journal: Journal, **options: Any
+) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
+    """Yield a service that holds trades back, because one is missing and REST is away."""
+
+    async def fetch(*_: Any) -> NoReturn:
+        raise FeedUnavailable("REST is away")
+
+    with mock.patch.object(Rest, "fetch", fetch):
+        async with exchange(FaultPlan()) as market:
+            servers = kafka.bootstrap_servers
+            service = Service(
+                settings_for(servers, redis.url, unique, market.websocket_url, **options)
+            )
+            running = asyncio.create_task(service.run())
+            await journal.until("kafka_connected")
+            await received_some(service, journal)
+            market.inject(Skip())
+            while service.status.sequencer_stats().held < 50:  # noqa: ASYNC110 - counters only
+                await asyncio.sleep(0.01)
+            yield service, running
+
+
+async def test_trades_held_back_by_a_hole_are_delivered_at_the_end_and_the_hole_is_announced(
+    kafka: Kafka, redis: RedisAddress, unique: str
+) -> None:
+    with journal_kept() as journal:
+        async with holding_trades_back(kafka, redis, unique, journal, shutdown_timeout_s=6) as (
+            service,
+            running,
+        ):
+            service.stop()
+            await running
+        (gap,) = (gap for gap in journal.named("gap") if gap["message_type"] == "trade")
+    assert (gap["cause"], gap["state"]) == ("stopped", "open")
+    received = service.status.counts.received["trade"]
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
+    ids = [json.loads(record.value)["trade_id"] for record in records]
+    missing = range(gap["first_id"], gap["last_id"] + 1)
+    assert ids == [i for i in range(ids[0], ids[-1] + 1) if i not in missing]
+    assert service.status.sequencer_stats().held == 0
+
+
+async def test_a_second_stop_does_not_wait_for_missing_trades_and_accounts_for_those_held_back(
+    kafka: Kafka, redis: RedisAddress, unique: str
+) -> None:
+    with journal_kept() as journal:
+        async with holding_trades_back(kafka, redis, unique, journal, shutdown_timeout_s=3600) as (
+            service,
+            running,
+        ):
+            service.stop()
+            await journal.until("draining")
+            service.stop()
+            async with asyncio.timeout(20):
+                undelivered = await asyncio.gather(running, return_exceptions=True)
+        assert len(journal.named("gap")) == 1
+    assert service.status.sequencer_stats().held == 0
+    (sink,) = (sink for sink in service.sinks if sink.name == "kafka")
+    received = service.status.counts.received["trade"]
+    assert sink.counts.published["trade"] + sink.pending()["trade"] == received
+    assert isinstance(
+        undelivered[0], UndeliveredRecords if sum(sink.pending().values()) else NoneType
+    )
 
 
 async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(

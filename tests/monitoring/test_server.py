@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
+from unittest.mock import create_autospec
 
 import aiohttp
 import pytest
@@ -14,6 +15,7 @@ from bridge.binance.connector import State
 from bridge.binance.coverage import LINES
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.monitoring.server import serve
+from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.model import Http
 from bridge.tools.embedded import free_port
 from tests.support.exchange import trade
@@ -105,6 +107,23 @@ async def test_an_open_connector_over_which_nothing_came_makes_it_unready(
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == ["connector-1: open, 2 of 2 streams without data"]
+
+
+async def test_trades_that_wait_long_for_missing_ones_make_it_unready(
+    url: str, running: Running
+) -> None:
+    running.flow()
+    held = {"trade of BTCUSDT": 4.9}
+    running.status.repairer = repairer = create_autospec(Repairer, instance=True)
+    repairer.held_s.return_value = held
+    assert (await ready(url))[0] == 200
+    held |= {"trade of ETHUSDT": 5.1, "agg_trade of ETHUSDT": 7.2}
+    status, body = await ready(url)
+    assert status == 503
+    assert body["unready"] == [
+        "repair: 2 streams wait for missing trades, agg_trade of ETHUSDT for 7 s"
+    ]
+    assert (await metrics(url))["tickbridge_events_held_seconds",] == 7.2
 
 
 async def test_a_bridge_that_drains_is_not_ready(url: str, running: Running) -> None:

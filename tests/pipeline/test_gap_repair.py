@@ -174,6 +174,63 @@ def test_each_hole_of_a_stream_has_patience_of_its_own() -> None:
     assert bench.gaps() == []
 
 
+def test_the_waits_for_several_holes_do_not_add_up() -> None:
+    bench = Bench(Exchange(last=1), timeout_s=10)
+
+    async def script() -> None:
+        for identity in range(1, 60, 2):  # one more hole every 4 s
+            bench.arrive(identity)
+            await asyncio.sleep(4)
+            assert max(bench.repairer.held_s().values(), default=0) <= 10.1
+            assert bench.ids()[-1] >= identity - 6
+
+    repaired(bench, script)
+    assert {cause for _, _, cause, _ in bench.gaps()} == {"repair_timeout"}
+
+
+def test_holes_that_show_together_are_given_up_together() -> None:
+    bench = Bench(Exchange(last=1), timeout_s=10)
+
+    async def script() -> None:
+        bench.arrive(1, *range(3, 40, 2))
+        await asyncio.sleep(9)
+        assert bench.ids() == [1]
+        assert bench.repairer.held_s().keys() == {"trade of BTCUSDT"}
+        await asyncio.sleep(1.2)
+        assert bench.ids() == list(range(1, 40, 2))
+        assert not bench.repairer.held_s()
+
+    repaired(bench, script)
+
+
+def test_one_answer_fills_all_holes_that_it_has_the_events_of() -> None:
+    exchange = Exchange(last=100)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 3, 5, 7, 9)
+
+    repaired(bench, script)
+    assert bench.ids() == list(range(1, 10))
+    assert exchange.asked == [2]
+
+
+def test_it_can_be_waited_for_until_nothing_is_held_back() -> None:
+    exchange = Exchange(last=1)
+    bench = Bench(exchange)
+
+    async def script() -> None:
+        bench.arrive(1, 3)
+        waiting = asyncio.create_task(bench.repairer.filled())
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        exchange.last = 3
+        await asyncio.wait_for(waiting, 5)
+        assert bench.ids() == [1, 2, 3]
+
+    repaired(bench, script)
+
+
 def test_a_hole_that_closes_by_itself_is_not_asked_for() -> None:
     exchange = Exchange(last=10)
     bench = Bench(exchange)
@@ -363,4 +420,4 @@ def test_a_stream_that_is_noticed_often_is_repaired_once() -> None:
 
     repaired(bench, script)
     assert bench.ids() == list(range(1, 9))
-    assert exchange.asked == [2, 7]
+    assert exchange.asked == [2]

@@ -93,6 +93,15 @@ async def fail_over_rest(world: World) -> None:
     world.rest.fails = 0.0
 
 
+async def cut_often_without_rest(world: World) -> None:
+    """Make one hole after the other; the waits for them must not add up."""
+    world.rest.fails = 1.0
+    for _ in range(world.random.randint(3, 8)):
+        await cut(world)
+        await _a_while(world, 3.0)
+    world.rest.fails = 0.0
+
+
 async def keep_rest_behind(world: World) -> None:
     world.rest.ids_behind = world.random.randint(1, 50)
     await _a_while(world)
@@ -218,6 +227,14 @@ async def restart_the_bridge(world: World) -> None:
         world.start()
 
 
+async def restart_the_bridge_while_events_are_held(world: World) -> None:
+    world.rest.fails = 1.0
+    await cut(world)
+    if await within(10, world.events_held()):
+        await restart_the_bridge(world)
+    world.rest.fails = 0.0
+
+
 async def start_a_second_bridge(world: World) -> None:
     """Without a fence both would publish."""
     if world.settings.kafka.transactional_id == "":
@@ -268,6 +285,7 @@ FAULTS: tuple[Fault, ...] = (
     spoil_frames,
     refuse_connections,
     fail_over_rest,
+    cut_often_without_rest,
     keep_rest_behind,
     lack_ids,
     have_no_history,
@@ -287,5 +305,6 @@ FAULTS: tuple[Fault, ...] = (
     kill_the_bridge_when_a_gap_is_filled,
     *(break_something_when_a_record_is_written,) * 3,
     restart_the_bridge,
+    restart_the_bridge_while_events_are_held,
     start_a_second_bridge,
 )

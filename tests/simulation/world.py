@@ -36,7 +36,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.exchange import Exchange
 from tests.simulation.kafka_clients import Admin, Consumer
 from tests.simulation.kafka_producer import Producer
-from tests.simulation.loop import within
+from tests.simulation.loop import BEGIN_S, within
 from tests.simulation.market import Market
 from tests.simulation.observer import Observer
 from tests.simulation.redis_server import RedisServer
@@ -138,6 +138,9 @@ class World:
         if not await within(END_S, asyncio.wait((life.task,))):
             self.problems.append("the service does not stop")
         self.check_accounts()
+        sequencers = life.service.status.sequencers
+        if held := sequencers.figures().held if sequencers else 0:
+            self.problems.append(f"{held} events are held back and not delivered after the stop")
         life.is_alive = False
         self.exchange.forget(life)
 
@@ -173,7 +176,9 @@ class World:
                 self.problems.append(f"Redis shows trade {shown} of {symbol} instead of {newest}")
 
     def check_patience(self) -> None:
-        """Check that no hole holds its stream for much longer than `repair.timeout_s`."""
+        """Check that no hole holds its stream for much longer than `repair.timeout_s`, and no event
+        waits longer, however many holes are before it.
+        """
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
         sequencers = status.sequencers if self.life.is_alive and not status.draining else None
@@ -184,11 +189,22 @@ class World:
         }
         self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
         limit_s = self.settings.repair.timeout_s + PATIENCE_SLACK_S
+        for sequencer, _ in holes:
+            for event in sequencer._held.values():
+                waited_s = BEGIN_S + now_s - event.received / 1e6
+                if waited_s > limit_s:
+                    name = f"{sequencer.message_type} {sequencer.first_of(event)}"
+                    self.problems.append(f"{name} waits {waited_s:.3f} s")
         for (sequencer, first), since_s in self._held_since_s.items():
             if now_s - since_s > limit_s:
                 self.problems.append(
                     f"{sequencer.message_type} {first} holds its stream at {now_s:.3f} s"
                 )
+
+    async def events_held(self) -> None:
+        """Wait until events are held back because ids are missing."""
+        while not ((of := self.life.service.status.sequencers) and of.figures().held):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     def _see_end(self, life: Life) -> None:
         if not life.task.done() or life.task.cancelled():

@@ -27,14 +27,14 @@ _HOLDING = -1
 class Contiguous(Sequencer):
     """Passes every id exactly once."""
 
-    __slots__ = ("_first_held", "_head", "_held", "_next", "_open", "expected")
+    __slots__ = ("_first_held", "_head", "_held", "_last_held", "_next", "_open", "expected")
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
         self.expected: int | None = None
         self._next = _HOLDING
         self._held: dict[int, Event] = {}
-        self._first_held = 0
+        self._first_held = self._last_held = 0
         self._open: list[Gap] = []
         self._head: Head | None = None
 
@@ -64,7 +64,7 @@ class Contiguous(Sequencer):
     @property
     def newest_id(self) -> int | None:
         """Return the greatest id that is known to exist; None before the first event."""
-        come = max(self._held, default=self.last_mark)
+        come = self._last_held if self._held else self.last_mark
         if self._head is None or self._head.last_id < 0:
             return come
         return self._head.last_id if come is None else max(come, self._head.last_id)
@@ -111,7 +111,10 @@ class Contiguous(Sequencer):
         return self._accept_unusual(event, identity)
 
     def fill(self, missing: Iterable[Event]) -> list[Event]:
-        """Take fetched events with rising ids; return the events that may now pass, in order."""
+        """Take fetched events with rising ids; return the events that may now pass, in order.
+
+        Events of the holes after the first one are taken too.
+        """
         hole = self.hole
         if hole is None:
             return []
@@ -120,8 +123,9 @@ class Contiguous(Sequencer):
             # The exchange has nothing before this event.
             self.expected = min(self.first_of(missing[0]), hole[1] + 1)
             hole = self.expected, hole[1]
+        last = self._last_held if self._held else hole[1]
         for event in missing:
-            if hole[0] <= self.first_of(event) <= hole[1]:
+            if hole[0] <= self.first_of(event) <= last:
                 self._hold(event, self.first_of(event))
         return self._release()
 
@@ -180,7 +184,11 @@ class Contiguous(Sequencer):
         return (event,)
 
     def _hold(self, event: Event, identity: int) -> None:
-        self._first_held = min(self._first_held, identity) if self._held else identity
+        if self._held:
+            self._first_held = min(self._first_held, identity)
+            self._last_held = max(self._last_held, identity)
+        else:
+            self._first_held = self._last_held = identity
         self._held.setdefault(identity, event)
         self._next = _HOLDING
 

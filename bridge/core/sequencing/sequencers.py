@@ -154,6 +154,10 @@ class Sequencers:
         """Return every sequencer of the current streams, with its symbol."""
         return (named for sequencers in self._of_stream.values() for named in sequencers.items())
 
+    def held_back(self) -> list[Contiguous]:
+        """Return the sequencers that hold events back, including those of removed streams."""
+        return [each for each in self._all() if isinstance(each, Contiguous) and each.held]
+
     def _all(self) -> Iterator[Sequencer]:
         for sequencers in (*self._of_stream.values(), *self._removed.values()):
             yield from sequencers.values()
