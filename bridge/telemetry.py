@@ -123,13 +123,16 @@ class FeedCounts:
     """The counters of the exchange's side.
 
     Events are counted by message type, invalid frames by reason, reconnects by cause, gap events by
-    state and head checks by outcome. `latency` is the difference between the exchange's time and
+    state and head checks by outcome. `ahead` counts events whose time is far ahead, `id_restarts`
+    the restarts of a symbol's ids. `latency` is the difference between the exchange's time and
     ours, one sample per read of the socket. The clocks differ, so a negative difference counts as
     zero.
     """
 
     # Updated for every event: a Counter would take three times as long.
     received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    ahead: Counter[str] = field(default_factory=Counter)
+    id_restarts: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     gaps: Counter[str] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)

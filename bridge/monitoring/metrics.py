@@ -68,6 +68,18 @@ class BridgeCollector(Collector):
             "message_type",
         )
         yield _counter(
+            "events_ahead",
+            "Events whose time is far ahead of this machine's clock.",
+            _series(counts.ahead, status.message_types),
+            "message_type",
+        )
+        yield _counter(
+            "id_restarts",
+            "Restarts of a symbol's ids, for example because it was listed again.",
+            _series(counts.id_restarts, status.message_types),
+            "message_type",
+        )
+        yield _counter(
             "events_repaired",
             "Missing events fetched over REST and published in order.",
             _series(counts.repaired, REPAIRABLE),

@@ -248,6 +248,7 @@ class Repairer:
         """
         if gap not in sequencer.open_gaps:
             return  # the ids have restarted meanwhile
+        found |= sequencer.take_late(gap)
         brought = sorted(found)
         lost = [part for part in sequencer.close_gap(gap, brought) if part.state == "lost"]
         self._publish([found[identity] for identity in brought])
@@ -264,13 +265,16 @@ class Repairer:
         found: dict[int, Event],
         errors: deque[Exception],
     ) -> None:
-        """Fetch the events of a gap into `found`, until none is missing.
+        """Fetch the events of a gap into `found`, until none is missing. Some may have come by
+        themselves.
 
         `errors` gets each error of a request.
         """
-        first, last = gap.first_id or 0, gap.last_id or 0
+        last = gap.last_id or 0
         async for attempt in _attempts(Backoff(LATE_MAX_DELAY_S), errors):
             with attempt:
+                found |= sequencer.take_late(gap)
+                first = _first_missing(gap, found)
                 while first <= last:
                     async with self._places:
                         events = await self._history.fetch(

@@ -21,12 +21,12 @@ from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.delivery.losses import log_fields
 from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.model.stream import Stream
-from bridge.core.records.record import MAX_AHEAD_US, NO_IDENTITY, Record, Route, Router, encode
+from bridge.core.records.record import NO_IDENTITY, Record, Route, Router, encode
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.handover import Handover
 from bridge.core.sequencing.position import Position, StreamKey
-from bridge.core.sequencing.rules import Sequencer
+from bridge.core.sequencing.rules import MAX_AHEAD_US, RESTARTED, Sequencer, is_ahead
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import InvalidFrame
 from bridge.pipeline.sink import Sink
@@ -34,6 +34,8 @@ from bridge.telemetry import FeedCounts
 
 # Errors for frames that the fast path cannot read.
 UNUSUAL = (*UNREADABLE, InvalidFrame)
+# A time that is far ahead is logged at most this often.
+AHEAD_LOG_INTERVAL_US = 60_000_000
 Control = Callable[[Reply | ServerShutdown], None]
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,7 @@ class Pipeline:
         # The number of changes of the streams.
         self._changes = 0
         self._sinks = tuple(sinks)
+        self._next_ahead_log = 0
         # The records of this read that the sinks do not have yet, and the last event of each route.
         self._records: list[Record] = []
         self._latest: dict[Route, Event] = {}
@@ -75,7 +78,7 @@ class Pipeline:
         if decoder.changes != self._changes:
             decoder.forget(self._changes)
         counts, read, unusual = self.counts, decoder.read, 0
-        received_ms, ahead = received // 1000, received + MAX_AHEAD_US
+        ahead = received + MAX_AHEAD_US
         records, latest, received_by_type = self._records, self._latest, counts.received
         event: Event | None = None
         for frame in frames:
@@ -91,12 +94,15 @@ class Pipeline:
                 continue
             state.received = received
             first, time = state.first_of(event), event.timestamp
+            if time is None:
+                time = received
+            elif time > ahead:
+                self._note_ahead(event)
             if handover is None and state.follows(first, time, received):
                 # The same as `record_of`, without repeating what this read and stream have fixed.
                 route = state.route
-                time_ms = received_ms if time is None or time > ahead else time // 1000
                 identity = first if state.is_contiguous else NO_IDENTITY
-                records.append(Record(route, time_ms, received, encode(event), identity))
+                records.append(Record(route, time // 1000, received, encode(event), identity))
                 received_by_type[route.message_type] += 1
                 latest[route] = event
                 continue
@@ -162,6 +168,8 @@ class Pipeline:
         if isinstance(decoded, tuple):
             stream, events = decoded
             arrivals.events += len(events)
+            for event in filter(is_ahead, events):
+                self._note_ahead(event)
             self._sequence(stream, events, arrivals, handover)
         else:
             control(decoded)
@@ -201,10 +209,26 @@ class Pipeline:
         for event in events:
             if isinstance(event, Gap):
                 self.counts.gaps[event.state] += 1
+                if event.cause == RESTARTED and event.first_id is None:
+                    self.counts.id_restarts[event.kind] += 1
                 log.warning("gap", **log_fields(event))
             self._publish(event)
             if event.source == "rest":
                 self.counts.repaired[str(event.__struct_config__.tag)] += 1
+
+    def _note_ahead(self, event: Event) -> None:
+        """Count an event whose time is far ahead of our clock, and log it."""
+        message_type, received = str(event.__struct_config__.tag), event.received
+        self.counts.ahead[message_type] += 1
+        if received >= self._next_ahead_log:
+            self._next_ahead_log = received + AHEAD_LOG_INTERVAL_US
+            log.warning(
+                "event_time_ahead",
+                message_type=message_type,
+                symbol=event.symbol,
+                ahead_s=((event.timestamp or 0) - received) / 1e6,
+                remedy="check the clock of this machine; if it is right, the exchange is wrong",
+            )
 
     def _invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Publish an unreadable frame as an invalid event, and count it by reason."""

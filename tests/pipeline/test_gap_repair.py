@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from bridge.core.model.events import Event, Gap, Trade
 from bridge.core.sequencing.contiguous import Contiguous
+from bridge.core.sequencing.rules import Head
 from bridge.core.sequencing.sequencers import new_sequencer
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.pipeline.gap_repair import LATE_TIMEOUT_S, PARALLEL, Repairer
@@ -274,6 +275,24 @@ def test_an_id_that_rest_passes_over_is_given_up_without_waiting_for_the_patienc
     repaired(bench, script, for_s=60)
     assert bench.ids() == [i for i in range(1, 51) if i not in {20, 30}]
     assert bench.gaps() == [(20, 20, "not_in_history", "open"), (30, 30, "not_in_history", "open")]
+
+
+def test_trades_that_come_by_themselves_after_all_close_their_gap() -> None:
+    """REST is away, and a connection that was stalled brings what the exchange had reported."""
+    bench = Bench(Exchange(last=1), timeout_s=10)
+
+    async def script() -> None:
+        bench.arrive(1)
+        assert isinstance(bench.sequencer, Contiguous)
+        bench.sequencer.reach(Head("binance.spot", "BTCUSDT", 3, 3, 3, 3))
+        bench.arrive()
+        await asyncio.sleep(11)
+        assert bench.gaps() == [(2, 3, "repair_timeout", "open")]
+        bench.arrive(2, 3, 4)
+
+    repaired(bench, script, for_s=60)
+    assert bench.ids() == [1, 4, 2, 3]
+    assert bench.gaps()[1:] == [(2, 3, "repair_timeout", "filled")]
 
 
 def test_what_cannot_be_had_in_the_end_is_said_to_be_lost() -> None:

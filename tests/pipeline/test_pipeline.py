@@ -14,8 +14,9 @@ from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.model.events import AnyEvent, Invalid
 from bridge.core.model.stream import SPOT, Stream
-from bridge.core.records.record import MAX_AHEAD_US, Router
+from bridge.core.records.record import Router
 from bridge.core.sequencing.arrivals import Arrivals
+from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import InvalidFrame
 from bridge.pipeline.pipeline import Pipeline

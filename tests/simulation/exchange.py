@@ -1,6 +1,7 @@
 """The exchange's connections in memory: they deliver the market's frames, or fail to."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -11,7 +12,6 @@ from bridge import settings
 from bridge.binance.transport.base import FrameListener
 from bridge.errors import FeedUnavailable
 from tests.simulation import process
-from tests.simulation.loop import now_us
 from tests.simulation.market import CONTIGUOUS, Market, Tick
 
 MAX_LATENCY_S = 0.05
@@ -74,7 +74,7 @@ class Connection:
     def _deliver(self) -> None:
         frames = self._under_way.popleft()
         if self.is_open and self.process.is_alive:
-            self._receiver.on_frames(frames, now_us())
+            self._receiver.on_frames(frames, time.time_ns() // 1000)
 
 
 class Exchange:

@@ -81,6 +81,12 @@ async def spoil_frames(world: World) -> None:
     exchange.repeat = exchange.reorder = exchange.skip = 0.0
 
 
+async def misdate_some_events(world: World) -> None:
+    world.market.misdates = world.random.random() / 4
+    await _a_while(world)
+    world.market.misdates = 0.0
+
+
 async def refuse_connections(world: World) -> None:
     world.exchange.refuses = world.random.random()
     await _a_while(world)
@@ -283,6 +289,7 @@ FAULTS: tuple[Fault, ...] = (
     mute_a_stream,
     announce_the_end,
     spoil_frames,
+    misdate_some_events,
     refuse_connections,
     fail_over_rest,
     cut_often_without_rest,

@@ -36,11 +36,15 @@ class _Task(asyncio.Task[Any]):
 
 
 class SimulationLoop(asyncio.BaseEventLoop):
-    """A loop that has timers only: there are no files, signals or threads."""
+    """A loop that has timers only: there are no files, signals or threads.
+
+    `clock_ahead_s` is the error of the machine's wall clock.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
+        self.clock_ahead_s = 0
         self._selector = self
         self.errors: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, error: self.errors.append(error))
@@ -71,14 +75,14 @@ def _new_task(
 
 
 def now_us() -> int:
-    """Return the virtual wall clock in microseconds since the epoch."""
+    """Return the exchange's virtual wall clock in microseconds since the epoch."""
     return BEGIN_S * 1_000_000 + round(asyncio.get_running_loop().time() * 1e6)
 
 
 @contextmanager
 def _virtual(loop: SimulationLoop, seed: int) -> Iterator[None]:
     def time_ns() -> int:
-        return BEGIN_S * 10**9 + round(loop.time() * 1e6) * 1000
+        return (BEGIN_S + loop.clock_ahead_s) * 10**9 + round(loop.time() * 1e6) * 1000
 
     random.seed(seed)  # tenacity's jitter
     with mock.patch.multiple(time, time_ns=time_ns, time=lambda: time_ns() / 1e9):

@@ -8,6 +8,7 @@ from tests.simulation.loop import now_us
 
 FIRST_ID = 0
 RARE_SHARE = 0.02
+WRONG_BY_MS = (-3_600_000, -2_000, -100, 100, 2_000, 10_000, 3_600_000)
 CONTIGUOUS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 
 
@@ -23,10 +24,14 @@ class Tick(NamedTuple):
 
 
 class Market:
-    """All ticks so far, in order, by kind and symbol."""
+    """All ticks so far, in order, by kind and symbol.
+
+    `misdates` is the share of ticks whose time is wrong, by seconds or by an hour.
+    """
 
     def __init__(self, random: Random, symbols: list[str], payloads: list[str]) -> None:
         self.history: defaultdict[tuple[str, str], list[Tick]] = defaultdict(list)
+        self.misdates = 0.0
         self._random = random
         self._symbols = symbols
         *self._busy, self.rare = symbols
@@ -64,6 +69,8 @@ class Market:
         step = self._random.randint(1, 5) if kind == "quote" else 1
         identity = self.last_id(kind, symbol) + step
         time_ms = now_us() // 1000
+        if self._random.random() < self.misdates:
+            time_ms += self._random.choice(WRONG_BY_MS)
         stream = f"{symbol.lower()}@{payload}"
         frame = make % {"n": stream, "s": symbol, "i": identity, "t": time_ms}
         tick = Tick(stream, kind, symbol, identity, time_ms, frame.encode())

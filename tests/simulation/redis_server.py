@@ -36,16 +36,20 @@ class RedisServer:
 
     def run(self, keys: list[str], arguments: list[Any]) -> Reply:
         """Do what the script does, in the same order."""
-        count = int(arguments[0])
+        ahead, count = map(int, arguments[:2])
         done = stale = 0
         failure = b""
         hashes = iter(keys[1:])
-        groups = arguments[1 + 2 * count :]
-        for names, values, text in zip(groups[::3], groups[1::3], groups[2::3], strict=True):
+        groups = arguments[2 + 2 * count :]
+        for names, restart_us, values, text in zip(*[iter(groups)] * 4, strict=True):
             fields, contents = names.split("\n")[:-1], iter(text.splitlines())
             for key in islice(hashes, values):
                 group = dict(zip(fields, islice(contents, len(fields)), strict=True))
-                if int(self.hashes[key].get(fields[0], -1)) >= int(group[fields[0]]):
+                kept = self.hashes[key]
+                before = int(kept.get(fields[0], -1))
+                younger_us = int(group[fields[-1]]) - int(kept.get(fields[-1], -1))
+                guards = younger_us <= restart_us if restart_us else before <= ahead
+                if guards and before >= int(group[fields[0]]):
                     stale += 1
                 elif self.is_full:
                     failure = b"OOM (%s)" % key.encode()
@@ -54,7 +58,7 @@ class RedisServer:
                         self.hashes[keys[0]][key.partition(":")[2]] = group["price"]
                     self.hashes[key] |= group
                     done += 1
-        messages = arguments[1 : 1 + 2 * count]
+        messages = arguments[2 : 2 + 2 * count]
         self.published += zip(messages[::2], messages[1::2], strict=True)
         return done, stale, failure
 

@@ -19,6 +19,9 @@ HEALING_S = 50.0
 # Until the last events have arrived everywhere, and missing trades were noticed and fetched.
 QUIET_S = 15.0
 
+# The error of the machine's clock, in seconds.
+CLOCK_ERRORS_S = (0, 0, 0, -3600, -7, -1, 1, 7, 3600)
+
 # Faults, each with its start in seconds.
 Draw = Callable[[Random], list[tuple[float, faults.Fault]]]
 
@@ -57,6 +60,7 @@ async def _play(
     seed: int, random: Random, journal: Journal, draw: Draw, running_in: loop.SimulationLoop
 ) -> None:
     world = World(random, draw_settings(random), journal)
+    running_in.clock_ahead_s = random.choice(CLOCK_ERRORS_S)
     with edges(world):
         if random.random() < 0.2:
             world.file.leave_some_out()

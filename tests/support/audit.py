@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 from bridge.tools.audit.announced import Announced, Announcements, GapRecord
@@ -44,14 +45,18 @@ def announced(*gaps: GapRecord) -> Announced:
 
 
 def audited(
-    spans: Iterable[Ids | int], *gaps: GapRecord, kind: str = "trade", said: Announced | None = None
+    spans: Iterable[Ids | int],
+    *gaps: GapRecord,
+    kind: str = "trade",
+    said: Announced | None = None,
+    times: Iterable[int] = repeat(1),
 ) -> StreamReport:
-    """Return the report on records with these ids, at the offsets 0, 1, 2...; their time is 1."""
+    """Return the report on records with these ids, at the offsets 0, 1, 2..."""
     report = StreamReport(symbol="BTCUSDT", detail=None, partition=0)
     audit = StreamAudit(RULES[kind], said or announced(*gaps), report)
-    for offset, span in enumerate(spans):
+    for offset, (span, time) in enumerate(zip(spans, times, strict=False)):
         first, last = (span, span) if isinstance(span, int) else span
-        audit.observe(first, last, offset, time=1)
+        audit.observe(first, last, offset, time)
     return audit.finish()
 
 

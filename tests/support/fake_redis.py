@@ -84,8 +84,8 @@ class FakeRedis:
         return b"+OK\r\n"
 
     def _flush(self, arguments: list[bytes], keys: int) -> bytes:
-        count = int(arguments[keys])
-        payloads = arguments[keys + 2 : keys + 2 + 2 * count : 2]
+        count = int(arguments[keys + 1])
+        payloads = arguments[keys + 3 : keys + 3 + 2 * count : 2]
         flush = Flush(asyncio.get_running_loop().time(), payloads, keys - 1)
         reply = self._flushing.pop(0) if self._flushing else DONE
         (self.flushes if reply.startswith(b"*") else self.refused).append(flush)

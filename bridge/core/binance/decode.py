@@ -26,7 +26,7 @@ MAX_PAYLOAD_BYTES = 2**16
 Decoded = tuple[Stream, Sequence[Event]] | wire.Reply | wire.ServerShutdown
 
 # `Sequencer.follows`: takes an event's first id, time and arrival.
-Follows = Callable[[int, int | None, int], bool]
+Follows = Callable[[int, int, int], bool]
 
 _decode_envelope = msgspec.json.Decoder(wire.Envelope).decode
 _decode_reply = msgspec.json.Decoder(wire.Reply).decode
@@ -81,7 +81,7 @@ class StreamState:
         self.route, self.is_contiguous = route, route.id_of is not None
 
 
-def unknown(_first: int, _timestamp: int | None, _received: int) -> bool:
+def unknown(_first: int, _time: int, _received: int) -> bool:
     """Return False; stands in for `Sequencer.follows` until the sequencer is looked up."""
     return False
 

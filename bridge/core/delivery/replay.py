@@ -32,7 +32,9 @@ class ReplayMatcher:
             self.committed[route_key] = places.popleft() + 1
 
     def _add(self, record: Record) -> None:
-        key, time = record.route.route_key, record.timestamp_ms
+        key = record.route.route_key
+        # Kafka has one of the two.
+        time = min(record.timestamp_ms, record.received // 1000)
         self.first_ms[key[0]] = min(time, self.first_ms.get(key[0], time))
         places = self._places.setdefault(key, {})
         places.setdefault(record.value, deque()).append(self._counts[key])

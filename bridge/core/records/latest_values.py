@@ -2,8 +2,8 @@
 
 The hash `<venue>.latest:<symbol>` has three groups of fields: the price, the quote, and the
 statistics of the day. Each group is set by one message type. One field of the group is its guard:
-the group is set only if this field rises. The price comes from the most exact stream that a symbol
-has, in this order: trade, agg_trade, ticker, mini_ticker.
+the group is set only if this field rises, or if the ids have restarted. The price comes from the
+most exact stream that a symbol has, in this order: trade, agg_trade, ticker, mini_ticker.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,11 @@ from typing import Any
 import msgspec
 
 from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
-from bridge.core.sequencing.rules import time_of
+from bridge.core.sequencing.rules import (
+    ARRIVAL_RESTART_US,
+    RESTART_US,
+    time_of,
+)
 
 _PAYLOAD_OF: dict[type[Event], str] = {
     Trade: "trade",
@@ -34,10 +38,14 @@ class Group(msgspec.Struct, frozen=True, eq=False):
     `names` has one line for each field. `contents` returns the same number of lines, because no
     value contains a line break. The first field is the guard: the group is set only if it rises. If
     the group has `price`, it is the second field, and is also written to the hash of all prices.
+
+    If the guard is an id, the last field is the time. A lower id whose time is more than
+    `restart_us` younger comes after a restart of the ids. If the guard is a time, it is 0.
     """
 
     names: str
     contents: Callable[[Any], str]
+    restart_us: int = 0
 
 
 class LatestValue(msgspec.Struct, frozen=True, eq=False):
@@ -46,9 +54,17 @@ class LatestValue(msgspec.Struct, frozen=True, eq=False):
     key: str
     group: Group
 
-    def newest(self, *events: Event) -> Event:
-        """Return the event with the highest guard; if several are equal, the first of them."""
-        return max(events, key=self._guard)
+    def newest(self, event: Event, other: Event) -> Event:
+        """Return the later event; if neither is later, the first one."""
+        return other if self._is_later(other, event) else event
+
+    def _is_later(self, event: Event, other: Event) -> bool:
+        restart_us = self.group.restart_us
+        if not restart_us:
+            return event.received > other.received
+        later_us = time_of(event) - time_of(other)
+        is_higher = self._guard(event) > self._guard(other)
+        return later_us > restart_us or (is_higher and -later_us <= restart_us)
 
     def _guard(self, event: Event) -> int:
         return int(self.group.contents(event).partition("\n")[0])
@@ -129,8 +145,8 @@ _GROUPS: tuple[tuple[tuple[str, ...], dict[str, Group]], ...] = (
     (
         _PRICE_SOURCES,
         {
-            "trade": Group(_TRADE_PRICE, _trade_price),
-            "aggTrade": Group(_TRADE_PRICE, _agg_trade_price),
+            "trade": Group(_TRADE_PRICE, _trade_price, RESTART_US),
+            "aggTrade": Group(_TRADE_PRICE, _agg_trade_price, RESTART_US),
             "ticker": _TICKER_PRICE,
             "miniTicker": _TICKER_PRICE,
         },
@@ -138,7 +154,9 @@ _GROUPS: tuple[tuple[tuple[str, ...], dict[str, Group]], ...] = (
     (
         _QUOTE_SOURCES,
         {
-            "bookTicker": Group(_lines("quote_id", *_SIDES, "quote_time"), _quote),
+            "bookTicker": Group(
+                _lines("quote_id", *_SIDES, "quote_time"), _quote, ARRIVAL_RESTART_US
+            ),
             "ticker": Group(_lines("quote_time", *_SIDES), _ticker_quote),
         },
     ),

@@ -12,11 +12,9 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import Stream
 from bridge.core.records.latest_values import LatestValue, latest_values
 from bridge.core.sequencing.position import StreamKey
+from bridge.core.sequencing.rules import time_of
 from bridge.core.sequencing.sequencers import contiguous_id
 
-# Kafka 4 refuses a record more than an hour ahead of its clock, together with its whole batch
-# (`message.timestamp.after.max.ms`). A time this far ahead of ours is an error of the exchange.
-MAX_AHEAD_US = 60_000_000
 # The identity of records whose ids are not contiguous.
 NO_IDENTITY = -1
 encode = msgspec.json.Encoder().encode
@@ -54,7 +52,7 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
 class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One event on its way to the sinks.
 
-    `value` is the JSON, `timestamp_ms` the record time in milliseconds, and `received` the arrival
+    `value` is the JSON, `timestamp_ms` the event's time in milliseconds, and `received` the arrival
     of the frame in microseconds. `identity` is the event's id if ids are contiguous, else -1.
     """
 
@@ -117,11 +115,9 @@ class Router:
 
 def record_of(route: Route, event: Event) -> Record:
     """Return the record of an event whose route is known."""
-    time, received, id_of = event.timestamp, event.received, route.id_of
-    if time is None or time > received + MAX_AHEAD_US:
-        time = received
+    id_of = route.id_of
     identity = NO_IDENTITY if id_of is None else id_of(event)
-    return Record(route, time // 1000, received, encode(event), identity)
+    return Record(route, time_of(event) // 1000, event.received, encode(event), identity)
 
 
 def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:

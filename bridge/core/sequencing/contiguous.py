@@ -4,6 +4,8 @@ A hole holds back only its own stream. The events after it wait until the missin
 (`fill`) or given up (`give_up`), and are then passed on in order. Missing events that were given up
 are announced by a gap event before the next event. They can still be brought later (`close_gap`).
 
+An event that comes by itself after its gap was announced waits for `close_gap` (`take_late`).
+
 A hole shows with the next event, or when the exchange reports a last id that has not come
 (`reach`). In the second case nothing is held back: the missing events may still come by themselves.
 """
@@ -14,7 +16,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.rules import Head, Ids, Sequencer, is_restart, time_of
+from bridge.core.sequencing.rules import NOTHING, RESTARTED, Head, Ids, Sequencer, time_of
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
@@ -27,7 +29,10 @@ _HOLDING = -1
 class Contiguous(Sequencer):
     """Passes every id exactly once."""
 
-    __slots__ = ("_first_held", "_head", "_held", "_last_held", "_next", "_open", "expected")
+    __slots__ = (
+        *("_first_held", "_head", "_held", "_last_held", "_late", "_next", "_open"),
+        "expected",
+    )
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
@@ -36,6 +41,8 @@ class Contiguous(Sequencer):
         self._held: dict[int, Event] = {}
         self._first_held = self._last_held = 0
         self._open: list[Gap] = []
+        # Events that have come by themselves into an open gap.
+        self._late: dict[int, Event] = {}
         self._head: Head | None = None
 
     @property
@@ -81,7 +88,7 @@ class Contiguous(Sequencer):
 
     def resume(self, last_id: int, time: int) -> None:
         """Continue after an event that was published before this process started."""
-        self._timestamp = time
+        self._time = self._settled = time
         self._next = self.expected = last_id + 1
 
     def reach(self, head: Head) -> None:
@@ -96,10 +103,13 @@ class Contiguous(Sequencer):
     def interrupt(self, cause: str) -> None:
         """Do nothing: the ids of the next event show what is missing."""
 
-    def follows(self, first: int, timestamp: int | None, received: int) -> bool:
+    def follows(self, first: int, time: int, received: int) -> bool:
         if first == self._next:
             self._next = self.expected = first + 1
-            self._timestamp = timestamp
+            before = self._time
+            before = min(before, time)
+            self._settled = max(self._settled, before)
+            self._time = time
             self.last_received = received
             return True
         return False
@@ -163,20 +173,33 @@ class Contiguous(Sequencer):
         `brought` are the ids that are no longer missing, rising.
         """
         self._open.remove(gap)
+        self.take_late(gap)
         return [*closings(gap, brought)]
 
+    def take_late(self, gap: Gap) -> dict[int, Event]:
+        """Return the events of a gap that have come by themselves, by id, and forget them."""
+        return {i: self._late.pop(i) for i in sorted(self._late) if _has(gap, i)}
+
     def _accept_unusual(self, event: Event, identity: int) -> Sequence[Event]:
-        if self.expected is None or (before := self.last_time) is None:
+        if self.expected is None:
             return self._pass(event)
         if identity < self.expected:
-            if is_restart(time_of(event), before):
-                return self._restart(event)
-            return self.drop_duplicate()
+            return self._accept_low(event, identity)
         if identity in self._held:
             return self.drop_duplicate()
         self._hold(event, identity)
         released = self._release()
         return self.give_up("hold_limit") if len(self._held) > MAX_HELD_EVENTS else released
+
+    def _accept_low(self, event: Event, identity: int) -> Sequence[Event]:
+        """Take an event below the expected id: late, a duplicate, or the ids have restarted."""
+        if any(_has(gap, identity) for gap in self._open):
+            if len(self._late) < MAX_HELD_EVENTS:
+                self._late.setdefault(identity, event)
+            return NOTHING
+        highest = self._last_held if self._held else (self.expected or 0) - 1
+        since = self.after_restart(event, highest)
+        return self._restart(since) if since else NOTHING
 
     def _pass(self, event: Event) -> Sequence[Event]:
         self._next = self.expected = self.last_of(event) + 1
@@ -197,23 +220,31 @@ class Contiguous(Sequencer):
         passed: list[Event] = []
         while self.expected is not None and (event := self._held.pop(self.expected, None)):
             passed.append(event)
+            self.note(event)
             self.expected += 1
         if passed:
-            self.note(passed[-1])
             self._first_held = min(self._held, default=0)
         if not self._held and self.expected is not None:
             self._next = self.expected
         return passed
 
-    def _restart(self, event: Event) -> list[Event]:
-        """Start again with this event: the ids have restarted, so missing ids cannot be fetched."""
+    def _restart(self, since: Sequence[Event]) -> list[Event]:
+        """Start again with these events: ids have restarted, so missing ids cannot be fetched."""
         passed: list[Event] = []
         while self.hole:
-            passed += self.give_up("ids_restarted")
+            passed += self.give_up(RESTARTED)
         self._head = None
         for gap in self.open_gaps:
             passed += self.close_gap(gap)
-        return [*passed, self.gap(None, event, "ids_restarted", "lost"), *self._pass(event)]
+        passed.append(self.gap(None, since[0], RESTARTED, "lost"))
+        self.expected, self._next = None, _HOLDING
+        for event in since:
+            passed += self.accept(event)
+        return passed
+
+
+def _has(gap: Gap, identity: int) -> bool:
+    return (gap.first_id or 0) <= identity <= (gap.last_id or 0)
 
 
 def _pieces(first: int, last: int, max_ids: int) -> Iterator[Ids]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.core.sequencing.rules import is_restart
+from bridge.core.sequencing.rules import RESTART_US
 
 MESSAGE_TYPE = "position"
 
@@ -55,15 +55,18 @@ def unpublished(key: StreamKey, last_id: int, time: int) -> Position:
 def is_further(identity: int, time: int, position: Position) -> bool:
     """Return whether an event comes after the position in its stream.
 
-    The id decides, unless the ids have restarted in between.
+    The id decides, unless the ids have restarted in between. A stream that had no record yet was
+    at its position before any event.
     """
+    if position.offset < 0:
+        return True
     if identity >= position.last_id:
-        return not is_restart(position.time, time)
-    return is_restart(time, position.time)
+        return position.time <= time + RESTART_US
+    return time > position.time + RESTART_US
 
 
 def furthest(positions: Iterable[Position]) -> dict[StreamKey, Position]:
-    """Return the furthest position of each stream.
+    """Return the furthest position of each stream, with the newest time of those before it.
 
     After a change of the number of partitions, a symbol has records in two of them.
     """
@@ -72,7 +75,18 @@ def furthest(positions: Iterable[Position]) -> dict[StreamKey, Position]:
         known = found.get(position.stream_key)
         if known is None or is_further(position.last_id, position.time, known):
             found[position.stream_key] = position
+        elif _is_next(position, known):
+            found[position.stream_key] = msgspec.structs.replace(position, time=known.time)
     return found
+
+
+def _is_next(position: Position, known: Position) -> bool:
+    """Return whether a position comes after another one although its time is much older."""
+    return (
+        position.partition == known.partition
+        and position.offset > known.offset >= 0
+        and position.last_id >= known.last_id
+    )
 
 
 def committed(waiting: Sequence[bytes], tail: Sequence[bytes]) -> list[int]:

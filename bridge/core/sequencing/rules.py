@@ -6,23 +6,38 @@
     quote, book, ...        Monotonic     has an id above the last     nothing: interruptions are
     tickers, candles, ...   TimeOrdered   is not before the last       announced instead
 
-These rules use no clock, only the times of the events.
+A duplicate has a lower id, and so has an event after its ids have restarted, because the symbol was
+listed again or a test network was reset. A restart is believed after several events with rising low
+ids and younger times, if nothing has come at the old ids in between. One event with a wrong id or
+time changes nothing for the others.
+
+These rules use no clock, only the times of the events and of their arrival.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from bridge.core.model.events import Event, Gap, Source
 
-# A duplicate is never newer than the last event. A lower id with a newer time means that the symbol
-# was listed again and its ids have restarted. Times of one moment differ by at most this.
-_RESTART_US = 1_000_000
-# For streams without a time: this many events in a row below the last id are not duplicates.
-_RESTART_EVENTS = 1_000
+# A time this far ahead of our clock is an error, of the exchange or of our clock.
+MAX_AHEAD_US = 5_000_000
+# This many events with rising low ids make a restart, at the earliest this long after the last
+# event with a high id. Times of one moment differ by less. If events have no time of their own, the
+# time of their arrival counts, and duplicates may arrive late.
+_RESTART_EVENTS = 3
+RESTART_US = 1_000_000
+ARRIVAL_RESTART_US = 10_000_000
+# So many events may wait for that; older ones are dropped.
+_MAX_LOW_EVENTS = 20_000
+# The last events with times far ahead that are remembered, to recognise their duplicates.
+_MAX_AHEAD_EVENTS = 16
+# The cause of the gap event.
+RESTARTED = "ids_restarted"
+_NO_TIME = -1
 NOTHING: tuple[Event, ...] = ()
 
 Ids = tuple[int, int]
@@ -46,6 +61,18 @@ class Head(NamedTuple):
     source: Source = "rest"
 
 
+class Timed(Protocol):
+    """An event, or a part of one."""
+
+    @property
+    def timestamp(self) -> int | None:
+        """The exchange's time, in microseconds; None if it sends none."""
+
+    @property
+    def received(self) -> int:
+        """The time of the arrival, in microseconds."""
+
+
 class Sequencer:
     """The state of one stream of one symbol: the last event passed on, and what may come next.
 
@@ -55,8 +82,8 @@ class Sequencer:
     """
 
     __slots__ = (
-        *("_cause", "_timestamp", "first_of", "message_type"),
-        *("last_of", "last_received", "removals", "duplicates"),
+        *("_cause", "_low", "_low_after", "_settled", "_time", "duplicates", "first_of"),
+        *("last_of", "last_received", "message_type", "removals"),
     )
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
@@ -66,13 +93,17 @@ class Sequencer:
         self.duplicates = 0
         self.removals = 0
         self.last_received: int | None = None
-        self._timestamp: int | None = None
+        # The time of the last event, and the newest time that two events in a row have reached.
+        self._time = self._settled = _NO_TIME
         self._cause = ""
+        # Events that may come after a restart of the ids, and the highest id when they came.
+        self._low: list[Event] = []
+        self._low_after = 0
 
     @property
     def last_time(self) -> int | None:
         """Return the time of the last event passed on, by this process or the previous one."""
-        return self.last_received if self._timestamp is None else self._timestamp
+        return None if self._time == _NO_TIME else self._time
 
     @property
     def is_interrupted(self) -> bool:
@@ -94,13 +125,14 @@ class Sequencer:
 
         The events of the time in which no process ran are missing and remain unknown.
         """
-        self._timestamp = time
+        self._time = self._settled = time
         self._cause = "restart"
 
-    def follows(self, first: int, timestamp: int | None, received: int) -> bool:  # noqa: ARG002
+    def follows(self, first: int, time: int, received: int) -> bool:  # noqa: ARG002
         """Return whether a live event comes next, by its first id; if so, it counts as passed on.
 
-        This is the fast path of the rules that have one. `accept` decides the same for any event.
+        `time` is what `time_of` returns. This is the fast path of the rules that have one. `accept`
+        decides the same for any event.
         """
         return False
 
@@ -115,67 +147,99 @@ class Sequencer:
 
     def note(self, event: Event) -> None:
         """Store the values of a passed event that are needed for the next one."""
-        self._timestamp = event.timestamp
+        time = time_of(event)
+        before = time if self._time == _NO_TIME else min(self._time, time)
+        self._settled = max(self._settled, before)
+        self._time = time
         self.last_received = None if event.source == "rest" else event.received
 
     def drop_duplicate(self) -> Sequence[Event]:
         self.duplicates += 1
         return NOTHING
 
+    def after_restart(self, event: Event, highest: int) -> Sequence[Event]:
+        """Take an event that is not above the highest id. Return the events since a restart of the
+        ids, this one last, as soon as a restart is certain. Until then the event is a duplicate.
+        """
+        self.duplicates += 1
+        identity, time, low = self.first_of(event), time_of(event), self._low
+        if self._low_after != highest or self.last_of(event) == highest:
+            low.clear()  # the old ids go on
+        if time <= self._settled:
+            return NOTHING
+        if low and identity <= self.first_of(low[-1]):
+            if identity >= self.first_of(low[0]):
+                return NOTHING
+            low.clear()
+        low.append(event)
+        self._low_after = highest
+        silence_us = ARRIVAL_RESTART_US if event.timestamp is None else RESTART_US
+        if len(low) < _RESTART_EVENTS or time <= self._settled + silence_us:
+            del low[:-_MAX_LOW_EVENTS]
+            return NOTHING
+        self._low = []
+        return low
+
     def gap(self, ids: Ids | None, until: Event | Head, cause: str, state: GapState) -> Gap:
         """Return a gap event for the events between the last event passed on and `until`."""
         first, last = ids or (None, None)
+        to_time = time_of(until)
+        # One of the two may be wrong. Whoever reads from the first one on must miss nothing.
+        from_time = None if self._time == _NO_TIME else min(self._time, to_time)
         head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
-        return Gap(
-            *head, self.message_type, first, last, self.last_time, time_of(until), cause, state
-        )
+        return Gap(*head, self.message_type, first, last, from_time, to_time, cause, state)
 
 
 class Monotonic(Sequencer):
     """Ids that rise and skip values: a duplicate is visible, a loss is not."""
 
-    __slots__ = ("_highest", "_lower")
+    __slots__ = ("_highest",)
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
         self._highest = -1
-        self._lower = 0
 
     @property
     def last_mark(self) -> int | None:
         """Return the greatest id."""
         return None if self._highest < 0 else self._highest
 
-    def follows(self, first: int, timestamp: int | None, received: int) -> bool:
+    def follows(self, first: int, time: int, received: int) -> bool:
         if first > self._highest and not self._cause:
             self._highest = first
-            self._timestamp = timestamp
+            before = self._time
+            before = min(before, time)
+            self._settled = max(self._settled, before)
+            self._time = time
             self.last_received = received
-            self._lower = 0
             return True
         return False
 
     def accept(self, event: Event) -> Sequence[Event]:
         identity = self.first_of(event)
         if identity <= self._highest:
-            self._lower += 1
-            if self._lower < _RESTART_EVENTS:
-                return self.drop_duplicate()
-            self._cause = "ids_restarted"
+            since = self.after_restart(event, self._highest)
+            if since:
+                self._highest, self._cause = -1, RESTARTED
+            return [passed for low in since for passed in self.accept(low)]
         gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
-        self._highest, self._lower, self._cause = identity, 0, ""
+        self._highest, self._cause = identity, ""
         self.note(event)
         return (*gap, event)
 
 
 class TimeOrdered(Sequencer):
-    """Events without ids; several may have the same time. A duplicate is equal in all fields."""
+    """Events without ids; several may have the same time. A duplicate is equal in all fields.
 
-    __slots__ = ("_same_time",)
+    An event whose time is far ahead is passed on and does not hold back those after it.
+    """
+
+    __slots__ = ("_ahead", "_same_time")
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
         self._same_time: list[Event] = []
+        self._ahead: list[Event] = []
 
     @property
     def last_mark(self) -> int | None:
@@ -187,21 +251,23 @@ class TimeOrdered(Sequencer):
         """Return None: the events have no ids."""
 
     def accept(self, event: Event) -> Sequence[Event]:
-        if (previous := self.last_mark) is not None:
+        if _is_repeat(event, self._ahead):
+            return self.drop_duplicate()
+        recent = self._ahead if is_ahead(event) else self._same_time
+        if recent is self._same_time and (previous := self.last_mark) is not None:
             now = self.first_of(event)
-            if now < previous or (now == previous and self._is_repeat(event)):
+            if now < previous:
                 return self.drop_duplicate()
             if now > previous:
-                self._same_time.clear()
+                recent.clear()
+        if _is_repeat(event, recent):
+            return self.drop_duplicate()
+        recent.append(event)
+        del self._ahead[:-_MAX_AHEAD_EVENTS]
         gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
         self._cause = ""
         self.note(event)
-        self._same_time.append(event)
         return (*gap, event)
-
-    def _is_repeat(self, event: Event) -> bool:
-        content = _content(event)
-        return any(_content(other) == content for other in self._same_time)
 
 
 class Chained(Sequencer):
@@ -220,18 +286,19 @@ class Chained(Sequencer):
 
     def accept(self, event: Event) -> Sequence[Event]:
         first, last = self.first_of(event), self.last_of(event)
-        expected, before = self._expected, self.last_time
-        if expected is None or before is None:
+        expected = self._expected
+        if expected is None:
             gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
             passed: tuple[Event, ...] = (*gap, event)
         elif first == expected:
             passed = (event,)
         elif last >= expected:
             passed = self._with_gap(event, first, expected)
-        elif is_restart(time_of(event), before):
-            passed = (self.gap(None, event, "ids_restarted", "lost"), event)
         else:
-            return self.drop_duplicate()
+            since = self.after_restart(event, expected - 1)
+            if since:
+                self._expected, self._cause = None, RESTARTED
+            return [passed for low in since for passed in self.accept(low)]
         self._expected, self._cause = last + 1, ""
         self.note(event)
         return passed
@@ -252,14 +319,21 @@ def _getter(name: str) -> Callable[[Any], int]:
     return attrgetter(name)
 
 
-def is_restart(time: int, last: int) -> bool:
-    """Return whether an event below the last id is so much newer that the ids have restarted."""
-    return time > last + _RESTART_US
+def is_ahead(event: Timed) -> bool:
+    """Return whether an event's time is too far ahead of its arrival to be true."""
+    return event.timestamp is not None and event.timestamp > event.received + MAX_AHEAD_US
 
 
-def time_of(event: Event | Head) -> int:
+def time_of(event: Timed) -> int:
     """Return the time of an event: the exchange's time, or ours if the exchange sends none."""
     return event.received if event.timestamp is None else event.timestamp
+
+
+def _is_repeat(event: Event, others: Sequence[Event]) -> bool:
+    if not others:
+        return False
+    content = _content(event)
+    return any(_content(other) == content for other in others)
 
 
 def _content(event: Event) -> Event:

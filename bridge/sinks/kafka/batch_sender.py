@@ -1,6 +1,7 @@
 """Sends batches through one producer."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -8,6 +9,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
 from bridge import settings
+from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.outbox.outbox import PartitionQueue
@@ -51,6 +53,7 @@ class BatchSender:
         """
         batch = self._producer.create_batch()
         append, count = batch.append, 0
+        latest_ms = (time.time_ns() // 1000 + MAX_AHEAD_US) // 1000
         room = None if queue.in_doubt else queue.limit.bytes
         for record in queue.records:
             value = record.value
@@ -58,7 +61,12 @@ class BatchSender:
                 room -= len(value)
                 if room < 0 and count:
                     break
-            if append(key=record.route.key, value=value, timestamp=record.timestamp_ms) is None:
+            timestamp = record.timestamp_ms
+            if timestamp > latest_ms:
+                # Kafka 4 refuses a batch with a record that is an hour ahead of its clock
+                # (`message.timestamp.after.max.ms`).
+                timestamp = record.received // 1000
+            if append(key=record.route.key, value=value, timestamp=timestamp) is None:
                 break
             count += 1
             if count == queue.in_doubt:

@@ -1,5 +1,6 @@
 """Writes the position of each stream's last record to a compacted topic."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
@@ -36,7 +37,10 @@ class _StreamEnd:
 
 
 class PositionWriter:
-    """Tracks the position of each stream, with an outbox for the changed positions."""
+    """Tracks the position of each stream, with an outbox for the changed positions.
+
+    The time of a position is the newest of the records up to it.
+    """
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
@@ -75,8 +79,9 @@ class PositionWriter:
                 end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
             elif identity < end.last_id and not _is_further(record, end):
                 continue  # it was fetched late, to fill a gap
+            if record.timestamp_ms > end.time_ms or identity < end.last_id:
+                end.time_ms = record.timestamp_ms
             end.last_id = identity
-            end.time_ms = record.timestamp_ms
             end.partition = partition
             end.offset = offset
             changed[end] = None
@@ -92,15 +97,16 @@ class PositionWriter:
         self._push(end.position() for end in changed)
 
     def _push(self, positions: Iterable[Position]) -> None:
+        now_us = time.time_ns() // 1000
         for position in sorted(positions, key=attrgetter("offset")):
-            self.outbox.push(self._record(position))
+            self.outbox.push(self._record(position, now_us))
 
-    def _record(self, position: Position) -> Record:
+    def _record(self, position: Position, now_us: int) -> Record:
         own = self._routes.get(position.stream_key)
         if own is None:
             own = Route(MESSAGE_TYPE, position.symbol, self.topic, position.key, "", ())
             self._routes[position.stream_key] = own
-        return Record(own, position.time // 1000, position.time, msgspec.json.encode(position))
+        return Record(own, now_us // 1000, now_us, msgspec.json.encode(position))
 
 
 def _is_further(record: Record, end: _StreamEnd) -> bool:

@@ -16,6 +16,7 @@ from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.records.record import topic_name
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, furthest
+from bridge.core.sequencing.rules import time_of
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.position_writer import NO_STREAMS
@@ -146,8 +147,7 @@ def position_of(
     except msgspec.DecodeError:
         return None
     identity: int = getattr(row, _ID_FIELDS[message_type]) if message_type in _ID_FIELDS else -1
-    time = row.received if row.timestamp is None else row.timestamp
-    return Position(message_type, row.symbol, identity, time, partition, record.offset)
+    return Position(message_type, row.symbol, identity, time_of(row), partition, record.offset)
 
 
 def _on_retry(error: Exception, delay_s: float) -> None:

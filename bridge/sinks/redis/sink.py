@@ -29,6 +29,7 @@ from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.core.model.events import Event
 from bridge.core.records.latest_values import Group, LatestValue, prices_key
 from bridge.core.records.record import Record, Route
+from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks.batch_pacer import BatchPacer
@@ -127,7 +128,7 @@ class RedisSink:
     async def _check(self, client: Redis) -> None:
         """Send an empty flush, to check the connection, the credentials and the right to run it."""
         try:
-            await client.eval(SCRIPT, 1, self._prices_key, "0")
+            await client.eval(SCRIPT, 1, self._prices_key, "0", "0")
         except _FAILURES as error:
             refusal = _refusal(error)
             # The password was changed while running. Kafka continues, and we try again.
@@ -245,7 +246,8 @@ def _script_call(
     They are few, because each takes hiredis 0.1 to 0.2 us to pack, and takes Redis more to parse.
     """
     keys = [prices]
-    arguments: list[str | int | bytes] = [len(messages)]
+    ahead = time.time_ns() // 1000 + MAX_AHEAD_US
+    arguments: list[str | int | bytes] = [ahead, len(messages)]
     for record in messages:
         arguments += (record.route.channel, record.value)
     grouped: defaultdict[Group, list[LatestValue]] = defaultdict(list)
@@ -254,5 +256,5 @@ def _script_call(
     for group, values in grouped.items():
         keys += [value.key for value in values]
         contents = [group.contents(latest[value]) for value in values]
-        arguments += (group.names, len(values), "".join(contents))
+        arguments += (group.names, group.restart_us, len(values), "".join(contents))
     return keys, arguments

@@ -81,6 +81,7 @@ class StreamReport(msgspec.Struct, kw_only=True):
     event announced, `missing_filled` those announced as filled, `missing_announced` all others.
     `late` counts records that came later and lie inside an announced gap. `aggregated` counts the
     ranges that were judged early to limit memory: records that come later do not close them.
+    `repeated` also counts records from before a restart of the ids that come again after it.
     """
 
     symbol: str
@@ -96,7 +97,7 @@ class StreamReport(msgspec.Struct, kw_only=True):
     late: int = 0
     repeated: Places = msgspec.field(default_factory=Places)
     out_of_order: Places = msgspec.field(default_factory=Places)
-    restarts_announced: int = 0
+    restarts_announced: Places = msgspec.field(default_factory=Places)
     restarts: Places = msgspec.field(default_factory=Places)
     wrong_key: Places = msgspec.field(default_factory=Places)
     aggregated: int = 0

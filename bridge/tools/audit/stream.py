@@ -1,5 +1,7 @@
 """The audit of one stream: a state machine that sees the ids of each record in topic order."""
 
+from typing import NamedTuple
+
 from bridge.tools.audit.announced import Announced
 from bridge.tools.audit.ranges import IdRanges, Ids
 from bridge.tools.audit.report import MissingRange, StreamReport
@@ -9,6 +11,16 @@ from bridge.tools.audit.rules import Rule
 OPEN_MAX_RANGES = 100_000
 # An id this far below the first id, and below half of it, is not a straggler: the ids restarted.
 RESTART_LEAST_DROP = 10_000
+# Restarts of one stream whose earlier ids are remembered.
+MAX_RUNS = 100
+
+
+class Run(NamedTuple):
+    """The ids of a stream from one restart to the next, and the newest time of its records."""
+
+    first_id: int
+    last_id: int
+    newest: int
 
 
 class StreamAudit:
@@ -19,8 +31,8 @@ class StreamAudit:
     """
 
     __slots__ = (
-        *("_announced", "_contiguous", "_floor", "_missing", "_next", "_run_begin", "_step"),
-        "report",
+        *("_announced", "_contiguous", "_earlier", "_floor", "_missing"),
+        *("_newest", "_next", "_run_begin", "_step", "report"),
     )
 
     def __init__(self, rule: Rule, announced: Announced, report: StreamReport) -> None:
@@ -31,12 +43,17 @@ class StreamAudit:
         self._missing = IdRanges()
         self._floor = self._run_begin = 0
         self._next = -1  # no record has this id
+        self._newest = 0
+        self._earlier: list[Run] = []
 
     def observe(self, first_id: int, last_id: int, offset: int, time: int) -> None:
         """Process the next record: the ids it covers, and its time in microseconds."""
         self.report.records += 1
+        if self._earlier and self._is_earlier(first_id, last_id, time):
+            self.report.repeated.add(offset, first_id)
         if first_id == self._next or self._goes_on(first_id, last_id, offset, time):
             self._next = last_id + self._step
+        self._newest = max(self._newest, time)
 
     def finish(self) -> StreamReport:
         """Judge the ids that are still missing. Do not call `observe` afterwards."""
@@ -67,6 +84,15 @@ class StreamAudit:
         self._floor = self._run_begin = first_id
         return True
 
+    def _is_earlier(self, first_id: int, last_id: int, time: int) -> bool:
+        """Return whether a record from before a restart comes again. The ids of a real restart may
+        be the same, but their times are younger.
+        """
+        return any(
+            run.first_id <= first_id and last_id <= run.last_id and time <= run.newest
+            for run in self._earlier
+        )
+
     def _step_back(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
         """Handle a record below the expected id.
 
@@ -76,7 +102,7 @@ class StreamAudit:
         filled = self._missing.remove(*known)
         if 0 < known[1] - known[0] + 1 == filled:
             self._count_straggler(first_id, last_id, offset)
-        elif self._restarts(first_id, offset, time):
+        elif self._restarts(first_id, last_id, offset, time):
             return True
         elif known[0] <= known[1]:
             self.report.repeated.add(offset, first_id)
@@ -95,7 +121,7 @@ class StreamAudit:
         else:
             self.report.out_of_order.add(offset, first_id)
 
-    def _restarts(self, first_id: int, offset: int, time: int) -> bool:
+    def _restarts(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
         """Return whether the ids restart here.
 
         If they do, judge all missing ids, because their records cannot come any more.
@@ -103,12 +129,16 @@ class StreamAudit:
         if not self._step:
             return False
         if self._announced.take_restart(time, is_far=first_id <= self._next // 2):
-            self.report.restarts_announced += 1
+            self.report.restarts_announced.add(offset, first_id)
         elif first_id <= min(self._run_begin // 2, self._run_begin - RESTART_LEAST_DROP):
             self.report.restarts.add(offset, first_id)
         else:
             return False
         self._judge(self._missing.take(len(self._missing)))
+        self._earlier.append(Run(self._run_begin, self._next - self._step, self._newest))
+        del self._earlier[:-MAX_RUNS]
+        if self._is_earlier(first_id, last_id, time):
+            self.report.repeated.add(offset, first_id)
         self._floor = self._run_begin = first_id
         return True
 

@@ -7,6 +7,7 @@ from bridge.tools.audit.report import Report, StreamReport
 
 MAX_ROWS = 30
 MAX_FINDINGS = 100
+MAX_RESTARTED = 5
 
 
 def print_report(report: Report) -> None:
@@ -77,7 +78,19 @@ def _verdict(report: Report) -> str:
         return f"NOT PROVEN ({claims}{limit}): {count}"
     if not report.records:
         return "nothing to prove: the topic is empty"
-    return f"PROVEN from the first to the last record of each symbol: {claims}{limit}"
+    proven = "PROVEN from the first to the last record of each symbol"
+    return f"{proven}: {claims}{limit}{_restarts(report)}"
+
+
+def _restarts(report: Report) -> str:
+    """Name the symbols whose ids have restarted: nothing is proven of the moment between."""
+    names = [stream.name for stream in report.symbols if stream.restarts_announced.count]
+    if not names:
+        return ""
+    count = sum(stream.restarts_announced.count for stream in report.symbols)
+    shown, more = names[:MAX_RESTARTED], len(names) - MAX_RESTARTED
+    named = ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    return f"; except across {_counted(count, 'announced restart')} of the ids ({named})"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -120,7 +120,7 @@ async def _redis_floor(options: settings.Redis, records: Sequence[Record], round
     calls = []
     for begin in range(0, len(records), size):
         piece = records[begin : begin + size]
-        words: list[str | int | bytes] = [len(piece)]
+        words: list[str | int | bytes] = [0, len(piece)]
         for record in piece:
             words += (record.route.channel, record.value)
         calls.append(words)

@@ -93,9 +93,17 @@ def test_a_symbol_listed_anew_while_no_bridge_ran_is_announced() -> None:
     sequencer = sequencers_at(position(7_000, time=1)).sequencer(
         parse_stream("btcusdt@trade"), trade(1)
     )
-    gap, first = accept_all(sequencer, [trade(1, seconds=60)])
+    again = [trade(number, seconds=60) for number in (1, 2, 3)]
+    gap, *passed = accept_all(sequencer, again)
     assert isinstance(gap, Gap)
-    assert (gap.cause, gap.state, first) == ("ids_restarted", "lost", trade(1, seconds=60))
+    assert (gap.cause, gap.state, passed) == ("ids_restarted", "lost", again)
+
+
+def test_a_last_trade_dated_too_early_is_the_furthest_of_its_partition() -> None:
+    before = position(7, time=9 * SECOND_US, partition=2, offset=5)
+    last = position(8, time=5 * SECOND_US, partition=2, offset=6)
+    (found,) = furthest([before, last]).values()
+    assert (found.last_id, found.offset, found.time) == (8, 6, 9 * SECOND_US)
 
 
 def test_streams_without_contiguous_ids_announce_a_restart_once() -> None:

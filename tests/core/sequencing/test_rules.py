@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,12 +24,14 @@ def trade(trade_id: int, *, seconds: float = 0, source: str = "websocket") -> Tr
     return Trade(*HEAD, time, time, source, trade_id, "1.0", "2.0", "buy")  # type: ignore[arg-type]
 
 
-def quote(update_id: int) -> Quote:
-    return Quote(*HEAD, None, update_id, "websocket", update_id, "1.0", "2.0", "3.0", "4.0")
+def quote(update_id: int, *, seconds: int = 0) -> Quote:
+    received = seconds * SECOND_US or update_id
+    return Quote(*HEAD, None, received, "websocket", update_id, "1.0", "2.0", "3.0", "4.0")
 
 
-def delta(first: int, last: int) -> BookDelta:
-    return BookDelta(*HEAD, last, last, "websocket", first, last, [], [])
+def delta(first: int, last: int, time: int | None = None) -> BookDelta:
+    time = last if time is None else time
+    return BookDelta(*HEAD, time, time, "websocket", first, last, [], [])
 
 
 def ticker(time: int, price: str = "1.0", received: int = 7) -> MiniTicker:
@@ -112,8 +115,8 @@ def test_an_open_gap_is_closed_part_by_part() -> None:
 def test_ids_that_start_again_are_announced_and_not_frozen_out() -> None:
     sequencer = contiguous_sequencer(1_000_000)
     accept_all(sequencer, [trade(1_000_001, seconds=5), trade(1_000_003, seconds=5)])
-    passed = accept_all(sequencer, [trade(1, seconds=10), trade(2, seconds=10)])
-    assert ids(passed) == [1_000_003, 1, 2]
+    passed = accept_all(sequencer, [trade(number, seconds=10) for number in (1, 2, 3, 4)])
+    assert ids(passed) == [1_000_003, 1, 2, 3, 4]
     gaps = [(g.cause, g.state, g.first_id) for g in passed if isinstance(g, Gap)]
     assert gaps == [
         ("ids_restarted", "open", 1_000_002),
@@ -145,10 +148,130 @@ def test_quotes_rise_and_a_loss_is_announced_only_where_an_interruption_is_known
 
 
 def test_quotes_whose_ids_start_again_are_not_frozen_out() -> None:
+    """Copies may come late over the other connection, so their ids alone prove nothing."""
     sequencer = new_sequencer(Quote)
-    sequencer.accept(quote(10**9))
-    passed = accept_all(sequencer, map(quote, range(1, 1002)))
-    assert [type(event) for event in passed] == [Gap, Quote, Quote]
+    sequencer.accept(quote(10**9, seconds=1))
+    again = [quote(number, seconds=1 + number) for number in range(1, 13)]
+    assert accept_all(sequencer, again[:10]) == []
+    gap, *passed = accept_all(sequencer, again[10:])
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.from_time, gap.to_time) == ("ids_restarted", SECOND_US, 2 * SECOND_US)
+    assert passed == again
+
+
+def test_book_deltas_whose_ids_start_again_are_not_frozen_out() -> None:
+    sequencer = new_sequencer(BookDelta)
+    sequencer.accept(delta(10**6, 10**6 + 3))
+    again = [delta(1, 3, 3 * SECOND_US), delta(4, 4, 4 * SECOND_US), delta(5, 9, 5 * SECOND_US)]
+    gap, *passed = accept_all(sequencer, again)
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.first_id) == ("ids_restarted", None)
+    assert passed == again
+
+
+def test_a_restart_of_the_ids_is_believed_in_the_same_way_over_two_connections() -> None:
+    sequencer = contiguous_sequencer(1_000)
+    again = [trade(number, seconds=10 + number) for number in (1, 1, 2, 1, 2, 3, 2, 4, 3, 4, 5)]
+    assert ids(accept_all(sequencer, again)) == [1, 2, 3, 4, 5]
+
+
+def test_one_stray_id_from_long_ago_changes_nothing() -> None:
+    sequencer = contiguous_sequencer(100)
+    events = [
+        *(trade(number, seconds=number) for number in (101, 102)),
+        trade(1, seconds=110),
+        *(trade(number, seconds=number) for number in (103, 104)),
+        trade(2, seconds=120),
+        *(trade(number, seconds=number) for number in (105, 106)),
+        trade(3, seconds=130),
+    ]
+    assert accept_all(sequencer, events) == [
+        trade(number, seconds=number) for number in range(101, 107)
+    ]
+    assert sequencer.duplicates == 3
+
+
+def test_copies_of_fetched_trades_that_come_late_are_no_restart() -> None:
+    """A connection stalls, its trades are fetched, and then it brings them all at once."""
+    sequencer = contiguous_sequencer(100)
+    events = [trade(number, seconds=number) for number in range(101, 131)]
+    accept_all(sequencer, events[:5])
+    sequencer.reach(head(125))
+    assert sequencer.fill(events[5:25]) == events[5:25]
+    assert accept_all(sequencer, events[5:]) == events[25:]
+
+
+def test_one_trade_dated_early_does_not_let_the_copies_of_others_pass() -> None:
+    sequencer = contiguous_sequencer(100)
+    first = [trade(number, seconds=100) for number in range(101, 121)]
+    early = trade(121, seconds=98)
+    assert accept_all(sequencer, [*first, early]) == [*first, early]
+    assert accept_all(sequencer, [*first, early]) == []
+    assert ids(accept_all(sequencer, [trade(122, seconds=101)])) == [122]
+
+
+HOUR_US = 3600 * SECOND_US
+
+
+def test_a_trade_dated_far_ahead_passes_and_decides_nothing() -> None:
+    sequencer = contiguous_sequencer(100)
+    ahead = msgspec.structs.replace(trade(101, seconds=100), timestamp=HOUR_US)
+    stray = msgspec.structs.replace(trade(1, seconds=100), timestamp=HOUR_US)
+    assert accept_all(sequencer, [ahead, ahead, stray]) == [ahead]
+    again = [trade(number, seconds=101 + number) for number in (1, 2, 3)]
+    assert ids(accept_all(sequencer, again)) == [1, 2, 3]
+
+
+def test_a_ticker_dated_far_ahead_passes_once_and_holds_none_back() -> None:
+    sequencer = new_sequencer(MiniTicker)
+    ahead = ticker(HOUR_US, received=7)
+    events = [ticker(5), ahead, ticker(6), ticker(HOUR_US, received=9), ticker(7)]
+    assert accept_all(sequencer, events) == [ticker(5), ahead, ticker(6), ticker(7)]
+
+
+def test_with_a_slow_clock_every_ticker_passes_once() -> None:
+    """All times are far ahead then, and both connections bring each event."""
+    sequencer = new_sequencer(MiniTicker)
+    events = [ticker(HOUR_US + number) for number in range(100)]
+    passed = [
+        passed
+        for number, event in enumerate(events)
+        for copy in (event, *events[max(0, number - 5) : number])
+        for passed in sequencer.accept(copy)
+    ]
+    assert passed == events
+
+
+def test_a_trade_that_comes_by_itself_into_an_open_gap_waits_for_its_closure() -> None:
+    sequencer = contiguous_sequencer(5)
+    sequencer.reach(head(8))
+    (gap,) = sequencer.give_up("repair_timeout")
+    assert isinstance(gap, Gap)
+    late = [trade(number, seconds=8) for number in (6, 7, 8)]
+    assert ids(accept_all(sequencer, [*late, late[0], trade(9, seconds=9)])) == [9]
+    assert sequencer.take_late(gap) == {6: late[0], 7: late[1], 8: late[2]}
+    assert sequencer.take_late(gap) == {}
+
+
+@repeatable
+@given(
+    odd_id=st.integers(1, 40),
+    odd_s=st.floats(-100, 100),
+    at=st.integers(1, 59),
+    lag=st.integers(0, 20),
+)
+def test_one_odd_event_lets_no_other_pass_twice_and_keeps_none_out(
+    odd_id: int, odd_s: float, at: int, lag: int
+) -> None:
+    """Two connections bring the same trades, one of them later. One event has any id and time."""
+    order = [number for number in range(1, 31 + lag) for number in (number, number - lag)]
+    events = [trade(number, seconds=1000 + number / 10) for number in order if 1 <= number <= 30]
+    odd = trade(odd_id, seconds=1000 + odd_s)
+    received = events[min(at, len(events) - 1)].received
+    events.insert(at, msgspec.structs.replace(odd, received=received))
+    sequencer = contiguous_sequencer()
+    passed = ids(accept_all(sequencer, events))
+    assert passed == [*range(1, 31), *([31] if odd_id == 31 else [])]
 
 
 def test_a_hole_in_a_chain_of_book_deltas_is_announced_with_its_ids() -> None:

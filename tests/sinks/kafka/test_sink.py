@@ -10,6 +10,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from msgspec.structs import replace
 
 from bridge import settings
 from bridge.settings import load_settings
@@ -100,6 +101,21 @@ async def test_a_record_holds_the_event_the_symbol_and_the_exchanges_time(
     assert value["message_type"] == "trade"
     assert (value["symbol"], value["trade_id"]) == ("币安人生USDT", 123)
     assert (value["timestamp"], value["received"]) == (event.timestamp, event.received)
+
+
+async def test_a_time_far_ahead_that_kafka_would_refuse_with_its_batch_is_that_of_the_arrival(
+    kafka: Kafka, unique: str
+) -> None:
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    events = trades(unique, range(3))
+    events[1] = replace(events[1], timestamp=2**63 - 1)
+    async with at_work(sink):
+        Feeder(sink).push(*events)
+        await sink.drained()
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 3)
+    assert records[1].timestamp == events[1].received // 1000
+    assert json.loads(records[1].value)["timestamp"] == 2**63 - 1
+    assert ids(records) == [0, 1, 2]
 
 
 async def test_each_symbol_lies_in_order_in_one_partition(kafka: Kafka, unique: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -10,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from bridge.brokers.redis_client import connect
+from bridge.core.model.events import Event, Quote, Trade
 from bridge.core.records.latest_values import latest_key, prices_key
 from bridge.settings import load_settings
 from bridge.sinks.redis.sink import SCRIPT, VALUES_REST_S, RedisSink
 from tests.support.brokers import Choice, RedisAddress, RedisProcess, RedisServer
 from tests.support.journal import Journal
-from tests.support.sinks import Feeder, agg_trade, at_work, ticker, trade, trades
+from tests.support.sinks import TIME_US, Feeder, agg_trade, at_work, ticker, trade, trades
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
 
@@ -64,7 +67,7 @@ async def test_every_event_is_published_in_order_and_sets_the_latest_value(
     ],
 )
 @hypothesis_settings(max_examples=15, derandomize=True)
-@given(ids=st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=12))
+@given(ids=st.lists(st.integers(0, 10**12), min_size=1, max_size=12))
 async def test_a_latest_value_never_goes_backwards_in_whatever_order_ids_come(
     kind: str, event_of: Any, guard: str, redis: RedisAddress, ids: list[int]
 ) -> None:
@@ -88,6 +91,52 @@ async def test_a_latest_value_never_goes_backwards_in_whatever_order_ids_come(
     finally:
         await client.delete(latest_key(venue, "BTCUSDT"), prices_key(venue))
         await client.aclose()
+
+
+SECOND_US = 1_000_000
+IN_AN_HOUR_US = time.time_ns() // 1000 + 3600 * SECOND_US
+
+
+def trade_at(trade_id: int, time_us: int) -> Trade:
+    return replace(trade("", trade_id), timestamp=time_us)
+
+
+def quote_at(update_id: int, received: int) -> Quote:
+    return Quote("", "BTCUSDT", None, received, "websocket", update_id, "1", "1", "2", "1")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        # The ids have restarted.
+        (trade_at(10**6, TIME_US), trade_at(3, TIME_US + 3 * SECOND_US), {"trade_id": "3"}),
+        (quote_at(10**6, TIME_US), quote_at(3, TIME_US + 12 * SECOND_US), {"quote_id": "3"}),
+        # A lower id is an older event, also if it is a little younger.
+        (trade_at(10**6, TIME_US), trade_at(3, TIME_US + SECOND_US), {"trade_id": "1000000"}),
+        (quote_at(10**6, TIME_US), quote_at(3, TIME_US + 9 * SECOND_US), {"quote_id": "1000000"}),
+        # A time that is far ahead guards nothing. Any other time does.
+        (
+            ticker("", IN_AN_HOUR_US),
+            ticker("", TIME_US),
+            dict.fromkeys(("price_time", "day_time", "quote_time"), str(TIME_US)),
+        ),
+        (ticker("", TIME_US + 1), ticker("", TIME_US), {"price_time": str(TIME_US + 1)}),
+    ],
+)
+async def test_no_value_stays_in_redis_because_of_an_id_or_a_time_of_the_past(
+    before: Event, after: Event, shown: dict[str, str], redis: RedisAddress, client: Redis
+) -> None:
+    unique = f"t{uuid4().hex}"
+    sink = sink_for(redis, unique)
+    kinds = {"trade": "trade", "quote": "bookTicker", "ticker": "ticker"}
+    feeder = Feeder(sink, kinds[str(after.__struct_config__.tag)])
+    script = client.register_script(SCRIPT)
+    for event in (before, after):
+        feeder.push(replace(event, venue=unique))
+        await sink._flush(script)
+    latest = await client.hgetall(latest_key(unique, "BTCUSDT"))
+    assert {name: latest[name] for name in shown} == shown
+    await client.delete(latest_key(unique, "BTCUSDT"), prices_key(unique))
 
 
 @pytest.fixture

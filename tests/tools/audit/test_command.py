@@ -107,6 +107,30 @@ def test_a_finding_is_a_line_and_exit_1(options: settings.Kafka, run: Run) -> No
     assert result.stdout.splitlines()[-1].startswith("NOT PROVEN")
 
 
+def test_the_verdict_names_restarts_of_the_ids(options: settings.Kafka, run: Run) -> None:
+    published(options, "trade", trade_values(10**6, 10**6 + 1, 1, 2))
+    published(
+        options,
+        "gap",
+        [
+            event(
+                "gap",
+                kind="trade",
+                first_id=None,
+                last_id=None,
+                to_time=None,
+                cause="ids_restarted",
+                state="lost",
+            )
+        ],
+    )
+    result = run()
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].endswith(
+        "no repeats; except across 1 announced restart of the ids (BTCUSDT)"
+    )
+
+
 def test_of_many_symbols_those_with_findings_come_first_and_the_rest_is_counted(
     options: settings.Kafka, run: Run
 ) -> None:

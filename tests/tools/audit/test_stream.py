@@ -1,5 +1,6 @@
 """One stream: missing, repeated, late and out-of-order ids, compared with a model of sets."""
 
+import itertools
 import random
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.tools.audit import stream as bounds
+from bridge.tools.audit.announced import GapRecord
 from bridge.tools.audit.report import LISTED_MAX_RANGES, stream_findings
 from tests.support.audit import announced, audited, gap, ids_at, ids_in, ranges
 from tests.support.naive_audit import NaiveAudit, states
@@ -123,17 +125,43 @@ def test_a_topic_whose_head_ends_inside_a_late_filling_is_proved_from_behind_it(
 
 def test_ids_that_start_again_are_no_finding_where_it_was_announced() -> None:
     report = audited([FIRST, FIRST + 1, 1, 2, 4], gap(None, None, "lost", cause="ids_restarted"))
-    assert report.restarts_announced == 1
+    assert ids_at(report.restarts_announced) == [1]
     assert (report.first_id, report.last_id) == (FIRST, 4)
     assert ranges(report.missing) == [(3, 3)]
 
 
 def test_ids_that_start_again_a_little_lower_are_told_by_the_announced_time() -> None:
-    restart = gap(None, None, "lost", cause="ids_restarted")
-    restart.to_time = 1
-    report = audited([100, 101, 90, 91], restart)
-    assert report.restarts_announced == 1
+    report = audited([100, 101, 90, 91], restart_at(1))
+    assert ids_at(report.restarts_announced) == [90]
     assert list(stream_findings(report)) == []
+
+
+def restart_at(time: int) -> GapRecord:
+    restart = gap(None, None, "lost", cause="ids_restarted")
+    restart.to_time = time
+    return restart
+
+
+def test_trades_that_come_again_after_a_restart_of_the_ids_are_repeats() -> None:
+    """A bridge that takes late copies for a restart must not be able to prove itself right."""
+    ids = [*range(100, 121), *range(100, 121), 121]
+    report = audited(ids, restart_at(100), times=ids)
+    assert report.restarts_announced.count == 1
+    assert report.repeated.count == 21
+    assert [finding.what for finding in stream_findings(report)] == ["repeated"]
+
+
+def test_a_restart_that_reaches_the_ids_of_before_with_younger_trades_repeats_nothing() -> None:
+    times = itertools.count(100)
+    report = audited([*range(100, 121), *range(90, 130)], restart_at(121), times=times)
+    assert report.restarts_announced.count == 1
+    assert list(stream_findings(report)) == []
+
+
+def test_a_trade_from_before_a_restart_that_comes_again_much_later_is_a_repeat() -> None:
+    times = [100, 101, 102, 200, 201, 202, 203, 101, 205]
+    report = audited([10, 11, 12, 8, 9, 10, 11, 12, 13], restart_at(200), times=times)
+    assert ids_at(report.repeated) == [12]
 
 
 def test_ids_that_start_again_unannounced_are_one_finding() -> None:
