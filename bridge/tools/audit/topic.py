@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from bridge.brokers.kafka_reader import Partition
-from bridge.core.sequencing.rules import time_of
 from bridge.errors import TickbridgeError
 from bridge.tools.audit.announced import Announcements
 from bridge.tools.audit.report import (
@@ -84,7 +83,7 @@ class TopicAudit:
                 self._count_unreadable(partition, record.offset, "last id is below first id")
                 continue
             stream = streams.get(symbol_detail) or self._add_stream(partition, symbol_detail)
-            stream.observe(first_id, last_id, record.offset, time_of(tick))
+            stream.observe(first_id, last_id, record.offset, tick.timestamp or tick.received)
             if record.key != symbol.encode():
                 stream.report.wrong_key.add(record.offset, first_id)
 
