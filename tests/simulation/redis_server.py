@@ -48,7 +48,8 @@ class RedisServer:
                 kept = self.hashes[key]
                 before = int(kept.get(fields[0], -1))
                 younger_us = int(group[fields[-1]]) - int(kept.get(fields[-1], -1))
-                guards = younger_us <= restart_us if restart_us else before <= ahead
+                is_after_restart = restart_us != "" and younger_us > restart_us
+                guards = not is_after_restart if restart_us != 0 else before <= ahead
                 if guards and before >= int(group[fields[0]]):
                     stale += 1
                 elif self.is_full:

@@ -116,13 +116,14 @@ def _late(world: World, name: Name) -> set[int]:
 
 
 def _is_late(world: World, stored: Stored) -> bool:
-    """Return whether a broker wrote a record of a killed process after the next process had begun:
-    a frozen broker held the request up. A fence prevents this.
+    """Return whether a broker wrote a record of a process after the next process had begun, and
+    this one could not know: it has no fence, or it could not read the topics.
     """
-    if world.settings.kafka.transactional_id is None:
-        return False
     later = world.lives[stored.life + 1 :]
-    return bool(later) and later[0].began_s < stored.written_s
+    knows = world.settings.kafka.transactional_id is None
+    if not later or (knows and later[0].number not in world.unknown_starts):
+        return False
+    return later[0].began_s < stored.written_s
 
 
 def _unknown_starts(world: World, name: Name) -> set[int]:
@@ -147,7 +148,7 @@ def _quotes(
     unknown = _unknown_starts(world, name)
     for before, event in pairwise(events):
         first, last = before["update_id"], event["update_id"]
-        if last <= first:
+        if last <= first and last not in unknown:
             yield f"{last} comes after {first}"
         missed = history[bisect_right(history, first) : bisect_left(history, last)]
         missed = [i for i in missed if (name[1], i) not in world.exchange.unnoticed]

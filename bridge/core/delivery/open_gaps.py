@@ -60,11 +60,12 @@ class OpenGaps:
     def since(self, message_type: str) -> int | None:
         """Return the time of the earliest event that may have been brought for an open gap.
 
-        The time is in microseconds since the epoch. It is None if no gap is open, or if the time of
-        any gap is unknown.
+        The time is in microseconds since the epoch, by the records' times: the exchange's, or ours
+        if the exchange's is far ahead. It is None if no gap is open, or if the time of any gap is
+        unknown.
         """
         times = [
-            gap.from_time
+            gap.from_time and min(gap.from_time, gap.received)
             for key, gaps in self._open.items()
             if key.message_type == message_type
             for gap in gaps

@@ -40,7 +40,8 @@ class Group(msgspec.Struct, frozen=True, eq=False):
     the group has `price`, it is the second field, and is also written to the hash of all prices.
 
     If the guard is an id, the last field is the time. A lower id whose time is more than
-    `restart_us` younger comes after a restart of the ids. If the guard is a time, it is 0.
+    `restart_us` younger comes after a restart of the ids, unless it was fetched: then its time may
+    be wrong. If the guard is a time, `restart_us` is 0.
     """
 
     names: str
@@ -62,6 +63,8 @@ class LatestValue(msgspec.Struct, frozen=True, eq=False):
         restart_us = self.group.restart_us
         if not restart_us:
             return event.received > other.received
+        if "rest" in {event.source, other.source}:
+            return self._guard(event) > self._guard(other)
         later_us = time_of(event) - time_of(other)
         is_higher = self._guard(event) > self._guard(other)
         return later_us > restart_us or (is_higher and -later_us <= restart_us)

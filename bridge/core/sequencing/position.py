@@ -5,12 +5,13 @@ of their offsets. So if a position is in the topic, all positions with lower off
 All records after the greatest position of a partition are found by reading on from it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from bridge.core.sequencing.rules import RESTART_US
+from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US
 
 MESSAGE_TYPE = "position"
 
@@ -52,41 +53,72 @@ def unpublished(key: StreamKey, last_id: int, time: int) -> Position:
     return Position(*key, last_id, time, partition=-1, offset=-1)
 
 
-def is_further(identity: int, time: int, position: Position) -> bool:
-    """Return whether an event comes after the position in its stream.
+class RestartCheck:
+    """Recognises a restart of the ids in one stream's records, in the order of their partition.
 
-    The id decides, unless the ids have restarted in between. A stream that had no record yet was
-    at its position before any event.
+    A record below the last id was usually fetched late, to fill a gap. One of these may have a
+    wrong time, so a restart takes several.
     """
-    if position.offset < 0:
-        return True
-    if identity >= position.last_id:
-        return position.time <= time + RESTART_US
-    return time > position.time + RESTART_US
+
+    __slots__ = ("_after", "_count", "_last")
+
+    def __init__(self) -> None:
+        self._after = self._last = self._count = 0
+
+    def is_certain(self, identity: int, time: int, last_id: int, last_time: int) -> bool:
+        """Take a record below the last id; return whether it comes after a restart."""
+        if time <= last_time + RESTART_US:
+            self._count = 0
+            return False
+        goes_on = self._after == last_id and self._last < identity
+        self._count = self._count + 1 if goes_on else 1
+        self._after, self._last = last_id, identity
+        return self._count >= RESTART_EVENTS
 
 
 def furthest(positions: Iterable[Position]) -> dict[StreamKey, Position]:
-    """Return the furthest position of each stream, with the newest time of those before it.
+    """Return the furthest position of each stream; the positions may come in any order.
 
     After a change of the number of partitions, a symbol has records in two of them.
     """
     found: dict[StreamKey, Position] = {}
     for position in positions:
         known = found.get(position.stream_key)
-        if known is None or is_further(position.last_id, position.time, known):
+        if known is None or _is_further(position, known):
             found[position.stream_key] = position
-        elif _is_next(position, known):
-            found[position.stream_key] = msgspec.structs.replace(position, time=known.time)
     return found
 
 
-def _is_next(position: Position, known: Position) -> bool:
-    """Return whether a position comes after another one although its time is much older."""
-    return (
-        position.partition == known.partition
-        and position.offset > known.offset >= 0
-        and position.last_id >= known.last_id
-    )
+class Tails:
+    """Continues positions with the records after them, in the order of each partition."""
+
+    def __init__(self, positions: Mapping[StreamKey, Position]) -> None:
+        self.positions = dict(positions)
+        self._restarts: defaultdict[StreamKey, RestartCheck] = defaultdict(RestartCheck)
+
+    def see(self, record: Position) -> None:
+        """Take the position of the next record."""
+        key = record.stream_key
+        known = self.positions.get(key)
+        if known is None or known.partition != record.partition:
+            if known is None or _is_further(record, known):
+                self.positions[key] = record
+        elif record.last_id >= known.last_id:
+            newest = max(record.time, known.time)
+            self.positions[key] = msgspec.structs.replace(record, time=newest)
+        elif self._restarts[key].is_certain(record.last_id, record.time, known.last_id, known.time):
+            self.positions[key] = record
+
+
+def _is_further(position: Position, known: Position) -> bool:
+    """Return whether a position comes after another one. The id decides, unless the ids have
+    restarted in between. A stream without a record was at its position before any event.
+    """
+    if known.offset < 0 or position.offset < 0:
+        return position.offset >= known.offset
+    if position.last_id >= known.last_id:
+        return known.time <= position.time + RESTART_US
+    return position.time > known.time + RESTART_US
 
 
 def committed(waiting: Sequence[bytes], tail: Sequence[bytes]) -> list[int]:

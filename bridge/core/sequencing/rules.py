@@ -28,7 +28,7 @@ MAX_AHEAD_US = 5_000_000
 # This many events with rising low ids make a restart, at the earliest this long after the last
 # event with a high id. Times of one moment differ by less. If events have no time of their own, the
 # time of their arrival counts, and duplicates may arrive late.
-_RESTART_EVENTS = 3
+RESTART_EVENTS = 3
 RESTART_US = 1_000_000
 ARRIVAL_RESTART_US = 10_000_000
 # So many events may wait for that; older ones are dropped.
@@ -82,8 +82,8 @@ class Sequencer:
     """
 
     __slots__ = (
-        *("_cause", "_low", "_low_after", "_settled", "_time", "duplicates", "first_of"),
-        *("last_of", "last_received", "message_type", "removals"),
+        *("_cause", "_low", "_low_after", "_second_time", "_third_time", "_time", "duplicates"),
+        *("first_of", "last_of", "last_received", "message_type", "removals"),
     )
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
@@ -93,8 +93,8 @@ class Sequencer:
         self.duplicates = 0
         self.removals = 0
         self.last_received: int | None = None
-        # The time of the last event, and the newest time that two events in a row have reached.
-        self._time = self._settled = _NO_TIME
+        # The times of the last event and of the two before it.
+        self._time = self._second_time = self._third_time = _NO_TIME
         self._cause = ""
         # Events that may come after a restart of the ids, and the highest id when they came.
         self._low: list[Event] = []
@@ -125,7 +125,7 @@ class Sequencer:
 
         The events of the time in which no process ran are missing and remain unknown.
         """
-        self._time = self._settled = time
+        self._time = self._second_time = self._third_time = time
         self._cause = "restart"
 
     def follows(self, first: int, time: int, received: int) -> bool:  # noqa: ARG002
@@ -148,9 +148,9 @@ class Sequencer:
     def note(self, event: Event) -> None:
         """Store the values of a passed event that are needed for the next one."""
         time = time_of(event)
-        before = time if self._time == _NO_TIME else min(self._time, time)
-        self._settled = max(self._settled, before)
-        self._time = time
+        if self._time == _NO_TIME:
+            self._time = self._second_time = time
+        self._third_time, self._second_time, self._time = self._second_time, self._time, time
         self.last_received = None if event.source == "rest" else event.received
 
     def drop_duplicate(self) -> Sequence[Event]:
@@ -162,11 +162,15 @@ class Sequencer:
         ids, this one last, as soon as a restart is certain. Until then the event is a duplicate.
         """
         self.duplicates += 1
-        identity, time, low = self.first_of(event), time_of(event), self._low
-        if self._low_after != highest or self.last_of(event) == highest:
-            low.clear()  # the old ids go on
-        if time <= self._settled:
+        time = time_of(event)
+        if time <= self._time and time <= self._second_time:
+            return NOTHING  # as nearly all duplicates
+        last_time = self._published_until()
+        identity, low = self.first_of(event), self._low
+        if time <= last_time or self.last_of(event) == highest:
             return NOTHING
+        if self._low_after != highest:
+            low.clear()  # the old ids go on
         if low and identity <= self.first_of(low[-1]):
             if identity >= self.first_of(low[0]):
                 return NOTHING
@@ -174,11 +178,17 @@ class Sequencer:
         low.append(event)
         self._low_after = highest
         silence_us = ARRIVAL_RESTART_US if event.timestamp is None else RESTART_US
-        if len(low) < _RESTART_EVENTS or time <= self._settled + silence_us:
+        if len(low) < RESTART_EVENTS or time <= last_time + silence_us:
             del low[:-_MAX_LOW_EVENTS]
             return NOTHING
         self._low = []
         return low
+
+    def _published_until(self) -> int:
+        """Return the time of the newest event passed on. Events above which others have passed may
+        still come, and are older.
+        """
+        return max(self._time, self._second_time, self._third_time)
 
     def gap(self, ids: Ids | None, until: Event | Head, cause: str, state: GapState) -> Gap:
         """Return a gap event for the events between the last event passed on and `until`."""
@@ -207,9 +217,8 @@ class Monotonic(Sequencer):
     def follows(self, first: int, time: int, received: int) -> bool:
         if first > self._highest and not self._cause:
             self._highest = first
-            before = self._time
-            before = min(before, time)
-            self._settled = max(self._settled, before)
+            self._third_time = self._second_time
+            self._second_time = self._time
             self._time = time
             self.last_received = received
             return True

@@ -8,7 +8,7 @@ from operator import attrgetter
 import msgspec
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
-from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, is_further
+from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
@@ -23,13 +23,19 @@ NO_STREAMS = frozenset({"gap", "invalid"})
 class _StreamEnd:
     """The position of a stream's last record, in a form that is cheap to change."""
 
-    __slots__ = ("last_id", "message_type", "offset", "partition", "symbol", "time_ms")
+    __slots__ = ("last_id", "message_type", "offset", "partition", "restart", "symbol", "time_ms")
 
     def __init__(self, message_type: str, symbol: str) -> None:
         self.message_type = message_type
         self.symbol = symbol
         self.last_id = NO_IDENTITY
         self.time_ms = self.partition = self.offset = 0
+        self.restart = RestartCheck()
+
+    def has_restarted(self, record: Record) -> bool:
+        """Return whether a record below the last id comes after a restart of the ids."""
+        time, last_time = record.timestamp_ms * 1000, self.time_ms * 1000
+        return self.restart.is_certain(record.identity, time, self.last_id, last_time)
 
     def position(self) -> Position:
         end = (self.time_ms * 1000, self.partition, self.offset)
@@ -62,6 +68,10 @@ class PositionWriter:
         A record found only in a tail has no written position yet. Once other streams have written
         greater offsets, no start would read from an offset before that record.
         """
+        found = list(found)
+        for position in found:
+            if position.offset >= 0:
+                self._ends[position.message_type].setdefault(position.symbol, _end_at(position))
         self._push(found)
 
     def published(
@@ -77,7 +87,7 @@ class PositionWriter:
             end = ends.get(symbol)
             if end is None:
                 end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
-            elif identity < end.last_id and not _is_further(record, end):
+            elif identity < end.last_id and not end.has_restarted(record):
                 continue  # it was fetched late, to fill a gap
             if record.timestamp_ms > end.time_ms or identity < end.last_id:
                 end.time_ms = record.timestamp_ms
@@ -109,5 +119,8 @@ class PositionWriter:
         return Record(own, now_us // 1000, now_us, msgspec.json.encode(position))
 
 
-def _is_further(record: Record, end: _StreamEnd) -> bool:
-    return is_further(record.identity, record.timestamp_ms * 1000, end.position())
+def _end_at(position: Position) -> _StreamEnd:
+    end = _StreamEnd(position.message_type, position.symbol)
+    end.last_id, end.time_ms = position.last_id, position.time // 1000
+    end.partition, end.offset = position.partition, position.offset
+    return end

@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, furthest
+from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, Tails, furthest
 from bridge.core.sequencing.rules import time_of
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
@@ -77,14 +77,15 @@ async def _read_all(
         try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             written = [_written(record) for record in await reader.read_whole(topic)]
-            positions = furthest(position for position in written if position)
+            found = Tails(furthest(position for position in written if position))
             topics = {
                 message_type: topic_name(options.topic, venue, message_type)
                 for message_type in message_types
             }
-            return await _read_tails(reader, topics, positions)
+            await _read_tails(reader, topics, found)
         except SinkUnavailable as error:
             raise _Interrupted(str(error)) from error
+        return found.positions
 
 
 @asynccontextmanager
@@ -108,17 +109,15 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
         await reader.__aexit__(None, None, None)
 
 
-async def _read_tails(
-    reader: TopicReader, topics: Mapping[str, str], positions: dict[StreamKey, Position]
-) -> dict[StreamKey, Position]:
-    """Return the positions, continued with the records after them. `topics` is by message type."""
+async def _read_tails(reader: TopicReader, topics: Mapping[str, str], found: Tails) -> None:
+    """Continue the positions with the records after them. `topics` is by message type."""
     for message_type, topic in topics.items():
-        known = _offsets_after(positions.values(), message_type)
+        known = _offsets_after(found.positions.values(), message_type)
         tails = [tail_of(part, known.get(part.partition)) for part in await reader.bounds(topic)]
         async for partition, records in reader.read(topic, tails):
-            rows = [position_of(message_type, partition, record) for record in records]
-            positions = furthest([*positions.values(), *(row for row in rows if row)])
-    return positions
+            for record in records:
+                if row := position_of(message_type, partition, record):
+                    found.see(row)
 
 
 def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int, int]:

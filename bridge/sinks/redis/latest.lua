@@ -8,9 +8,9 @@
 -- contents of the fields, value by value in the order of KEYS. Each name and each content ends with
 -- a line break. Ids and microseconds stay below 2^53, where Lua's numbers are exact.
 -- The first field is the guard, which only increases, with two exceptions. An id may be lower if the
--- last field, its time, is more than `restart_us` younger: the ids have restarted. If the guard is a
--- time, `restart_us` is 0, and a stored time that is too far ahead guards nothing. The price, if
--- any, is the second field.
+-- last field, its time, is more than `restart_us` younger: the ids have restarted. It is '' if this
+-- does not apply. If the guard is a time, `restart_us` is 0, and a stored time that is too far ahead
+-- guards nothing. The price, if any, is the second field.
 --
 -- Returns {values set, values that were not newer, the text of an error or ''}. Values are set
 -- before messages are published. If a value fails (out of memory), messages are still published.
@@ -36,6 +36,8 @@ for group = last_message + 1, #ARGV, 4 do
     if not err and before >= tonumber(fields[2]) then
       if restart_us == 0 then
         is_stale = before <= ahead
+      elseif not restart_us then
+        is_stale = true
       else
         local time = tonumber(redis.call('HGET', KEYS[value], fields[2 * count - 1]) or nil) or -1
         is_stale = tonumber(fields[2 * count]) <= time + restart_us

@@ -250,11 +250,12 @@ def _script_call(
     arguments: list[str | int | bytes] = [ahead, len(messages)]
     for record in messages:
         arguments += (record.route.channel, record.value)
-    grouped: defaultdict[Group, list[LatestValue]] = defaultdict(list)
-    for value in latest:
-        grouped[value.group].append(value)
-    for group, values in grouped.items():
+    grouped: defaultdict[tuple[Group, bool], list[LatestValue]] = defaultdict(list)
+    for value, event in latest.items():
+        grouped[value.group, event.source == "rest"].append(value)
+    for (group, is_fetched), values in grouped.items():
         keys += [value.key for value in values]
         contents = [group.contents(latest[value]) for value in values]
-        arguments += (group.names, group.restart_us, len(values), "".join(contents))
+        restart_us = "" if is_fetched and group.restart_us else group.restart_us
+        arguments += (group.names, restart_us, len(values), "".join(contents))
     return keys, arguments

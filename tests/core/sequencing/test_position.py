@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.position import Position, StreamKey, committed, furthest
+from bridge.core.sequencing.position import (
+    Position,
+    StreamKey,
+    Tails,
+    committed,
+    furthest,
+    unpublished,
+)
 from bridge.core.sequencing.rules import time_of
 from bridge.core.sequencing.sequencers import Sequencers
 from tests.core.sequencing.test_rules import (
@@ -100,10 +107,34 @@ def test_a_symbol_listed_anew_while_no_bridge_ran_is_announced() -> None:
 
 
 def test_a_last_trade_dated_too_early_is_the_furthest_of_its_partition() -> None:
-    before = position(7, time=9 * SECOND_US, partition=2, offset=5)
-    last = position(8, time=5 * SECOND_US, partition=2, offset=6)
-    (found,) = furthest([before, last]).values()
+    tails = Tails({})
+    tails.see(position(7, time=9 * SECOND_US, offset=5))
+    tails.see(position(8, time=5 * SECOND_US, offset=6))
+    (found,) = tails.positions.values()
     assert (found.last_id, found.offset, found.time) == (8, 6, 9 * SECOND_US)
+
+
+def test_one_late_trade_dated_too_young_is_no_restart_of_the_ids_but_several_are() -> None:
+    tails = Tails({})
+    for offset, (last_id, seconds) in enumerate([(100, 50), (7, 40), (8, 90), (9, 40), (10, 90)]):
+        tails.see(position(last_id, time=seconds * SECOND_US, offset=offset))
+    (found,) = tails.positions.values()
+    assert found.last_id == 100
+    for last_id in (1, 2, 3):
+        tails.see(position(last_id, time=90 * SECOND_US, offset=10 + last_id))
+    (found,) = tails.positions.values()
+    assert found.last_id == 3
+
+
+def test_a_stream_without_a_record_was_at_its_position_before_any_event() -> None:
+    """Its time is that of this machine, whose clock may be fast."""
+    first = position(0, time=SECOND_US)
+    before = unpublished(first.stream_key, -1, 3600 * SECOND_US)
+    for order in ([before, first], [first, before]):
+        assert furthest(order)[first.stream_key] is first
+    tails = Tails({first.stream_key: before})
+    tails.see(first)
+    assert tails.positions[first.stream_key] is first
 
 
 def test_streams_without_contiguous_ids_announce_a_restart_once() -> None:

@@ -159,6 +159,14 @@ def test_quotes_whose_ids_start_again_are_not_frozen_out() -> None:
     assert passed == again
 
 
+def test_quotes_of_a_slow_connection_after_a_long_silence_are_no_restart() -> None:
+    sequencer = new_sequencer(Quote)
+    sequencer.resume(-1, SECOND_US)
+    late = [quote(number, seconds=101) for number in range(50, 90)]
+    _, first = accept_all(sequencer, [quote(90, seconds=100), *late])
+    assert first == quote(90, seconds=100)
+
+
 def test_book_deltas_whose_ids_start_again_are_not_frozen_out() -> None:
     sequencer = new_sequencer(BookDelta)
     sequencer.accept(delta(10**6, 10**6 + 3))

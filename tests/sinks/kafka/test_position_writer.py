@@ -59,8 +59,17 @@ def test_a_trade_brought_late_into_a_gap_moves_nothing() -> None:
 
 def test_ids_that_count_from_the_start_again_are_followed() -> None:
     positions = PositionWriter("position")
-    published(positions, [record("A", 10**9, 1), record("A", 1, YEAR_MS)], 0, 0)
-    assert written(positions) == [("A", 1, 0, 1)]
+    again = [record("A", number, YEAR_MS) for number in (1, 2, 3)]
+    published(positions, [record("A", 10**9, 1), *again], 0, 0)
+    assert written(positions) == [("A", 3, 0, 3)]
+
+
+def test_a_late_trade_moves_nothing_after_a_start_either() -> None:
+    positions = PositionWriter("position")
+    positions.resume([Position("trade", "A", 105, 105_000, 0, 9)])
+    written(positions)
+    published(positions, [record("A", 101)], 10, 0)
+    assert written(positions) == []
 
 
 def test_where_ids_say_nothing_the_last_record_counts() -> None:
