@@ -116,14 +116,13 @@ def _late(world: World, name: Name) -> set[int]:
 
 
 def _is_late(world: World, stored: Stored) -> bool:
-    """Return whether a broker wrote a record of a process after the next process had begun, and
-    this one could not know: it has no fence, or it could not read the topics.
+    """Return whether a broker wrote a record of a process after another one had begun, which could
+    not know: it has no fence, or it could not read the topics.
     """
-    later = world.lives[stored.life + 1 :]
-    knows = world.settings.kafka.transactional_id is None
-    if not later or (knows and later[0].number not in world.unknown_starts):
-        return False
-    return later[0].began_s < stored.written_s
+    unknown = {stored.life - 1, stored.life + 1} & world.unknown_starts
+    if world.settings.kafka.transactional_id == "" and stored.life + 1 < len(world.lives):
+        unknown.add(stored.life + 1)
+    return any(world.lives[other].began_s < stored.written_s for other in unknown)
 
 
 def _unknown_starts(world: World, name: Name) -> set[int]:
