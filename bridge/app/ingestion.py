@@ -15,7 +15,7 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, furthest
 from bridge.core.sequencing.sequencers import Sequencers
-from bridge.errors import FeedRefused, FeedUnavailable, SinkUnavailable
+from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.head_check import HeadCheck
 from bridge.pipeline.pipeline import Pipeline
@@ -222,7 +222,10 @@ async def _reopen_gaps(
     ours = [StreamKey(stream.message_type, stream.symbol or "") for stream in found.streams]
     try:
         gaps = await read_open_gaps(settings.kafka, SPOT, positions, ours)
-    except SinkUnavailable as error:
+        # Streams with open gaps may be left out now. Their topics must be known all the same.
+        left_out = sorted(gaps.message_types.difference(message_types(settings)))
+        await kafka.add_topics([topic_name(settings.kafka.topic, SPOT, each) for each in left_out])
+    except (SinkRefused, SinkUnavailable) as error:
         log.warning("open_gaps_unavailable", error=str(error), consequence="they stay open")
         return
     if gaps:

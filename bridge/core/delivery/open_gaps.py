@@ -27,6 +27,11 @@ class OpenGaps:
     def __len__(self) -> int:
         return len(self._ahead) + sum(map(len, self._open.values()))
 
+    @property
+    def message_types(self) -> set[str]:
+        """Return the message types that have such gaps."""
+        return {gap.kind for gap in self._ahead} | {key.message_type for key in self._open}
+
     def see(self, gap: Gap) -> None:
         """Take the next gap event."""
         key = StreamKey(gap.kind, gap.symbol)

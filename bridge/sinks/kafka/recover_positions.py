@@ -78,9 +78,11 @@ async def _read_all(
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             written = [_written(record) for record in await reader.read_whole(topic)]
             found = Tails(furthest(position for position in written if position))
+            # Also of streams that the settings leave out now: gaps may be open there.
+            earlier = (key.message_type for key in found.positions)
             topics = {
                 message_type: topic_name(options.topic, venue, message_type)
-                for message_type in message_types
+                for message_type in dict.fromkeys((*message_types, *earlier))
             }
             await _read_tails(reader, topics, found)
         except SinkUnavailable as error:
