@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US
+from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US, middle
 
 MESSAGE_TYPE = "position"
 
@@ -26,7 +26,8 @@ class StreamKey(NamedTuple):
 class Position(msgspec.Struct, gc=False):
     """The last record of one stream.
 
-    `last_id` is -1 if ids are not contiguous. `time` is the time of the record in microseconds.
+    `last_id` is -1 if ids are not contiguous. Then `time` is the time of the record, otherwise the
+    middle one of the last three, because a single time may be wrong. It is in microseconds.
     Before the first record of a stream, `last_id` is the exchange's last id when the stream was
     first checked, or -1 if there was none. Then `partition` and `offset` are -1.
     """
@@ -95,6 +96,7 @@ class Tails:
     def __init__(self, positions: Mapping[StreamKey, Position]) -> None:
         self.positions = dict(positions)
         self._restarts: defaultdict[StreamKey, RestartCheck] = defaultdict(RestartCheck)
+        self._times: dict[StreamKey, tuple[int, int, int]] = {}
 
     def see(self, record: Position) -> None:
         """Take the position of the next record."""
@@ -102,11 +104,15 @@ class Tails:
         known = self.positions.get(key)
         if known is None or known.partition != record.partition:
             if known is None or _is_further(record, known):
+                self._times[key] = (record.time,) * 3
                 self.positions[key] = record
-        elif record.last_id >= known.last_id:
-            newest = max(record.time, known.time)
-            self.positions[key] = msgspec.structs.replace(record, time=newest)
-        elif self._restarts[key].is_certain(record.last_id, record.time, known.last_id, known.time):
+        elif record.last_id >= known.last_id or self._restarts[key].is_certain(
+            record.last_id, record.time, known.last_id, known.time
+        ):
+            _, second, third = self._times.get(key, (known.time,) * 3)
+            self._times[key] = times = (second, third, record.time)
+            if record.last_id >= 0:
+                record.time = middle(*times)
             self.positions[key] = record
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
+from bridge.core.sequencing.rules import middle
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
@@ -23,30 +24,37 @@ NO_STREAMS = frozenset({"gap", "invalid"})
 class _StreamEnd:
     """The position of a stream's last record, in a form that is cheap to change."""
 
-    __slots__ = ("last_id", "message_type", "offset", "partition", "restart", "symbol", "time_ms")
+    __slots__ = (
+        *("last_id", "message_type", "offset", "partition", "restart", "second_ms", "symbol"),
+        *("third_ms", "time_ms"),
+    )
 
-    def __init__(self, message_type: str, symbol: str) -> None:
+    def __init__(self, message_type: str, symbol: str, time_ms: int) -> None:
         self.message_type = message_type
         self.symbol = symbol
         self.last_id = NO_IDENTITY
-        self.time_ms = self.partition = self.offset = 0
+        # The times of the last three records, the last one first.
+        self.time_ms = self.second_ms = self.third_ms = time_ms
+        self.partition = self.offset = 0
         self.restart = RestartCheck()
 
     def has_restarted(self, record: Record) -> bool:
         """Return whether a record below the last id comes after a restart of the ids."""
-        time, last_time = record.timestamp_ms * 1000, self.time_ms * 1000
-        return self.restart.is_certain(record.identity, time, self.last_id, last_time)
+        time_us = record.timestamp_ms * 1000
+        return self.restart.is_certain(record.identity, time_us, self.last_id, self._time_us())
+
+    def _time_us(self) -> int:
+        if self.last_id == NO_IDENTITY:
+            return self.time_ms * 1000
+        return middle(self.time_ms, self.second_ms, self.third_ms) * 1000
 
     def position(self) -> Position:
-        end = (self.time_ms * 1000, self.partition, self.offset)
+        end = (self._time_us(), self.partition, self.offset)
         return Position(self.message_type, self.symbol, self.last_id, *end)
 
 
 class PositionWriter:
-    """Tracks the position of each stream, with an outbox for the changed positions.
-
-    The time of a position is the newest of the records up to it.
-    """
+    """Tracks the position of each stream, with an outbox for the changed positions."""
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
@@ -86,11 +94,12 @@ class PositionWriter:
             symbol, identity = record.route.symbol, record.identity
             end = ends.get(symbol)
             if end is None:
-                end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
+                end = ends[symbol] = _StreamEnd(queue.message_type, symbol, record.timestamp_ms)
             elif identity < end.last_id and not end.has_restarted(record):
                 continue  # it was fetched late, to fill a gap
-            if record.timestamp_ms > end.time_ms or identity < end.last_id:
-                end.time_ms = record.timestamp_ms
+            end.third_ms = end.second_ms
+            end.second_ms = end.time_ms
+            end.time_ms = record.timestamp_ms
             end.last_id = identity
             end.partition = partition
             end.offset = offset
@@ -120,7 +129,6 @@ class PositionWriter:
 
 
 def _end_at(position: Position) -> _StreamEnd:
-    end = _StreamEnd(position.message_type, position.symbol)
-    end.last_id, end.time_ms = position.last_id, position.time // 1000
-    end.partition, end.offset = position.partition, position.offset
+    end = _StreamEnd(position.message_type, position.symbol, position.time // 1000)
+    end.last_id, end.partition, end.offset = position.last_id, position.partition, position.offset
     return end
