@@ -16,15 +16,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.rules import (
-    NOTHING,
-    RESTARTED,
-    Head,
-    Ids,
-    Sequencer,
-    middle,
-    time_of,
-)
+from bridge.core.sequencing.rules import NOTHING, RESTARTED, Head, Ids, Sequencer, time_of
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
@@ -209,8 +201,10 @@ class Contiguous(Sequencer):
         return self._restart(since) if since else NOTHING
 
     def _published_until(self) -> int:
-        """Return the time up to which all events were passed on."""
-        return middle(self._time, self._second_time, self._third_time)
+        """Return the time up to which all events were passed on: the middle one of three times. If
+        one of them is wrong, it is another one.
+        """
+        return sorted((self._time, self._second_time, self._third_time))[1]
 
     def _pass(self, event: Event) -> Sequence[Event]:
         self._next = self.expected = self.last_of(event) + 1

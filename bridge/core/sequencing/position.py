@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US, middle
+from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US
 
 MESSAGE_TYPE = "position"
 
@@ -27,9 +27,10 @@ class Position(msgspec.Struct, gc=False):
     """The last record of one stream.
 
     `last_id` is -1 if ids are not contiguous. Then `time` is the time of the record, otherwise the
-    middle one of the last three, because a single time may be wrong. It is in microseconds.
+    newest of the last three, because a single time may be wrong. It is in microseconds.
     Before the first record of a stream, `last_id` is the exchange's last id when the stream was
-    first checked, or -1 if there was none. Then `partition` and `offset` are -1.
+    first checked, or -1 if there was none. Then `partition` and `offset` are -1. For a record on
+    disk they are -1 and 0.
     """
 
     message_type: str
@@ -112,15 +113,17 @@ class Tails:
             _, second, third = self._times.get(key, (known.time,) * 3)
             self._times[key] = times = (second, third, record.time)
             if record.last_id >= 0:
-                record.time = middle(*times)
+                record.time = max(times)
             self.positions[key] = record
 
 
 def _is_further(position: Position, known: Position) -> bool:
-    """Return whether a position comes after another one. The id decides, unless the ids have
-    restarted in between. A stream without a record was at its position before any event.
+    """Return whether a position comes after another one. A stream without a record was at its
+    position before any event. Otherwise the offset decides, and between partitions the id, unless
+    the ids have restarted in between.
     """
-    if known.offset < 0 or position.offset < 0:
+    is_comparable = position.partition == known.partition >= 0
+    if is_comparable or known.offset < 0 or position.offset < 0:
         return position.offset >= known.offset
     if position.last_id >= known.last_id:
         return known.time <= position.time + RESTART_US

@@ -328,11 +328,6 @@ def _getter(name: str) -> Callable[[Any], int]:
     return attrgetter(name)
 
 
-def middle(first: int, second: int, third: int) -> int:
-    """Return the middle one of three times. If one of them is wrong, it is another one."""
-    return sorted((first, second, third))[1]
-
-
 def is_ahead(event: Timed) -> bool:
     """Return whether an event's time is too far ahead of its arrival to be true."""
     return event.timestamp is not None and event.timestamp > event.received + MAX_AHEAD_US

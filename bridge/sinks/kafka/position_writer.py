@@ -9,7 +9,6 @@ import msgspec
 
 from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
-from bridge.core.sequencing.rules import middle
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
@@ -46,7 +45,7 @@ class _StreamEnd:
     def _time_us(self) -> int:
         if self.last_id == NO_IDENTITY:
             return self.time_ms * 1000
-        return middle(self.time_ms, self.second_ms, self.third_ms) * 1000
+        return max(self.time_ms, self.second_ms, self.third_ms) * 1000
 
     def position(self) -> Position:
         end = (self._time_us(), self.partition, self.offset)

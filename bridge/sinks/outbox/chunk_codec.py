@@ -53,7 +53,7 @@ class RouteRow(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def position(self) -> Position:
-        return Position(self.message_type, self.symbol, self.last_id, self.last_ms * 1000, 0, 0)
+        return Position(self.message_type, self.symbol, self.last_id, self.last_ms * 1000, -1, 0)
 
     @property
     def is_exact(self) -> bool:

@@ -70,8 +70,9 @@ def test_the_greatest_id_is_the_furthest_in_whichever_partition(order: Sequence[
 
 
 def test_a_symbol_listed_anew_is_further_than_its_old_ids() -> None:
+    """After a change of the number of partitions, only ids and times can be compared."""
     old = position(9_000, time=1 * SECOND_US)
-    new = position(3, time=9 * SECOND_US)
+    new = position(3, time=9 * SECOND_US, partition=1)
     for order in ([old, new], [new, old]):
         assert furthest(order)[new.stream_key] is new
 
@@ -122,6 +123,26 @@ def test_one_late_trade_dated_too_young_is_no_restart_of_the_ids_but_several_are
     assert found.last_id == 100
     for last_id in (1, 2, 3):
         tails.see(position(last_id, time=90 * SECOND_US, offset=10 + last_id))
+    (found,) = tails.positions.values()
+    assert found.last_id == 3
+
+
+def test_trades_that_fill_a_gap_just_before_the_last_one_are_no_restart_of_the_ids() -> None:
+    tails = Tails({})
+    tails.see(position(13, time=5 * SECOND_US))
+    tails.see(position(24, time=11 * SECOND_US, offset=1))
+    for last_id in range(14, 24):
+        tails.see(position(last_id, time=10 * SECOND_US, offset=last_id))
+    (found,) = tails.positions.values()
+    assert found.last_id == 24
+
+
+def test_one_time_far_ahead_does_not_hide_a_later_restart_of_the_ids() -> None:
+    tails = Tails({})
+    for last_id, seconds in ((100, 50), (101, 10**6), (102, 51), (103, 52), (104, 53)):
+        tails.see(position(last_id, time=seconds * SECOND_US, offset=last_id))
+    for last_id in (1, 2, 3):
+        tails.see(position(last_id, time=90 * SECOND_US, offset=200 + last_id))
     (found,) = tails.positions.values()
     assert found.last_id == 3
 
