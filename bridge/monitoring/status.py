@@ -162,9 +162,9 @@ class Status:
         held = {stream: age_s for stream, age_s in self.held_s().items() if age_s > HELD_MAX_S}
         if held:
             longest = max(held, key=held.__getitem__)
+            wait = "1 stream waits" if len(held) == 1 else f"{len(held)} streams wait"
             reasons.append(
-                f"repair: {len(held)} streams wait for missing trades, {longest} for "
-                f"{held[longest]:.0f} s"
+                f"repair: {wait} for missing trades, {longest} for {held[longest]:.0f} s"
             )
         return reasons
 

@@ -127,16 +127,13 @@ async def holding_trades_back(
 
 
 async def test_trades_held_back_by_a_hole_are_delivered_at_the_end_and_the_hole_is_announced(
-    kafka: Kafka, redis: RedisAddress, unique: str
+    kafka: Kafka, redis: RedisAddress, unique: str, journal: Journal
 ) -> None:
-    with journal_kept() as journal:
-        async with holding_trades_back(kafka, redis, unique, journal, shutdown_timeout_s=6) as (
-            service,
-            running,
-        ):
-            service.stop()
-            await running
-        (gap,) = (gap for gap in journal.named("gap") if gap["message_type"] == "trade")
+    holding = holding_trades_back(kafka, redis, unique, journal, shutdown_timeout_s=6)
+    async with holding as (service, running):
+        service.stop()
+        await running
+    (gap,) = (gap for gap in journal.named("gap") if gap["message_type"] == "trade")
     assert (gap["cause"], gap["state"]) == ("stopped", "open")
     received = service.status.counts.received["trade"]
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
@@ -147,26 +144,21 @@ async def test_trades_held_back_by_a_hole_are_delivered_at_the_end_and_the_hole_
 
 
 async def test_a_second_stop_does_not_wait_for_missing_trades_and_accounts_for_those_held_back(
-    kafka: Kafka, redis: RedisAddress, unique: str
+    kafka: Kafka, redis: RedisAddress, unique: str, journal: Journal
 ) -> None:
-    with journal_kept() as journal:
-        async with holding_trades_back(kafka, redis, unique, journal, shutdown_timeout_s=3600) as (
-            service,
-            running,
-        ):
-            service.stop()
-            await journal.until("draining")
-            service.stop()
-            async with asyncio.timeout(20):
-                undelivered = await asyncio.gather(running, return_exceptions=True)
-        assert len(journal.named("gap")) == 1
+    holding = holding_trades_back(kafka, redis, unique, journal, shutdown_timeout_s=3600)
+    async with holding as (service, running):
+        service.stop()
+        await journal.until("draining")
+        service.stop()
+        async with asyncio.timeout(20):
+            (ended,) = await asyncio.gather(running, return_exceptions=True)
+    assert len(journal.named("gap")) == 1
     assert service.status.sequencer_stats().held == 0
     (sink,) = (sink for sink in service.sinks if sink.name == "kafka")
-    received = service.status.counts.received["trade"]
-    assert sink.counts.published["trade"] + sink.pending()["trade"] == received
-    assert isinstance(
-        undelivered[0], UndeliveredRecords if sum(sink.pending().values()) else NoneType
-    )
+    received, pending = service.status.counts.received["trade"], sink.pending()
+    assert sink.counts.published["trade"] + pending["trade"] == received
+    assert isinstance(ended, UndeliveredRecords if pending.total() else NoneType)
 
 
 async def test_records_no_sink_has_at_the_deadline_are_counted_in_the_error(

@@ -124,6 +124,11 @@ async def test_trades_that_wait_long_for_missing_ones_make_it_unready(
         "repair: 2 streams wait for missing trades, agg_trade of ETHUSDT for 7 s"
     ]
     assert (await metrics(url))["tickbridge_events_held_seconds",] == 7.2
+    del held["agg_trade of ETHUSDT"]
+    _, body = await ready(url)
+    assert body["unready"] == [
+        "repair: 1 stream waits for missing trades, trade of ETHUSDT for 5 s"
+    ]
 
 
 async def test_a_bridge_that_drains_is_not_ready(url: str, running: Running) -> None:

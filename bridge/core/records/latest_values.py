@@ -13,11 +13,7 @@ from typing import Any
 import msgspec
 
 from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
-from bridge.core.sequencing.rules import (
-    ARRIVAL_RESTART_US,
-    RESTART_US,
-    time_of,
-)
+from bridge.core.sequencing.rules import ARRIVAL_RESTART_US, RESTART_US, time_of
 
 _PAYLOAD_OF: dict[type[Event], str] = {
     Trade: "trade",

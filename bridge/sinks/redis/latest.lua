@@ -32,16 +32,13 @@ for group = last_message + 1, #ARGV, 4 do
     for i = 1, count do fields[2 * i] = content() end
     local current = redis.pcall('HGET', KEYS[value], guard)
     local err = failure(current)
-    local before, is_stale = tonumber(current or nil) or -1, false
-    if not err and before >= tonumber(fields[2]) then
-      if restart_us == 0 then
-        is_stale = before <= ahead
-      elseif not restart_us then
-        is_stale = true
-      else
-        local time = tonumber(redis.call('HGET', KEYS[value], fields[2 * count - 1]) or nil) or -1
-        is_stale = tonumber(fields[2 * count]) <= time + restart_us
-      end
+    local before = tonumber(current or nil) or -1
+    local is_stale = not err and before >= tonumber(fields[2])
+    if is_stale and restart_us == 0 then
+      is_stale = before <= ahead
+    elseif is_stale and restart_us then
+      local time = tonumber(redis.call('HGET', KEYS[value], fields[2 * count - 1]) or nil) or -1
+      is_stale = tonumber(fields[2 * count]) <= time + restart_us
     end
     if is_stale then
       stale = stale + 1
