@@ -2,7 +2,8 @@
 
 For each sink and message type this balance holds at every moment:
 `received + restored = published + dropped + pending`. `pending` is the real content of the sink's
-buffer, including the disk. `restored` counts records that only this sink received.
+buffer, including the disk. `restored` counts records that only this sink received. Positions and
+the statuses of symbols are in no account.
 """
 
 import time

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
+from bridge.app.symbol_statuses import SymbolStatuses
 from bridge.binance.feed import Feed, find_streams
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
@@ -90,6 +91,15 @@ class Ingestion:
         )
         self.feed = Feed(settings.binance, found.streams, self.pipeline, self._head_check.request)
         kafka.watch_losses(self._late_repairer.notice)
+        self.statuses = SymbolStatuses(
+            settings.status.interval_s,
+            settings.kafka.topic,
+            feed=self.feed,
+            sequencers=self.sequencers,
+            kafka=kafka,
+            redis=sinks.redis,
+            knows_positions=stopped.in_topics is not None,
+        )
         # The tasks that bring events or find holes.
         self._inputs: list[asyncio.Task[None]] = []
 
@@ -105,6 +115,8 @@ class Ingestion:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repairer.run(), name="repair")
             group.create_task(self._late_repairer.run(), name="late repair")
+            reporting = self.statuses.run(lambda: self.subscription.unlisted)
+            group.create_task(reporting, name="statuses")
             self._inputs = [
                 group.create_task(self.feed.run(), name="connectors"),
                 group.create_task(self._check_history(), name="history check"),

@@ -20,7 +20,6 @@ from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Change
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import MESSAGE_TYPE as POSITION
 from bridge.errors import Problem, SettingsError, UndeliveredRecords, first_of_ours
 from bridge.monitoring.loop_lag import lag_observed
 from bridge.monitoring.server import serve
@@ -28,7 +27,7 @@ from bridge.monitoring.status import Status
 from bridge.settings import Settings
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
-from bridge.sinks.redis.sink import RedisSink
+from bridge.sinks.redis.sink import Heartbeat, RedisSink
 
 # The part of `shutdown_timeout_s` that holes may still hold events back.
 REPAIR_SHARE = 0.5
@@ -44,16 +43,14 @@ class Service:
         self._source = source
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, message_type) for message_type in types]
-        position_topic = topic_name(settings.kafka.topic, SPOT, POSITION)
         store = _open_store(settings)
         # Records on disk may belong to streams, or to a topic template, of earlier settings.
         topics += sorted({row.topic for row in store.found}.difference(topics)) if store else []
         # Where the streams on disk end. The sink forgets it as soon as Kafka knows more.
         self._on_disk = store.positions() if store else {}
-        self.sinks = Sinks(
-            KafkaSink(settings.kafka, topics, position_topic, SPOT, store),
-            RedisSink(settings.redis, SPOT),
-        )
+        kafka = KafkaSink(settings.kafka, topics, SPOT, store)
+        heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
+        self.sinks = Sinks(kafka, RedisSink(settings.redis, SPOT, heartbeat))
         self.status = Status(types, self.sinks)
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
@@ -108,7 +105,7 @@ class Service:
             status = self.status
             status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
             status.counts, status.rest = ingestion.pipeline.counts, rest
-            status.repairer = ingestion.repairer
+            status.repairer, status.symbols = ingestion.repairer, ingestion.statuses.latest
             self._show_streams(ingestion)
             self._ingestion = ingestion
             self._started.set()
@@ -161,6 +158,7 @@ class Service:
         await _cancel(feed)
         if self._ingestion:
             self._ingestion.give_up_holes()
+            self._ingestion.statuses.end()
 
     def _pending(self) -> dict[str, int]:
         return {sink.name: sink.pending().total() for sink in self.sinks}

@@ -49,9 +49,9 @@ def price(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Print the latest prices from Redis, with their age.
+    """Print the latest prices from Redis, with their age and the state of their feed.
 
-    Exits with 1 if a symbol has no price.
+    Exits with 1 if a symbol has no price, or if no bridge writes to this Redis.
     """
     settings = reader_settings(config, redis=redis)
     found, complaints = run_async(_look_up(settings, symbols or []))
@@ -67,13 +67,16 @@ async def _look_up(settings: "Settings", wanted: list[str]) -> tuple[Found, list
     from bridge.client import LatestPrices
     from bridge.core.model.stream import upper_symbol
 
+    where = settings.redis.url
     async with LatestPrices(settings.redis) as prices:
         found = await (prices.get_many(wanted) if wanted else prices.all_prices())
         missing = [name for name in map(upper_symbol, wanted) if name not in found]
-        if missing:
-            return found, await _complaints(prices, missing)
-    where = settings.redis.url
-    return found, [] if found else [f"no prices at {where}; check that a bridge publishes there"]
+        complaints = await _complaints(prices, missing) if missing else []
+        if found and await prices.owner() is None:
+            complaints.append(f"no bridge publishes to {where} now: these prices are old")
+    if not found and not complaints:
+        complaints.append(f"no prices at {where}; check that a bridge publishes there")
+    return found, complaints
 
 
 async def _complaints(prices: "LatestPrices", missing: list[str]) -> list[str]:
@@ -106,6 +109,7 @@ def _print_table(found: Found, now: int) -> None:
     table = Table("symbol", box=None, header_style="bold", pad_edge=False)
     for name in ("price", "age", "bid", "ask", "change %"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("feed", no_wrap=True)
     for latest in found.values():
         table.add_row(latest.symbol, *_cells(latest, now))
     Console().print(table)
@@ -114,7 +118,8 @@ def _print_table(found: Found, now: int) -> None:
 def _cells(latest: "LatestPrice", now: int) -> list[str]:
     figures = (latest.bid_price, latest.ask_price, latest.change_percent)
     texts = ["-" if figure is None else _plain(figure) for figure in figures]
-    return [_plain(latest.price), f"{duration(latest.age_s(now))} ago", *texts]
+    age = f"{duration(latest.age_s(now))} ago"
+    return [_plain(latest.price), age, *texts, latest.feed or "-"]
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """`tickbridge status`."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from bridge.monitoring.report import PositionReport, Report
 
 TIMEOUT_S = 10.0
-# All streams would push the other tables off the screen. The longest silence comes first.
-MAX_STREAMS = 20
+# All streams would push the other tables off the screen. The longest silence comes first, and the
+# symbols that are not live.
+MAX_STREAMS = MAX_SYMBOLS = 20
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told from, not listened on
 
 
@@ -46,7 +48,7 @@ def status(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Show the status of a running bridge: connectors, sinks, streams and gaps.
+    """Show the status of a running bridge: connectors, sinks, symbols, streams and gaps.
 
     For each sink, it shows the received, published, dropped and pending events.
 
@@ -109,12 +111,21 @@ def _print(found: "Report") -> None:
         console.print(f"  {reason}", markup=False)
     if found.needs_restart:
         console.print(f"  changed, takes effect after a restart: {', '.join(found.needs_restart)}")
-    for table in (_connectors(found), _accounts(found), _streams(found), _gaps(found)):
+    for table, more in (
+        (_connectors(found), ""),
+        (_accounts(found), ""),
+        (_symbols(found), _more(len(found.symbols) - MAX_SYMBOLS, "symbols")),
+        (_streams(found), _more(len(found.streams) - MAX_STREAMS, "streams")),
+        (_gaps(found), ""),
+    ):
         if table.row_count:
             console.print()
             console.print(table)
-    if len(found.streams) > MAX_STREAMS:
-        console.print(f"{len(found.streams) - MAX_STREAMS} more streams; use --json to list all")
+            console.print(more, end="")
+
+
+def _more(count: int, noun: str) -> str:
+    return f"{count} more {noun}; use --json to list all\n" if count > 0 else ""
 
 
 def _connectors(found: "Report") -> "Table":
@@ -140,6 +151,22 @@ def _accounts(found: "Report") -> "Table":
             table.add_row(name, kind, *(f"{n:,}" for n in account), oldest)
             name = ""
     return table
+
+
+def _symbols(found: "Report") -> "Table":
+    """Return the table of the symbols: those that are not live, then the least complete ones."""
+    now = time.time_ns() // 1000
+    table = _table("symbol", "feed", right=("since", "trades complete to", "checked"))
+    by_need = sorted(found.symbols, key=lambda s: (s.feed == "live", s.complete_to or 0))
+    for status in by_need[:MAX_SYMBOLS]:
+        feed = status.feed if status.feed == "live" else f"[red]{status.feed}[/red]"
+        times = (status.since, status.complete_to, status.checked)
+        table.add_row(status.symbol, feed, *(_ago(time, now) for time in times))
+    return table
+
+
+def _ago(time_us: int | None, now_us: int) -> str:
+    return "-" if time_us is None else f"{duration(max(0, now_us - time_us) / 1e6)} ago"
 
 
 def _streams(found: "Report") -> "Table":

@@ -2,7 +2,8 @@
 
 A Decimal keeps every digit, and `format(price, "f")` returns the text that the exchange sent. The
 events of newer bridges can be read too: unknown fields are ignored, and fields that may get new
-values (`source`, `window`, `state`) accept any text. docs/schemas.md lists the possible changes.
+values (`source`, `window`, `state`, `feed`) accept any text. docs/schemas.md lists the possible
+changes.
 """
 
 from decimal import Decimal
@@ -155,6 +156,16 @@ class Invalid(Event, frozen=True, gc=False, tag="invalid"):
     detail: str
 
 
+class SymbolStatus(Event, frozen=True, gc=False, tag="status"):
+    feed: str
+    since: int
+    trade_id: int | None
+    agg_trade_id: int | None
+    complete_to: int | None
+    checked: int | None
+    owner: str
+
+
 AnyEvent = (
     Trade
     | AggTrade
@@ -169,6 +180,7 @@ AnyEvent = (
     | BlockTrade
     | Gap
     | Invalid
+    | SymbolStatus
 )
 EVENT_TYPES: dict[str, type[Event]] = {
     str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__

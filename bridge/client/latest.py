@@ -11,7 +11,7 @@ from bridge.brokers.redis_client import connect
 from bridge.client.message_types import upper_symbols
 from bridge.client.redis import redis_errors, redis_options
 from bridge.core.model.stream import SPOT
-from bridge.core.records.latest_values import latest_key, prices_key
+from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
 from bridge.errors import SinkUnavailable
 
 
@@ -19,8 +19,11 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
     """The latest values of a symbol in Redis.
 
     Times are in microseconds. They are the exchange's times if it sends any. The quote is set if
-    bookTicker or ticker is subscribed, the 24-hour figures if ticker or miniTicker is. Price, quote
-    and 24-hour figures are updated separately, so each group has its own time.
+    bookTicker or ticker is subscribed, the 24-hour figures if ticker or miniTicker is. Price,
+    quote, 24-hour figures and status are updated separately, so each group has its own time.
+
+    `feed` is the state of the symbol's feed at `status_time` (live, stale, repairing, down or
+    refused), since `feed_since`. docs/schemas.md describes the other fields of the status.
     """
 
     symbol: str
@@ -43,6 +46,14 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
     weighted_average_price: Decimal | None = None
     trade_count: int | None = None
     day_time: int | None = None
+    feed: str | None = None
+    feed_since: int | None = None
+    complete_to: int | None = None
+    checked: int | None = None
+    complete_trade_id: int | None = None
+    complete_agg_trade_id: int | None = None
+    owner: str | None = None
+    status_time: int | None = None
 
     def age_s(self, now: int) -> float:
         """Return the age of the price at `now` (microseconds), in seconds.
@@ -91,6 +102,12 @@ class LatestPrices:
     async def all_prices(self) -> dict[str, LatestPrice]:
         """Return the latest prices of all symbols that have one, by symbol."""
         return await self.get_many(await self.symbols())
+
+    async def owner(self) -> str | None:
+        """Return the bridge that writes to this Redis, or None: then no value is current."""
+        with redis_errors(self._options):
+            found = await self._client.get(heartbeat_key(self._venue))
+        return found.decode() if isinstance(found, bytes) else found
 
     async def symbols(self) -> list[str]:
         """Return all symbols that have a price, sorted."""

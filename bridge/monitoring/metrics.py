@@ -97,6 +97,12 @@ class BridgeCollector(Collector):
         yield _gauge(
             "gaps_open", "Announced gaps that may still be filled.", {(): sequencers.open_gaps}
         )
+        yield _gauge("symbols", "Symbols, by the state of their feed.", status.feeds(), "feed")
+        yield _gauge(
+            "symbols_unproven_seconds",
+            "Time up to now for which a symbol is not yet proven to be complete: the longest one.",
+            {(): status.unproven_s()},
+        )
         yield _counter(
             "rest_rows_unreadable",
             "Rows left out of REST answers because they cannot be read.",

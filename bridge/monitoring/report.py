@@ -5,7 +5,7 @@ Ages are in seconds. Times are in microseconds since the epoch, as in the events
 
 import msgspec
 
-from bridge.core.model.events import Gap
+from bridge.core.model.events import Gap, SymbolStatus
 from bridge.telemetry import Account
 
 
@@ -62,7 +62,7 @@ class Report(msgspec.Struct):
 
     `settings_age_s` is the time since the streams last changed. The settings in `needs_restart`
     have changed, but take effect only after a restart. `refused` lists what the exchange refused.
-    `gaps` counts the gap events by state.
+    `gaps` counts the gap events by state. `symbols` are the statuses as consumers get them.
     """
 
     version: str
@@ -73,6 +73,7 @@ class Report(msgspec.Struct):
     unready: list[str]
     refused: list[str]
     connectors: list[ConnectorReport]
+    symbols: list[SymbolStatus]
     streams: list[StreamReport]
     positions: list[PositionReport]
     gaps: dict[str, int]

@@ -34,6 +34,7 @@ def report(status: Status) -> Report:
         connectors=[_connector(connector) for connector in status.feed.connectors]
         if status.feed
         else [],
+        symbols=list(status.symbols.values()),
         streams=list(_streams(status)),
         positions=[_position(*named) for named in status.sequencers.named()]
         if status.sequencers

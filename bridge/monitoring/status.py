@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from typing import get_args
 
 from bridge.binance.connector import Connector, State
 from bridge.binance.coverage import LINES
 from bridge.binance.feed import Feed
 from bridge.binance.rest import Rest
+from bridge.core.model.events import FeedState, SymbolStatus
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.pipeline.gap_repair import Repairer
@@ -48,6 +50,7 @@ class Status:
     feed: Feed | None = None
     sequencers: Sequencers | None = None
     repairer: Repairer | None = None
+    symbols: Mapping[str, SymbolStatus] = field(default_factory=dict)
     rest: Rest | None = None
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
@@ -79,6 +82,18 @@ class Status:
     def held_s(self) -> dict[str, float]:
         """Return the streams whose events are held back, and for how long, in seconds."""
         return self.repairer.held_s() if self.repairer else {}
+
+    def feeds(self) -> dict[tuple[str, ...], float]:
+        """Return the number of symbols in each state."""
+        states = Counter(status.feed for status in self.symbols.values())
+        return {(state,): states[state] for state in get_args(FeedState)}
+
+    def unproven_s(self) -> float:
+        """Return the time since the oldest `complete_to`, in seconds. Only symbols count that are
+        compared with the exchange's last ids.
+        """
+        checked = [s.complete_to for s in self.symbols.values() if s.checked is not None]
+        return age_s(min((time for time in checked if time is not None), default=None))
 
     def weight_allowed(self) -> int:
         """Return the request weight per minute that the exchange allows for this IP address."""

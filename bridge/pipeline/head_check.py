@@ -119,7 +119,7 @@ class HeadCheck:
         asked = time.time_ns() // 1000
         trades = await self._heads.last_trades(sorted({key.symbol for key in found}))
         await asyncio.sleep(SETTLE_S)
-        alone: dict[StreamKey, int] = {}
+        alone: dict[StreamKey, Head] = {}
         for key, sequencer in found.items():
             head = trades.get(key.symbol)
             if head is None:
@@ -127,30 +127,36 @@ class HeadCheck:
             if key.message_type == "trade" and head.last_id >= 0:
                 self._compare(key, sequencer, head)
             else:
-                alone[key] = head.last_id
-        for key, last_trade in alone.items():
-            await self._check_alone(key, found[key], asked, last_trade)
+                alone[key] = head
+        for key, trades_head in alone.items():
+            await self._check_alone(key, found[key], asked, trades_head)
 
     async def _check_alone(
-        self, key: StreamKey, sequencer: Contiguous, asked: int, last_trade: int
+        self, key: StreamKey, sequencer: Contiguous, asked: int, trades: Head
     ) -> None:
-        """Check a stream of which `last_trades` does not know the last id.
+        """Check a stream whose last id `trades`, the head of its symbol's trades, does not tell.
 
         Nothing needs to be asked if the symbol has not traded since the last check, or if an event
         has come since `asked`: it shows what was missing before it. What REST reports of one stream
         may be older than what it reports of all.
         """
+        last_trade, head = trades.last_id, sequencer.head
         if self._complete_at.get(key) == last_trade:
+            if head and sequencer.newest_id in {None, head.last_id}:
+                sequencer.reach(_as_of(trades, head))
             return
-        if sequencer.last_received is None or sequencer.last_received < asked:
-            try:
-                head = await self._heads.last_of(*key)
-            except FeedRefused as error:
-                log.info("head_unknown", symbol=key.symbol, error=str(error))
-                return
-            if head.last_trade_id < last_trade:
-                return
-            self._compare(key, sequencer, head)
+        if sequencer.last_received is not None and sequencer.last_received >= asked:
+            # The event proves nothing of the time after it.
+            sequencer.reach(trades._replace(timestamp=None, last_id=sequencer.newest_id or 0))
+            return
+        try:
+            head = await self._heads.last_of(*key)
+        except FeedRefused as error:
+            log.info("head_unknown", symbol=key.symbol, error=str(error))
+            return
+        if head.last_trade_id < last_trade:
+            return
+        self._compare(key, sequencer, _as_of(trades, head))
         self._complete_at[key] = last_trade
 
     def _compare(self, key: StreamKey, sequencer: Contiguous, head: Head) -> None:
@@ -172,3 +178,11 @@ class HeadCheck:
     def _failed(self, error: Exception, delay_s: float) -> None:
         self._counts.head_checks["failed"] += 1
         log.info("head_check_failed", error=str(error), retry_in_s=round(delay_s, 2))
+
+
+def _as_of(trades: Head, head: Head) -> Head:
+    """Return the head of a stream with the time of the report `trades`, which it covers. The time
+    of a single event may be wrong.
+    """
+    timestamp = head.timestamp if trades.timestamp is None else trades.timestamp
+    return head._replace(timestamp=timestamp, received=max(trades.received, head.received))

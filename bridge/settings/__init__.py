@@ -8,7 +8,7 @@ from bridge.settings.binance import Binance
 from bridge.settings.kafka import Kafka
 from bridge.settings.live import waiting_for_a_restart, with_streams_of
 from bridge.settings.load import load_settings, masked, settings_file, settings_schema
-from bridge.settings.model import Http, Log, Settings
+from bridge.settings.model import Http, Log, Settings, Status
 from bridge.settings.redis import Redis
 from bridge.settings.repair import Repair
 
@@ -20,6 +20,7 @@ __all__ = [
     "Redis",
     "Repair",
     "Settings",
+    "Status",
     "load_settings",
     "masked",
     "settings_file",

@@ -1,4 +1,4 @@
-"""The root of the settings, and the two small sections `http` and `log`."""
+"""The root of the settings, and the small sections `http`, `log` and `status`."""
 
 from typing import Annotated, Literal
 
@@ -23,6 +23,14 @@ class Http(Section):
     """Address to listen on; 0.0.0.0: all addresses."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0: any free port."""
+
+
+class Status(Section):
+    """The status of each symbol, for consumers."""
+
+    interval_s: float = Field(default=5, ge=1, le=300)
+    """How often the status of each symbol is published, in seconds. Changes are published at once.
+    The heartbeat in Redis expires after three intervals."""
 
 
 class Log(Section):
@@ -53,6 +61,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
     repair: Repair = Repair()
+    status: Status = Status()
     http: Http = Http()
     log: Log = Log()
     shutdown_timeout_s: Seconds = 20

@@ -39,7 +39,7 @@ Exposed = Mapping[str, Mapping[str, set[str]]]
 def exposed() -> Exposed:
     """Return the label values of each metric of an idle bridge, by metric and label name."""
     settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
-    sinks = (KafkaSink(settings.kafka, [], "position"), RedisSink(settings.redis, SPOT))
+    sinks = (KafkaSink(settings.kafka, []), RedisSink(settings.redis, SPOT))
     found: dict[str, dict[str, set[str]]] = {}
     text = asyncio.run(exposition(Status(["trade", "gap", "invalid"], sinks))).decode()
     for family in text_string_to_metric_families(text):

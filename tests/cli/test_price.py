@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from bridge.core.model.stream import SPOT
-from bridge.core.records.latest_values import latest_key, prices_key
+from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
 from bridge.tools.embedded import free_port
 from tests.cli.conftest import Run
 from tests.support.brokers import RedisAddress
@@ -29,6 +29,7 @@ def symbol(redis: RedisAddress) -> str:
     with Redis.from_url(redis.url) as client:
         client.hset(latest_key(SPOT, name), mapping=dict(fields))
         client.hset(prices_key(SPOT), name, fields["price"])
+        client.set(heartbeat_key(SPOT), "a bridge")
     return name
 
 

@@ -1,5 +1,6 @@
 """`status`: tables for people, JSON for scripts, exit code 1 if the bridge is not ready."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,7 +9,7 @@ from threading import Thread
 import msgspec
 import pytest
 
-from bridge.core.model.events import Gap
+from bridge.core.model.events import FeedState, Gap, SymbolStatus
 from bridge.monitoring.report import (
     ConnectorReport,
     PositionReport,
@@ -23,7 +24,26 @@ from tests.cli.conftest import Run
 GAP = Gap("binance.spot", "ETHUSDT", None, 1, "websocket", "trade", 7, 9, 1, 2, "patience", "open")
 
 
+def status(
+    symbol: str, feed: FeedState, complete_to: int | None, checked: int | None
+) -> SymbolStatus:
+    now = time.time_ns() // 1000
+    ends = (7, None, complete_to, checked)
+    return SymbolStatus(
+        "binance.spot",
+        symbol,
+        None,
+        now,
+        "bridge",
+        feed,
+        now - 7_200_000_000,
+        *ends,
+        "process 1 on a",
+    )
+
+
 def a_report() -> Report:
+    now = time.time_ns() // 1000
     return Report(
         version="1.2.3",
         libraries={},
@@ -33,6 +53,10 @@ def a_report() -> Report:
         unready=[],
         refused=[],
         connectors=[ConnectorReport("connector-1", "open", 65.0, 2, 1, 12_345, 0)],
+        symbols=[
+            status("BTCUSDT", "live", now - 61_000_000, now - 122_000_000),
+            status("ETHUSDT", "stale", None, None),
+        ],
         streams=[
             StreamReport("btcusdt@trade", 0.2, is_stalled=False),
             StreamReport("ethusdt@trade", None, is_stalled=False),
@@ -80,6 +104,8 @@ def test_the_tables_tell_connectors_accounts_streams_and_gaps(tickbridge: Run) -
     assert rows[0] == "Tickbridge 1.2.3, up 2 h, ready".split()
     assert "connector-1 open 1 min 2 1 12,345 0".split() in rows
     assert "kafka trade 12,345 12,000 5 340 4.0 s".split() in rows
+    assert "ETHUSDT stale 2 h ago - -".split() in rows
+    assert "BTCUSDT live 2 h ago 1 min ago 2 min ago".split() in rows
     assert "ethusdt@trade never".split() in rows
     assert "btcusdt@trade 0.2 s ago".split() in rows
     assert "trade BTCUSDT 3 42 being fetched".split() in rows

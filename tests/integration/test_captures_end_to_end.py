@@ -21,6 +21,10 @@ from tests.support.capture_reading import Row, read_capture
 FILES = {"BTCUSDT": "btcusdt_20240808.gz", "ETHUSDT": "ethusdt_20240808.gz"}
 STREAMS = ["trade", "bookTicker", "depth@100ms"]
 TIMEOUT_S = 60
+STATUS_FIELDS = (
+    *("status_time", "feed", "feed_since", "complete_to", "checked", "owner"),
+    *("complete_trade_id", "complete_agg_trade_id"),
+)
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -117,6 +121,9 @@ async def _latest_values(url: str) -> dict[str, dict[str, str]]:
 def _assert_latest(latest: dict[str, str], kinds: dict[str, list[Row]]) -> None:
     """Assert that the hash holds the last trade and the last quote with their times."""
     trade, quote = kinds["trade"][-1], kinds["quote"][-1]
+    status = {name: latest.pop(name) for name in STATUS_FIELDS}
+    assert status["feed"] in {"live", "down"}  # "down" if the bridge has stopped
+    assert int(status["complete_trade_id"]) <= trade["trade_id"]
     assert int(latest.pop("quote_time")) > 0  # our own clock: the exchange sends no time
     assert latest == {
         "price": trade["price"],

@@ -87,7 +87,7 @@ async def test_a_certificate_that_does_not_hold_ends_the_start_with_what_to_chec
             },
         )
         sinks: dict[str, Sink] = {
-            "kafka": KafkaSink(options.kafka, [], "position"),
+            "kafka": KafkaSink(options.kafka, []),
             "redis": RedisSink(options.redis, "binance.spot"),
         }
         with pytest.raises(SinkRefused) as caught:

@@ -128,7 +128,7 @@ class SecureRedis(RedisServer):
 
     def __init__(self, certificates: Path) -> None:
         rights = "resetchannels &binance.spot.* ~binance.spot.* +@connection +eval +evalsha".split()
-        rights += "+script|load +publish +hget +hset +hgetall +hmget +hkeys".split()
+        rights += "+script|load +publish +hget +hset +set +hgetall +hmget +hkeys +get".split()
         super().__init__(
             *("--port", "0", "--tls-port", "6379", "--tls-auth-clients", "no"),
             *("--tls-cert-file", "/certificates/server.pem"),

@@ -196,6 +196,25 @@ def test_aggregate_trades_are_asked_for_only_after_the_symbol_has_traded() -> No
     assert bench.holes()[-1] == ("agg_trade", "AUSDT", (10, 13))
 
 
+def test_a_stream_of_a_symbol_that_has_not_traded_is_as_complete_as_the_new_report() -> None:
+    exchange = Exchange(AUSDT=12)
+    bench = Bench(exchange, "ausdt@aggTrade", AUSDT=12)
+    heads = []
+
+    async def script() -> None:
+        for _ in range(2):
+            await asyncio.sleep(INTERVAL_S / 2)
+            heads.append(bench.sequencer().head)
+            await asyncio.sleep(INTERVAL_S / 2)
+
+    checked(bench, script)
+    first, second = (one for one in heads if one)
+    assert (first.last_id, second.last_id, len(exchange.asked_alone)) == (12, 12, 1)
+    assert second.timestamp is not None
+    assert first.timestamp is not None
+    assert second.timestamp > first.timestamp
+
+
 def test_aggregate_trades_that_rest_does_not_have_yet_are_asked_for_again() -> None:
     exchange = Exchange(AUSDT=12)
     exchange.agg_trades["AUSDT"] = 9
@@ -222,6 +241,8 @@ def test_an_event_after_the_question_answers_it_for_its_stream() -> None:
 
     checked(bench, script)
     assert exchange.asked_alone == []
+    assert (bench.sequencer().head or head("", 0)).last_id == 10
+    assert bench.holes() == []
 
 
 def test_streams_without_contiguous_ids_and_unlisted_symbols_are_left_out() -> None:

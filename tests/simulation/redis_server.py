@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import islice
 from random import Random
 from typing import Any
@@ -29,10 +30,21 @@ class RedisServer:
         self.calls = 0
         self.published: list[tuple[str, bytes]] = []
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        # The keys that expire: each value and when it does.
+        self.expiring: dict[str, tuple[str, float]] = {}
 
     def connect(self, options: settings.Redis) -> "Client":
         """Replace `bridge.sinks.redis.sink.connect`."""
         return Client(self, options)
+
+    def keep(self, key: str, value: str, expiry_s: float) -> None:
+        """Set a key that expires."""
+        self.expiring[key] = value, asyncio.get_running_loop().time() + expiry_s
+
+    def get(self, key: str) -> str | None:
+        """Return a key that expires, while it is there."""
+        value, end_s = self.expiring.get(key, ("", 0.0))
+        return value if asyncio.get_running_loop().time() < end_s else None
 
     def run(self, keys: list[str], arguments: list[Any]) -> Reply:
         """Do what the script does, in the same order."""
@@ -47,9 +59,10 @@ class RedisServer:
                 group = dict(zip(fields, islice(contents, len(fields)), strict=True))
                 kept = self.hashes[key]
                 before = int(kept.get(fields[0], -1))
-                younger_us = int(group[fields[-1]]) - int(kept.get(fields[-1], -1))
-                is_after_restart = restart_us != "" and younger_us > restart_us
-                guards = not is_after_restart if restart_us != 0 else before <= ahead
+                guards = before <= ahead if restart_us == 0 else True
+                if restart_us:  # the last field is a time
+                    younger_us = int(group[fields[-1]]) - int(kept.get(fields[-1], -1))
+                    guards = younger_us <= restart_us
                 if guards and before >= int(group[fields[0]]):
                     stale += 1
                 elif self.is_full:
@@ -71,25 +84,30 @@ class Client:
         self._process = process.current.get()
 
     async def eval(self, _script: str, _count: int, key: str, *arguments: str) -> Reply:
-        return await self._call([key], list(arguments))
+        reply: Reply = await self._call(partial(self._server.run, [key], list(arguments)))
+        return reply
+
+    async def set(self, key: str, value: str, *, px: int) -> None:
+        await self._call(partial(self._server.keep, key, value, px / 1000))
 
     def register_script(self, _script: str) -> Callable[..., Awaitable[Reply]]:
         async def run(keys: list[str], args: list[Any]) -> Reply:
-            return await self._call(keys, args)
+            reply: Reply = await self._call(partial(self._server.run, keys, args))
+            return reply
 
         return run
 
     async def aclose(self) -> None:
         pass
 
-    async def _call(self, keys: list[str], arguments: list[Any]) -> Reply:
+    async def _call(self, command: Callable[[], Any]) -> Any:
         self._server.calls += 1
         try:
-            return await self._ask(keys, arguments)
+            return await self._ask(command)
         finally:
             self._server.calls -= 1
 
-    async def _ask(self, keys: list[str], arguments: list[Any]) -> Reply:
+    async def _ask(self, command: Callable[[], Any]) -> Any:
         server = self._server
         await process.pause(self._process, server.random.uniform(0.0005, 0.01))
         if server.is_away:
@@ -98,7 +116,7 @@ class Client:
         is_lost = server.random.random() < server.loses
         if is_lost and server.random.random() < 0.5:
             raise exceptions.ConnectionError("reset")
-        reply = server.run(keys, arguments)
+        reply = command()
         await process.pause(self._process, server.random.uniform(0.0005, 0.01))
         if is_lost:
             raise exceptions.TimeoutError("no answer")

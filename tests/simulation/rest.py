@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from tests.simulation import process
+from tests.simulation.loop import now_us
 from tests.simulation.market import FIRST_ID, Market, Tick, row
 
 PAGE_ROWS = 1000
@@ -55,8 +56,7 @@ class Rest:
                 rows = [f'{{"symbol":"{name}","status":"TRADING"}}' for name in self._symbols]
                 return _good(f'{{"symbols":[{",".join(rows)}]}}')
             case "24hr":
-                rows = [f'{{"symbol":"{s}","lastId":{self._last_id(s)}}}' for s in self._symbols]
-                return _good(f"[{','.join(rows)}]")
+                return _good(f"[{','.join(map(self._day, self._symbols))}]")
             case "aggTrades":
                 found = self._page("agg_trade", symbol, from_id)
             case "historicalTrades" if not self.has_history:
@@ -65,10 +65,13 @@ class Rest:
                 found = self._page("trade", symbol, from_id)
         return _good(f"[{','.join(map(row, found))}]")
 
-    def _last_id(self, symbol: str) -> int:
+    def _day(self, symbol: str) -> str:
+        """Return the statistics of a symbol, as old as REST is behind."""
         history = self._market.history["trade", symbol]
-        known = history[: len(history) - self.ids_behind]
-        return known[-1].identity if known else -1
+        count = max(0, len(history) - self.ids_behind)
+        last_id = history[count - 1].identity if count else -1
+        closed_ms = now_us() // 1000 if count == len(history) else history[count].time_ms - 1
+        return f'{{"symbol":"{symbol}","lastId":{last_id},"closeTime":{closed_ms}}}'
 
     def is_lacking(self, tick: Tick) -> bool:
         """Return whether REST never has this id; the result does not change between calls."""

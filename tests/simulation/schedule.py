@@ -72,6 +72,7 @@ async def _play(
         ticking.cancel()
         world.exchange.quote_all()
         await asyncio.sleep(QUIET_S)
+        world.check_statuses()
         await world.stop()
         await world.bury()
     problems = [*world.problems, *find_problems(world), *map(str, running_in.errors)]

@@ -15,6 +15,7 @@ from bridge.core.sequencing.position import Position
 from tests.simulation.broker import Stored
 from tests.simulation.loop import BEGIN_S
 from tests.simulation.market import CONTIGUOUS, FIRST_ID
+from tests.simulation.statuses import status_problems
 from tests.simulation.world import World
 
 Name = tuple[str, str]
@@ -32,15 +33,20 @@ def find_problems(world: World) -> Iterator[str]:
     gaps: defaultdict[Name, list[dict[str, Any]]] = defaultdict(list)
     for gap in _events(world, "gap"):
         gaps[gap["kind"], gap["symbol"]].append(gap)
+    begins: dict[Name, int] = {}
     for kind in dict.fromkeys(kind for kind, _ in world.market.history):
         published: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in _events(world, kind):
             published[event["symbol"]].append(event)
         for symbol in world.settings.binance.symbols:
             name = (kind, symbol)
+            if kind in CONTIGUOUS:
+                ids = [event[CONTIGUOUS[kind]] for event in published[symbol]]
+                begins[name] = _begin(world, name, ids)
             check = _contiguous if kind in CONTIGUOUS else _quotes
             for problem in check(world, name, published[symbol], gaps[name]):
                 yield f"{kind} of {symbol}: {problem}"
+    yield from status_problems(world, begins)
     yield from _gaps(world)
     yield from _positions(world)
     yield from _redis(world)

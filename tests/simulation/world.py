@@ -22,8 +22,9 @@ from bridge.app.service import Service
 from bridge.binance import connection
 from bridge.brokers import kafka_client, kafka_consumer
 from bridge.core.model.stream import SPOT
-from bridge.core.records.latest_values import latest_key
+from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
+from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import Fenced, UndeliveredRecords
 from bridge.settings import Settings
 from bridge.sinks.kafka import fence as kafka_fence
@@ -37,8 +38,8 @@ from tests.simulation.broker import Broker
 from tests.simulation.exchange import Exchange
 from tests.simulation.kafka_clients import Admin, Consumer
 from tests.simulation.kafka_producer import Producer
-from tests.simulation.loop import within
-from tests.simulation.market import Market
+from tests.simulation.loop import now_us, within
+from tests.simulation.market import FIRST_ID, Market
 from tests.simulation.observer import Observer
 from tests.simulation.redis_server import RedisServer
 from tests.simulation.rest import Rest
@@ -51,6 +52,8 @@ END_S = 300.0
 SESSION_AGES_S = (5.0, 12 * 3600.0)
 # For a request under way when the timeout starts or ends.
 PATIENCE_SLACK_S = 1.0
+# The interval of head checks, a check, and the margin of its times.
+PROVEN_WITHIN_US = 15_000_000
 
 
 class ObservedSinks(NamedTuple):
@@ -201,6 +204,22 @@ class World:
                 self.problems.append(
                     f"{sequencer.message_type} {first} holds its stream at {now_s:.3f} s"
                 )
+
+    def check_statuses(self) -> None:
+        """Check that all symbols are live and complete, and that Redis has a heartbeat. The times
+        of the exchange's reports are not believed if our clock is slow.
+        """
+        is_known = self.life.number not in self.unknown_starts
+        clock_ahead_us = time.time_ns() // 1000 - now_us()
+        since = now_us() - PROVEN_WITHIN_US if clock_ahead_us > -MAX_AHEAD_US else 0
+        for status in self.life.service.status.symbols.values():
+            last_id = self.market.last_id("trade", status.symbol)
+            said = FIRST_ID - 1 if status.trade_id is None else status.trade_id
+            is_complete = said == last_id and (status.complete_to or 0) >= since and status.checked
+            if status.feed != "live" or (is_known and not is_complete):
+                self.problems.append(f"the exchange is at {last_id}, but {status}")
+        if not self.redis.get(heartbeat_key(SPOT)):
+            self.problems.append("Redis has no heartbeat")
 
     async def events_held(self) -> None:
         """Wait until events are held back because ids are missing."""

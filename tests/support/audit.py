@@ -6,6 +6,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from bridge.tools.audit.announced import Announced, Announcements, GapRecord
+from bridge.tools.audit.claims import AllClaims, Claims
 from bridge.tools.audit.report import Missing, Places, StreamReport
 from bridge.tools.audit.rules import RULES
 from bridge.tools.audit.stream import StreamAudit
@@ -49,11 +50,12 @@ def audited(
     *gaps: GapRecord,
     kind: str = "trade",
     said: Announced | None = None,
+    claims: Claims | None = None,
     times: Iterable[int] = repeat(1),
 ) -> StreamReport:
     """Return the report on records with these ids, at the offsets 0, 1, 2..."""
     report = StreamReport(symbol="BTCUSDT", detail=None, partition=0)
-    audit = StreamAudit(RULES[kind], said or announced(*gaps), report)
+    audit = StreamAudit(RULES[kind], said or announced(*gaps), report, claims or Claims())
     for offset, (span, time) in enumerate(zip(spans, times, strict=False)):
         first, last = (span, span) if isinstance(span, int) else span
         audit.observe(first, last, offset, time)
@@ -61,7 +63,7 @@ def audited(
 
 
 def topic_audit(kind: str = "trade", *symbols: str) -> TopicAudit:
-    return TopicAudit(kind, Announcements(kind), symbols)
+    return TopicAudit(kind, Announcements(kind), AllClaims(kind), symbols)
 
 
 def ranges(missing: Missing) -> list[Ids]:

@@ -22,7 +22,7 @@ async def publish(
     """Write values in order to one partition of the topic of a kind; create it if necessary."""
     producer = await open_producer(options, ProducerState())
     try:
-        await ensure_topics(producer, options, [topic_of(options, kind)], "")
+        await ensure_topics(producer, options, [topic_of(options, kind)], ())
         await _send(producer, topic_of(options, kind), values, partition)
     finally:
         await discard(producer)

@@ -39,7 +39,7 @@ async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[byte
     values = [msgspec.json.encode(event) for event in events]
     producer = await open_producer(options, ProducerState())
     try:
-        await ensure_topics(producer, options, sorted(set(topics)), "")
+        await ensure_topics(producer, options, sorted(set(topics)), ())
         for event, topic, value in zip(events, topics, values, strict=True):
             await producer.send_and_wait(topic, value, event.symbol.encode())
     finally:

@@ -31,7 +31,7 @@ class Running:
     def __init__(self, connectors: int = 1) -> None:
         binance = {"symbols": ["BTCUSDT"], "redundancy": connectors}
         settings = load_settings(environment={}, overrides={"binance": binance})
-        self.kafka = KafkaSink(settings.kafka, [], "position")
+        self.kafka = KafkaSink(settings.kafka, [])
         self.redis = RedisSink(settings.redis, SPOT)
         sinks: tuple[Sink, ...] = (self.kafka, self.redis)
         self.status = Status(KINDS, sinks)

@@ -16,10 +16,13 @@ MAX_PATH_CHARS = 8000
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """The streams to open, and one sentence for each setting that cannot be satisfied."""
+    """The streams to open, one sentence for each setting that cannot be satisfied, and the symbols
+    of the settings that the exchange does not list.
+    """
 
     streams: list[Stream]
     refused: list[str]
+    unlisted: list[str] = []
 
 
 class Change(NamedTuple):
@@ -63,7 +66,10 @@ def subscribe(
         stream = parse_stream(name)
         if stream.symbol is None or _is_listed(stream.symbol, listed, refused):
             streams[stream.name] = stream
-    return Subscription(list(streams.values()), refused)
+    named = [symbol for symbol in symbols if not is_pattern(symbol)]
+    named += [stream.symbol for stream in map(parse_stream, extra_streams) if stream.symbol]
+    unlisted = [symbol for symbol in dict.fromkeys(named) if symbol not in (listed or named)]
+    return Subscription(list(streams.values()), refused, unlisted)
 
 
 def make_shards(streams: Sequence[Stream], most: int) -> list[list[Stream]]:

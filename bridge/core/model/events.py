@@ -14,6 +14,8 @@ PRICE_UNIT = "quote asset for one of the base asset"
 BASE_UNIT = "base asset"
 QUOTE_UNIT = "quote asset"
 TIME_UNIT = "microseconds since 1970-01-01 UTC"
+# The message type of SymbolStatus.
+STATUS = "status"
 
 
 def _decimal(unit: str) -> Meta:
@@ -35,9 +37,13 @@ Percent = Annotated[str, _decimal("percent")]
 Id = Annotated[int, _says("An id assigned by the exchange; it rises per symbol.")]
 Side = Annotated[Literal["buy", "sell"], _says("The side of the taker.")]
 Source = Annotated[
-    Literal["websocket", "rest", "replay"],
-    _says("The origin of the event: live, fetched over REST, or replayed from a capture."),
+    Literal["websocket", "rest", "replay", "bridge"],
+    _says(
+        "The origin of the event: live, fetched over REST, replayed from a capture, or the bridge"
+        " itself (status)."
+    ),
 ]
+FeedState = Literal["live", "stale", "repairing", "down", "refused"]
 Level = Annotated[
     tuple[Price, Volume],
     _says("Price and volume; in a book_delta, a volume of 0 removes the level."),
@@ -223,6 +229,44 @@ class Invalid(Event, frozen=True, gc=False, tag="invalid"):
     detail: Annotated[str, _says("A description of the error, for people.")]
 
 
+class SymbolStatus(Event, frozen=True, gc=False, tag=STATUS):
+    """The state of a symbol's feed, and up to which time its trades are complete in Kafka.
+
+    Published on each change and every few seconds.
+    """
+
+    feed: Annotated[
+        FeedState,
+        _says(
+            "live: all streams of the symbol arrive. repairing: trades wait for missing ones."
+            " stale: a stream is silent for longer than its usual interval explains. down: no"
+            " connection is open. refused: the exchange refuses the connection, or does not list"
+            " the symbol."
+        ),
+    ]
+    since: Annotated[Microseconds, _says("The time since when the feed is in this state.")]
+    trade_id: Annotated[
+        int | None,
+        _says("All trades up to this id are in the topic or in a gap event; null: not known."),
+    ]
+    agg_trade_id: Annotated[
+        int | None,
+        _says("All agg_trades up to this id are in the topic or in a gap event; null: not known."),
+    ]
+    complete_to: Annotated[
+        Microseconds | None,
+        _says(
+            "All trades and agg_trades up to this time of the exchange are in their topics, or in"
+            " a gap event; null: not known."
+        ),
+    ]
+    checked: Annotated[
+        Microseconds | None,
+        _says("The time of the last comparison with the exchange's last ids; null: none yet."),
+    ]
+    owner: Annotated[str, _says("The bridge that publishes the symbol.")]
+
+
 AnyEvent = (
     Trade
     | AggTrade
@@ -237,6 +281,7 @@ AnyEvent = (
     | BlockTrade
     | Gap
     | Invalid
+    | SymbolStatus
 )
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__struct_config__.tag: cls

@@ -1,9 +1,10 @@
 """Define which event sets which latest values in Redis, and keep these values from going backwards.
 
-The hash `<venue>.latest:<symbol>` has three groups of fields: the price, the quote, and the
-statistics of the day. Each group is set by one message type. One field of the group is its guard:
-the group is set only if this field rises, or if the ids have restarted. The price comes from the
-most exact stream that a symbol has, in this order: trade, agg_trade, ticker, mini_ticker.
+The hash `<venue>.latest:<symbol>` has four groups of fields: the price, the quote, the statistics
+of the day, and the status of the feed. Each group is set by one message type. One field of the
+group is its guard: the group is set only if this field rises, or if the ids have restarted. The
+price comes from the most exact stream that a symbol has, in this order: trade, agg_trade, ticker,
+mini_ticker.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,15 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
+from bridge.core.model.events import (
+    AggTrade,
+    Event,
+    MiniTicker,
+    Quote,
+    SymbolStatus,
+    Ticker,
+    Trade,
+)
 from bridge.core.sequencing.rules import ARRIVAL_RESTART_US, RESTART_US, time_of
 
 _PAYLOAD_OF: dict[type[Event], str] = {
@@ -73,6 +82,8 @@ def latest_values(
     venue: str, symbol: str, event_type: type[Event], payloads: AbstractSet[str]
 ) -> tuple[LatestValue, ...]:
     """Return the values that events of a type set, if the symbol's streams carry `payloads`."""
+    if event_type is SymbolStatus:
+        return (LatestValue(latest_key(venue, symbol), _STATUS),)
     payload = _PAYLOAD_OF.get(event_type)
     return tuple(
         LatestValue(latest_key(venue, symbol), groups[payload])
@@ -89,6 +100,11 @@ def latest_key(venue: str, symbol: str) -> str:
 def prices_key(venue: str) -> str:
     """Return the key of the hash that maps each symbol to its price."""
     return f"{venue}.prices"
+
+
+def heartbeat_key(venue: str) -> str:
+    """Return the key that exists while a bridge is alive."""
+    return f"{venue}.heartbeat"
 
 
 def _first(sources: tuple[str, ...], payloads: AbstractSet[str]) -> str | None:
@@ -129,6 +145,12 @@ def _day(event: Ticker) -> str:
     return _mini_day(event) + _lines(*change, str(event.trade_count))
 
 
+def _status(event: SymbolStatus) -> str:
+    times = (event.complete_to, event.checked, event.trade_id, event.agg_trade_id)
+    texts = ("" if time is None else str(time) for time in times)
+    return _lines(str(time_of(event)), event.feed, str(event.since), *texts, event.owner)
+
+
 def _lines(*texts: str) -> str:
     return "".join(f"{text}\n" for text in texts)
 
@@ -138,6 +160,13 @@ _TICKER_PRICE = Group(_lines("price_time", "price"), _ticker_price)
 _SIDES = ("bid_price", "bid_volume", "ask_price", "ask_volume")
 _MINI_DAY = _lines("day_time", "open", "high", "low", "volume", "quote_volume")
 _REST_OF_DAY = _lines("change", "change_percent", "weighted_average_price", "trade_count")
+_STATUS = Group(
+    _lines(
+        *("status_time", "feed", "feed_since", "complete_to", "checked"),
+        *("complete_trade_id", "complete_agg_trade_id", "owner"),
+    ),
+    _status,
+)
 
 # For price, quote and day: the sources, and the fields that each source sets.
 _GROUPS: tuple[tuple[tuple[str, ...], dict[str, Group]], ...] = (

@@ -77,6 +77,11 @@ class Contiguous(Sequencer):
         return self._head.last_id if come is None else max(come, self._head.last_id)
 
     @property
+    def head(self) -> Head | None:
+        """Return the exchange's last id as last reported."""
+        return self._head
+
+    @property
     def held(self) -> int:
         """Return the number of events that wait because of the hole."""
         return len(self._held)

@@ -23,7 +23,13 @@ from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, client_options, failure, reason_of
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable
-from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer, start
+from bridge.sinks.kafka.producer import (
+    StateTopics,
+    discard,
+    ensure_topics,
+    open_producer,
+    start,
+)
 from bridge.sinks.kafka.producer_state import ProducerId, ProducerState, identity_of
 
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
@@ -58,16 +64,16 @@ class Fence:
     """
 
     def __init__(
-        self, options: settings.Kafka, position_topic: str, producer_state: ProducerState
+        self, options: settings.Kafka, state_topics: StateTopics, producer_state: ProducerState
     ) -> None:
         self.raised = asyncio.Event()
         self._options = options
-        self._position_topic = position_topic
+        self._state_topics = state_topics
         self._producer_state = producer_state
         # Empty if there is no fence.
         self._id = options.transactional_id
         if self._id is None:
-            self._id = f"tickbridge.{position_topic}"
+            self._id = f"tickbridge.{state_topics.position}"
         self._us = Owner(socket.gethostname(), os.getpid(), time.time_ns() // 1000)
         # The topics that have markers of the present identity.
         self._topics: set[str] = set()
@@ -91,6 +97,11 @@ class Fence:
                     await asyncio.sleep(SETTLE_S)
                 self._topics.update(new)
         self.raised.set()
+
+    @property
+    def owner(self) -> str:
+        """Return the name of this bridge: its process, its host, and when it has started."""
+        return str(self._us)
 
     def renew(self) -> None:
         """Write new markers at the next `raise_around`, before Kafka forgets the old ones."""
@@ -130,7 +141,7 @@ class Fence:
     async def _mark(self, producer: AIOKafkaProducer, topics: Sequence[str]) -> None:
         """Write markers through a producer that has opened the transactional id."""
         options, state = self._options, self._producer_state
-        found = await ensure_topics(producer, options, list(topics), self._position_topic)
+        found = await ensure_topics(producer, options, list(topics), self._state_topics)
         if state.identity is None:
             await self._own(producer)
         places = [TopicPartition(topic, number) for topic in topics for number in found[topic]]
@@ -153,7 +164,7 @@ class Fence:
         try:
             async with asyncio.timeout(self._options.request_timeout_ms / 1000):
                 record = msgspec.json.encode(self._us)
-                await writer.send_and_wait(self._position_topic, record, self._key)
+                await writer.send_and_wait(self._state_topics.position, record, self._key)
             await state.learn(writer)
         finally:
             await discard(writer)
@@ -171,7 +182,7 @@ class Fence:
 
     async def _read_owner(self) -> Owner | None:
         async with TopicReader(self._options) as reader:
-            records = await reader.read_whole(self._position_topic)
+            records = await reader.read_whole(self._state_topics.position)
         written = [record.value for record in records if record.key == self._key]
         return msgspec.json.decode(written[-1] or b"", type=Owner) if written else None
 

@@ -1,4 +1,8 @@
-"""Writes the position of each stream's last record to a compacted topic."""
+"""Writes the position of each stream's last record, and the status of each symbol, to compacted
+topics.
+
+Only the newest record of a key counts there. So at most one of each waits, and none goes to disk.
+"""
 
 import time
 from collections import defaultdict
@@ -7,14 +11,16 @@ from operator import attrgetter
 
 import msgspec
 
+from bridge.core.model.events import STATUS
 from bridge.core.records.record import NO_IDENTITY, Record, Route
+from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts
 
 # Changed positions are written this often. A restart reads the records that came since.
 INTERVAL_S = 5.0
-# Never reached: the outbox is filled only when it is empty, with one position per stream.
+# Never reached: the outbox holds at most one position per stream and one status per symbol.
 MAX_BYTES = 256 * 2**20
 # Message types that belong to no stream: a start does not need their positions.
 NO_STREAMS = frozenset({"gap", "invalid"})
@@ -28,12 +34,13 @@ class _StreamEnd:
         *("third_ms", "time_ms"),
     )
 
-    def __init__(self, message_type: str, symbol: str, time_ms: int) -> None:
+    def __init__(self, message_type: str, symbol: str, time_ms: int = -1) -> None:
         self.message_type = message_type
         self.symbol = symbol
         self.last_id = NO_IDENTITY
-        # The times of the last three records, the last one first.
-        self.time_ms = self.second_ms = self.third_ms = time_ms
+        # The times of the last three records, the last one first; -1 before there are so many.
+        self.time_ms = time_ms
+        self.second_ms = self.third_ms = -1
         self.partition = self.offset = 0
         self.restart = RestartCheck()
 
@@ -41,6 +48,13 @@ class _StreamEnd:
         """Return whether a record below the last id comes after a restart of the ids."""
         time_us = record.timestamp_ms * 1000
         return self.restart.is_certain(record.identity, time_us, self.last_id, self._time_us())
+
+    def committed(self) -> Committed:
+        """Return what the topic has of the stream. One wrong time of the last three does not
+        count.
+        """
+        middle_ms = sorted((self.time_ms, self.second_ms, self.third_ms))[1]
+        return Committed(self.last_id, middle_ms * 1000 - 1 if middle_ms >= 0 else None)
 
     def _time_us(self) -> int:
         if self.last_id == NO_IDENTITY:
@@ -53,7 +67,7 @@ class _StreamEnd:
 
 
 class PositionWriter:
-    """Tracks the position of each stream, with an outbox for the changed positions."""
+    """Tracks the position of each stream, with an outbox for changed positions and statuses."""
 
     def __init__(self, topic: str) -> None:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
@@ -63,11 +77,28 @@ class PositionWriter:
         # An ordered set: the simulation needs the same order in every run of a schedule.
         self._changed: dict[_StreamEnd, None] = {}
         self._routes: dict[StreamKey, Route] = {}
+        # The last ids of streams without records, as of the start.
+        self._last_ids: dict[StreamKey, int] = {}
+        # The newest status of each symbol, until it goes to the outbox.
+        self._statuses: dict[str, Record] = {}
 
     @property
     def has_unwritten(self) -> bool:
-        """Return whether a changed position has not been written yet."""
-        return bool(self._changed) or len(self.outbox) > 0
+        """Return whether a changed position or a status has not been written yet."""
+        return bool(self._changed or self._statuses) or len(self.outbox) > 0
+
+    def committed(self, key: StreamKey) -> Committed | None:
+        """Return what the topics have of a stream; None if nothing is known of it."""
+        end = self._ends[key.message_type].get(key.symbol)
+        if end is not None:
+            return end.committed()
+        last_id = self._last_ids.get(key)
+        return None if last_id is None else Committed(last_id, None)
+
+    def push_statuses(self, records: Iterable[Record]) -> None:
+        """Take the statuses of symbols; each replaces one of the same symbol that still waits."""
+        self._statuses |= {record.route.symbol: record for record in records}
+        self._flush_statuses()
 
     def resume(self, found: Iterable[Position]) -> None:
         """Write the positions that a start has found, before any other.
@@ -79,6 +110,8 @@ class PositionWriter:
         for position in found:
             if position.offset >= 0:
                 self._ends[position.message_type].setdefault(position.symbol, _end_at(position))
+            else:
+                self._last_ids[position.stream_key] = position.last_id
         self._push(found)
 
     def published(
@@ -93,7 +126,7 @@ class PositionWriter:
             symbol, identity = record.route.symbol, record.identity
             end = ends.get(symbol)
             if end is None:
-                end = ends[symbol] = _StreamEnd(queue.message_type, symbol, record.timestamp_ms)
+                end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
             elif identity < end.last_id and not end.has_restarted(record):
                 continue  # it was fetched late, to fill a gap
             end.third_ms = end.second_ms
@@ -105,14 +138,20 @@ class PositionWriter:
             changed[end] = None
 
     def flush(self) -> None:
-        """Put the changed positions into the outbox, unless others still wait there.
+        """Put the changed positions into the outbox, unless others still wait there. Do the same
+        with the statuses.
 
-        They are sorted by offset: if a position was written, all lower ones were written too.
+        Positions are sorted by offset: if one was written, all lower ones were written too.
         """
-        if len(self.outbox):
-            return
-        changed, self._changed = self._changed, {}
-        self._push(end.position() for end in changed)
+        if not self.outbox.pending()[MESSAGE_TYPE]:
+            changed, self._changed = self._changed, {}
+            self._push(end.position() for end in changed)
+        self._flush_statuses()
+
+    def _flush_statuses(self) -> None:
+        if not self.outbox.pending()[STATUS]:
+            statuses, self._statuses = self._statuses, {}
+            self.outbox.extend([*statuses.values()])
 
     def _push(self, positions: Iterable[Position]) -> None:
         now_us = time.time_ns() // 1000

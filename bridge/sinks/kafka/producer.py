@@ -4,6 +4,8 @@ Every await here is bounded. Without its brokers, aiokafka's `stop()` alone hang
 """
 
 import asyncio
+from collections.abc import Collection
+from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -23,7 +25,17 @@ from bridge.sinks.kafka.producer_state import ProducerState
 
 _TOPIC_EXISTS = kafka_errors.TopicAlreadyExistsError.errno
 
+# Kafka compacts a segment when it is full, and a start reads what is not compacted yet.
+COMPACTED_SEGMENT_BYTES = 64 * 2**20
+
 log = structlog.get_logger(__name__)
+
+
+class StateTopics(NamedTuple):
+    """The topics that keep only the newest record of each key."""
+
+    position: str
+    status: str
 
 
 async def open_producer(options: settings.Kafka, producer_state: ProducerState) -> AIOKafkaProducer:
@@ -53,18 +65,21 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
 
 
 async def ensure_topics(
-    producer: AIOKafkaProducer, options: settings.Kafka, topics: list[str], compacted: str
+    producer: AIOKafkaProducer,
+    options: settings.Kafka,
+    topics: list[str],
+    compacted: Collection[str],
 ) -> dict[str, list[int]]:
     """Return the partitions of each topic; create missing topics if `kafka.create_topics` is set.
 
-    The topic `compacted` is created with the cleanup policy `compact`: it keeps only the newest
+    Topics in `compacted` are created with the cleanup policy `compact`: they keep only the newest
     record of each key. Raises SinkUnavailable if a topic is missing.
     """
     existing = await producer.client.fetch_all_metadata()
     missing = [topic for topic in topics if topic not in existing.topics()]
     if missing and options.create_topics:
         await _create_topics(
-            options, [_new_topic(options, n, is_compacted=n == compacted) for n in missing]
+            options, [_new_topic(options, n, is_compacted=n in compacted) for n in missing]
         )
     try:
         return {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
@@ -119,7 +134,7 @@ async def start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: setting
 def _new_topic(options: settings.Kafka, name: str, *, is_compacted: bool) -> NewTopic:
     configs = {} if options.retention_ms is None else {"retention.ms": str(options.retention_ms)}
     if is_compacted:
-        configs = {"cleanup.policy": "compact"}
+        configs = {"cleanup.policy": "compact", "segment.bytes": str(COMPACTED_SEGMENT_BYTES)}
     factor = options.replication_factor
     # aiokafka accepts -1, the broker's default, only with an assignment; it may be empty.
     assignments: dict[int, list[int]] | None = {} if factor == -1 else None

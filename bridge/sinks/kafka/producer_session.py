@@ -25,7 +25,7 @@ from bridge.sinks.kafka.batch_sender import BatchSender
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.loss_reporter import LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
-from bridge.sinks.kafka.producer import discard, ensure_topics
+from bridge.sinks.kafka.producer import StateTopics, discard, ensure_topics
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.kafka.recover_batches import find_committed
 from bridge.sinks.kafka.recover_positions import read_start
@@ -51,6 +51,7 @@ class DeliveryState:
     options: settings.Kafka
     venue: str
     topics: list[str]
+    state_topics: StateTopics
     outbox: Outbox
     spiller: Spiller | None
     positions: PositionWriter
@@ -131,7 +132,7 @@ class ProducerSession:
         """
         try:
             self.partitions |= await ensure_topics(
-                self._producer, self._state.options, list(topics), self._state.positions.topic
+                self._producer, self._state.options, list(topics), self._state.state_topics
             )
         except FAILURES as error:
             if isinstance(reason := failure(error), SinkRefused):

@@ -11,9 +11,11 @@ import structlog
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.delivery.open_gaps import OpenGaps
-from bridge.core.model.events import Event
+from bridge.core.model.events import STATUS, Event
 from bridge.core.model.stream import SPOT
-from bridge.core.records.record import Record, Route
+from bridge.core.records.record import Record, Route, topic_name
+from bridge.core.sequencing.completeness import Committed
+from bridge.core.sequencing.position import MESSAGE_TYPE as POSITION
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, forever
@@ -23,7 +25,7 @@ from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.loss_events import TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
-from bridge.sinks.kafka.producer import open_producer
+from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
 from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, ProducerState
 from bridge.sinks.outbox.chunk_store import ChunkStore
@@ -58,12 +60,15 @@ class KafkaSink:
         self,
         options: settings.Kafka,
         topics: Sequence[str],
-        position_topic: str,
         venue: str = SPOT,
         store: ChunkStore | None = None,
     ) -> None:
         self.counts = SinkCounts()
-        self._topics = [*topics, position_topic]
+        state_topics = StateTopics(
+            position=topic_name(options.topic, venue, POSITION),
+            status=topic_name(options.topic, venue, STATUS),
+        )
+        self._topics = [*topics, *state_topics]
         # Set when there may be something to send, and when something was sent or dropped.
         self._changed = asyncio.Event()
         self._progressed = asyncio.Event()
@@ -72,13 +77,14 @@ class KafkaSink:
         self._losses = LossReporter(
             options, venue, self.outbox, self._ack_waiters, self._progressed.set
         )
-        self._positions = PositionWriter(position_topic)
+        self._positions = PositionWriter(state_topics.position)
         producer_state = ProducerState(self.counts.failures)
-        self._fence = Fence(options, position_topic, producer_state)
+        self._fence = Fence(options, state_topics, producer_state)
         self._state = DeliveryState(
             options=options,
             venue=venue,
             topics=self._topics,
+            state_topics=state_topics,
             outbox=self.outbox,
             spiller=self.spiller,
             positions=self._positions,
@@ -98,6 +104,20 @@ class KafkaSink:
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:  # noqa: ARG002
         self.outbox.extend(records)
+        self.wake()
+
+    @property
+    def owner(self) -> str:
+        """Return the name of this bridge, as other bridges with the same topics see it."""
+        return self._fence.owner
+
+    def committed(self, key: StreamKey) -> Committed | None:
+        """Return what Kafka has of a stream with contiguous ids; None if nothing is known of it."""
+        return self._positions.committed(key)
+
+    def push_statuses(self, records: Iterable[Record]) -> None:
+        """Take the statuses of symbols. While Kafka is away only the newest of each waits."""
+        self._positions.push_statuses(records)
         self.wake()
 
     def publish(self, events: Iterable[Event]) -> None:

@@ -15,9 +15,11 @@ import ssl
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from itertools import islice
 from operator import attrgetter
+from typing import NamedTuple
 
 import structlog
 from redis import exceptions
@@ -27,7 +29,7 @@ from redis.commands.core import AsyncScript
 from bridge import settings
 from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.core.model.events import Event
-from bridge.core.records.latest_values import Group, LatestValue, prices_key
+from bridge.core.records.latest_values import Group, LatestValue, heartbeat_key, prices_key
 from bridge.core.records.record import Record, Route
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkRefused, SinkUnavailable
@@ -39,6 +41,8 @@ SCRIPT = resources.files(__package__).joinpath("latest.lua").read_text()
 MAX_DELAY_S = 5.0
 # Values wait this long after Redis had no memory for them. Messages are still sent.
 VALUES_REST_S = 1.0
+# The heartbeat expires after this many intervals without a further beat.
+HEARTBEAT_INTERVALS = 3
 # At 5,000 messages a second a flush holds about five, and the next one follows at once.
 LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.0, 50e-6, 0.002
 _FAILURES = (exceptions.RedisError, OSError, TimeoutError)
@@ -48,6 +52,13 @@ _message_type = attrgetter("route.message_type")
 log = structlog.get_logger(__name__)
 
 
+class Heartbeat(NamedTuple):
+    """The name of this bridge, which a key of Redis holds for three intervals after each beat."""
+
+    owner: str
+    interval_s: float
+
+
 class RedisSink:
     """Messages wait in a bounded queue; of each latest value only the newest waits."""
 
@@ -55,13 +66,20 @@ class RedisSink:
     drop_causes: tuple[str, ...] = ("queue_full",)
     failure_reasons: tuple[str, ...] = ("unavailable", "values")
 
-    def __init__(self, options: settings.Redis, venue: str) -> None:
+    def __init__(
+        self, options: settings.Redis, venue: str, heartbeat: Heartbeat | None = None
+    ) -> None:
         self.counts = SinkCounts()
         self._options = options
         self._prices_key = prices_key(venue)
+        self._heartbeat_key = heartbeat_key(venue)
+        self._heartbeat = heartbeat
+        self._next_beat = 0.0
         self._messages: deque[Record] = deque()
         self._sending: list[Record] = []
         self._latest: dict[LatestValue, Event] = {}
+        # The newest status of each symbol. They are in no account: they are no events of a stream.
+        self._statuses: dict[str, Record] = {}
         self._values_rest_until = 0.0
         self._pushed = asyncio.Event()
         self._flushed = asyncio.Event()
@@ -87,6 +105,11 @@ class RedisSink:
             self._drop_oldest()
         self._pushed.set()
 
+    def push_statuses(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
+        """Take the statuses of symbols; each replaces one of the same symbol that still waits."""
+        self._statuses |= {record.route.symbol: record for record in records}
+        self.push((), latest)
+
     def pending(self) -> Counter[str]:
         """Count the messages that wait or are in flight. Latest values are not counted."""
         return Counter(record.route.message_type for record in (*self._sending, *self._messages))
@@ -99,7 +122,7 @@ class RedisSink:
         return waiting[0].received if waiting else None
 
     async def drained(self) -> None:
-        while self._messages or self._sending or self._latest:
+        while self._messages or self._sending or self._latest or self._statuses:
             self._flushed.clear()
             await self._flushed.wait()
 
@@ -117,8 +140,10 @@ class RedisSink:
             while True:
                 check_cancelled()
                 await self._wait_for_work()
-                await self._pace.rest()
-                await self._flush(script)
+                await self._beat(client)
+                if self._messages or self._latest or self._statuses:
+                    await self._pace.rest()
+                    await self._flush(script)
         except _FAILURES as error:
             raise SinkUnavailable(f"Redis: {str(error) or type(error).__name__}") from error
         finally:
@@ -129,6 +154,8 @@ class RedisSink:
         """Send an empty flush, to check the connection, the credentials and the right to run it."""
         try:
             await client.eval(SCRIPT, 1, self._prices_key, "0", "0")
+            self._next_beat = 0.0
+            await self._beat(client)
         except _FAILURES as error:
             refusal = _refusal(error)
             # The password was changed while running. Kafka continues, and we try again.
@@ -140,26 +167,41 @@ class RedisSink:
 
     async def _wait_for_work(self) -> None:
         self._pushed.clear()
-        if self._messages:
+        if self._messages or self._statuses:
             return
-        rest_s = self._values_rest_s() if self._latest else None
-        try:
-            async with asyncio.timeout(rest_s):
+        waits_s = [self._values_rest_s()] if self._latest else []
+        if self._heartbeat:
+            waits_s.append(max(0.0, self._next_beat - asyncio.get_running_loop().time()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(waits_s, default=None)):
                 await self._pushed.wait()
-        except TimeoutError:
-            pass
+
+    async def _beat(self, client: Redis) -> None:
+        """Set the key that says that this bridge is alive, if its time has come."""
+        now_s = asyncio.get_running_loop().time()
+        if self._heartbeat is None or now_s < self._next_beat:
+            return
+        owner, interval_s = self._heartbeat
+        self._next_beat = now_s + interval_s
+        # Without memory the values fail too, and say so.
+        with suppress(exceptions.OutOfMemoryError):
+            expiry_ms = round(HEARTBEAT_INTERVALS * interval_s * 1000)
+            await client.set(self._heartbeat_key, owner, px=expiry_ms)
 
     async def _flush(self, script: AsyncScript) -> None:
-        """Send the first messages and the latest values; on failure put them back."""
+        """Send the first messages, the statuses and the latest values; on failure put them back."""
         latest = self._take()
+        statuses, self._statuses = self._statuses, {}
         if not self._messages:
             self._pace.sent(len(self._sending))
         started = time.perf_counter()
         try:
-            keys, arguments = _script_call(self._prices_key, self._sending, latest)
+            messages = [*self._sending, *statuses.values()]
+            keys, arguments = _script_call(self._prices_key, messages, latest)
             _, stale, failure = await script(keys=keys, args=arguments)
         except BaseException:
             self._put_back(latest)
+            self._statuses = statuses | self._statuses
             raise
         self.counts.latency.observe(time.perf_counter() - started)
         self._count_published()

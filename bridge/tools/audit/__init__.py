@@ -1,6 +1,7 @@
 """Audit a Kafka topic: check its records by their ids and by the gap events alone.
 
-    TopicReader ─┬─▶ announced   the ids that gap events report as missing
+    TopicReader ─┬─▶ claims      what statuses say about ids and times
+                 ├─▶ announced   the ids that gap events report as missing
                  │       │
                  │       ▼
                  └───▶ topic ──▶ stream   a state machine per symbol ──▶ report

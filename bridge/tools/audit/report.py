@@ -21,6 +21,7 @@ What = Literal[
     "out_of_order",
     "ids_restarted",
     "wrong_key",
+    "wrong_status",
     "several_partitions",
     "unreadable",
     "no_records",
@@ -82,6 +83,9 @@ class StreamReport(msgspec.Struct, kw_only=True):
     `late` counts records that came later and lie inside an announced gap. `aggregated` counts the
     ranges that were judged early to limit memory: records that come later do not close them.
     `repeated` also counts records from before a restart of the ids that come again after it.
+    `later_than_claimed` counts records that were missing although a status said that nothing up to
+    their time was. `claimed_id` is the id up to which a status said that the topic is complete, if
+    the topic ends before it. Statuses of a symbol whose ids have restarted are not checked.
     """
 
     symbol: str
@@ -100,6 +104,8 @@ class StreamReport(msgspec.Struct, kw_only=True):
     restarts_announced: Places = msgspec.field(default_factory=Places)
     restarts: Places = msgspec.field(default_factory=Places)
     wrong_key: Places = msgspec.field(default_factory=Places)
+    later_than_claimed: Places = msgspec.field(default_factory=Places)
+    claimed_id: int | None = None
     aggregated: int = 0
     interruptions: int = 0
 
@@ -129,7 +135,8 @@ class Report(msgspec.Struct, kw_only=True):
     """The report of a whole audit.
 
     `proves` lists the claims that hold if there are no findings. `gap_events` counts the gap
-    events of the message type, null if there is no gap topic.
+    events of the message type, null if there is no gap topic. `statuses` counts the statuses, null
+    if none are about this message type.
     """
 
     topic: str
@@ -141,6 +148,7 @@ class Report(msgspec.Struct, kw_only=True):
     partitions: list[Partition]
     gap_topic: str
     gap_events: int | None
+    statuses: int | None
     unreadable: int
     unreadable_listed: list[Unreadable]
     notes: list[str]
@@ -163,11 +171,19 @@ def stream_findings(stream: StreamReport) -> Iterator[Finding]:
         ("out_of_order", stream.out_of_order, "out of order, not announced"),
         ("ids_restarted", stream.restarts, "restart(s) of the ids, not announced"),
         ("wrong_key", stream.wrong_key, "record(s) whose key is not the symbol"),
+        (
+            "wrong_status",
+            stream.later_than_claimed,
+            "record(s) came after a status said that nothing up to their time was missing",
+        ),
     )
     for what, found, words in places:
         if found.count:
             where = _few([f"{p.id} at offset {p.offset}" for p in found.listed], found.count)
             yield Finding(what, stream.symbol, found.count, f"{found.count} {words}: {where}")
+    if stream.claimed_id is not None:
+        text = f"a status says complete to {stream.claimed_id}, the topic ends at {stream.last_id}"
+        yield Finding("wrong_status", stream.symbol, 1, text)
 
 
 def _few(texts: list[str], total: int, shown: int = 5) -> str:

@@ -1,7 +1,8 @@
 """One audit, from the cluster to the report.
 
-The gap topic is read before the data, so that the announced gaps are known when the records come.
-It is read again after the end of the data was fixed, because a gap may be announced in between.
+The statuses are read first: what they claim must be in the data, whose end is fixed later. The gap
+topic is read before the data too, so that the announced gaps are known when the records come. It is
+read again after the end of the data was fixed, because a gap may be announced in between.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.tools.audit.announced import Announcements
+from bridge.tools.audit.claims import AllClaims
 from bridge.tools.audit.report import Report
 from bridge.tools.audit.topic import TopicAudit
 
@@ -33,6 +35,8 @@ async def audit_topic(
     """
     topic, gap_topic = (topic_name(options.topic, venue, name) for name in (kind, "gap"))
     async with TopicReader(options) as reader:
+        claims = AllClaims(kind)
+        statuses = await _claim(reader, topic_name(options.topic, venue, "status"), claims)
         announcements = Announcements(kind)
         known = await reader.bounds(gap_topic)
         await _announce(reader, gap_topic, known, announcements, is_settled=True)
@@ -41,12 +45,21 @@ async def audit_topic(
             raise reader.absent(topic)
         since = _since(await reader.bounds(gap_topic), known)
         await _announce(reader, gap_topic, since, announcements, is_settled=False)
-        audit = TopicAudit(kind, announcements, symbols)
+        audit = TopicAudit(kind, announcements, claims, symbols)
         async for partition, records in reader.read(topic, bounds):
             audit.observe(partition, records)
             on_progress(audit.records, reader.remaining)
     gap_events = announcements.records if known or since else None
-    return audit.finish(topic, bounds, gap_topic, gap_events)
+    return audit.finish(topic, bounds, gap_topic, gap_events=gap_events, statuses=statuses)
+
+
+async def _claim(reader: TopicReader, topic: str, claims: AllClaims) -> int | None:
+    """Read the statuses; return their number, None if none are about this message type."""
+    bounds = await reader.bounds(topic) if claims.is_made else []
+    async for _, records in reader.read(topic, bounds):
+        for record in records:
+            claims.observe(record.value)
+    return claims.records if bounds else None
 
 
 async def _announce(

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from bridge.tools.audit.announced import Announced
+from bridge.tools.audit.claims import Claims
 from bridge.tools.audit.ranges import IdRanges, Ids
-from bridge.tools.audit.report import MissingRange, StreamReport
+from bridge.tools.audit.report import MissingRange, Places, StreamReport
 from bridge.tools.audit.rules import Rule
 
 # Open ranges of one stream. Beyond the limit the older half is judged early.
@@ -31,13 +32,16 @@ class StreamAudit:
     """
 
     __slots__ = (
-        *("_announced", "_contiguous", "_earlier", "_floor", "_missing"),
+        *("_announced", "_claims", "_contiguous", "_earlier", "_floor", "_missing"),
         *("_newest", "_next", "_run_begin", "_step", "report"),
     )
 
-    def __init__(self, rule: Rule, announced: Announced, report: StreamReport) -> None:
+    def __init__(
+        self, rule: Rule, announced: Announced, report: StreamReport, claims: Claims
+    ) -> None:
         self.report = report
         self._announced = announced
+        self._claims = claims
         self._step = rule.step
         self._contiguous = rule.contiguous
         self._missing = IdRanges()
@@ -53,13 +57,17 @@ class StreamAudit:
             self.report.repeated.add(offset, first_id)
         if first_id == self._next or self._goes_on(first_id, last_id, offset, time):
             self._next = last_id + self._step
+            if self._claims and time <= self._claims.until(first_id):
+                self.report.later_than_claimed.add(offset, first_id)
         self._newest = max(self._newest, time)
 
     def finish(self) -> StreamReport:
         """Judge the ids that are still missing. Do not call `observe` afterwards."""
         self._judge(self._missing.take(len(self._missing)))
         if self.report.first_id is not None:
-            self.report.last_id = self._next - self._step
+            self.report.last_id = last_id = self._next - self._step
+            if self._claims.last_id > last_id:
+                self.report.claimed_id = self._claims.last_id
         self.report.interruptions = self._announced.interruptions
         return self.report
 
@@ -135,6 +143,8 @@ class StreamAudit:
         else:
             return False
         self._judge(self._missing.take(len(self._missing)))
+        self._claims.forget()
+        self.report.later_than_claimed = Places()
         self._earlier.append(Run(self._run_begin, self._next - self._step, self._newest))
         del self._earlier[:-MAX_RUNS]
         if self._is_earlier(first_id, last_id, time):

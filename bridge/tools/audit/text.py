@@ -67,6 +67,8 @@ def _summary(report: Report) -> list[str]:
     symbols = _counted(len({stream.symbol for stream in report.symbols}), "symbol")
     gaps = "no gap topic" if report.gap_events is None else _counted(report.gap_events, "gap event")
     read = f"{report.topic}: {_counted(report.records, 'record')}, {symbols}, {gaps}"
+    if report.statuses is not None:
+        read += f", {_counted(report.statuses, 'status', 'statuses')}"
     return [read, *report.notes, _verdict(report)]
 
 
@@ -93,5 +95,5 @@ def _restarts(report: Report) -> str:
     return f"; except across {_counted(count, 'announced restart')} of the ids ({named})"
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+def _counted(count: int, noun: str, plural: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

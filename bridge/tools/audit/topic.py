@@ -7,6 +7,7 @@ from typing import Protocol
 from bridge.brokers.kafka_reader import Partition
 from bridge.errors import TickbridgeError
 from bridge.tools.audit.announced import Announcements
+from bridge.tools.audit.claims import AllClaims
 from bridge.tools.audit.report import (
     LISTED_MAX_PLACES,
     Finding,
@@ -49,13 +50,18 @@ class TopicAudit:
     """
 
     def __init__(
-        self, kind: str, announcements: Announcements, symbols: Collection[str] = ()
+        self,
+        kind: str,
+        announcements: Announcements,
+        claims: AllClaims,
+        symbols: Collection[str] = (),
     ) -> None:
         self.records = 0
         self._kind = kind
         self._rule = RULES[kind]
         self._format = record_format(kind)
         self._announcements = announcements
+        self._claims = claims
         self._symbols = frozenset(symbols)
         self._streams: defaultdict[int, dict[SymbolDetail, StreamAudit]] = defaultdict(dict)
         self._stream_count = 0
@@ -88,7 +94,13 @@ class TopicAudit:
                 stream.report.wrong_key.add(record.offset, first_id)
 
     def finish(
-        self, topic: str, partitions: list[Partition], gap_topic: str, gap_events: int | None
+        self,
+        topic: str,
+        partitions: list[Partition],
+        gap_topic: str,
+        *,
+        gap_events: int | None,
+        statuses: int | None,
     ) -> Report:
         """Return the report. Do not call `observe` afterwards."""
         audits = [audit for streams in self._streams.values() for audit in streams.values()]
@@ -109,6 +121,7 @@ class TopicAudit:
             partitions=partitions,
             gap_topic=gap_topic,
             gap_events=gap_events,
+            statuses=statuses,
             unreadable=self._unreadable,
             unreadable_listed=self._unreadable_listed,
             notes=self._notes(reports),
@@ -124,7 +137,9 @@ class TopicAudit:
         report = StreamReport(
             symbol=symbol, detail=detail if self._rule.detail else None, partition=partition
         )
-        stream = StreamAudit(self._rule, self._announcements.of(symbol), report)
+        stream = StreamAudit(
+            self._rule, self._announcements.of(symbol), report, self._claims.of(symbol)
+        )
         self._streams[partition][symbol_detail] = stream
         return stream
 
@@ -141,6 +156,8 @@ class TopicAudit:
             yield Finding("unreadable", None, self._unreadable, text)
         if count := self._announcements.unreadable:
             yield Finding("unreadable", None, count, f"{count} unreadable gap records")
+        if count := self._claims.unreadable:
+            yield Finding("unreadable", None, count, f"{count} unreadable statuses")
         homes: defaultdict[str, set[int]] = defaultdict(set)
         for report in reports:
             homes[report.symbol].add(report.partition)

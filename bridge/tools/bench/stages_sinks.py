@@ -29,13 +29,17 @@ async def outbox_to_kafka(brokers: Brokers, material: Material, rounds: int) -> 
     Both results are microseconds per record.
     """
     prefix = f"bench{uuid4().hex[:8]}"
-    topic, positions = f"{prefix}.stage", f"{prefix}.position"
+    topic = f"{prefix}.stage"
     await create_topics(brokers.kafka, [topic])
     options = settings.Kafka.model_validate(
-        {"bootstrap_servers": [brokers.kafka], "outbox_max_bytes": _OUTBOX_BYTES}
+        {
+            "bootstrap_servers": [brokers.kafka],
+            "outbox_max_bytes": _OUTBOX_BYTES,
+            "topic": prefix + ".{venue}.{message_type}",
+        }
     )
     try:
-        sink = KafkaSink(options, [topic], positions)
+        sink = KafkaSink(options, [topic])
         ours = await _through(sink, _filed_under(topic, material.records), material, rounds)
         return ours, await _kafka_floor(options, topic, material, rounds)
     finally:

@@ -9,6 +9,7 @@ from bridge.core.records.record import Record, Route
 from bridge.sinks.memory import Unbuffered
 from bridge.telemetry import FINE_BOUNDS_S, Histogram, SinkCounts
 from bridge.tools.audit.announced import Announcements
+from bridge.tools.audit.claims import AllClaims
 from bridge.tools.audit.rules import RULES
 from bridge.tools.audit.topic import TopicAudit
 from bridge.tools.verify.report import StreamReport
@@ -56,7 +57,9 @@ class Observer(Unbuffered):
         self._second = self._in_this_second = 0
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._announced = {kind: Announcements(kind) for kind in RULES}
-        self._audits = {kind: TopicAudit(kind, said) for kind, said in self._announced.items()}
+        self._audits = {
+            kind: TopicAudit(kind, said, AllClaims(kind)) for kind, said in self._announced.items()
+        }
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
         """Count the records of one read, and audit them."""
@@ -87,7 +90,10 @@ class Observer(Unbuffered):
 
     def findings(self) -> list[str]:
         """Return the findings of the audit, a sentence each. Do not call `push` afterwards."""
-        reports = [audit.finish(kind, [], "gap", None) for kind, audit in self._audits.items()]
+        reports = [
+            audit.finish(kind, [], "gap", gap_events=None, statuses=None)
+            for kind, audit in self._audits.items()
+        ]
         return [
             f"{report.kind} of {finding.symbol}: {finding.text}"
             for report in reports

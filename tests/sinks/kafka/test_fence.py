@@ -14,7 +14,7 @@ from bridge.errors import Fenced, SinkUnavailable
 from bridge.sinks.kafka import fence, producer_session
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.fence import Fence
-from bridge.sinks.kafka.producer import discard, open_producer
+from bridge.sinks.kafka.producer import StateTopics, discard, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
@@ -82,10 +82,14 @@ async def test_what_waits_on_disk_is_removed_because_the_new_owner_has_it(
     left.close()
 
 
+def state_topics(venue: str) -> StateTopics:
+    return StateTopics(f"{venue}.position", f"{venue}.status")
+
+
 async def raised(options: settings.Kafka, unique: str) -> ProducerState:
     """Raise a fence around the trades; return the state with its identity."""
     state = ProducerState()
-    await Fence(options, f"{unique}.position", state).raise_around(
+    await Fence(options, state_topics(unique), state).raise_around(
         [f"{unique}.trade", f"{unique}.position"]
     )
     return state
@@ -162,7 +166,7 @@ async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
 ) -> None:
     servers, options = fencing_kafka.bootstrap_servers, options_for(fencing_kafka.bootstrap_servers)
     earlier = ProducerState()
-    await Fence(options, f"{unique}.position", earlier).raise_around(
+    await Fence(options, state_topics(unique), earlier).raise_around(
         [f"{unique}.quote", f"{unique}.position"]
     )
     producer = await open_producer(options, earlier)

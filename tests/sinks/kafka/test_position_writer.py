@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bridge.core.model.events import STATUS
 from bridge.core.records.record import NO_IDENTITY, Record, Route
-from bridge.core.sequencing.position import Position
+from bridge.core.sequencing.completeness import Committed
+from bridge.core.sequencing.position import Position, StreamKey, unpublished
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.outbox.outbox import PartitionQueue
 
@@ -97,3 +99,59 @@ def test_what_a_start_has_found_is_written_first() -> None:
         [Position("trade", s, 5, 5_000, 0, offset) for s, offset in (("A", 9), ("B", 3))]
     )
     assert written(positions) == [("B", 5, 0, 3), ("A", 5, 0, 9)]
+
+
+def status(symbol: str, value: bytes) -> Record:
+    return Record(Route(STATUS, symbol, STATUS, symbol.encode(), "", ()), 0, 0, value)
+
+
+def sent(positions: PositionWriter) -> list[bytes]:
+    """Return the statuses in the outbox as sent and acknowledged."""
+    values = []
+    for queue in positions.outbox.idle():
+        values += [record.value for record in queue.records]
+        queue.in_flight = len(queue.records)
+        positions.outbox.acknowledge(queue)
+    return values
+
+
+def test_of_each_symbol_only_the_newest_status_waits() -> None:
+    positions = PositionWriter("position")
+    positions.push_statuses([status("A", b"1"), status("B", b"1")])
+    for value in (b"2", b"3"):
+        positions.push_statuses([status("A", value)])
+    assert sent(positions) == [b"1", b"1"]
+    assert positions.has_unwritten
+    positions.flush()
+    assert sent(positions) == [b"3"]
+    assert not positions.has_unwritten
+
+
+def test_statuses_that_wait_do_not_hold_positions_back() -> None:
+    positions = PositionWriter("position")
+    positions.push_statuses([status("A", b"1")])
+    published(positions, [record("A", 1)], 0, 0)
+    positions.flush()
+    assert len(sent(positions)) == 2
+
+
+def test_what_is_committed_ends_before_the_middle_one_of_the_last_three_times() -> None:
+    """Further events may have the same time as the last one, and one of the times may be wrong."""
+    positions = PositionWriter("position")
+    key = StreamKey("trade", "A")
+    assert positions.committed(key) is None
+    found = []
+    for identity, time_ms in enumerate((5_000, 9_999_000, 6_000, 7_000, 8_000)):
+        published(positions, [record("A", identity, time_ms)], identity, 0)
+        found.append(positions.committed(key))
+    ends = (None, 4_999_999, 5_999_999, 6_999_999, 6_999_999)
+    assert found == [Committed(identity, end) for identity, end in enumerate(ends)]
+
+
+def test_a_start_knows_the_last_ids_and_no_times() -> None:
+    """The time of a position may be a wrong one."""
+    positions = PositionWriter("position")
+    unheard = unpublished(StreamKey("trade", "B"), 7, 1)
+    positions.resume([Position("trade", "A", 5, 5_000_000, 0, 9), unheard])
+    for symbol, last_id in (("A", 5), ("B", 7)):
+        assert positions.committed(StreamKey("trade", symbol)) == Committed(last_id, None)

@@ -43,7 +43,7 @@ def sink_for(
     store = options.pop("store", None)
     topics = [f"{venue}.{kind}" for kind in {*(kinds or ("trade",)), "gap", "invalid"}]
     kafka = options_for(bootstrap_servers, **options)
-    return KafkaSink(kafka, topics, f"{venue}.position", venue, store)
+    return KafkaSink(kafka, topics, venue, store)
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
@@ -82,8 +82,9 @@ async def test_topics_are_created_as_the_settings_say(
         feeder.push(*trades(unique, [1]))
         await sink.drained()
         assert await configured(admin, f"{unique}.trade") == (3, "7200000", "delete")
-        partitions, _, policy = await configured(admin, f"{unique}.position")
-        assert (partitions, policy) == (1, "compact")
+        for name in ("position", "status"):
+            partitions, _, policy = await configured(admin, f"{unique}.{name}")
+            assert (partitions, policy) == (1, "compact")
 
 
 async def test_a_record_holds_the_event_the_symbol_and_the_exchanges_time(
