@@ -104,6 +104,8 @@ def _print_table(found: Found, now: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from bridge.monitoring.tables import print_whole
+
     if not found:
         return
     table = Table("symbol", box=None, header_style="bold", pad_edge=False)
@@ -112,7 +114,7 @@ def _print_table(found: Found, now: int) -> None:
     table.add_column("feed", no_wrap=True)
     for latest in found.values():
         table.add_row(latest.symbol, *_cells(latest, now))
-    Console().print(table)
+    print_whole(Console(), table)
 
 
 def _cells(latest: "LatestPrice", now: int) -> list[str]:

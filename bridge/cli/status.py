@@ -104,6 +104,8 @@ def _decode(url: str, body: bytes) -> "Report":
 def _print(found: "Report") -> None:
     from rich.console import Console
 
+    from bridge.monitoring.tables import print_whole
+
     console = Console(highlight=False)
     state = "[red]not ready[/red]" if found.unready else "[green]ready[/green]"
     console.print(f"Tickbridge {found.version}, up {duration(found.uptime_s)}, {state}")
@@ -120,7 +122,7 @@ def _print(found: "Report") -> None:
     ):
         if table.row_count:
             console.print()
-            console.print(table)
+            print_whole(console, table)
             console.print(more, end="")
 
 

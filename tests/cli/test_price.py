@@ -45,6 +45,13 @@ def test_the_table_has_the_price_its_age_and_the_quote(
     assert "-1.250" in row
 
 
+def test_a_narrow_output_cuts_nothing(tickbridge: Run, redis: RedisAddress, symbol: str) -> None:
+    result = tickbridge("price", symbol, "--redis", redis.url, COLUMNS="40")
+    row = next(line for line in result.stdout.splitlines() if symbol in line)
+    assert "61837.63000000" in row
+    assert "-1.250" in row
+
+
 def test_json_has_the_exchanges_digits_and_all_fields(
     tickbridge: Run, redis: RedisAddress, symbol: str
 ) -> None:
