@@ -1,4 +1,5 @@
-"""The counters of the bridge: plain integers, updated by each component, read when scraped.
+"""Our clock, and the counters of the bridge: plain integers, updated by each component, read when
+scraped.
 
 For each sink and message type this balance holds at every moment:
 `received + restored = published + dropped + pending`. `pending` is the real content of the sink's
@@ -30,6 +31,11 @@ ReloadOutcome = Literal[
     "refused",  # the exchange or Kafka refuses the settings
 ]
 RELOAD_OUTCOMES: tuple[ReloadOutcome, ...] = get_args(ReloadOutcome)
+
+
+def now_us() -> int:
+    """Return the time of our clock, in microseconds since the epoch."""
+    return time.time_ns() // 1000
 
 
 class Histogram:

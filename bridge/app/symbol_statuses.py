@@ -5,7 +5,7 @@ streams belong to no symbol and have no status.
 """
 
 import asyncio
-import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -21,6 +21,7 @@ from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis.sink import RedisSink
+from bridge.telemetry import now_us
 
 # How often changes are looked for.
 LOOK_S = 1.0
@@ -33,7 +34,7 @@ _BEST_FIRST: tuple[FeedState, ...] = ("live", "repairing", "stale", "down", "ref
 class _Found(msgspec.Struct):
     """What was found of a symbol: its state, and its streams of trades."""
 
-    feed: FeedState
+    feed: FeedState = "live"
     sequencers: list[Contiguous] = []
 
     def add(self, feed: FeedState) -> None:
@@ -89,7 +90,7 @@ class SymbolStatuses:
 
     def end(self) -> None:
         """Publish that no symbol is fed any more."""
-        now = _now_us()
+        now = now_us()
         self._publish([_down(status, now) for status in self.latest.values()])
 
     async def update(
@@ -98,17 +99,16 @@ class SymbolStatuses:
         """Bring `latest` up to date for all symbols, or only for those whose state has changed, and
         return these. The last status of a symbol that was removed is `down`.
         """
-        found = {symbol: _Found("refused") for symbol in unlisted}
+        found: defaultdict[str, _Found] = defaultdict(_Found)
+        for symbol in unlisted:
+            found[symbol].add("refused")
         heard = self._feed.last_received()
         looked = 0
         for connectors in list(self._feed.shards):
             connection, stalled = _connection_state(connectors), _stalled(connectors)
             for stream in connectors[0].streams:
                 if stream.symbol is not None:
-                    of_symbol = found.get(stream.symbol)
-                    if of_symbol is None:
-                        of_symbol = found[stream.symbol] = _Found(connection)
-                    self._look(stream, of_symbol, connection, stalled, heard)
+                    self._look(stream, found[stream.symbol], connection, stalled, heard)
                 looked += 1
                 if looked % SLICE == 0:
                     await asyncio.sleep(0)
@@ -133,7 +133,7 @@ class SymbolStatuses:
                 found.add("repairing")
 
     def _changed(self, found: Mapping[str, _Found], *, only_changed: bool) -> list[SymbolStatus]:
-        now, latest = _now_us(), self.latest
+        now, latest = now_us(), self.latest
         removed = [latest.pop(symbol) for symbol in [*latest] if symbol not in found]
         statuses = []
         for symbol, of_symbol in found.items():
@@ -221,7 +221,3 @@ def _least(times: Sequence[int | None]) -> int | None:
     """Return the earliest time; None if one of them is not known."""
     known = [time for time in times if time is not None]
     return min(known, default=None) if len(known) == len(times) else None
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

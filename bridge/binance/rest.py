@@ -3,7 +3,6 @@ last id of each stream.
 """
 
 import asyncio
-import time
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Self
@@ -21,6 +20,7 @@ from bridge.core.model.events import AggTrade, Event
 from bridge.core.model.stream import SPOT
 from bridge.core.sequencing.rules import Head
 from bridge.errors import FeedRefused
+from bridge.telemetry import now_us
 
 # The paths and the request weights are from the exchange's documents.
 _EXCHANGE_INFO, _EXCHANGE_INFO_WEIGHT = "/api/v3/exchangeInfo", 20
@@ -199,10 +199,10 @@ class Rest:
         path = _AGG_TRADES if message_type == "agg_trade" else _LATEST_TRADES
         found = await self._page(message_type, symbol, path, limit="1")
         if not found:
-            return Head(SPOT, symbol, None, _now_us(), -1, -1)
+            return Head(SPOT, symbol, None, now_us(), -1, -1)
         last = found[-1]
         last_trade_id = last.last_trade_id if isinstance(last, AggTrade) else id_of(last)
-        return Head(SPOT, symbol, last.timestamp, _now_us(), id_of(last), last_trade_id)
+        return Head(SPOT, symbol, last.timestamp, now_us(), id_of(last), last_trade_id)
 
     def _note_missing_history(self, error: FeedRefused) -> None:
         """Note that this host has no history. Raises the error if it says something else."""
@@ -231,14 +231,14 @@ class Rest:
             _decode_rows,
             {"symbol": symbol, "limit": str(_PAGE_ROWS), **parameters},
         )
-        read = row_reader(message_type, SPOT, symbol, _now_us())
+        read = row_reader(message_type, SPOT, symbol, now_us())
         return self._client.readable(path, rows, read)
 
     async def _days(
         self, symbols: Collection[str], weight: int, parameters: Mapping[str, str]
     ) -> dict[str, Head]:
         rows = await self._client.get(_DAYS, weight, _decode_rows, {"type": "MINI", **parameters})
-        received, wanted = _now_us(), set(symbols)
+        received, wanted = now_us(), set(symbols)
         found: dict[str, Head] = {}
         for begin in range(0, len(rows), _SLICE_ROWS):
             some = rows[begin : begin + _SLICE_ROWS]
@@ -247,7 +247,3 @@ class Rest:
                     found[day.symbol] = day.head(received)
             await asyncio.sleep(0)
         return found
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -106,8 +106,8 @@ class LatestPrices:
     async def owner(self) -> str | None:
         """Return the bridge that writes to this Redis, or None: then no value is current."""
         with redis_errors(self._options):
-            found = await self._client.get(heartbeat_key(self._venue))
-        return found.decode() if isinstance(found, bytes) else found
+            found: Any = await self._client.get(heartbeat_key(self._venue))
+        return None if found is None else found.decode()
 
     async def symbols(self) -> list[str]:
         """Return all symbols that have a price, sorted."""

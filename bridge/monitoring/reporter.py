@@ -1,6 +1,5 @@
 """Builds the report of `/status` from the state of the components of a running bridge."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -16,7 +15,7 @@ from bridge.monitoring.report import (
 )
 from bridge.monitoring.status import Status, age_s, version
 from bridge.pipeline.sink import Sink
-from bridge.telemetry import accounts
+from bridge.telemetry import accounts, now_us
 
 _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
 
@@ -59,7 +58,7 @@ def _connector(connector: Connector) -> ConnectorReport:
 def _streams(status: Status) -> Iterator[StreamReport]:
     heard = status.last_received()
     stalled = set(status.stalled_streams())
-    now = time.time_ns() // 1000
+    now = now_us()
     for connectors in status.feed.shards if status.feed else ():
         for name in (stream.name for stream in connectors[0].streams):
             silence_s = (now - heard[name]) / 1e6 if name in heard else None

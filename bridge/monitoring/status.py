@@ -17,7 +17,7 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.sink import Sink
-from bridge.telemetry import FeedCounts, Histogram, Reloads
+from bridge.telemetry import FeedCounts, Histogram, Reloads, now_us
 
 # Prices that are older than this are not ready for use.
 HELD_MAX_S = 5.0
@@ -92,8 +92,8 @@ class Status:
         """Return the time since the oldest `complete_to`, in seconds. Only symbols count that are
         compared with the exchange's last ids.
         """
-        checked = [s.complete_to for s in self.symbols.values() if s.checked is not None]
-        return age_s(min((time for time in checked if time is not None), default=None))
+        ends = (s.complete_to for s in self.symbols.values() if s.checked is not None)
+        return age_s(min(filter(None, ends), default=None))
 
     def weight_allowed(self) -> int:
         """Return the request weight per minute that the exchange allows for this IP address."""
@@ -142,16 +142,14 @@ class Status:
 
         `heard` is the result of `last_received`. A stream without data does not count.
         """
-        now_us = time.time_ns() // 1000
-        oldest = dict.fromkeys(self.message_types, now_us)
+        now = now_us()
+        oldest = dict.fromkeys(self.message_types, now)
         for part in self.feed.shards if self.feed else ():
             for stream in part[0].streams:
-                message_type, received = stream.message_type, heard.get(stream.name, now_us)
-                if received < oldest.get(message_type, now_us):
+                message_type, received = stream.message_type, heard.get(stream.name, now)
+                if received < oldest.get(message_type, now):
                     oldest[message_type] = received
-        return {
-            message_type: (now_us - received) / 1e6 for message_type, received in oldest.items()
-        }
+        return {message_type: (now - received) / 1e6 for message_type, received in oldest.items()}
 
     def stalled_streams(self) -> list[str]:
         """Return the streams that are stalled on a connector."""

@@ -7,7 +7,6 @@ that the next start knows where it was.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -22,7 +21,7 @@ from bridge.core.sequencing.rules import Head, time_of
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import Backoff, forever
-from bridge.telemetry import FeedCounts
+from bridge.telemetry import FeedCounts, now_us
 
 # A stream may be this much behind REST without a loss.
 SETTLE_S = 2.0
@@ -116,7 +115,7 @@ class HeadCheck:
                 found[StreamKey(stream.message_type, stream.symbol or "")] = sequencer
         if not found:
             return
-        asked = time.time_ns() // 1000
+        asked = now_us()
         trades = await self._heads.last_trades(sorted({key.symbol for key in found}))
         await asyncio.sleep(SETTLE_S)
         alone: dict[StreamKey, Head] = {}

@@ -57,18 +57,16 @@ def subscribe(
     status, because it may trade again. A pattern matches only symbols that trade.
     """
     refused: list[str] = []
+    unlisted: list[str] = []
     streams: dict[str, Stream] = {}
-    for symbol in _resolve(symbols, listed, refused):
+    for symbol in _resolve(symbols, listed, refused, unlisted):
         for suffix in suffixes:
             stream = stream_of(symbol, suffix)
             streams[stream.name] = stream
     for name in extra_streams:
         stream = parse_stream(name)
-        if stream.symbol is None or _is_listed(stream.symbol, listed, refused):
+        if stream.symbol is None or _is_listed(stream.symbol, listed, refused, unlisted):
             streams[stream.name] = stream
-    named = [symbol for symbol in symbols if not is_pattern(symbol)]
-    named += [stream.symbol for stream in map(parse_stream, extra_streams) if stream.symbol]
-    unlisted = [symbol for symbol in dict.fromkeys(named) if symbol not in (listed or named)]
     return Subscription(list(streams.values()), refused, unlisted)
 
 
@@ -136,7 +134,10 @@ def _spread(streams: Sequence[Stream], count: int) -> list[list[Stream]]:
 
 
 def _resolve(
-    symbols: Sequence[str], listed: Mapping[str, str] | None, refused: list[str]
+    symbols: Sequence[str],
+    listed: Mapping[str, str] | None,
+    refused: list[str],
+    unlisted: list[str],
 ) -> Iterator[str]:
     for symbol in symbols:
         if is_pattern(symbol):
@@ -144,7 +145,7 @@ def _resolve(
             if not matches:
                 refused.append(f"binance.symbols: no trading symbol matches {symbol!r}")
             yield from matches
-        elif _is_listed(symbol, listed, refused):
+        elif _is_listed(symbol, listed, refused, unlisted):
             yield symbol
 
 
@@ -152,10 +153,13 @@ def _trades(symbol: str, status: str, pattern: str) -> bool:
     return status == TRADING and fnmatchcase(symbol, pattern)
 
 
-def _is_listed(symbol: str, listed: Mapping[str, str] | None, refused: list[str]) -> bool:
+def _is_listed(
+    symbol: str, listed: Mapping[str, str] | None, refused: list[str], unlisted: list[str]
+) -> bool:
     if listed is None or symbol in listed:
         return True
     close = difflib.get_close_matches(symbol, listed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     refused.append(f"the exchange lists no symbol {symbol!r}{hint}")
+    unlisted.append(symbol)
     return False

@@ -1,7 +1,6 @@
 """Sends batches through one producer."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -13,6 +12,7 @@ from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.outbox.outbox import PartitionQueue
+from bridge.telemetry import now_us
 
 # A broker's answer to a batch that is larger than the topic's `max.message.bytes`.
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
@@ -53,7 +53,7 @@ class BatchSender:
         """
         batch = self._producer.create_batch()
         append, count = batch.append, 0
-        latest_ms = (time.time_ns() // 1000 + MAX_AHEAD_US) // 1000
+        latest_ms = (now_us() + MAX_AHEAD_US) // 1000
         room = None if queue.in_doubt else queue.limit.bytes
         for record in queue.records:
             value = record.value

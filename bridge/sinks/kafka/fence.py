@@ -10,7 +10,6 @@ with a real broker.
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -31,6 +30,7 @@ from bridge.sinks.kafka.producer import (
     start,
 )
 from bridge.sinks.kafka.producer_state import ProducerId, ProducerState, identity_of
+from bridge.telemetry import now_us
 
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
 # the data of the closed connection.
@@ -74,7 +74,7 @@ class Fence:
         self._id = options.transactional_id
         if self._id is None:
             self._id = f"tickbridge.{state_topics.position}"
-        self._us = Owner(socket.gethostname(), os.getpid(), time.time_ns() // 1000)
+        self._us = Owner(socket.gethostname(), os.getpid(), now_us())
         # The topics that have markers of the present identity.
         self._topics: set[str] = set()
         self._last_identity: ProducerId | None = None

@@ -1,6 +1,5 @@
 """Announces what the Kafka sink has dropped, before the records that follow in Kafka."""
 
-import time
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -13,6 +12,7 @@ from bridge.core.sequencing.contiguous import MAX_GAP_IDS
 from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.loss_events import TOO_LARGE, GapReporter, Notice, too_large_event
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
+from bridge.telemetry import now_us
 
 # Dropped trades are fetched again only while less than this share of the outbox is taken. At most
 # this much is fetched at once, with a kilobyte for each trade.
@@ -65,7 +65,7 @@ class LossReporter:
         """
         if self._outbox.losses and not self._outbox.has_gap_in_flight():
             losses = self._outbox.losses.take()
-            for event in self._gap_reporter.announce(losses, _now_us()):
+            for event in self._gap_reporter.announce(losses, now_us()):
                 self._push(priority_record(self._record(event)))
             self._ack_waiters.lost(losses)
             self._progressed()
@@ -80,7 +80,7 @@ class LossReporter:
             symbol, topic = record.route.symbol, queue.topic
             log.warning("record_too_large", topic=topic, symbol=symbol, id=record.identity)
             if queue.message_type != "invalid":
-                event = too_large_event(self._venue, record, self._max_bytes, _now_us())
+                event = too_large_event(self._venue, record, self._max_bytes, now_us())
                 self._push(self._record(event))
         self._progressed()
 
@@ -95,7 +95,3 @@ class LossReporter:
     def _push(self, record: Record) -> None:
         self._outbox.counts.restored[record.route.message_type] += 1
         self._outbox.push(record)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

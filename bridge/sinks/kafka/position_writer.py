@@ -4,7 +4,6 @@ topics.
 Only the newest record of a key counts there. So at most one of each waits, and none goes to disk.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
@@ -16,7 +15,7 @@ from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
-from bridge.telemetry import SinkCounts
+from bridge.telemetry import SinkCounts, now_us
 
 # Changed positions are written this often. A restart reads the records that came since.
 INTERVAL_S = 5.0
@@ -154,16 +153,16 @@ class PositionWriter:
             self.outbox.extend([*statuses.values()])
 
     def _push(self, positions: Iterable[Position]) -> None:
-        now_us = time.time_ns() // 1000
+        now = now_us()
         for position in sorted(positions, key=attrgetter("offset")):
-            self.outbox.push(self._record(position, now_us))
+            self.outbox.push(self._record(position, now))
 
-    def _record(self, position: Position, now_us: int) -> Record:
+    def _record(self, position: Position, now: int) -> Record:
         own = self._routes.get(position.stream_key)
         if own is None:
             own = Route(MESSAGE_TYPE, position.symbol, self.topic, position.key, "", ())
             self._routes[position.stream_key] = own
-        return Record(own, now_us // 1000, now_us, msgspec.json.encode(position))
+        return Record(own, now // 1000, now, msgspec.json.encode(position))
 
 
 def _end_at(position: Position) -> _StreamEnd:

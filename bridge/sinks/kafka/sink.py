@@ -1,7 +1,6 @@
 """The Kafka sink: the complete record, idempotent, with one batch in flight per partition."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -32,7 +31,7 @@ from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
 from bridge.sinks.outbox.spiller import Spiller
 from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
-from bridge.telemetry import SinkCounts
+from bridge.telemetry import SinkCounts, now_us
 
 MAX_DELAY_S = 5.0
 # The feed waits this long at a start until Kafka is there, and no other process can write to it.
@@ -304,7 +303,7 @@ class KafkaSink:
     def _on_published(self, records: Sequence[Record]) -> None:
         """Count acknowledged records, and how long it took since their frames arrived."""
         if records:
-            now = time.time_ns() // 1000
+            now = now_us()
             if self._ack_waiters:
                 self._ack_waiters.acknowledged(records)
             # Records of one read share their arrival.

@@ -35,7 +35,7 @@ from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, check_cancelled, forever
 from bridge.sinks.batch_pacer import BatchPacer
-from bridge.telemetry import SinkCounts
+from bridge.telemetry import SinkCounts, now_us
 
 SCRIPT = resources.files(__package__).joinpath("latest.lua").read_text()
 MAX_DELAY_S = 5.0
@@ -288,7 +288,7 @@ def _script_call(
     They are few, because each takes hiredis 0.1 to 0.2 us to pack, and takes Redis more to parse.
     """
     keys = [prices]
-    ahead = time.time_ns() // 1000 + MAX_AHEAD_US
+    ahead = now_us() + MAX_AHEAD_US
     arguments: list[str | int | bytes] = [ahead, len(messages)]
     for record in messages:
         arguments += (record.route.channel, record.value)

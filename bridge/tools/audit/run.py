@@ -6,6 +6,7 @@ read again after the end of the data was fixed, because a gap may be announced i
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
@@ -36,43 +37,37 @@ async def audit_topic(
     topic, gap_topic = (topic_name(options.topic, venue, name) for name in (kind, "gap"))
     async with TopicReader(options) as reader:
         claims = AllClaims(kind)
-        statuses = await _claim(reader, topic_name(options.topic, venue, "status"), claims)
+        status_topic = topic_name(options.topic, venue, "status")
+        statuses = await reader.bounds(status_topic) if claims.is_made else []
+        await _read(reader, status_topic, statuses, claims.observe)
         announcements = Announcements(kind)
         known = await reader.bounds(gap_topic)
-        await _announce(reader, gap_topic, known, announcements, is_settled=True)
+        await _read(reader, gap_topic, known, announcements.observe)
         bounds = await reader.bounds(topic)
         if not bounds:
             raise reader.absent(topic)
         since = _since(await reader.bounds(gap_topic), known)
-        await _announce(reader, gap_topic, since, announcements, is_settled=False)
+        await _read(reader, gap_topic, since, partial(announcements.observe, is_settled=False))
         audit = TopicAudit(kind, announcements, claims, symbols)
         async for partition, records in reader.read(topic, bounds):
             audit.observe(partition, records)
             on_progress(audit.records, reader.remaining)
-    gap_events = announcements.records if known or since else None
-    return audit.finish(topic, bounds, gap_topic, gap_events=gap_events, statuses=statuses)
+    return audit.finish(
+        topic,
+        bounds,
+        gap_topic,
+        gap_events=announcements.records if known or since else None,
+        statuses=claims.records if statuses else None,
+    )
 
 
-async def _claim(reader: TopicReader, topic: str, claims: AllClaims) -> int | None:
-    """Read the statuses; return their number, None if none are about this message type."""
-    bounds = await reader.bounds(topic) if claims.is_made else []
-    async for _, records in reader.read(topic, bounds):
-        for record in records:
-            claims.observe(record.value)
-    return claims.records if bounds else None
-
-
-async def _announce(
-    reader: TopicReader,
-    topic: str,
-    bounds: list[Partition],
-    announcements: Announcements,
-    *,
-    is_settled: bool,
+async def _read(
+    reader: TopicReader, topic: str, bounds: list[Partition], observe: Callable[[bytes], None]
 ) -> None:
+    """Pass the value of each record to `observe`."""
     async for _, records in reader.read(topic, bounds):
         for record in records:
-            announcements.observe(record.value, is_settled=is_settled)
+            observe(record.value)
 
 
 def _since(bounds: list[Partition], known: list[Partition]) -> list[Partition]:

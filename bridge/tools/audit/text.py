@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from bridge.monitoring.tables import report_console
+from bridge.monitoring.tables import print_whole, report_console
 from bridge.tools.audit.report import Report, StreamReport
 
 MAX_ROWS = 30
@@ -14,7 +14,7 @@ def print_report(report: Report) -> None:
     """Print the table, a line for each finding, and the verdict."""
     console = report_console(markup=False)
     if report.symbols:
-        console.print(_table(report))
+        print_whole(console, _table(report))
     for line in (*_findings(report), *_summary(report)):
         console.print(line)
 

@@ -66,6 +66,12 @@ def test_an_unlisted_symbol_is_named_with_the_nearest_and_the_others_go_on() -> 
         "the exchange lists no symbol 'BTCUSD'; did you mean 'BTCUSDT'?",
         "the exchange lists no symbol 'XBTUSDT'; did you mean 'BTCUSDT'?",
     ]
+    assert subscription.unlisted == ["BTCUSD", "XBTUSDT"]
+
+
+def test_nothing_is_listed_by_an_exchange_without_symbols() -> None:
+    assert subscribe(["BTCUSDT"], ["trade"], [], {}).unlisted == ["BTCUSDT"]
+    assert subscribe(["BTCUSDT"], ["trade"], [], None).unlisted == []
 
 
 def test_a_symbol_unlike_any_other_is_named_without_a_guess() -> None:
