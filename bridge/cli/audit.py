@@ -59,9 +59,10 @@ def audit(
     kafka: Brokers = None,
     config: Config = None,
 ) -> None:
-    """Check a Kafka topic: find events that are missing, repeated or out of order, by their ids.
+    """Check a Kafka topic: find events that are missing, repeated or out of order, by their ids,
+    and statuses that claim too much.
 
-    Reads the topic from its beginning to its current end, and the gap topic too.
+    Reads the topic from its beginning to its current end, and the gap and status topics too.
 
     Exits with 1 if it finds anything that no gap event has announced.
     """

@@ -29,8 +29,8 @@ class Status(Section):
     """The status of each symbol, for consumers."""
 
     interval_s: float = Field(default=5, ge=1, le=300)
-    """How often the status of each symbol is published, in seconds. Changes are published at once.
-    The heartbeat in Redis expires after three intervals."""
+    """How often the status of each symbol is published, in seconds. Changes are published within
+    a second. The heartbeat in Redis expires after three intervals."""
 
 
 class Log(Section):
