@@ -149,11 +149,16 @@ class HeadCheck:
             sequencer.reach(trades._replace(timestamp=None, last_id=sequencer.newest_id or 0))
             return
         try:
-            head = await self._heads.last_of(*key)
+            head = await self._heads.last_of(key.message_type, key.symbol)
         except FeedRefused as error:
             log.info("head_unknown", symbol=key.symbol, error=str(error))
             return
         if head.last_trade_id < last_trade:
+            return
+        is_new = sequencer.expected is None and head.last_id >= 0
+        if is_new and time_of(head) > time_of(trades):
+            # A stream that continues after this id at the earlier time of `trades` would take older
+            # events that are still under way for a restart of the ids. The next check has both.
             return
         self._compare(key, sequencer, _as_of(trades, head))
         self._complete_at[key] = last_trade
