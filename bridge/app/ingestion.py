@@ -14,7 +14,7 @@ from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Change, Subscription, difference
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
-from bridge.core.sequencing.position import Position, StreamKey, furthest
+from bridge.core.sequencing.position import Position, StreamKey, where_to_continue
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
@@ -29,6 +29,9 @@ from bridge.sinks.redis.sink import RedisSink
 
 # The bridge itself publishes these, whatever the streams are.
 _OWN_MESSAGE_TYPES = ("gap", "invalid")
+
+# Some hosts lack their histories.
+_HISTORIES = ("trade", "block_trade")
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +64,7 @@ class Ingestion:
         self.subscription = found
         in_topics = stopped.in_topics or {}
         self.sequencers = Sequencers(
-            found.streams, furthest((*in_topics.values(), *stopped.on_disk.values()))
+            found.streams, where_to_continue(in_topics.values(), stopped.on_disk.values())
         )
         self._settings = settings
         self._on_disk = stopped.on_disk
@@ -143,15 +146,13 @@ class Ingestion:
 
     async def _check_history(self) -> None:
         """Log at the start if the host has no old trades: the first hole is too late for that."""
-        streams = self.subscription.streams
-        symbol = next((s.symbol for s in streams if s.message_type == "trade"), None)
-        if symbol is None:
-            return
+        symbols = {s.message_type: s.symbol for s in self.subscription.streams if s.symbol}
         backoff = Backoff(self._settings.binance.reconnect_max_delay_s)
-        with suppress(FeedRefused):  # the first repair logs it
-            async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
-                with attempt:
-                    await self._rest.check_history(symbol)
+        for message_type in filter(symbols.get, _HISTORIES):
+            with suppress(FeedRefused):  # the first repair logs it
+                async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+                    with attempt:
+                        await self._rest.check_history(message_type, symbols[message_type])
 
     async def set_streams(self, settings: Settings) -> Change:
         """Put the symbols and streams of these settings into effect, as a start does: topics are
@@ -182,7 +183,7 @@ class Ingestion:
         own = [p for p in (found or {}).values() if p.message_type in new_types]
         self._kafka.resume(own)
         on_disk = [p for p in self._on_disk.values() if p.message_type in new_types]
-        return furthest((*own, *on_disk))
+        return where_to_continue(own, on_disk)
 
 
 async def start_ingestion(

@@ -131,6 +131,8 @@ class SymbolStatuses:
             found.sequencers.append(sequencer)
             if sequencer.hole:
                 found.add("repairing")
+        elif any(each.held for each in self._sequencers.of(stream)):
+            found.add("repairing")
 
     def _changed(self, found: Mapping[str, _Found], *, only_changed: bool) -> list[SymbolStatus]:
         now, latest = now_us(), self.latest

@@ -13,13 +13,13 @@ import structlog
 from bridge import settings
 from bridge.binance.rest_client import RestClient
 from bridge.core.binance.normalize import microseconds
-from bridge.core.binance.rest_rows import id_of, row_reader
+from bridge.core.binance.rest_rows import candle_reader, id_of, row_reader
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.binance.wire import Natural
-from bridge.core.model.events import AggTrade, Event
+from bridge.core.model.events import AggTrade, Candle, Event
 from bridge.core.model.stream import SPOT
 from bridge.core.sequencing.rules import Head
-from bridge.errors import FeedRefused
+from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.telemetry import now_us
 
 # The paths and the request weights are from the exchange's documents.
@@ -27,6 +27,8 @@ _EXCHANGE_INFO, _EXCHANGE_INFO_WEIGHT = "/api/v3/exchangeInfo", 20
 _TIME, _TIME_WEIGHT = "/api/v3/time", 1
 _LATEST_TRADES, _OLDER_TRADES, _TRADES_WEIGHT = "/api/v3/trades", "/api/v3/historicalTrades", 25
 _AGG_TRADES, _AGG_TRADES_WEIGHT = "/api/v3/aggTrades", 4
+_BLOCK_TRADES = "/api/v3/historicalBlockTrades"
+_KLINES, _KLINES_WEIGHT = "/api/v3/klines", 2
 _DAYS = "/api/v3/ticker/24hr"
 # The number of symbols that a request may name, and its weight; of all symbols: _ALL_DAYS_WEIGHT.
 _DAYS_WEIGHTS = ((20, 2), (100, 40))
@@ -41,8 +43,8 @@ _INFO_PARAMETERS = {
     "permissions": msgspec.json.encode(_PERMISSIONS).decode(),
     "showPermissionSets": "false",
 }
-# The answers of hosts without `historicalTrades`: the one for market data only has no such path,
-# Binance.US wants a key.
+# The answers of hosts without `historicalTrades` or `historicalBlockTrades`: the one for market
+# data only has no such paths, Binance.US wants a key.
 _NO_HISTORY = (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED)
 
 log = structlog.get_logger(__name__)
@@ -147,14 +149,15 @@ class Rest:
         answer = await self._client.get(_TIME, _TIME_WEIGHT, _decode_time)
         return microseconds(answer.server_time)
 
-    async def check_history(self, symbol: str) -> None:
-        """Find out whether this host has trades of any age, and log it if it has not. `symbol` is
-        any listed symbol.
+    async def check_history(self, message_type: str, symbol: str) -> None:
+        """Find out whether this host has trades or block_trades of any age, and log it if it has
+        not. `symbol` is any listed symbol.
         """
+        path = _OLDER_TRADES if message_type == "trade" else _BLOCK_TRADES
         try:
-            await self._page("trade", symbol, _OLDER_TRADES, limit="1")
+            await self._page(message_type, symbol, path, fromId="0", limit="1")
         except FeedRefused as error:
-            self._note_missing_history(error)
+            self._note_missing_history(error, message_type)
 
     async def fetch(
         self, message_type: str, symbol: str, from_id: int, newest_id: int | None = None
@@ -172,11 +175,26 @@ class Rest:
             try:
                 return await self._page(message_type, symbol, _OLDER_TRADES, fromId=str(from_id))
             except FeedRefused as error:
-                self._note_missing_history(error)
+                self._note_missing_history(error, message_type)
         latest = await self._page(message_type, symbol, _LATEST_TRADES)
         found = [trade for trade in latest if id_of(trade) >= from_id]
         if self._has_history and found and id_of(found[0]) > from_id:
             return await self.fetch(message_type, symbol, from_id)
+        return found
+
+    async def fetch_after(self, place: int, until: Event) -> list[Event]:
+        """Return at most a thousand candles or block trades after a place (`Backfilled`) in the
+        stream of `until`, in rising order. The last one may be at the place of `until`.
+        """
+        before = self.unreadable_rows
+        if isinstance(until, Candle):
+            found = await self._candles(place, until)
+        else:
+            first_id = str(place + 1)
+            found = await self._page("block_trade", until.symbol, _BLOCK_TRADES, fromId=first_id)
+        if self.unreadable_rows != before:
+            # No id would show that a row is missing.
+            raise FeedUnavailable(f"an answer about {until.symbol} has rows that cannot be read")
         return found
 
     async def last_trades(self, symbols: Sequence[str]) -> dict[str, Head]:
@@ -204,16 +222,20 @@ class Rest:
         last_trade_id = last.last_trade_id if isinstance(last, AggTrade) else id_of(last)
         return Head(SPOT, symbol, last.timestamp, now_us(), id_of(last), last_trade_id)
 
-    def _note_missing_history(self, error: FeedRefused) -> None:
+    def _note_missing_history(self, error: FeedRefused, message_type: str) -> None:
         """Note that this host has no history. Raises the error if it says something else."""
         if error.status not in _NO_HISTORY:
             raise error
-        self._has_history = False
+        consequence = "no missed block trades can be fetched"
+        if message_type == "trade":
+            self._has_history = False
+            consequence = "of each symbol only the latest 1,000 trades can be fetched"
         log.warning(
-            "trade_history_missing",
+            "history_missing",
+            message_type=message_type,
             host=self._client.url,
             status=error.status,
-            consequence="of each symbol only the latest 1,000 trades can be fetched",
+            consequence=consequence,
             remedy="set binance.rest_url: https://api.binance.com, where it serves your region",
         )
 
@@ -233,6 +255,21 @@ class Rest:
         )
         read = row_reader(message_type, SPOT, symbol, now_us())
         return self._client.readable(path, rows, read)
+
+    async def _candles(self, place: int, until: Candle) -> list[Event]:
+        interval, _, zone = until.interval.partition("@")
+        parameters = {
+            "symbol": until.symbol,
+            "interval": interval,
+            "startTime": str(place // 1000 + 1),
+            "endTime": str(until.open_time // 1000),
+            "limit": str(_PAGE_ROWS),
+        }
+        if zone:
+            parameters["timeZone"] = zone.lstrip("+")
+        rows = await self._client.get(_KLINES, _KLINES_WEIGHT, _decode_rows, parameters)
+        read = candle_reader(SPOT, until.symbol, until.interval, now_us())
+        return self._client.readable(_KLINES, rows, read)
 
     async def _days(
         self, symbols: Collection[str], weight: int, parameters: Mapping[str, str]

@@ -66,15 +66,13 @@ def _streams(status: Status) -> Iterator[StreamReport]:
 
 
 def _position(symbol: str, sequencer: Sequencer) -> PositionReport:
-    held, open_gaps = (
-        (0, ()) if not isinstance(sequencer, Contiguous) else (sequencer.held, sequencer.open_gaps)
-    )
+    open_gaps = sequencer.open_gaps if isinstance(sequencer, Contiguous) else ()
     return PositionReport(
         message_type=sequencer.message_type,
         symbol=symbol,
         last_id=sequencer.last_id,
         last_time=sequencer.last_time,
-        held=held,
+        held=sequencer.held,
         open_gaps=list(open_gaps),
     )
 

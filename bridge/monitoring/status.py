@@ -177,7 +177,7 @@ class Status:
             longest = max(held, key=held.__getitem__)
             wait = "1 stream waits" if len(held) == 1 else f"{len(held)} streams wait"
             reasons.append(
-                f"repair: {wait} for missing trades, {longest} for {held[longest]:.0f} s"
+                f"repair: {wait} for missing events, {longest} for {held[longest]:.0f} s"
             )
         return reasons
 

@@ -1,14 +1,17 @@
-"""Fill the holes of contiguous streams from REST, with at most two tasks per stream in one group.
+"""Fill the holes of streams from REST, with at most two tasks per stream in one group.
 
 One task fills the holes that hold the stream back. It gives each up `repair.timeout_s` after it has
 shown, so that the waits for several holes do not add up. The other task fetches the gaps that were
 given up; it delays neither the next hole nor other streams. REST may lag behind the stream, may
 lack ids, or may limit the rate. In each case the request is retried later, and never faster.
+
+Candles and block trades are fetched in their place only: what is given up stays lost.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -16,8 +19,10 @@ from tenacity import AsyncRetrying
 
 from bridge import settings
 from bridge.core.model.events import Event, Gap
+from bridge.core.sequencing.backfilled import Backfilled
 from bridge.core.sequencing.contiguous import Contiguous, closings
 from bridge.core.sequencing.rules import Ids
+from bridge.core.sequencing.sequencers import Repairable
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.retry import Backoff, forever
 
@@ -27,10 +32,15 @@ MAX_DELAY_S = 2.0
 # The delay before a hole is fetched, because a late event or the other connector may close it. Each
 # request for trades takes 25 of the weight of 6,000 per minute.
 MOMENT_S = 0.05
+# The delay for candles and block trades, which REST reads from its database: that is behind, and a
+# candle that has just closed may still change there.
+BACKFILL_DELAY_S = 1.0
 # Holes that show within this time of each other count as one moment.
 SAME_MOMENT_S = 0.1
 # After this many answers that have later ids but lack one, that id is not in the history.
 MAX_PASSED_OVER = 5
+# A host that answers so lacks the request, or does not know the stream.
+_LACKING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
 # How long a gap is fetched after it was given up, and the longest delay between two requests.
 LATE_TIMEOUT_S = 600.0
 LATE_MAX_DELAY_S = 30.0
@@ -55,9 +65,21 @@ class History(Protocol):
         """
         ...
 
+    async def fetch_after(self, place: int, until: Event) -> list[Event]:
+        """Return candles or block trades after a place (`Backfilled`) in the stream of the event
+        `until`, rising: as many as one answer holds, the one at the place of `until` included.
+
+        Raises FeedUnavailable or FeedRefused.
+        """
+        ...
+
 
 class _NotInHistory(Exception):
-    """REST has the events after an id, but not the id itself."""
+    """REST has the events after an id, but not the id itself. Or it has no such history."""
+
+
+class _TooMany(Exception):
+    """More events are missing than a stream waits for."""
 
 
 async def _always() -> None:
@@ -113,14 +135,14 @@ class Repairer:
         self._options = options
         self._history = history
         self._publish = publish
-        self._under_repair: dict[Contiguous, tuple[str, _Shown]] = {}
+        self._under_repair: dict[Repairable, tuple[str, _Shown]] = {}
         self._under_closure: set[Contiguous] = set()
         # Bounded by the number of streams: each is in the queue at most once.
-        self._noticed: asyncio.Queue[tuple[str, Contiguous]] = asyncio.Queue()
+        self._noticed: asyncio.Queue[tuple[str, Repairable]] = asyncio.Queue()
         self._places = asyncio.Semaphore(PARALLEL)
         self._filled = asyncio.Event()
 
-    def notice(self, symbol: str, sequencer: Contiguous) -> None:
+    def notice(self, symbol: str, sequencer: Repairable) -> None:
         """Repair a stream that has a hole, unless its repair is already running.
 
         Must be called again for each event that the stream holds back.
@@ -152,19 +174,20 @@ class Repairer:
                 symbol, sequencer = await self._noticed.get()
                 group.create_task(self._repair(symbol, sequencer), name=f"repair {symbol}")
 
-    async def _repair(self, symbol: str, sequencer: Contiguous) -> None:
+    async def _repair(self, symbol: str, sequencer: Repairable) -> None:
         _, shown = self._under_repair[sequencer]
         await self._fill(symbol, sequencer, shown)
         del self._under_repair[sequencer]
         self._filled.set()
-        if sequencer not in self._under_closure:
+        if isinstance(sequencer, Contiguous) and sequencer not in self._under_closure:
             self._under_closure.add(sequencer)
             await self._close_gaps(symbol, sequencer)
             self._under_closure.discard(sequencer)
 
-    async def _fill(self, symbol: str, sequencer: Contiguous, shown: _Shown) -> None:
+    async def _fill(self, symbol: str, sequencer: Repairable, shown: _Shown) -> None:
         """Fill the holes that hold the stream back, and give up those that take too long."""
         errors: deque[Exception] = deque(maxlen=1)
+        delay_s = MOMENT_S if isinstance(sequencer, Contiguous) else BACKFILL_DELAY_S
         while hole := sequencer.hole:
             left_s = self._options.timeout_s - shown.age_s(hole[0])
             if self._is_too_large(sequencer, hole):
@@ -173,16 +196,21 @@ class Repairer:
             if left_s <= 0:
                 self._give_up(symbol, sequencer, "repair_timeout", _last(errors))
                 continue
-            await asyncio.sleep(MOMENT_S)
+            await asyncio.sleep(delay_s)
             if sequencer.hole != hole:
                 continue
             try:
-                async with asyncio.timeout(left_s - MOMENT_S):
-                    await self._fetch_hole(symbol, sequencer, hole[1], errors)
+                async with asyncio.timeout(left_s - delay_s):
+                    if isinstance(sequencer, Contiguous):
+                        await self._fetch_hole(symbol, sequencer, hole[1], errors)
+                    else:
+                        await self._backfill(symbol, sequencer, hole, errors)
             except TimeoutError:
                 pass  # its time is over
+            except _TooMany:
+                self._give_up(symbol, sequencer, "too_many_ids")
             except _NotInHistory:
-                self._give_up(symbol, sequencer, "not_in_history")
+                self._give_up(symbol, sequencer, "not_in_history", _last(errors))
 
     async def _fetch_hole(
         self, symbol: str, sequencer: Contiguous, end: int, errors: deque[Exception]
@@ -215,8 +243,45 @@ class Repairer:
                         f"REST does not have {sequencer.message_type} {hole[0]} of {symbol} yet"
                     )
 
-    def _is_too_large(self, sequencer: Contiguous, hole: Ids) -> bool:
+    async def _backfill(
+        self, symbol: str, sequencer: Backfilled, hole: Ids, errors: deque[Exception]
+    ) -> None:
+        """Fetch the candles or block trades of a hole, and pass them all on at once.
+
+        `errors` gets each error of a request. Raises _TooMany or _NotInHistory.
+        """
+        found: list[Event] = []
+        until = sequencer.until
+        async for attempt in _attempts(Backoff(MAX_DELAY_S), errors):
+            with attempt:
+                # The answer that reaches the first event after the hole has all before it.
+                while not found or sequencer.begin_of(found[-1]) < hole[1]:
+                    if len(found) > self._options.max_ids:
+                        raise _TooMany
+                    place = sequencer.end_of(found[-1]) if found else hole[0] - 1
+                    page = await self._page_after(place, until)
+                    if not page:
+                        raise FeedUnavailable(
+                            f"REST does not have the latest {sequencer.message_type} of {symbol} "
+                            "yet"
+                        )
+                    found += page
+        if sequencer.hole == hole:
+            self._publish(sequencer.fill(found))
+
+    async def _page_after(self, place: int, until: Event) -> list[Event]:
+        try:
+            async with self._places:
+                return await self._history.fetch_after(place, until)
+        except FeedRefused as error:
+            if error.status in _LACKING:
+                raise _NotInHistory from error
+            raise
+
+    def _is_too_large(self, sequencer: Repairable, hole: Ids) -> bool:
         """Return whether a hole is not waited for. The first answer shows where a stream begins."""
+        if not isinstance(sequencer, Contiguous):
+            return False  # the places in the hole say nothing of the number of events
         return sequencer.has_begun and hole[1] - hole[0] >= self._options.max_ids
 
     async def _close_gaps(self, symbol: str, sequencer: Contiguous) -> None:
@@ -289,7 +354,7 @@ class Repairer:
                         f"REST does not have {sequencer.message_type} {first} of {symbol} yet"
                     )
 
-    def _give_up(self, symbol: str, sequencer: Contiguous, cause: str, error: str = "") -> None:
+    def _give_up(self, symbol: str, sequencer: Repairable, cause: str, error: str = "") -> None:
         log.info(
             "repair_abandoned",
             symbol=symbol,

@@ -23,11 +23,10 @@ from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.model.stream import Stream
 from bridge.core.records.record import NO_IDENTITY, Record, Route, Router, encode
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.handover import Handover
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import MAX_AHEAD_US, RESTARTED, Sequencer, is_ahead
-from bridge.core.sequencing.sequencers import Sequencers
+from bridge.core.sequencing.sequencers import Repairable, Sequencers
 from bridge.errors import InvalidFrame
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import FeedCounts
@@ -48,7 +47,7 @@ class Pipeline:
         self, venue: str, router: Router, sequencers: Sequencers, sinks: Sequence[Sink]
     ) -> None:
         self.counts = FeedCounts()
-        self.on_hole: Callable[[str, Contiguous], None] = lambda _symbol, _sequencer: None
+        self.on_hole: Callable[[str, Repairable], None] = lambda _symbol, _sequencer: None
         self._sequencers = sequencers
         self._router = router
         self._venue = venue
@@ -193,7 +192,7 @@ class Pipeline:
         if sequencer.duplicates != duplicates:
             arrivals.count_duplicate(sequencer, event)
         self._publish_all(passed)
-        if isinstance(sequencer, Contiguous) and sequencer.held:
+        if sequencer.held and isinstance(sequencer, Repairable):
             self.on_hole(event.symbol, sequencer)
 
     def _take(self, handover: Handover, stream: Stream, events: Iterable[Event]) -> Iterator[Event]:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from bridge.binance.failures import REFUSED_MAX_S
 from bridge.binance.rest import Rest
+from bridge.core.model.events import BlockTrade, Candle
 from bridge.errors import FeedRefused, FeedUnavailable
 from tests.support.exchange import FakeExchange, options_for, served
 from tests.support.journal import Journal
@@ -66,6 +68,12 @@ class Server:
                 ids = range(NEWEST - 999, NEWEST + 1)
             case "historicalTrades":
                 ids = range(from_id, min(from_id + 1000, NEWEST - 49))
+            case "historicalBlockTrades":
+                ids = range(from_id, from_id + 3)
+            case "klines":
+                begin = int(query["startTime"])
+                rows = [kline(begin + n * 60_000) for n in range(3)]
+                return web.json_response(self.change(rows), headers=self.sends)
             case _:
                 ids = range(0)
         rows = self.change([row(identity) for identity in ids])
@@ -75,6 +83,18 @@ class Server:
 def row(identity: int) -> dict[str, Any]:
     time = 1_790_000_000_123_456
     return {"id": identity, "price": "1.5", "qty": "2", "time": time, "isBuyerMaker": True}
+
+
+def kline(open_ms: int) -> list[Any]:
+    prices = ["1.0", "4.0", "0.5", "2.0", "10.0"]
+    return [open_ms, *prices, open_ms + 59_999, "20.0", 7, "3.0", "6.0", "0"]
+
+
+def candle(open_ms: int, interval: str = "1m") -> Candle:
+    times = (open_ms * 1000, open_ms * 1000 + 59_999_000)
+    head = ("binance.spot", "BTCUSDT", times[1], 0, "rest", interval)
+    figures = ("1.0", "4.0", "0.5", "2.0", "10.0", "20.0", 7, "3.0", "6.0")
+    return Candle(*head, *times, *figures, closed=True)  # type: ignore[arg-type]
 
 
 def day(symbol: str, last_id: int) -> dict[str, Any]:
@@ -123,14 +143,24 @@ async def test_a_host_without_history_is_named_once_and_serves_its_latest_trades
 ) -> None:
     server = Server(historicalTrades=status)
     async with server.serving() as rest:
-        await rest.check_history("BTCUSDT")
+        await rest.check_history("trade", "BTCUSDT")
         for _ in range(2):
             assert ids(await rest.fetch("trade", "BTCUSDT", 7))[0] == NEWEST - 999
     assert server.names() == ["historicalTrades", "trades", "trades"]
-    (entry,) = journal.named("trade_history_missing")
+    (entry,) = journal.named("history_missing")
     assert entry["host"] == server.url
     assert "1,000 trades" in entry["consequence"]
     assert "binance.rest_url" in entry["remedy"]
+
+
+async def test_a_host_without_block_trades_is_named(journal: Journal) -> None:
+    server = Server(historicalBlockTrades=404)
+    async with server.serving() as rest:
+        await rest.check_history("block_trade", "BTCUSDT")
+        assert len(await rest.fetch("trade", "BTCUSDT", 7)) == 1000
+    (entry,) = journal.named("history_missing")
+    assert entry["message_type"] == "block_trade"
+    assert server.names() == ["historicalBlockTrades", "historicalTrades"]
 
 
 async def test_a_refusal_for_another_reason_does_not_mean_that_there_is_no_history() -> None:
@@ -295,3 +325,44 @@ async def test_a_used_weight_that_is_no_number_is_ignored(value: str) -> None:
     server.sends = {"X-MBX-USED-WEIGHT-1M": value}
     async with server.serving() as rest:
         assert ids(await rest.fetch("trade", "BTCUSDT", 1))[0] == 1
+
+
+@pytest.mark.parametrize(("interval", "zone"), [("1m", None), ("1d@+08:00", "08:00")])
+async def test_closed_candles_are_asked_for_from_the_end_of_the_last_one_to_the_present_one(
+    interval: str, zone: str | None
+) -> None:
+    server = Server()
+    async with server.serving() as rest:
+        begin_ms = 1_790_000_040_000
+        until = candle(begin_ms + 120_000, interval)
+        found = await rest.fetch_after(begin_ms * 1000 - 1, until)
+    assert [replace(event, received=0) for event in found] == [
+        candle(begin_ms + n * 60_000, interval) for n in range(3)
+    ]
+    (request,) = server.requests
+    assert request.query == {
+        "symbol": "BTCUSDT",
+        "interval": interval.partition("@")[0],
+        "startTime": str(begin_ms),
+        "endTime": str(begin_ms + 120_000),
+        "limit": "1000",
+    } | ({"timeZone": zone} if zone else {})
+
+
+async def test_block_trades_are_asked_for_from_the_one_after_the_last() -> None:
+    server = Server()
+    until = BlockTrade("binance.spot", "BTCUSDT", 1, 1, "websocket", 9, "1.0", "1.0", "buy")
+    async with server.serving() as rest:
+        found = await rest.fetch_after(6, until)
+    assert [event.trade_id for event in found if isinstance(event, BlockTrade)] == [7, 8, 9]
+    assert {event.source for event in found} == {"rest"}
+    assert server.names() == ["historicalBlockTrades"]
+
+
+async def test_a_row_that_cannot_be_read_is_no_proof_that_nothing_is_missing() -> None:
+    server = Server()
+    server.change = lambda rows: [rows[0], "nonsense", rows[2]]
+    async with server.serving() as rest:
+        with pytest.raises(FeedUnavailable, match="BTCUSDT"):
+            await rest.fetch_after(0, candle(120_000))
+    assert rest.unreadable_rows == 1

@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Sequence
 
 from bridge.tools.simulator import Market, Message
+from bridge.tools.simulator.candles import Bar
 
 _SUFFIX = "@bookTicker"
 
@@ -42,6 +43,9 @@ class Observer:
 
     def want(self, streams: frozenset[str]) -> None:
         self._market.want(streams | self._quoted.keys())
+
+    def candles(self, symbol: str, spans: Sequence[tuple[int, int]]) -> Sequence[Bar]:
+        return self._market.candles(symbol, spans)
 
     def depth(self, symbol: str, limit: int) -> bytes:
         return self._market.depth(symbol, limit)

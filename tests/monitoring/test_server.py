@@ -121,13 +121,13 @@ async def test_trades_that_wait_long_for_missing_ones_make_it_unready(
     status, body = await ready(url)
     assert status == 503
     assert body["unready"] == [
-        "repair: 2 streams wait for missing trades, agg_trade of ETHUSDT for 7 s"
+        "repair: 2 streams wait for missing events, agg_trade of ETHUSDT for 7 s"
     ]
     assert (await metrics(url))["tickbridge_events_held_seconds",] == 7.2
     del held["agg_trade of ETHUSDT"]
     _, body = await ready(url)
     assert body["unready"] == [
-        "repair: 1 stream waits for missing trades, trade of ETHUSDT for 5 s"
+        "repair: 1 stream waits for missing events, trade of ETHUSDT for 5 s"
     ]
 
 

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from bridge.core.model.events import Event, Gap, Trade
+from bridge.core.model.events import BlockTrade, Event, Gap, Trade
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.rules import Head
-from bridge.core.sequencing.sequencers import new_sequencer
+from bridge.core.sequencing.sequencers import Repairable, new_sequencer
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.pipeline.gap_repair import LATE_TIMEOUT_S, PARALLEL, Repairer
 from bridge.settings import Repair
@@ -18,6 +18,11 @@ PAGE = 10
 def trade(trade_id: int, source: str = "websocket") -> Trade:
     head = ("binance.spot", "BTCUSDT", trade_id, trade_id, source)
     return Trade(*head, trade_id, "1.0", "2.0", "buy")  # type: ignore[arg-type]
+
+
+def block_trade(trade_id: int, source: str = "websocket") -> BlockTrade:
+    head = ("binance.spot", "BTCUSDT", trade_id, trade_id, source)
+    return BlockTrade(*head, trade_id, "1.0", "2.0", "buy")  # type: ignore[arg-type]
 
 
 class Exchange:
@@ -42,13 +47,24 @@ class Exchange:
         ids = (i for i in range(from_id, self.last + 1) if i not in self.lacking)
         return [trade(i, "rest") for i, _ in zip(ids, range(PAGE), strict=False)]
 
+    async def fetch_after(self, place: int, until: Event) -> list[Event]:
+        assert isinstance(until, BlockTrade)
+        self.asked.append(place)
+        await asyncio.sleep(0.05)
+        if self.errors:
+            raise self.errors.pop(0)
+        ids = (i for i in range(place + 1, self.last + 1) if i not in self.lacking)
+        return [block_trade(i, "rest") for i, _ in zip(ids, range(PAGE), strict=False)]
+
 
 class Bench:
     """A repairer, the stream it repairs, and the published events."""
 
-    def __init__(self, exchange: Exchange, **options: float) -> None:
+    def __init__(
+        self, exchange: Exchange, event_type: type[Event] = Trade, **options: float
+    ) -> None:
         self.published: list[Event] = []
-        self.sequencer = new_sequencer(Trade)
+        self.sequencer = new_sequencer(event_type)
         # Set when the durable sink has every event that it has not dropped.
         self.has_all = asyncio.Event()
         self.has_all.set()
@@ -67,14 +83,18 @@ class Bench:
         return self.given_up.intersection(ids)
 
     def arrive(self, *ids: int) -> None:
-        assert isinstance(self.sequencer, Contiguous)
+        assert isinstance(self.sequencer, Repairable)
+        make = trade if isinstance(self.sequencer, Contiguous) else block_trade
         for identity in ids:
-            self.published += self.sequencer.accept(trade(identity))
+            self.published += self.sequencer.accept(make(identity))
         if self.sequencer.hole:
             self.repairer.notice("BTCUSDT", self.sequencer)
 
+    def cut(self) -> None:
+        self.sequencer.interrupt("connection_lost")
+
     def ids(self) -> list[int]:
-        return [event.trade_id for event in self.published if isinstance(event, Trade)]
+        return [e.trade_id for e in self.published if isinstance(e, Trade | BlockTrade)]
 
     def gaps(self) -> list[tuple[int | None, int | None, str, str]]:
         return [
@@ -440,3 +460,71 @@ def test_a_stream_that_is_noticed_often_is_repaired_once() -> None:
     repaired(bench, script)
     assert bench.ids() == list(range(1, 9))
     assert exchange.asked == [2]
+
+
+def test_block_trades_missed_in_an_interruption_are_fetched_over_several_pages() -> None:
+    exchange = Exchange(last=2, lacking=[5, 6])
+    bench = Bench(exchange, BlockTrade)
+
+    async def script() -> None:
+        bench.arrive(1)
+        bench.cut()
+        bench.arrive(30)
+        await asyncio.sleep(3)
+        assert bench.ids() == [1]  # REST is behind
+        exchange.last = 31
+        bench.arrive(31)
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids() == [1, 2, 3, 4, *range(7, 32)]
+    assert bench.gaps() == [(None, None, "connection_lost", "filled")]
+    assert bench.repairer.held_s() == {}
+
+
+def test_block_trades_that_rest_does_not_bring_in_time_are_lost_and_hold_nothing_longer() -> None:
+    bench = Bench(Exchange(last=1), BlockTrade, timeout_s=10)
+
+    async def script() -> None:
+        bench.arrive(1)
+        for last in (5, 10):
+            bench.cut()
+            bench.arrive(last)
+            await asyncio.sleep(4)
+        assert list(bench.repairer.held_s()) == ["block_trade of BTCUSDT"]
+        await asyncio.sleep(2.5)
+        assert bench.ids() == [1, 5]
+        await asyncio.sleep(4)
+        assert bench.ids() == [1, 5, 10]
+
+    repaired(bench, script)
+    assert bench.gaps() == [(None, None, "connection_lost", "lost")] * 2
+
+
+def test_a_host_without_such_a_history_is_not_waited_for() -> None:
+    for status in (400, 401, 404):
+        exchange = Exchange(last=10)
+        exchange.errors = [FeedRefused(str(status), "elsewhere", status=status)]
+        bench = Bench(exchange, BlockTrade)
+
+        async def script(bench: Bench = bench) -> None:
+            bench.arrive(1)
+            bench.cut()
+            bench.arrive(5)
+
+        repaired(bench, script, for_s=2)
+        assert bench.ids() == [1, 5]
+        assert bench.gaps() == [(None, None, "connection_lost", "lost")]
+
+
+def test_more_missing_events_than_a_stream_waits_for_are_lost() -> None:
+    exchange = Exchange(last=1000)
+    bench = Bench(exchange, BlockTrade, max_ids=50)
+
+    async def script() -> None:
+        bench.arrive(1)
+        bench.cut()
+        bench.arrive(900)
+
+    repaired(bench, script, for_s=5)
+    assert bench.ids() == [1, 900]
+    assert len(exchange.asked) <= 7

@@ -80,7 +80,8 @@ class Connection:
 class Exchange:
     """The exchange. `repeat`, `reorder`, `skip` are the probabilities of a fault in a write.
 
-    `unnoticed` has quotes that an open connection did not deliver: a client cannot detect those.
+    `unnoticed` has events, by kind, symbol and id, that an open connection did not deliver: a
+    client cannot detect those.
     """
 
     def __init__(self, random: Random, market: Market) -> None:
@@ -89,7 +90,7 @@ class Exchange:
         self.connections: list[Connection] = []
         self.repeat = self.reorder = self.skip = 0.0
         self.refuses = 0.0
-        self.unnoticed: set[tuple[str, int]] = set()
+        self.unnoticed: set[tuple[str, str, int]] = set()
 
     async def open(self, _options: settings.Binance, path: str, receiver: FrameListener) -> Any:
         """Replace `open_websocket`."""
@@ -106,9 +107,9 @@ class Exchange:
         """Let something happen on the market."""
         self._bring(self.market.happen())
 
-    def quote_all(self) -> None:
-        """Send a quote of every symbol: only the next quote shows that quotes are missing."""
-        self._bring(self.market.quote_everywhere())
+    def show_all(self) -> None:
+        """Send the events that show what is missing before them."""
+        self._bring(self.market.show_everywhere())
 
     def _bring(self, ticks: Sequence[Tick]) -> None:
         for connection in list(self.connections):
@@ -122,7 +123,7 @@ class Exchange:
                 connection.cut()
 
     def _unnoticed(self, ticks: Iterable[Tick]) -> None:
-        self.unnoticed.update((tick.symbol, tick.identity) for tick in ticks)
+        self.unnoticed.update((tick.kind, tick.symbol, tick.identity) for tick in ticks)
 
     def _spoilt(self, connection: Connection, ticks: Sequence[Tick]) -> list[Tick]:
         spoilt = [tick for tick in ticks if tick.stream in connection.streams]

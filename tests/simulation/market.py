@@ -1,4 +1,4 @@
-"""The trades and quotes that really happened, against which all results are checked."""
+"""The trades, quotes and candles that really happened, against which all results are checked."""
 
 from collections import defaultdict
 from random import Random
@@ -8,12 +8,17 @@ from tests.simulation.loop import now_us
 
 FIRST_ID = 0
 RARE_SHARE = 0.02
+BLOCK_SHARE = 0.3
+# An event of a candle that has not closed; the history has closed ones only.
+RUNNING = -1
 WRONG_BY_MS = (-3_600_000, -2_000, -100, 100, 2_000, 10_000, 3_600_000)
 CONTIGUOUS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 
 
 class Tick(NamedTuple):
-    """One event: its stream's name, kind, symbol, id, time in milliseconds, and the frame."""
+    """One event: its stream's name, kind, symbol, id, time in milliseconds, and the frame. The id
+    of a candle is its first second.
+    """
 
     stream: str
     kind: str
@@ -35,10 +40,14 @@ class Market:
         self._random = random
         self._symbols = symbols
         *self._busy, self.rare = symbols
-        self._makers = [(payload, _MAKERS[payload]) for payload in payloads]
+        self._makers = [(payload, _MAKERS[payload]) for payload in payloads if payload in _MAKERS]
+        self._has_candles = CANDLES in payloads
+        # The candle of each symbol that has not closed.
+        self._running: dict[str, int] = {}
 
     def happen(self) -> list[Tick]:
-        """Return the ticks of a moment: trades with their aggregate trades, or quotes.
+        """Return the ticks of a moment: trades with their aggregate trades, or quotes. Candles come
+        with the trades.
 
         The rare symbol hardly ever trades.
         """
@@ -48,25 +57,47 @@ class Market:
             symbol = self.rare if is_rare else self._random.choice(self._busy)
             is_quote = self._random.random() < 0.4
             for payload, (kind, make) in self._makers:
-                if is_quote == (kind == "quote"):
+                is_rarer = kind == "block_trade" and self._random.random() > BLOCK_SHARE
+                if is_quote == (kind == "quote") and not is_rarer:
                     ticks.append(self._tick(payload, kind, symbol, make))
+            if self._has_candles and not is_quote:
+                ticks += self._candles(symbol)
         return ticks
 
-    def quote_everywhere(self) -> list[Tick]:
-        """Return one quote of every symbol."""
-        return [
-            self._tick(payload, kind, symbol, make)
-            for symbol in self._symbols
-            for payload, (kind, make) in self._makers
-            if kind == "quote"
-        ]
+    def show_everywhere(self) -> list[Tick]:
+        """Return an event of every stream whose ids do not show what is missing before."""
+        ticks: list[Tick] = []
+        for symbol in self._symbols:
+            for payload, (kind, make) in self._makers:
+                if kind not in CONTIGUOUS:
+                    ticks.append(self._tick(payload, kind, symbol, make))
+            if self._has_candles:
+                ticks += self._candles(symbol)
+        return ticks
 
     def last_id(self, kind: str, symbol: str) -> int:
         history = self.history[kind, symbol]
         return history[-1].identity if history else FIRST_ID - 1
 
+    def candles(self, symbol: str, begin_s: int, end_s: int) -> list[int]:
+        """Return the first second of each candle between two times, the running one included."""
+        closed = [tick.identity for tick in self.history["candle", symbol]]
+        running = [self._running[symbol]] if symbol in self._running else []
+        return [second for second in (*closed, *running) if begin_s <= second <= end_s]
+
+    def _candles(self, symbol: str) -> list[Tick]:
+        """Return the events of the candles of a symbol: the last one may have closed."""
+        now_ms = now_us() // 1000
+        second, before = now_ms // 1000, self._running.get(symbol)
+        self._running[symbol] = second
+        ticks: list[Tick] = []
+        if before is not None and before < second:
+            ticks.append(_candle(symbol, before, now_ms, closed=True))
+            self.history["candle", symbol] += ticks
+        return [*ticks, _candle(symbol, second, now_ms, closed=False)]
+
     def _tick(self, payload: str, kind: str, symbol: str, make: str) -> Tick:
-        step = self._random.randint(1, 5) if kind == "quote" else 1
+        step = 1 if kind in CONTIGUOUS else self._random.randint(1, 5)
         identity = self.last_id(kind, symbol) + step
         time_ms = now_us() // 1000
         if self._random.random() < self.misdates:
@@ -83,6 +114,24 @@ def row(tick: Tick) -> str:
     return _ROWS[tick.kind] % {"i": tick.identity, "t": tick.time_ms}
 
 
+def candle_row(second: int) -> str:
+    """Return a candle as a row of REST."""
+    begin_ms = second * 1000
+    return f'[{begin_ms},"1","2","1","{second}","1",{begin_ms + 999},"1",1,"1","1","0"]'
+
+
+def _candle(symbol: str, second: int, now_ms: int, *, closed: bool) -> Tick:
+    name, begin_ms = f"{symbol.lower()}@{CANDLES}", second * 1000
+    figures = f'"o":"1","c":"{second}","h":"2","l":"1","v":"1","n":1,"q":"1","V":"1","Q":"1"'
+    frame = (
+        f'{{"stream":"{name}","data":{{"e":"kline","E":{now_ms},"s":"{symbol}","k":{{'
+        f'"t":{begin_ms},"T":{begin_ms + 999},"s":"{symbol}","i":"1s",{figures},'
+        f'"x":{str(closed).lower()}}}}}}}'
+    )
+    return Tick(name, "candle", symbol, second if closed else RUNNING, now_ms, frame.encode())
+
+
+CANDLES = "kline_1s"
 _TRADE = (
     '{"stream":"%(n)s","data":{"e":"trade","E":%(t)d,"s":"%(s)s","t":%(i)d,"p":"%(i)d.5","q":"1",'
     '"T":%(t)d,"m":true,"M":true}}'
@@ -98,8 +147,10 @@ _MAKERS = {
     "trade": ("trade", _TRADE),
     "aggTrade": ("agg_trade", _AGG_TRADE),
     "bookTicker": ("quote", _QUOTE),
+    "blockTrade": ("block_trade", _TRADE.replace('"e":"trade"', '"e":"blockTrade"')),
 }
 _ROWS = {
     "trade": '{"id":%(i)d,"price":"%(i)d.5","qty":"1","time":%(t)d,"isBuyerMaker":true}',
+    "block_trade": '{"id":%(i)d,"price":"%(i)d.5","qty":"1","time":%(t)d,"isBuyerMaker":true}',
     "agg_trade": '{"a":%(i)d,"p":"%(i)d.5","q":"1","f":%(i)d,"l":%(i)d,"T":%(t)d,"m":true}',
 }

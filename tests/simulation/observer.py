@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from bridge.core.model.events import Event, Gap, Quote
+from bridge.core.model.events import BlockTrade, Candle, Event, Gap, Quote
 from bridge.core.records.record import Record, Route
 from bridge.sinks.memory import MemorySink
 from tests.simulation.market import CONTIGUOUS
@@ -23,7 +23,7 @@ class Observer(MemorySink):
         self._problems = problems
         self._expected: dict[Name, int] = {}
         self.missing: defaultdict[Name, set[int]] = defaultdict(set)
-        self._quotes: dict[str, int] = {}
+        self._last: dict[Name, int] = {}
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
         super().push(records, latest)
@@ -36,8 +36,8 @@ class Observer(MemorySink):
             self._see_gap(event)
         elif kind in CONTIGUOUS:
             self._see((kind, event.symbol), record.identity)
-        elif isinstance(event, Quote):
-            self._see_quote(event)
+        elif (mark := mark_of(event)) is not None:
+            self._see_mark((kind, event.symbol), mark)
 
     def _see(self, name: Name, identity: int) -> None:
         expected = self._expected.get(name)
@@ -68,9 +68,21 @@ class Observer(MemorySink):
         elif gap.state == "lost" and not set(ids) <= self.missing[name]:
             self._problems.append(f"pipeline: {name} gap {ids} lost, but not completely")
 
-    def _see_quote(self, quote: Quote) -> None:
-        self.first.setdefault(("quote", quote.symbol), quote.update_id)
-        last = self._quotes.get(quote.symbol, -1)
-        if quote.update_id <= last:
-            self._problems.append(f"pipeline: quote {quote.update_id} after {last}")
-        self._quotes[quote.symbol] = quote.update_id
+    def _see_mark(self, name: Name, mark: int) -> None:
+        self.first.setdefault(name, mark)
+        last = self._last.get(name, -1)
+        if mark <= last:
+            self._problems.append(f"pipeline: {name} {mark} after {last}")
+        self._last[name] = mark
+
+
+def mark_of(event: Event) -> int | None:
+    """Return the id of an event in the market's history; None if it has none."""
+    match event:
+        case Quote():
+            return event.update_id
+        case BlockTrade():
+            return event.trade_id
+        case Candle(closed=True):
+            return event.open_time // 1_000_000
+    return None

@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.simulation import process
 from tests.simulation.loop import now_us
-from tests.simulation.market import FIRST_ID, Market, Tick, row
+from tests.simulation.market import CONTIGUOUS, FIRST_ID, Market, Tick, candle_row, row
 
 PAGE_ROWS = 1000
 
@@ -47,8 +47,10 @@ class Rest:
         """Replace `aiohttp.ClientSession`."""
         return Session(self)
 
-    def answer(self, path: str, symbol: str, from_id: int | None) -> Answer:
+    def answer(self, path: str, params: Mapping[str, str]) -> Answer:
         """Answer a request. Raises aiohttp.ClientError or TimeoutError if there is no answer."""
+        symbol = params.get("symbol", "")
+        from_id = int(params["fromId"]) if "fromId" in params else None
         if self.random.random() < self.fails:
             return self._failure()
         match path.rpartition("/")[2]:
@@ -59,6 +61,10 @@ class Rest:
                 return _good(f"[{','.join(map(self._day, self._symbols))}]")
             case "aggTrades":
                 found = self._page("agg_trade", symbol, from_id)
+            case "klines":
+                return _good(f"[{','.join(self._klines(symbol, params))}]")
+            case "historicalBlockTrades":
+                found = self._page("block_trade", symbol, from_id)
             case "historicalTrades" if not self.has_history:
                 return Answer(HTTPStatus.NOT_FOUND, {})
             case _:
@@ -76,7 +82,17 @@ class Rest:
     def is_lacking(self, tick: Tick) -> bool:
         """Return whether REST never has this id; the result does not change between calls."""
         is_first = tick.identity == FIRST_ID  # where the history of a symbol begins
-        return not is_first and (tick.identity * 2654435761 % 1000) < self.lacks * 1000
+        return (
+            tick.kind in CONTIGUOUS
+            and not is_first
+            and (tick.identity * 2654435761 % 1000) < self.lacks * 1000
+        )
+
+    def _klines(self, symbol: str, params: Mapping[str, str]) -> list[str]:
+        begin_s, end_s = -(-int(params["startTime"]) // 1000), int(params["endTime"]) // 1000
+        found = self._market.candles(symbol, begin_s, now_us() // 1_000_000)
+        known = found[: len(found) - self.ids_behind]
+        return [candle_row(second) for second in known if second <= end_s][:PAGE_ROWS]
 
     def _page(self, kind: str, symbol: str, from_id: int | None) -> list[Tick]:
         history = self._market.history[kind, symbol]
@@ -105,10 +121,7 @@ class Session:
     @asynccontextmanager
     async def get(self, url: str, params: Mapping[str, str]) -> AsyncIterator[Answer]:
         await process.pause(self._process, self._rest.random.uniform(0.02, 0.2))
-        from_id = params.get("fromId")
-        yield self._rest.answer(
-            url, params.get("symbol", ""), None if from_id is None else int(from_id)
-        )
+        yield self._rest.answer(url, params)
 
     async def close(self) -> None:
         pass

@@ -70,7 +70,7 @@ async def _play(
         world.file.name_all()
         await asyncio.sleep(HEALING_S)
         ticking.cancel()
-        world.exchange.quote_all()
+        world.exchange.show_all()
         await asyncio.sleep(QUIET_S)
         world.check_statuses()
         await world.stop()
@@ -102,7 +102,13 @@ async def _strike(world: World, at_s: float, fault: Callable[[World], Awaitable[
 
 def draw_settings(random: Random) -> Settings:
     """Draw settings that let everything happen within a minute."""
-    streams = random.choice((("trade", "bookTicker"), ("trade", "aggTrade", "bookTicker")))
+    streams = random.choice(
+        (
+            ("trade", "bookTicker"),
+            ("trade", "aggTrade", "bookTicker"),
+            ("trade", "kline_1s", "blockTrade"),
+        )
+    )
     connection_max_age_s = random.choice((8, 80_000, 80_000))
     transactional_id = random.choice((None, None, None, ""))
     return _settings(

@@ -19,6 +19,7 @@ from tests.simulation.statuses import status_problems
 from tests.simulation.world import World
 
 Name = tuple[str, str]
+_ID_FIELDS = {**CONTIGUOUS, "block_trade": "trade_id", "quote": "update_id"}
 REST_FAULTS = {
     "fail_over_rest",
     "cut_often_without_rest",
@@ -43,8 +44,9 @@ def find_problems(world: World) -> Iterator[str]:
             if kind in CONTIGUOUS:
                 ids = [event[CONTIGUOUS[kind]] for event in published[symbol]]
                 begins[name] = _begin(world, name, ids)
-            check = _contiguous if kind in CONTIGUOUS else _quotes
-            for problem in check(world, name, published[symbol], gaps[name]):
+            for problem in _CHECKS.get(kind, _contiguous)(
+                world, name, published[symbol], gaps[name]
+            ):
                 yield f"{kind} of {symbol}: {problem}"
     yield from status_problems(world, begins)
     yield from _gaps(world)
@@ -97,7 +99,7 @@ def _begin(world: World, name: Name, ids: list[int]) -> int:
     begins = ids[:1]
     for _, stored, position in _written_positions(world):
         is_first = position.offset < 0 and not _is_late(world, stored)
-        if is_first and position.stream_key == name:
+        if is_first and (position.message_type, position.symbol) == name:
             begins.append(position.last_id + 1)
             return min(begins)
     return min(begins, default=FIRST_ID)
@@ -114,7 +116,7 @@ def _late(world: World, name: Name) -> set[int]:
     """Return the ids of which a copy was written too late to be read by the next process."""
     kind, symbol = name
     return {
-        msgspec.json.decode(stored.value)[CONTIGUOUS[kind]]
+        _mark(kind, msgspec.json.decode(stored.value))
         for _, log in world.broker.records(f"{SPOT}.{kind}")
         for stored in log
         if stored.key.decode() == symbol and _is_late(world, stored)
@@ -156,7 +158,7 @@ def _quotes(
         if last <= first and last not in unknown:
             yield f"{last} comes after {first}"
         missed = history[bisect_right(history, first) : bisect_left(history, last)]
-        missed = [i for i in missed if (name[1], i) not in world.exchange.unnoticed]
+        missed = [i for i in missed if (*name, i) not in world.exchange.unnoticed]
         if not missed or last in unknown:
             continue
         gap = announced.get(event["received"])
@@ -167,6 +169,46 @@ def _quotes(
             yield f"{missed} missing before {last}, announced from {gap['from_time']} only"
     if not events or events[-1]["update_id"] != history[-1]:
         yield f"ends before {history[-1]}"
+
+
+def _backfilled(
+    world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Check that closed candles or block trades are there once and in order, up to the last, unless
+    a gap announces the time of a missing one as lost.
+    """
+    kind = name[0]
+    ids = [_mark(kind, event) for event in events if event.get("closed", True)]
+    lost = [(gap["from_time"], gap["to_time"]) for gap in gaps if gap["state"] == "lost"]
+    unknown, late = _unknown_starts(world, name), _late(world, name)
+    for before, identity in pairwise(ids):
+        if identity <= before and identity not in late | unknown:
+            yield f"{identity} comes after {before}"
+    history = world.market.history[name]
+    if not history:
+        return
+    if not ids or (max(ids) != history[-1].identity and -1 not in unknown):
+        yield f"ends before {history[-1].identity}"
+        return
+    expected = [tick for tick in history if tick.identity > ids[0]]
+    for tick in expected:
+        following = next((i for i in ids if i > tick.identity), -1)
+        is_excused = following in unknown or (*name, tick.identity) in world.exchange.unnoticed
+        at = tick.time_ms * 1000
+        if tick.identity in ids or is_excused:
+            continue
+        if not any(begin is not None and begin <= at <= end for begin, end in lost):
+            yield f"{tick.identity} missing ({at / 1e6 - BEGIN_S:.3f} s), unannounced"
+    faults = {entry["fault"] for entry in world.journal.named("fault_begins")}
+    if lost and REST_FAULTS.isdisjoint(faults) and not world.unknown_starts:
+        yield f"{lost} lost though REST has never failed"
+
+
+def _mark(kind: str, event: dict[str, Any]) -> int:
+    """Return the id of an event in the market's history."""
+    if kind == "candle":
+        return int(event["open_time"] // 1_000_000)
+    return int(event[_ID_FIELDS[kind]])
 
 
 def _gaps(world: World) -> Iterator[str]:
@@ -205,9 +247,16 @@ def _positions(world: World) -> Iterator[str]:
         topic = f"{SPOT}.{position.message_type}"
         there = world.broker.logs[place._replace(topic=topic, partition=position.partition)]
         event = msgspec.json.decode(there[position.offset].value)
-        identity = event.get(CONTIGUOUS.get(position.message_type, ""), -1)
-        if (event["symbol"], identity) != (position.symbol, position.last_id):
+        last_id = _last_id(position.message_type, event)
+        if (event["symbol"], last_id) != (position.symbol, position.last_id):
             yield f"position {position} names {event}"
+
+
+def _last_id(kind: str, event: dict[str, Any]) -> int:
+    """Return what the position of an event says."""
+    if kind == "candle":
+        return int(event["open_time"]) + (999_999 if event["closed"] else -1)
+    return int(event[_ID_FIELDS[kind]]) if kind in _ID_FIELDS and kind != "quote" else -1
 
 
 def _redis(world: World) -> Iterator[str]:
@@ -229,6 +278,11 @@ def _redis(world: World) -> Iterator[str]:
         for kind, field in (("trade", "trade_id"), ("quote", "quote_id")):
             if kind == "trade" and symbol in {world.market.rare, *world.file.left_out}:
                 continue  # its last trade may be older than this process, or than this Redis
+            if not world.market.history[kind, symbol]:
+                continue  # of a stream that is not subscribed
             last = world.market.last_id(kind, symbol)
             if values.get(field) != str(last):
                 yield f"Redis: {field} of {symbol} is {values.get(field)} instead of {last}"
+
+
+_CHECKS = {"quote": _quotes, "candle": _backfilled, "block_trade": _backfilled}

@@ -21,10 +21,12 @@ from bridge.app import service
 from bridge.app.service import Service
 from bridge.binance import connection
 from bridge.brokers import kafka_client, kafka_consumer
+from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.rules import MAX_AHEAD_US
+from bridge.core.sequencing.sequencers import Repairable
 from bridge.errors import Fenced, UndeliveredRecords
 from bridge.settings import Settings
 from bridge.sinks.kafka import fence as kafka_fence
@@ -98,7 +100,7 @@ class World:
         # The present process.
         self.life: Life
         self.problems: list[str] = []
-        self._held_since_s: dict[tuple[Contiguous, int], float] = {}
+        self._held_since_s: dict[tuple[Repairable, int], float] = {}
         self.restarting = asyncio.Lock()
 
     @property
@@ -189,12 +191,12 @@ class World:
         holes = {
             (sequencer, sequencer.hole[0])
             for sequencer in (sequencers._all() if sequencers else ())
-            if isinstance(sequencer, Contiguous) and sequencer.hole
+            if isinstance(sequencer, Repairable) and sequencer.hole
         }
         self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
         limit_s = self.settings.repair.timeout_s + PATIENCE_SLACK_S
         for sequencer, _ in holes:
-            for event in sequencer._held.values():
+            for event in _waiting(sequencer):
                 waited_s = time.time() - event.received / 1e6
                 if waited_s > limit_s:
                     name = f"{sequencer.message_type} {sequencer.first_of(event)}"
@@ -233,6 +235,12 @@ class World:
         is_last = life is self.life
         if error is not None and (is_last or not isinstance(error, UndeliveredRecords | Fenced)):
             self.problems.append(f"the service failed with {error!r}")
+
+
+def _waiting(sequencer: Repairable) -> list[Event]:
+    if isinstance(sequencer, Contiguous):
+        return [*sequencer._held.values()]
+    return [event for _, event in sequencer._held]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ _FETCHED: events.Source = "rest"
 
 
 class TradeRow(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """A row of `historicalTrades` and `trades`."""
+    """A row of `historicalTrades`, `trades` and `historicalBlockTrades`."""
 
     id: Natural
     price: str
@@ -35,6 +35,22 @@ class AggTradeRow(msgspec.Struct, frozen=True, gc=False):
     m: bool
 
 
+class KlineRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A row of `klines`: an array, in this order."""
+
+    open_time: Natural
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_time: Natural
+    quote_volume: str
+    trade_count: Natural
+    taker_buy_volume: str
+    taker_buy_quote_volume: str
+
+
 def _trade(row: TradeRow, venue: str, symbol: str, received: int) -> Event:
     check_numbers(row.price, row.qty)
     head = (venue, symbol, microseconds(row.time), received, _FETCHED)
@@ -49,9 +65,58 @@ def _agg_trade(row: AggTradeRow, venue: str, symbol: str, received: int) -> Even
     return events.AggTrade(*head, row.a, row.f, row.l, row.p, row.q, side)
 
 
+def _block_trade(row: TradeRow, venue: str, symbol: str, received: int) -> Event:
+    check_numbers(row.price, row.qty)
+    head = (venue, symbol, microseconds(row.time), received, _FETCHED)
+    side: events.Side = "sell" if row.is_buyer_maker else "buy"
+    return events.BlockTrade(*head, row.id, row.price, row.qty, side)
+
+
+_decode_kline = msgspec.json.Decoder(KlineRow).decode
+
+
+def candle_reader(
+    venue: str, symbol: str, interval: str, received: int
+) -> Callable[[msgspec.Raw], Event]:
+    """Return the function that reads a row of `klines` as a closed candle; `received` is in
+    microseconds. The last row of an answer may not be closed yet.
+
+    It raises what that of `row_reader` raises.
+    """
+
+    def read(raw: msgspec.Raw) -> Event:
+        row = _decode_kline(raw)
+        check_numbers(row.open, row.high, row.low, row.close, row.volume, row.quote_volume)
+        check_numbers(row.taker_buy_volume, row.taker_buy_quote_volume)
+        close_time = microseconds(row.close_time)
+        return events.Candle(
+            venue,
+            symbol,
+            close_time,
+            received,
+            _FETCHED,
+            interval,
+            microseconds(row.open_time),
+            close_time,
+            row.open,
+            row.high,
+            row.low,
+            row.close,
+            row.volume,
+            row.quote_volume,
+            row.trade_count,
+            row.taker_buy_volume,
+            row.taker_buy_quote_volume,
+            closed=True,
+        )
+
+    return read
+
+
 _ROWS: dict[str, tuple[Callable[[msgspec.Raw], Any], Callable[..., Event]]] = {
     "trade": (msgspec.json.Decoder(TradeRow).decode, _trade),
     "agg_trade": (msgspec.json.Decoder(AggTradeRow).decode, _agg_trade),
+    "block_trade": (msgspec.json.Decoder(TradeRow).decode, _block_trade),
 }
 
 

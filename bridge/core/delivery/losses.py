@@ -51,7 +51,7 @@ class Losses:
             runs = self._runs.setdefault(route.stream_key, [])
             if not runs or not _extend(runs[-1], record, cause, is_full=len(runs) >= MAX_RUNS):
                 ids = (record.identity, record.identity)
-                runs.append(Loss(*route.stream_key, *ids, time, time, cause))
+                runs.append(Loss(route.message_type, route.symbol, *ids, time, time, cause))
 
     def add_runs(self, runs: Iterable[Loss]) -> None:
         """Add complete runs."""

@@ -215,8 +215,8 @@ class Gap(Event, frozen=True, gc=False, tag="gap"):
     state: Annotated[
         Literal["open", "filled", "lost"],
         _says(
-            "open: the events may still be fetched; filled: they were published; lost: they cannot"
-            " be fetched."
+            "open: the events may still be fetched; filled: they were published (of a candle, its"
+            " final state); lost: they cannot be fetched."
         ),
     ]
 
@@ -238,7 +238,7 @@ class SymbolStatus(Event, frozen=True, gc=False, tag=STATUS):
     feed: Annotated[
         FeedState,
         _says(
-            "live: all streams of the symbol arrive. repairing: trades wait for missing ones."
+            "live: all streams of the symbol arrive. repairing: events wait for missing ones."
             " stale: a stream is silent for longer than its usual interval explains. down: no"
             " connection is open. refused: the exchange refuses the connection, or does not list"
             " the symbol."

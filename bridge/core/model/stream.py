@@ -20,6 +20,11 @@ class Stream(msgspec.Struct, frozen=True):
     message_type: str
     detail: str = ""
 
+    @property
+    def interval(self) -> str:
+        """Return the interval of candles; empty for other streams."""
+        return self.detail if self.message_type == "candle" else ""
+
 
 def upper_symbol(symbol: str) -> str:
     """Convert only the ASCII letters to upper case: symbols may contain Chinese characters."""

@@ -17,17 +17,24 @@ MESSAGE_TYPE = "position"
 
 
 class StreamKey(NamedTuple):
-    """The stream of an event: all events of one message type and symbol."""
+    """The stream of an event: all events of one message type and symbol, and of one interval if
+    they are candles. Only positions tell intervals apart.
+    """
 
     message_type: str
     symbol: str
+    interval: str = ""
+
+    def of_all_intervals(self) -> "StreamKey":
+        return StreamKey(self.message_type, self.symbol)
 
 
-class Position(msgspec.Struct, gc=False):
+class Position(msgspec.Struct, gc=False, omit_defaults=True):
     """The last record of one stream.
 
-    `last_id` is -1 if ids are not contiguous. Then `time` is the time of the record, otherwise the
-    newest of the last three, because a single time may be wrong. It is in microseconds.
+    `last_id` is -1 if it is not known what the record completes: then `time` is the time of the
+    record, otherwise the newest of the last three, because a single time may be wrong. It is in
+    microseconds. For candles `last_id` is the time up to which they are complete (`Candles`).
     Before the first record of a stream, `last_id` is the exchange's last id when the stream was
     first checked, or -1 if there was none. Then `partition` and `offset` are -1. For a record on
     disk they are -1 and 0.
@@ -39,20 +46,21 @@ class Position(msgspec.Struct, gc=False):
     time: int
     partition: int
     offset: int
+    interval: str = ""
 
     @property
     def stream_key(self) -> StreamKey:
-        return StreamKey(self.message_type, self.symbol)
+        return StreamKey(self.message_type, self.symbol, self.interval)
 
     @property
     def key(self) -> bytes:
         """Return the key in the compacted topic, which keeps the newest record of each key."""
-        return f"{self.message_type}:{self.symbol}".encode()
+        return ":".join(part for part in self.stream_key if part).encode()
 
 
 def unpublished(key: StreamKey, last_id: int, time: int) -> Position:
     """Return the position of a stream that has no record yet."""
-    return Position(*key, last_id, time, partition=-1, offset=-1)
+    return Position(key.message_type, key.symbol, last_id, time, partition=-1, offset=-1)
 
 
 class RestartCheck:
@@ -89,6 +97,25 @@ def furthest(positions: Iterable[Position]) -> dict[StreamKey, Position]:
         if known is None or _is_further(position, known):
             found[position.stream_key] = position
     return found
+
+
+def where_to_continue(
+    in_topics: Iterable[Position], on_disk: Iterable[Position]
+) -> dict[StreamKey, Position]:
+    """Return the position of each stream from those in the topics and those of records on disk.
+
+    Records on disk show what they complete only if ids are contiguous. Where they do not, nothing
+    can be fetched after them.
+    """
+    on_disk = list(on_disk)
+    found = furthest((*in_topics, *on_disk))
+    unclear = {position.stream_key for position in on_disk if position.last_id < 0}
+    return {
+        key: msgspec.structs.replace(position, last_id=-1)
+        if key.of_all_intervals() in unclear
+        else position
+        for key, position in found.items()
+    }
 
 
 class Tails:

@@ -4,7 +4,8 @@
     trade, agg_trade        Contiguous    has the expected id          a hole: held until filled
     book_delta              Chained       continues the last event     a hole: announced
     quote, book, ...        Monotonic     has an id above the last     nothing: interruptions are
-    tickers, candles, ...   TimeOrdered   is not before the last       announced instead
+    tickers, ...            TimeOrdered   is not before the last       announced instead
+    block_trade, candle     both, with Backfilled                      the same, but held and filled
 
 A duplicate has a lower id, and so has an event after its ids have restarted, because the symbol was
 listed again or a test network was reset. A restart is believed after several events with rising low
@@ -106,6 +107,11 @@ class Sequencer:
         return None if self._time == _NO_TIME else self._time
 
     @property
+    def held(self) -> int:
+        """Return the number of events that wait until missing ones are fetched."""
+        return 0
+
+    @property
     def is_interrupted(self) -> bool:
         """Return whether a gap event will precede the next event."""
         return bool(self._cause)
@@ -142,8 +148,8 @@ class Sequencer:
 
     def interrupt(self, cause: str) -> None:
         """Note that events may be missing from here on: a gap event will precede the next one."""
-        if self.last_mark is not None:
-            self._cause = cause
+        if self._time != _NO_TIME:
+            self._cause = self._cause or cause
 
     def note(self, event: Event) -> None:
         """Store the values of a passed event that are needed for the next one."""
@@ -190,6 +196,14 @@ class Sequencer:
         """
         return max(self._time, self._second_time, self._third_time)
 
+    def gap_before(self, event: Event) -> tuple[Event, ...]:
+        """Return the gap event that must precede an event because the stream was interrupted."""
+        return (self.gap(None, event, self._cause, self.gap_state(event)),) if self._cause else ()
+
+    def gap_state(self, until: Event) -> GapState:  # noqa: ARG002 - for rules that fetch
+        """Return the state of the gap before the first event after an interruption."""
+        return "lost"
+
     def gap(self, ids: Ids | None, until: Event | Head, cause: str, state: GapState) -> Gap:
         """Return a gap event for the events between the last event passed on and `until`."""
         first, last = ids or (None, None)
@@ -230,8 +244,8 @@ class Monotonic(Sequencer):
             since = self.after_restart(event, self._highest)
             if since:
                 self._highest, self._cause = -1, RESTARTED
-            return [passed for low in since for passed in self.accept(low)]
-        gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
+            return [passed for low in since for passed in Monotonic.accept(self, low)]
+        gap = self.gap_before(event)
         self._highest, self._cause = identity, ""
         self.note(event)
         return (*gap, event)
@@ -252,8 +266,9 @@ class TimeOrdered(Sequencer):
 
     @property
     def last_mark(self) -> int | None:
-        """Return the time of the last event."""
-        return self.first_of(self._same_time[-1]) if self._same_time else None
+        """Return the time of the last event. If our clock is slow, all times are far ahead."""
+        last = self._same_time or self._ahead
+        return self.first_of(last[-1]) if last else None
 
     @property
     def last_id(self) -> None:
@@ -263,8 +278,8 @@ class TimeOrdered(Sequencer):
         if _is_repeat(event, self._ahead):
             return self.drop_duplicate()
         recent = self._ahead if is_ahead(event) else self._same_time
-        if recent is self._same_time and (previous := self.last_mark) is not None:
-            now = self.first_of(event)
+        if recent is self._same_time and recent:
+            now, previous = self.first_of(event), self.first_of(recent[-1])
             if now < previous:
                 return self.drop_duplicate()
             if now > previous:
@@ -273,7 +288,7 @@ class TimeOrdered(Sequencer):
             return self.drop_duplicate()
         recent.append(event)
         del self._ahead[:-_MAX_AHEAD_EVENTS]
-        gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
+        gap = self.gap_before(event)
         self._cause = ""
         self.note(event)
         return (*gap, event)
@@ -297,7 +312,7 @@ class Chained(Sequencer):
         first, last = self.first_of(event), self.last_of(event)
         expected = self._expected
         if expected is None:
-            gap = (self.gap(None, event, self._cause, "lost"),) if self._cause else ()
+            gap = self.gap_before(event)
             passed: tuple[Event, ...] = (*gap, event)
         elif first == expected:
             passed = (event,)

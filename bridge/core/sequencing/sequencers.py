@@ -12,6 +12,7 @@ from typing import NamedTuple
 from bridge.core.model import events
 from bridge.core.model.events import Event
 from bridge.core.model.stream import Stream
+from bridge.core.sequencing.backfilled import Backfilled, BlockTrades, Candles
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import NOTHING, Chained, Monotonic, Sequencer, TimeOrdered
@@ -23,13 +24,13 @@ _RULES: dict[type[Event], tuple[type[Sequencer], str, str]] = {
     events.BookDelta: (Chained, "first_update_id", "last_update_id"),
     events.Quote: (Monotonic, "update_id", "update_id"),
     events.Book: (Monotonic, "last_update_id", "last_update_id"),
-    events.BlockTrade: (Monotonic, "trade_id", "trade_id"),
+    events.BlockTrade: (BlockTrades, "trade_id", "trade_id"),
+    events.Candle: (Candles, "timestamp", "timestamp"),
     **dict.fromkeys(
         (
             events.Ticker,
             events.WindowTicker,
             events.MiniTicker,
-            events.Candle,
             events.AveragePrice,
             events.ReferencePrice,
         ),
@@ -46,6 +47,8 @@ _CONTIGUOUS: dict[str, type[Event]] = {
 }
 
 NOWHERE: Mapping[StreamKey, Position] = {}
+# The rules that hold a stream back while missing events are fetched.
+Repairable = Contiguous | Backfilled
 
 
 class SequencerStats(NamedTuple):
@@ -145,8 +148,8 @@ class Sequencers:
         held = open_gaps = 0
         for sequencer in self._all():
             duplicates[sequencer.message_type] += sequencer.duplicates
+            held += sequencer.held
             if isinstance(sequencer, Contiguous):
-                held += sequencer.held
                 open_gaps += len(sequencer.open_gaps)
         return SequencerStats(duplicates, held, open_gaps)
 
@@ -154,9 +157,9 @@ class Sequencers:
         """Return every sequencer of the current streams, with its symbol."""
         return (named for sequencers in self._of_stream.values() for named in sequencers.items())
 
-    def held_back(self) -> list[Contiguous]:
+    def held_back(self) -> list[Repairable]:
         """Return the sequencers that hold events back, including those of removed streams."""
-        return [each for each in self._all() if isinstance(each, Contiguous) and each.held]
+        return [each for each in self._all() if each.held and isinstance(each, Repairable)]
 
     def _all(self) -> Iterator[Sequencer]:
         for sequencers in (*self._of_stream.values(), *self._removed.values()):
@@ -169,7 +172,9 @@ class Sequencers:
 
     def _add(self, stream: Stream, symbol: str, sequencer: Sequencer) -> Sequencer:
         self._of_stream[stream.name][symbol] = sequencer
-        if position := self._positions.get(StreamKey(sequencer.message_type, symbol)):
+        key = StreamKey(sequencer.message_type, symbol, stream.interval)
+        # Of records on disk the interval is not known.
+        if position := self._positions.get(key) or self._positions.get(key.of_all_intervals()):
             sequencer.resume(position.last_id, position.time)
         return sequencer
 

@@ -35,9 +35,9 @@ class GapReporter:
     def watch(self, notice: Notice) -> None:
         """Call `notice` for each stream that has open gaps, now and later."""
         self._notice = notice
-        for (_, symbol), sequencer in self._sequencers.items():
+        for key, sequencer in self._sequencers.items():
             if sequencer.open_gaps:
-                notice(symbol, sequencer)
+                notice(key.symbol, sequencer)
 
     def reopen(self, gaps: Iterable[Gap]) -> list[Event]:
         """Take over the open gaps of another process, to have them repaired.

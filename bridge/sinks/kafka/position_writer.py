@@ -12,6 +12,7 @@ import msgspec
 
 from bridge.core.model.events import STATUS
 from bridge.core.records.record import NO_IDENTITY, Record, Route
+from bridge.core.records.recorded import READ_FROM_VALUE, position_of
 from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
@@ -29,13 +30,12 @@ class _StreamEnd:
     """The position of a stream's last record, in a form that is cheap to change."""
 
     __slots__ = (
-        *("last_id", "message_type", "offset", "partition", "restart", "second_ms", "symbol"),
+        *("last_id", "offset", "partition", "restart", "second_ms", "stream_key"),
         *("third_ms", "time_ms"),
     )
 
-    def __init__(self, message_type: str, symbol: str, time_ms: int = -1) -> None:
-        self.message_type = message_type
-        self.symbol = symbol
+    def __init__(self, stream_key: StreamKey, time_ms: int = -1) -> None:
+        self.stream_key = stream_key
         self.last_id = NO_IDENTITY
         # The times of the last three records, the last one first; -1 before there are so many.
         self.time_ms = time_ms
@@ -43,10 +43,9 @@ class _StreamEnd:
         self.partition = self.offset = 0
         self.restart = RestartCheck()
 
-    def has_restarted(self, record: Record) -> bool:
+    def has_restarted(self, identity: int, time_ms: int) -> bool:
         """Return whether a record below the last id comes after a restart of the ids."""
-        time_us = record.timestamp_ms * 1000
-        return self.restart.is_certain(record.identity, time_us, self.last_id, self._time_us())
+        return self.restart.is_certain(identity, time_ms * 1000, self.last_id, self._time_us())
 
     def committed(self) -> Committed:
         """Return what the topic has of the stream. One wrong time of the last three does not
@@ -61,8 +60,9 @@ class _StreamEnd:
         return max(self.time_ms, self.second_ms, self.third_ms) * 1000
 
     def position(self) -> Position:
+        message_type, symbol, interval = self.stream_key
         end = (self._time_us(), self.partition, self.offset)
-        return Position(self.message_type, self.symbol, self.last_id, *end)
+        return Position(message_type, symbol, self.last_id, *end, interval)
 
 
 class PositionWriter:
@@ -72,6 +72,7 @@ class PositionWriter:
         self.outbox = Outbox(MAX_BYTES, SinkCounts())
         self.topic = topic
         # By message type and symbol, not by route: records read back from disk have other routes.
+        # The name is the symbol, and for candles the interval after it.
         self._ends: defaultdict[str, dict[str, _StreamEnd]] = defaultdict(dict)
         # An ordered set: the simulation needs the same order in every run of a schedule.
         self._changed: dict[_StreamEnd, None] = {}
@@ -108,7 +109,8 @@ class PositionWriter:
         found = list(found)
         for position in found:
             if position.offset >= 0:
-                self._ends[position.message_type].setdefault(position.symbol, _end_at(position))
+                ends = self._ends[position.message_type]
+                ends.setdefault(position.symbol + position.interval, _end_at(position))
             else:
                 self._last_ids[position.stream_key] = position.last_id
         self._push(found)
@@ -121,12 +123,16 @@ class PositionWriter:
             return
         ends, changed = self._ends[queue.message_type], self._changed
         partition = queue.partition
+        is_read = queue.message_type in READ_FROM_VALUE
         for record, offset in zip(records, offsets, strict=True):
-            symbol, identity = record.route.symbol, record.identity
-            end = ends.get(symbol)
+            symbol, identity, interval = record.route.symbol, record.identity, ""
+            if is_read and (read := position_of(queue.message_type, record.value, 0, 0)):
+                identity, interval = read.last_id, read.interval
+            end = ends.get(symbol + interval)
             if end is None:
-                end = ends[symbol] = _StreamEnd(queue.message_type, symbol)
-            elif identity < end.last_id and not end.has_restarted(record):
+                end = _StreamEnd(StreamKey(queue.message_type, symbol, interval))
+                ends[symbol + interval] = end
+            elif identity < end.last_id and not end.has_restarted(identity, record.timestamp_ms):
                 continue  # it was fetched late, to fill a gap
             end.third_ms = end.second_ms
             end.second_ms = end.time_ms
@@ -166,6 +172,6 @@ class PositionWriter:
 
 
 def _end_at(position: Position) -> _StreamEnd:
-    end = _StreamEnd(position.message_type, position.symbol, position.time // 1000)
+    end = _StreamEnd(position.stream_key, position.time // 1000)
     end.last_id, end.partition, end.offset = position.last_id, position.partition, position.offset
     return end

@@ -168,7 +168,7 @@ class ProducerSession:
         if spiller is None or (restored := spiller.restored()) is None:
             return
         await recover_spill.find_committed(self._state.options, restored)
-        message_types = {message_type for message_type, _ in spiller.positions}
+        message_types = {key.message_type for key in spiller.positions}
         positions = await read_start(self._state.options, self._state.venue, message_types)
         spiller.settle(restored, positions)
         self._on_published(())

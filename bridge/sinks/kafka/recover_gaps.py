@@ -11,10 +11,11 @@ from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Gap
 from bridge.core.records.record import topic_name
+from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.recover_batches import tail_of
-from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S, position_of
+from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S
 
 # Records fetched for a gap lie after it. If more than this many records of a topic lie after its
 # gaps, they are not read, and the gaps stay open. An audit reads a million records in 2.6 s
@@ -65,7 +66,8 @@ async def _read_brought(reader: TopicReader, topic: str, message_type: str, gaps
         return
     async for partition, records in reader.read(topic, bounds):
         for record in records:
-            if position := position_of(message_type, partition, record):
+            value = record.value or b""
+            if position := position_of(message_type, value, partition, record.offset):
                 gaps.brought(position.stream_key, position.last_id)
 
 

@@ -15,8 +15,8 @@ from aiokafka import ConsumerRecord
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.records.record import topic_name
+from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, Tails, furthest
-from bridge.core.sequencing.rules import time_of
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.position_writer import NO_STREAMS
@@ -26,23 +26,12 @@ from bridge.sinks.kafka.recover_batches import tail_of
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 _MAX_DELAY_S = 1.0
-_ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id"}
 
 log = structlog.get_logger(__name__)
 
 
 class _Interrupted(Exception):
     """Kafka became unavailable, or a topic changed, during the read."""
-
-
-class _Row(msgspec.Struct, gc=False):
-    """The fields of a record that its position needs."""
-
-    symbol: str
-    received: int
-    timestamp: int | None = None
-    trade_id: int = -1
-    agg_trade_id: int = -1
 
 
 async def read_start(
@@ -118,7 +107,8 @@ async def _read_tails(reader: TopicReader, topics: Mapping[str, str], found: Tai
         tails = [tail_of(part, known.get(part.partition)) for part in await reader.bounds(topic)]
         async for partition, records in reader.read(topic, tails):
             for record in records:
-                if row := position_of(message_type, partition, record):
+                value = record.value or b""
+                if row := position_of(message_type, value, partition, record.offset):
                     found.see(row)
 
 
@@ -137,18 +127,6 @@ def _written(record: "ConsumerRecord[bytes, bytes]") -> Position | None:
         return msgspec.json.decode(record.value or b"", type=Position)
     except msgspec.DecodeError:
         return None
-
-
-def position_of(
-    message_type: str, partition: int, record: "ConsumerRecord[bytes, bytes]"
-) -> Position | None:
-    """Return the position of a record; None if it is not a record of ours."""
-    try:
-        row = msgspec.json.decode(record.value or b"", type=_Row)
-    except msgspec.DecodeError:
-        return None
-    identity: int = getattr(row, _ID_FIELDS[message_type]) if message_type in _ID_FIELDS else -1
-    return Position(message_type, row.symbol, identity, time_of(row), partition, record.offset)
 
 
 def _on_retry(error: Exception, delay_s: float) -> None:

@@ -62,7 +62,8 @@ class RouteRow(msgspec.Struct, array_like=True, gc=False):
 
     def loss(self, cause: str) -> Loss:
         times = (self.first_ms * 1000, self.last_ms * 1000)
-        return Loss(*self.stream_key, *self.ids, *times, cause, is_exact=self.is_exact)
+        names = (self.message_type, self.symbol)
+        return Loss(*names, *self.ids, *times, cause, is_exact=self.is_exact)
 
 
 class _RecordRow(msgspec.Struct, array_like=True, gc=False):

@@ -70,13 +70,16 @@ class SpillLosses:
             end = self._store.ends[key] + 1
             ranges.append((end, end))
         if not self._note_holes(key, [*ranges, *self._store.ranges().get(key, [])]):
-            ids = (NO_IDENTITY, NO_IDENTITY)
-            self._outbox.losses.add_runs([Loss(*key, *ids, None, None, CORRUPT)])
+            self._outbox.losses.add_runs([_loss(key, (NO_IDENTITY, NO_IDENTITY))])
 
     def _note_holes(self, key: StreamKey, ranges: list[Ids]) -> bool:
-        found = [Loss(*key, *ids, None, None, CORRUPT) for ids in holes(ranges)]
+        found = [_loss(key, ids) for ids in holes(ranges)]
         self._outbox.losses.add_runs(found)
         return bool(found)
+
+
+def _loss(key: StreamKey, ids: Ids) -> Loss:
+    return Loss(key.message_type, key.symbol, *ids, None, None, CORRUPT)
 
 
 def _above(ranges: list[Ids], identity: int) -> list[Ids]:

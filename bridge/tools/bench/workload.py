@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.tools.simulator import Capture, Frame, Message, Replay, Source, messages
+from bridge.tools.simulator.candles import Bar
 from bridge.tools.simulator.instrument import Fill
 from bridge.tools.simulator.listing import UNIT
 
@@ -152,6 +153,9 @@ class Offered:
 
     def want(self, streams: frozenset[str]) -> None:
         self._source.want(streams)
+
+    def candles(self, symbol: str, spans: Sequence[tuple[int, int]]) -> Sequence[Bar]:
+        return self._source.candles(symbol, spans)
 
     def depth(self, symbol: str, limit: int) -> bytes:
         return self._source.depth(symbol, limit)

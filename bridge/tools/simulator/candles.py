@@ -3,7 +3,7 @@
 import time
 from calendar import timegm
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -23,6 +23,8 @@ _INTERVALS_MS = {
     "1d": DAY_MS, "3d": 3 * DAY_MS,
 }  # fmt: skip
 INTERVALS = frozenset(_INTERVALS_MS) | {"1w", "1M"}
+# Candles of one second are kept for an hour, all others for a day.
+SECONDS_KEPT = 3_600
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ def combined(bars: Iterable[Bar], open_ms: int, price: int) -> Bar:
 
 
 class Tape:
-    """One day of minute bars, oldest first, and the bar of the running second.
+    """One day of minute bars and one hour of second bars, oldest first; the last ones are running.
 
     `minutes` starts with an invented day, so that windows are full from the start.
     """
@@ -101,7 +103,7 @@ class Tape:
     def __init__(self, minutes: Iterable[Bar]) -> None:
         self.minutes = deque(minutes, maxlen=DAY_MS // MINUTE_MS + 1)
         last = self.minutes[-1]
-        self.second = Bar.at(last.open_ms, last.close)
+        self.seconds = deque([Bar.at(last.open_ms, last.close)], maxlen=SECONDS_KEPT)
         self.last_trade_ms = last.open_ms
         self.last_quantity = 0
         self._closed: dict[int, Bar] = {}
@@ -115,21 +117,32 @@ class Tape:
         self.last_trade_ms = at_ms
         self.last_quantity = quantity
         self.minutes[-1].trade(trade_id, price, quantity, buy=buy)
-        self.second.trade(trade_id, price, quantity, buy=buy)
+        self.seconds[-1].trade(trade_id, price, quantity, buy=buy)
 
     def roll(self, at_ms: int) -> None:
-        """Start the minute and the second that contain `at_ms`, and all minutes in between."""
-        while at_ms >= self.minutes[-1].open_ms + MINUTE_MS:
-            last = self.minutes[-1]
-            self.minutes.append(Bar.at(last.open_ms + MINUTE_MS, last.close))
-        if at_ms >= self.second.open_ms + SECOND_MS:
-            self.second = Bar.at(at_ms - at_ms % SECOND_MS, self.second.close)
+        """Start the minute and the second that contain `at_ms`, and all in between."""
+        for bars, length_ms in ((self.minutes, MINUTE_MS), (self.seconds, SECOND_MS)):
+            while at_ms >= bars[-1].open_ms + length_ms:
+                bars.append(Bar.at(bars[-1].open_ms + length_ms, bars[-1].close))
+
+    def candles(self, spans: Iterable[tuple[int, int]]) -> Iterator[Bar]:
+        """Yield the trades between the first and last millisecond of each span, of whole seconds
+        or minutes.
+        """
+        minutes, seconds = list(self.minutes), list(self.seconds)
+        for open_ms, close_ms in spans:
+            is_second = close_ms - open_ms < SECOND_MS
+            bars, length_ms = (seconds, SECOND_MS) if is_second else (minutes, MINUTE_MS)
+            first = (open_ms - bars[0].open_ms) // length_ms
+            after = (close_ms - bars[0].open_ms) // length_ms + 1
+            inside = bars[max(0, first) : max(0, after)]
+            yield combined(inside, open_ms, inside[-1].close if inside else self.price)
 
     def since(self, open_ms: int) -> Bar:
         """Return all trades since `open_ms` in whole minutes, as far back as the tape reaches."""
         if open_ms % MINUTE_MS:  # only one-second candles start within a minute
-            same = self.second.open_ms == open_ms
-            return replace(self.second) if same else Bar.at(open_ms, self.price)
+            same = self.seconds[-1].open_ms == open_ms
+            return replace(self.seconds[-1]) if same else Bar.at(open_ms, self.price)
         bars = list(takewhile(lambda bar: bar.open_ms >= open_ms, reversed(self.minutes)))
         return combined(reversed(bars), open_ms, self.price)
 
@@ -142,6 +155,29 @@ class Tape:
             bars = [bar for bar in self.minutes if open_ms <= bar.open_ms < running.open_ms]
             closed = self._closed[length_ms] = combined(bars, open_ms, self.price)
         return combined((closed, running), closed.open_ms, self.price)
+
+
+def spans(
+    interval: str, times_ms: tuple[int | None, int], limit: int, offset_ms: int = 0
+) -> list[tuple[int, int]]:
+    """Return the bounds of at most `limit` candles, oldest first: those that begin between two
+    times, both included, or the latest up to the second time.
+    """
+    begin_ms, end_ms = times_ms
+    found: list[tuple[int, int]] = []
+    if begin_ms is None:
+        at_ms = end_ms
+        while len(found) < limit:
+            found.insert(0, bounds(interval, at_ms, offset_ms))
+            at_ms = found[0][0] - 1
+        return found
+    at_ms = begin_ms
+    while len(found) < limit and at_ms <= end_ms:
+        open_ms, close_ms = bounds(interval, at_ms, offset_ms)
+        if begin_ms <= open_ms <= end_ms:
+            found.append((open_ms, close_ms))
+        at_ms = close_ms + 1
+    return found
 
 
 def bounds(interval: str, at_ms: int, offset_ms: int = 0) -> tuple[int, int]:

@@ -57,7 +57,7 @@ class PlayedTrade(NamedTuple):
 
 
 class History:
-    """The last trades and aggregate trades of each symbol; the oldest are dropped first.
+    """The last trades of each kind of each symbol; the oldest are dropped first.
 
     `counts` has the number of messages played since the start, by stream and of any kind. It is
     kept with `counting` only, because that costs a fifth of the rate of a flat-out replay.
@@ -71,7 +71,7 @@ class History:
         self._rings: dict[str, deque[bytes]] = {
             f"{ascii_lower(symbol)}@{kind}": deque(maxlen=trades_kept)
             for symbol in symbols
-            for kind in ("trade", "aggTrade")
+            for kind in ("trade", "aggTrade", "blockTrade")
         }
 
     def record(self, messages: Sequence[Message]) -> None:
@@ -84,11 +84,11 @@ class History:
                 rings[stream].append(payload)
 
     def played(self, stream: str) -> list[PlayedTrade]:
-        """Return the kept trades of `btcusdt@trade` or `btcusdt@aggTrade`, in the order played.
+        """Return the kept trades of a stream such as `btcusdt@trade`, in the order played.
 
         Raises KeyError if the stream does not carry trades of one of the symbols.
         """
-        if stream.endswith("@trade"):
+        if not stream.endswith("@aggTrade"):
             trades = map(_decode_trade, self._rings[stream])
             return [PlayedTrade(trade.t, trade.p, trade.q, trade.T, trade.m) for trade in trades]
         aggregates = map(_decode_aggregate, self._rings[stream])
@@ -97,7 +97,7 @@ class History:
     def id_range(self, stream: str) -> tuple[int, int] | None:
         """Return the first and the last id of `played`, both included; None before the first."""
         ring = self._rings[stream]
-        id_of = _trade_id if stream.endswith("@trade") else _aggregate_id
+        id_of = _aggregate_id if stream.endswith("@aggTrade") else _trade_id
         return (id_of(ring[0]), id_of(ring[-1])) if ring else None
 
     def trades(self, symbol: str, from_id: int | None, limit: int) -> list[Row]:
@@ -123,6 +123,12 @@ class History:
             )
             page = _slice(ring, begin if begin_ms is not None else max(0, end - limit), end)[:limit]
         return [_aggregate_row(payload) for payload in page]
+
+    def block_trades(self, symbol: str, from_id: int, limit: int) -> list[Row]:
+        """Return rows of `/historicalBlockTrades` from `from_id` on."""
+        ring = self._rings[f"{ascii_lower(symbol)}@blockTrade"]
+        rows = [_trade_row(payload) for payload in _page(ring, from_id, limit, _trade_id)]
+        return [{key: row[key] for key in row if key != "isBestMatch"} for row in rows]
 
     def price(self, symbol: str) -> str | None:
         """Return the price of the last trade; None before the first."""

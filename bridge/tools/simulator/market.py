@@ -10,6 +10,7 @@ from enum import IntEnum
 from heapq import heapify, heapreplace
 
 from bridge.tools.simulator import messages
+from bridge.tools.simulator.candles import Bar
 from bridge.tools.simulator.errors import SimulatorError
 from bridge.tools.simulator.feeds import TENTH_MS, Feed, by_stream_name, feed_of
 from bridge.tools.simulator.fields import ascii_lower
@@ -102,6 +103,11 @@ class Market:
             taken += self._happen()
         self._now_ms = max(self._now_ms, now_ms)
         return taken
+
+    def candles(self, symbol: str, spans: Sequence[tuple[int, int]]) -> Sequence[Bar]:
+        tape = self._by_name[ascii_lower(symbol)].tape
+        tape.roll(self.now_ms)
+        return list(tape.candles(spans))
 
     def depth(self, symbol: str, limit: int) -> bytes:
         book = self._by_name[ascii_lower(symbol)].book

@@ -36,6 +36,13 @@ class PartialHistory:
             return sieve.page(fetch, from_id, limit)
         return sieve.let_through(fetch(None, limit))
 
+    def block_trades(self, symbol: str, from_id: int, limit: int) -> list[Row]:
+        def fetch(begin: int | None, most: int) -> list[Row]:
+            return self._history.block_trades(symbol, begin or 0, most)
+
+        sieve = _Sieve(self._engine, f"{ascii_lower(symbol)}@blockTrade", "id", "time")
+        return sieve.page(fetch, from_id, limit)
+
     def price(self, symbol: str) -> str | None:
         return self._history.price(symbol)
 

@@ -1,11 +1,13 @@
 """Reads the parameters of a request, and refuses those that Binance would refuse."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
 import msgspec
 
 Query = Mapping[str, str]
+_ZONE = re.compile(r"(-?)(\d{1,2})(?::(\d\d))?")
 
 
 class Refusal(Exception):
@@ -41,6 +43,15 @@ def integer(query: Query, name: str) -> int | None:
             f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.",
         )
     return int(text)
+
+
+def zone_ms(query: Query) -> int:
+    """Return the offset of `timeZone` in milliseconds: hours, or hours and minutes."""
+    zone = _ZONE.fullmatch(query.get("timeZone", "0"))
+    if zone is None:
+        raise Refusal(400, -1130, "Data sent for parameter 'timeZone' is not valid.")
+    offset_ms = (int(zone[2]) * 60 + int(zone[3] or 0)) * 60_000
+    return -offset_ms if zone[1] else offset_ms
 
 
 def symbol_list(text: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from bridge.tools.simulator.candles import Bar
 from bridge.tools.simulator.capture import Capture, Snapshot
 from bridge.tools.simulator.errors import SimulatorError
 from bridge.tools.simulator.fields import Space, ascii_upper, symbol_of
@@ -76,6 +77,10 @@ class Replay:
 
     def want(self, streams: frozenset[str]) -> None:
         """Do nothing: leaving a recorded message out saves nothing."""
+
+    def candles(self, symbol: str, spans: Sequence[tuple[int, int]]) -> Sequence[Bar]:  # noqa: ARG002
+        """Return none: a capture has only the candles that it plays."""
+        return ()
 
     def depth(self, symbol: str, limit: int) -> bytes:
         book = self._books.get(symbol, RecordedBook())

@@ -7,16 +7,26 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bridge.tools.simulator.candles import INTERVALS, Bar, spans
 from bridge.tools.simulator.fields import MICROSECONDS_FROM
 from bridge.tools.simulator.history import Row
-from bridge.tools.simulator.listing import assets_of
-from bridge.tools.simulator.query import Query, Refusal, integer, parse_query, positive, symbol_list
+from bridge.tools.simulator.listing import assets_of, decimal
+from bridge.tools.simulator.query import (
+    Query,
+    Refusal,
+    integer,
+    parse_query,
+    positive,
+    symbol_list,
+    zone_ms,
+)
 from bridge.tools.simulator.source import Source
 
 WEIGHT_PER_MINUTE = 6_000  # binance.md, section 6
 
 _MINUTE_S = 60
 _TIMES = frozenset({"time", "T", "serverTime", "closeTime"})
+_KLINE_TIMES = (0, 6)
 _DEFAULT_LIMIT = 500
 _MOST_TRADES = 1_000
 _DEPTH_DEFAULT_LIMIT = 100
@@ -78,6 +88,8 @@ class Trades(Protocol):
         self, symbol: str, from_id: int | None, times_ms: tuple[int | None, int | None], limit: int
     ) -> list[Row]: ...
 
+    def block_trades(self, symbol: str, from_id: int, limit: int) -> list[Row]: ...
+
     def price(self, symbol: str) -> str | None: ...
 
 
@@ -96,6 +108,8 @@ class Rest:
             "/api/v3/trades": (_weighs(25), self._latest_trades),
             "/api/v3/historicalTrades": (_weighs(25), self._historical_trades),
             "/api/v3/aggTrades": (_weighs(4), self._aggregate_trades),
+            "/api/v3/historicalBlockTrades": (_weighs(25), self._block_trades),
+            "/api/v3/klines": (_weighs(2), self._klines),
             "/api/v3/depth": (_depth_weight, self._depth),
             "/api/v3/ticker/price": (_price_weight, self._price),
             "/api/v3/ticker/24hr": (self._day_weight, self._day),
@@ -157,6 +171,22 @@ class Rest:
             raise Refusal(400, -1128, "Combination of optional parameters invalid.")
         return self._history.aggregate_trades(symbol, from_id, times_ms, _trades_limit(query))
 
+    def _block_trades(self, query: Query) -> Any:
+        symbol, from_id = self._symbol(query), integer(query, "fromId")
+        if from_id is None:
+            raise _missing("fromId")
+        return self._history.block_trades(symbol, from_id, _trades_limit(query))
+
+    def _klines(self, query: Query) -> Any:
+        symbol, interval = self._symbol(query), query.get("interval", "")
+        if interval not in INTERVALS:
+            raise Refusal(400, -1120, "Invalid interval.")
+        now_ms, end_ms = self._source.now_ms, integer(query, "endTime")
+        times_ms = (integer(query, "startTime"), min(now_ms, now_ms if end_ms is None else end_ms))
+        found = spans(interval, times_ms, _trades_limit(query), zone_ms(query))
+        bars = self._source.candles(symbol, found)
+        return [_kline(bar, close_ms) for bar, (_, close_ms) in zip(bars, found, strict=False)]
+
     def _depth(self, query: Query) -> Any:
         return self._source.depth(self._symbol(query), min(_depth_limit(query), _MOST_LEVELS))
 
@@ -188,11 +218,7 @@ class Rest:
     def _symbol(self, query: Query) -> str:
         symbol = query.get("symbol", "")
         if not symbol:
-            raise Refusal(
-                400,
-                -1102,
-                "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.",
-            )
+            raise _missing("symbol")
         return self._known(symbol)
 
     def _asked_symbols(self, query: Query) -> list[str]:
@@ -208,9 +234,24 @@ class Rest:
         return symbol
 
 
-def _convert_to_microseconds(rows: list[Row]) -> None:
+def _missing(name: str) -> Refusal:
+    message = f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
+    return Refusal(400, -1102, message)
+
+
+def _kline(bar: Bar, close_ms: int) -> list[Any]:
+    prices = map(decimal, (bar.open, bar.high, bar.low, bar.close, bar.volume))
+    takers = map(decimal, (bar.taker_volume, bar.taker_quote_volume))
+    return [bar.open_ms, *prices, close_ms, decimal(bar.quote_volume), bar.trades, *takers, "0"]
+
+
+def _convert_to_microseconds(rows: list[Any]) -> None:
     """Convert the times of the rows of an answer in place."""
     for row in rows:
+        if isinstance(row, list):
+            for place in _KLINE_TIMES:
+                row[place] *= 1000
+            continue
         for name in _TIMES & row.keys():
             if row[name] < MICROSECONDS_FROM:
                 row[name] *= 1000

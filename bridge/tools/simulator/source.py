@@ -7,6 +7,8 @@ loop, so both can be stepped at any speed. A seed or a file decides everything t
 from collections.abc import Sequence
 from typing import Protocol
 
+from bridge.tools.simulator.candles import Bar
+
 Message = tuple[str, bytes]
 """A stream's name and one payload of it, as in the raw form of Binance's streams."""
 
@@ -40,6 +42,12 @@ class Source(Protocol):
 
     def want(self, streams: frozenset[str]) -> None:
         """Set the wanted streams; a source may leave out all other streams except trades."""
+        ...
+
+    def candles(self, symbol: str, spans: Sequence[tuple[int, int]]) -> Sequence[Bar]:
+        """Return the trades between the first and last millisecond of each span, as far as the
+        market knows them.
+        """
         ...
 
     def depth(self, symbol: str, limit: int) -> bytes:

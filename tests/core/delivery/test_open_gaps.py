@@ -35,7 +35,7 @@ def gap(first_id: int | None, last_id: int | None, state: str = "open", **fields
 
 
 def at(last_id: int, key: StreamKey = BTCUSDT) -> dict[StreamKey, Position]:
-    return {key: Position(*key, last_id, 0, 0, 0)}
+    return {key: Position(key.message_type, key.symbol, last_id, 0, 0, 0)}
 
 
 def seen(*events: Gap) -> OpenGaps:

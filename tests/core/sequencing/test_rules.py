@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bridge.core.model.events import BookDelta, Event, Gap, MiniTicker, Quote, Trade
 from bridge.core.sequencing import contiguous
 from bridge.core.sequencing.contiguous import Contiguous
+from bridge.core.sequencing.handover import Handover
 from bridge.core.sequencing.rules import Head, Sequencer
 from bridge.core.sequencing.sequencers import new_sequencer
 from tests.support.events import repeatable
@@ -248,6 +249,18 @@ def test_with_a_slow_clock_every_ticker_passes_once() -> None:
         for passed in sequencer.accept(copy)
     ]
     assert passed == events
+
+
+def test_with_a_slow_clock_an_interruption_of_tickers_is_announced_and_a_handover_waits() -> None:
+    sequencer = new_sequencer(MiniTicker)
+    sequencer.accept(ticker(HOUR_US))
+    handover = Handover()
+    assert handover.take(sequencer, ticker(HOUR_US + 2)) == ()
+    sequencer.accept(ticker(HOUR_US + 1))
+    sequencer.interrupt("connection_lost")
+    gap, _ = sequencer.accept(ticker(HOUR_US + 3))
+    assert isinstance(gap, Gap)
+    assert (gap.from_time, gap.to_time) == (HOUR_US + 1, HOUR_US + 3)
 
 
 def test_a_trade_that_comes_by_itself_into_an_open_gap_waits_for_its_closure() -> None:

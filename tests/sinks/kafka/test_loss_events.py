@@ -84,6 +84,9 @@ class History:
         assert kind == "trade"
         return list(trades(self._venue, range(from_id, from_id + 1000), symbol))
 
+    async def fetch_after(self, place: int, until: Event) -> list[Event]:
+        raise AssertionError(f"candles and block trades are not fetched late: {place} {until}")
+
 
 def overfilled(sink: KafkaSink, venue: str) -> Feeder:
     feeder = Feeder(sink, "trade", "ticker")

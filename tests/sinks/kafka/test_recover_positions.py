@@ -41,8 +41,8 @@ async def publish(sink: KafkaSink, venue: str, numbers: Mapping[str, Iterable[in
 
 async def last_ids(options: settings.Kafka, venue: str) -> dict[str, int]:
     positions = await read_start(options, venue, ["trade", "quote"])
-    assert {kind for kind, _ in positions} <= {"trade"}
-    return {symbol: position.last_id for (_, symbol), position in positions.items()}
+    assert {key.message_type for key in positions} <= {"trade"}
+    return {key.symbol: position.last_id for key, position in positions.items()}
 
 
 async def test_where_streams_stand_is_written_at_a_stop_and_read_at_a_start(
@@ -58,7 +58,7 @@ async def test_where_streams_stand_is_written_at_a_stop_and_read_at_a_start(
         feeder.check()
     options = options_for(kafka.bootstrap_servers)
     positions = await read_start(options, unique, ["trade", "agg_trade"])
-    assert {kind: position.last_id for (kind, _), position in positions.items()} == {
+    assert {key.message_type: position.last_id for key, position in positions.items()} == {
         "trade": 59,
         "agg_trade": 7,
         "ticker": -1,
@@ -117,7 +117,7 @@ async def test_a_stream_of_any_kind_is_known_by_its_records_alone(
             await asyncio.sleep(0.01)
     positions = await read_start(options_for(kafka.bootstrap_servers), unique, ["ticker", "gap"])
     assert {name: (position.last_id, position.time) for name, position in positions.items()} == {
-        ("ticker", "BTCUSDT"): (-1, 5_000)
+        StreamKey("ticker", "BTCUSDT"): (-1, 5_000)
     }
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.records.record import Record
+from bridge.core.sequencing.position import StreamKey
 from bridge.sinks.outbox.chunk_codec import CorruptChunk, counts
 from bridge.sinks.outbox.chunk_store import FILE, LOG_MAX_BYTES, ChunkStore, is_full
 from tests.support.events import repeatable
@@ -120,7 +121,8 @@ class SpillMachine(RuleBasedStateMachine):
         assert counts(self.spill.found) == Counter(r.route.route_key for r in everything)
         assert self.spill.begun - self.spill.read_to == self.begun
         last = {r.route.symbol: r.identity for r in everything if r.route.message_type == "trade"}
-        found = {s: p.last_id for (kind, s), p in self.spill.positions().items() if kind == "trade"}
+        positions = self.spill.positions().values()
+        found = {p.symbol: p.last_id for p in positions if p.message_type == "trade"}
         assert last.items() <= found.items()
 
     @invariant()
@@ -235,7 +237,7 @@ def test_the_ids_found_are_ranges_that_name_what_is_missing(tmp_path: Path) -> N
     spill.append([record(ROUTES[2], 1)])
     spill.close()
     spill = ChunkStore(tmp_path, LARGE)
-    assert spill.ranges() == {("trade", "BTCUSDT"): [(1, 8), (9, 10), (12, 14)]}
+    assert spill.ranges() == {StreamKey("trade", "BTCUSDT"): [(1, 8), (9, 10), (12, 14)]}
     spill.close()
 
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,9 +15,15 @@ MINUTE = 60_000.0
 class Shop:
     """A played market with its REST side, and a clock that stands still."""
 
-    def __init__(self, weight_per_minute: int = 6_000, milliseconds: int = 30_000) -> None:
+    def __init__(
+        self,
+        weight_per_minute: int = 6_000,
+        milliseconds: int = 30_000,
+        streams: Sequence[str] = (),
+    ) -> None:
         self.now_s = MINUTE + 42
         self.market = market("BTCUSDT", "ETHUSDT")
+        self.market.want(frozenset(streams))
         self.history = History(self.market.symbols)
         self.messages = self.market.step(BEGIN_MS + milliseconds)
         self.history.record(self.messages)
@@ -128,6 +135,45 @@ def test_times_are_microseconds_if_the_header_wants_them(shop: Shop) -> None:
 
     milliseconds = {row["time"] for row in shop.json("trades", "symbol=BTCUSDT")}
     assert times("trades", "symbol=BTCUSDT") == {1000 * time for time in milliseconds}
+    query = "symbol=BTCUSDT&interval=1m&limit=1"
+    body = shop.rest.answer("/api/v3/klines", query, microseconds=True).body
+    in_milliseconds = shop.json("klines", query)[0]
+    assert json.loads(body)[0][::6] == [1000 * time for time in in_milliseconds[::6]]
+
+
+@pytest.mark.parametrize("kind", ["1s", "1m", "3m", "1m@+08:00"])
+def test_candles_are_those_that_the_stream_brings_when_they_close(kind: str) -> None:
+    shop = Shop(milliseconds=400_000, streams=[f"btcusdt@kline_{kind}"])
+    streamed = decoded(shop.messages, f"btcusdt@kline_{kind}")
+    closed = [event["k"] for event in streamed if event["k"]["x"]]
+    interval, _, zone = kind.partition("@")
+    query = f"symbol=BTCUSDT&interval={interval}&startTime={closed[0]['t']}&limit={len(closed)}"
+    rows = shop.json("klines", f"{query}&timeZone=8:00" if zone else query)
+    assert rows == [[each[key] for key in "tohlcvTqnVQ"] + ["0"] for each in closed]
+
+
+def test_candles_of_a_time_zone_begin_with_its_days(shop: Shop) -> None:
+    (row,) = shop.json("klines", "symbol=BTCUSDT&interval=1d&limit=1&timeZone=8")
+    assert row[0] % 86_400_000 == 57_600_000
+    (row,) = shop.json("klines", "symbol=BTCUSDT&interval=1d&limit=1&timeZone=-05:30")
+    assert row[0] % 86_400_000 == 19_800_000
+
+
+def test_without_a_time_the_latest_candles_are_given_the_running_one_last(shop: Shop) -> None:
+    rows = shop.json("klines", "symbol=BTCUSDT&interval=1m&limit=3")
+    assert [row[0] for row in rows] == [rows[-1][6] + 1 - n * 60_000 for n in (3, 2, 1)]
+    assert rows[-1][0] <= shop.market.now_ms <= rows[-1][6]
+    between = f"startTime={rows[0][0]}&endTime={rows[1][0]}"
+    assert shop.json("klines", f"symbol=BTCUSDT&interval=1m&{between}") == rows[:2]
+
+
+def test_block_trades_are_found_by_their_id_which_is_included() -> None:
+    shop = Shop(milliseconds=600_000)
+    streamed = decoded(shop.messages, "btcusdt@blockTrade")
+    begin = streamed[1]["t"]
+    rows = shop.json("historicalBlockTrades", f"symbol=BTCUSDT&fromId={begin}&limit=2")
+    assert [row["id"] for row in rows] == [trade["t"] for trade in streamed[1:3]]
+    assert list(rows[0]) == "id price qty quoteQty time isBuyerMaker".split()
 
 
 @pytest.mark.parametrize(
@@ -142,6 +188,9 @@ def test_times_are_microseconds_if_the_header_wants_them(shop: Shop) -> None:
         ("exchangeInfo", "symbols=BTCUSDT", -1100),
         ("exchangeInfo", "symbol=BTCUSDT&symbols=[]", -1128),
         ("aggTrades", "symbol=BTCUSDT&fromId=1&startTime=2", -1128),
+        ("historicalBlockTrades", "symbol=BTCUSDT", -1102),
+        ("klines", "symbol=BTCUSDT", -1120),
+        ("klines", "symbol=BTCUSDT&interval=1m&timeZone=east", -1130),
     ],
 )
 def test_bad_requests_are_refused_with_binances_codes(
@@ -166,6 +215,8 @@ def test_an_unknown_path_is_not_found(shop: Shop) -> None:
         ("ticker/24hr", "type=MINI&symbol=BTCUSDT", 2),
         ("ticker/24hr", 'type=MINI&symbols=["BTCUSDT"]', 2),
         ("aggTrades", "symbol=BTCUSDT", 4),
+        ("historicalBlockTrades", "symbol=BTCUSDT&fromId=1", 25),
+        ("klines", "symbol=BTCUSDT&interval=1m", 2),
         ("depth", "symbol=BTCUSDT", 5),
         ("depth", "symbol=BTCUSDT&limit=500", 25),
         ("depth", "symbol=BTCUSDT&limit=1000", 50),

@@ -1,0 +1,44 @@
+"""Reads from the value of a record what its position needs."""
+
+import msgspec
+
+from bridge.core.records.record import NO_IDENTITY
+from bridge.core.sequencing.backfilled import closed_to
+from bridge.core.sequencing.position import Position
+from bridge.core.sequencing.rules import time_of
+
+# The ids of other events do not show what is missing before them.
+_ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "block_trade": "trade_id"}
+_CANDLE = "candle"
+# The records of these types do not have in `Record.identity` what their positions need.
+READ_FROM_VALUE = frozenset({_CANDLE, "block_trade"})
+
+
+class _Row(msgspec.Struct, gc=False):
+    symbol: str
+    received: int
+    timestamp: int | None = None
+    trade_id: int = NO_IDENTITY
+    agg_trade_id: int = NO_IDENTITY
+    interval: str = ""
+    open_time: int = 0
+    close_time: int = 0
+    closed: bool = False
+
+
+_decode = msgspec.json.Decoder(_Row).decode
+
+
+def position_of(message_type: str, value: bytes, partition: int, offset: int) -> Position | None:
+    """Return the position of a record; None if it is not a record of ours."""
+    try:
+        row = _decode(value)
+    except msgspec.DecodeError:
+        return None
+    interval, last_id = "", NO_IDENTITY
+    if message_type == _CANDLE:
+        interval = row.interval
+        last_id = closed_to(row.open_time, row.close_time, closed=row.closed)
+    elif message_type in _ID_FIELDS:
+        last_id = getattr(row, _ID_FIELDS[message_type])
+    return Position(message_type, row.symbol, last_id, time_of(row), partition, offset, interval)
