@@ -155,8 +155,7 @@ class HeadCheck:
             return
         if head.last_trade_id < last_trade:
             return
-        is_new = sequencer.expected is None and head.last_id >= 0
-        if is_new and time_of(head) > time_of(trades):
+        if sequencer.expected is None and _is_later(head, trades):
             # A stream that continues after this id at the earlier time of `trades` would take older
             # events that are still under way for a restart of the ids. The next check has both.
             return
@@ -182,6 +181,14 @@ class HeadCheck:
     def _failed(self, error: Exception, delay_s: float) -> None:
         self._counts.head_checks["failed"] += 1
         log.info("head_check_failed", error=str(error), retry_in_s=round(delay_s, 2))
+
+
+def _is_later(head: Head, trades: Head) -> bool:
+    """Return whether the last event of a stream came after the report `trades`. A symbol without a
+    last trade there has not traded for a day, or has traded since.
+    """
+    has_traded = trades.last_id >= 0 or time_of(head) > time_of(trades)
+    return head.last_trade_id > trades.last_id and has_traded
 
 
 def _as_of(trades: Head, head: Head) -> Head:
