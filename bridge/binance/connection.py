@@ -1,7 +1,7 @@
 """One WebSocket connection, from opening to close."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 import structlog
@@ -41,7 +41,9 @@ class FrameHandler(Protocol):
         handover: Handover | None = None,
     ) -> None: ...
 
-    def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None: ...
+    def finish_handover(
+        self, handover: Handover, cause: str, arrivals: Arrivals, carried: Collection[str]
+    ) -> None: ...
 
     def handle_invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None: ...
 
@@ -131,11 +133,15 @@ class Connection:
             InvalidFrame("binary", f"{len(payload)} bytes"), payload, received
         )
 
-    def finish_handover(self, cause: str) -> None:
-        """Stop waiting for another connection, for this cause."""
-        if self.handover is not None:
-            handover, self.handover = self.handover, None
-            self._handler.finish_handover(handover, cause, self._arrivals)
+    def finish_handover(self, cause: str, carried: Collection[str] = ()) -> None:
+        """Stop waiting for older connections, for this cause, except for the streams that one of
+        them still carries.
+        """
+        handover = self.handover
+        if handover is not None and not handover.streams.issubset(carried):
+            if handover.streams.isdisjoint(carried):
+                self.handover = None
+            self._handler.finish_handover(handover, cause, self._arrivals, carried)
 
     def on_lost(self) -> None:
         self.is_lost = True

@@ -72,14 +72,18 @@ class ShardCoverage:
         return [open_now[other] for other in self.lines if other != line]
 
     def opens(self, connection: Connection) -> None:
-        """Prepare a connection that is about to open: it needs a handover if another is open."""
-        if any(not other.is_stalled for other in self._connections):
-            connection.handover = Handover()
+        """Prepare a connection that is about to open: it needs a handover if another is open that
+        has some of its streams.
+        """
+        others = [other for other in self._connections if not other.is_stalled]
+        carried = set().union(*(other.streams for other in others)) & connection.streams.keys()
+        if carried:
+            connection.handover = Handover(carried)
 
     def opened(self, connection: Connection) -> None:
         """Note that a connection has opened."""
         self._connections.append(connection)
-        self._end_deadlock(connection.cause)
+        self._end_waits(connection.cause)
         self._on_open()
 
     def lost(self, connection: Connection) -> None:
@@ -87,7 +91,7 @@ class ShardCoverage:
         if connection in self._connections:
             self._connections.remove(connection)
         self.handler.mark_interrupted(self._only_of(connection), connection.cause)
-        self._end_deadlock(connection.cause)
+        self._end_waits(connection.cause)
 
     def mark_stalled(self, connection: Connection, names: Iterable[str], since_s: float) -> None:
         """Note that an open connection has sent nothing of these streams since `since_s`, by the
@@ -112,10 +116,12 @@ class ShardCoverage:
         others = set().union(*(_replaced_by(other, connection) for other in self._connections))
         return [stream for name, stream in connection.streams.items() if name not in others]
 
-    def _end_deadlock(self, cause: ReconnectCause) -> None:
-        """End the handover of one connection if all connections wait for another."""
-        if self._connections and all(connection.handover for connection in self._connections):
-            self._connections[0].finish_handover(cause)
+    def _end_waits(self, cause: ReconnectCause) -> None:
+        """Let no connection wait for a stream that no older one carries."""
+        carried: set[str] = set()
+        for connection in list(self._connections):
+            connection.finish_handover(cause, carried)
+            carried |= connection.streams.keys()
 
 
 def _replaced_by(connection: Connection, lost: Connection) -> Iterable[str]:

@@ -5,7 +5,7 @@ socket at a time. No queue lies between the socket and the buffers of the sinks,
 cannot fall behind. If a buffer is full, its sink decides what to drop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -134,12 +134,15 @@ class Pipeline:
             for sequencer in self._sequencers.of(stream):
                 sequencer.interrupt(cause)
 
-    def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None:
-        """Release the events held back for a connection, because it has no other to wait for.
+    def finish_handover(
+        self, handover: Handover, cause: str, arrivals: Arrivals, carried: Collection[str]
+    ) -> None:
+        """Release the events of a connection that wait for older ones, except those of streams that
+        an older one still carries.
 
         If events of the other connection may be missing, a gap event precedes the released ones.
         """
-        for sequencer, event in handover.finish(cause):
+        for sequencer, event in handover.finish(cause, carried):
             self._accept(sequencer, event, arrivals)
         self._flush()
 
@@ -201,7 +204,8 @@ class Pipeline:
             if isinstance(event, Invalid):
                 yield event
             else:
-                yield from handover.take(self._sequencers.sequencer(stream, event), event)
+                sequencer = self._sequencers.sequencer(stream, event)
+                yield from handover.take(stream.name, sequencer, event)
 
     def _publish_all(self, events: Iterable[Event]) -> None:
         """Publish events, and count the gap events and fetched events among them."""

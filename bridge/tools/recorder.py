@@ -1,7 +1,7 @@
 """Writes frames to a capture file, one frame per line."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bridge.binance.connection import Control
 from bridge.core.binance.decode import Decoder
@@ -58,7 +58,9 @@ class Recorder:
         """Leave out a binary frame: the format is text only."""
         self.left_out += 1
 
-    def finish_handover(self, handover: Handover, cause: str, arrivals: Arrivals) -> None:
+    def finish_handover(
+        self, handover: Handover, cause: str, arrivals: Arrivals, carried: Collection[str]
+    ) -> None:
         """Do nothing: no events were held back."""
 
     def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from bridge.binance.connector import LOOK_S, State
+from bridge.core.model.events import Gap
 from bridge.core.policy.rotation import OVERLAP_S
 from bridge.core.policy.silence import CONNECTION_FLOOR_S, STREAM_FLOOR_S
+from bridge.core.sequencing.rules import time_of
 from tests.support.exchange import (
     NAME,
     Answer,
@@ -169,6 +171,28 @@ async def test_a_silence_of_quotes_alone_is_announced_before_the_next_quote(
         assert running.sink.gaps() == [("quote", "stalled")]
         assert running.sink.ids() == list(range(1, 141))
         assert 60 + STREAM_FLOOR_S <= exchange.opened_at[1] <= 60 + STREAM_FLOOR_S + 3 * LOOK_S
+
+
+@pytest.mark.parametrize("payload", ["bookTicker", "depth5", "miniTicker"])
+@pytest.mark.parametrize("alone", [False, True], ids=["with its connection", "alone"])
+async def test_a_silence_is_announced_from_the_last_event_on(payload: str, *, alone: bool) -> None:
+    """And not from the moment at which it shows: what was sent in between is lost too."""
+    names = (NAME, f"btcusdt@{payload}")
+    silence = market(NAME) if alone else close_after(10**6)
+    exchange = FakeExchange([market(*names, seconds=60), silence], [market(*names)])
+    async with exchange.serving(), bridge(exchange, *names) as running:
+        while not running.sink.gaps():
+            await running.sink.until(len(running.sink.events) + 1)
+        events = running.sink.events
+        place = next(i for i, event in enumerate(events) if isinstance(event, Gap))
+        gap = events[place]
+        assert isinstance(gap, Gap)
+        assert gap.cause == "stalled"
+        last, first = (
+            next(event for event in some if event.__struct_config__.tag == gap.kind)
+            for some in (reversed(events[:place]), events[place:])
+        )
+        assert (gap.from_time, gap.to_time) == (time_of(last), time_of(first))
 
 
 async def test_a_stream_silent_on_the_new_connection_too_does_not_cost_one_after_another(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from bridge.core.policy.silence import CONNECTION_FLOOR_S
 from tests.simulation.broker import NODES
 from tests.simulation.exchange import SHUTDOWN, Connection
 from tests.simulation.loop import within
@@ -60,6 +61,16 @@ async def mute_a_stream(world: World) -> None:
     for connection in connections:
         connection.mute.add(world.random.choice(sorted(connection.streams)))
     await _a_while(world)
+    for connection in connections:
+        connection.mute.clear()
+
+
+async def mute_connections(world: World) -> None:
+    """Keep connections open and silent until the silence shows, or nearly so long."""
+    connections = _some(world)
+    for connection in connections:
+        connection.mute |= connection.streams
+    await asyncio.sleep(world.random.uniform(CONNECTION_FLOOR_S / 2, 2 * CONNECTION_FLOOR_S))
     for connection in connections:
         connection.mute.clear()
 
@@ -287,6 +298,7 @@ FAULTS: tuple[Fault, ...] = (
     stall,
     stall_until_the_pings_fail,
     mute_a_stream,
+    mute_connections,
     announce_the_end,
     spoil_frames,
     misdate_some_events,

@@ -25,6 +25,7 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
+from bridge.core.sequencing.handover import MAX_WAIT_US
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.core.sequencing.sequencers import Repairable
 from bridge.errors import Fenced, UndeliveredRecords
@@ -54,8 +55,8 @@ END_S = 300.0
 SESSION_AGES_S = (5.0, 12 * 3600.0)
 # For a request under way when the timeout starts or ends.
 PATIENCE_SLACK_S = 1.0
-# The interval of head checks, a check, and the margin of its times.
-PROVEN_WITHIN_US = 15_000_000
+# The interval of head checks, two checks, the interval of statuses, and the margin of the times.
+PROVEN_WITHIN_US = 16_000_000
 
 
 class ObservedSinks(NamedTuple):
@@ -196,9 +197,11 @@ class World:
         self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
         limit_s = self.settings.repair.timeout_s + PATIENCE_SLACK_S
         for sequencer, _ in holes:
+            # The others may have waited for a handover before.
+            before_s = 0 if isinstance(sequencer, Contiguous) else MAX_WAIT_US / 1e6
             for event in _waiting(sequencer):
                 waited_s = time.time() - event.received / 1e6
-                if waited_s > limit_s:
+                if waited_s > limit_s + before_s:
                     name = f"{sequencer.message_type} {sequencer.first_of(event)}"
                     self.problems.append(f"{name} waits {waited_s:.3f} s")
         for (sequencer, first), since_s in self._held_since_s.items():

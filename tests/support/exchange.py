@@ -156,7 +156,9 @@ def send_in_one_read(*messages: str) -> Step:
 
 
 def market(*names: str, every_s: float = 1.0, seconds: float = 10**6) -> Step:
-    """Send the same trades and quotes on all connections: the next id at each beat of the clock."""
+    """Send the same events on all connections: the next id at each beat of the clock. Trades, or
+    what the names say: quotes, books or mini tickers.
+    """
 
     async def step(connection: ServerConnection) -> None:
         now_s = asyncio.get_running_loop().time
@@ -165,7 +167,7 @@ def market(*names: str, every_s: float = 1.0, seconds: float = 10**6) -> Step:
             beat = int(now_s() / every_s) + 1
             await asyncio.sleep(beat * every_s - now_s())
             for name in names or (NAME,):
-                await connection.send((quote if name.endswith("bookTicker") else trade)(beat, name))
+                await connection.send(_FRAMES.get(name.partition("@")[2], trade)(beat, name))
 
     return step
 
@@ -216,6 +218,26 @@ def quote(update_id: int, name: str) -> str:
     data = {"u": update_id, "s": name.partition("@")[0].upper()}
     data |= {"b": "1.0", "B": "2", "a": "1.1", "A": "3"}
     return json.dumps({"stream": name, "data": data})
+
+
+def book(update_id: int, name: str) -> str:
+    """Return a combined frame of the top of a book."""
+    data = {"lastUpdateId": update_id, "bids": [["1.0", "2"]], "asks": [["1.1", "3"]]}
+    return json.dumps({"stream": name, "data": data})
+
+
+def mini_ticker(beat: int, name: str) -> str:
+    """Return a combined frame of a short ticker."""
+    data = {
+        "e": "24hrMiniTicker",
+        "E": 1_790_000_000_000 + beat,
+        "s": name.partition("@")[0].upper(),
+    }
+    data |= {"c": "1.0", "o": "1.0", "h": "1.0", "l": "1.0", "v": "1.0", "q": "1.0"}
+    return json.dumps({"stream": name, "data": data})
+
+
+_FRAMES = {"bookTicker": quote, "depth5": book, "miniTicker": mini_ticker}
 
 
 class Recorder(MemorySink):

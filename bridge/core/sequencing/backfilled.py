@@ -26,6 +26,8 @@ from bridge.core.sequencing.rules import (
 )
 
 MAX_HELD_EVENTS = 20_000
+# The last closed candles that are remembered, to recognise their duplicates.
+_MAX_CLOSED = 64
 
 
 class Backfilled(Sequencer):
@@ -52,10 +54,18 @@ class Backfilled(Sequencer):
         """Return up to where the stream is complete after this event, if it was before."""
         raise NotImplementedError
 
+    def is_known(self, event: Event) -> bool:  # noqa: ARG002 - for candles
+        """Return whether an event has been passed on or fetched before, by its place."""
+        return False
+
     @property
     def held(self) -> int:
         """Return the number of events that wait."""
         return len(self._held)
+
+    @property
+    def newest_mark(self) -> int | None:
+        return self.first_of(self._held[-1][1]) if self._held else self.last_mark
 
     @property
     def hole(self) -> Ids | None:
@@ -82,7 +92,7 @@ class Backfilled(Sequencer):
     def accept(self, event: Event) -> Sequence[Event]:
         if self._held or (self._cause and self._is_behind(event)):
             return self._hold(event)
-        return super().accept(event)
+        return self._accept(event)
 
     def fill(self, missing: Iterable[Event]) -> list[Event]:
         """Take the fetched events of the hole, rising; return the events that may now pass."""
@@ -90,7 +100,9 @@ class Backfilled(Sequencer):
         if hole is None:
             return []
         self._complete(hole[1])
-        fetched = [event for event in missing if hole[0] <= self.end_of(event) <= hole[1]]
+        inside = [event for event in missing if hole[0] <= self.end_of(event) <= hole[1]]
+        fetched = [event for event in inside if not self.is_known(event)]
+        self.note_fetched(fetched)
         return self._release(fetched)
 
     def give_up(self, _cause: str) -> list[Event]:
@@ -102,9 +114,16 @@ class Backfilled(Sequencer):
     def gap_state(self, until: Event) -> GapState:
         return "lost" if self.complete_to is None or self._is_behind(until) else "filled"
 
+    def note_fetched(self, events: Iterable[Event]) -> None:
+        """Note the events that are passed on because they were fetched."""
+
     def _complete(self, end: int) -> None:
         """Note that no event is missing up to this place."""
         raise NotImplementedError
+
+    def _accept(self, event: Event) -> Sequence[Event]:
+        """Pass an event as the rule of the stream's order does."""
+        return self.drop_duplicate() if self.is_known(event) else super().accept(event)
 
     def _is_behind(self, event: Event) -> bool:
         """Return whether events may be missing before this one that can be fetched."""
@@ -134,18 +153,21 @@ class Backfilled(Sequencer):
         return passed
 
     def _passed(self) -> list[Event]:
-        """Return the first waiting event, as the rule of the stream's order passes it."""
+        """Return the first waiting event, unless it is a duplicate."""
         cause, event = self._held.popleft()
         self._cause = cause or self._cause
-        return [*super().accept(event)]
+        return [*self._accept(event)]
 
 
 class Candles(Backfilled, TimeOrdered):
-    """The candles of one interval. Places are times in microseconds."""
+    """The candles of one interval. Places are times in microseconds. Each closes once, whatever the
+    times of its events are.
+    """
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
         self._closed_to: int | None = None
+        self._closed: deque[int] = deque(maxlen=_MAX_CLOSED)
 
     @property
     def complete_to(self) -> int | None:
@@ -167,6 +189,14 @@ class Candles(Backfilled, TimeOrdered):
         super().note(event)
         if isinstance(event, Candle):
             self._closed_to = self.end_of(event)
+            if event.closed:
+                self._closed.append(event.open_time)
+
+    def is_known(self, event: Event) -> bool:
+        return isinstance(event, Candle) and event.closed and event.open_time in self._closed
+
+    def note_fetched(self, events: Iterable[Event]) -> None:
+        self._closed.extend(event.open_time for event in events if isinstance(event, Candle))
 
     def _complete(self, end: int) -> None:
         self._closed_to = end

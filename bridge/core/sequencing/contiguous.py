@@ -201,8 +201,10 @@ class Contiguous(Sequencer):
             if len(self._late) < MAX_HELD_EVENTS:
                 self._late.setdefault(identity, event)
             return NOTHING
-        highest = self._last_held if self._held else (self.expected or 0) - 1
-        since = self.after_restart(event, highest)
+        last = (self.expected or 0) - 1
+        if identity == last:
+            return self.drop_duplicate()
+        since = self.after_restart(event, self._last_held if self._held else last)
         return self._restart(since) if since else NOTHING
 
     def _published_until(self) -> int:

@@ -6,7 +6,7 @@ the old connection has brought the first of them. The sequencers then drop the d
 Contiguous ids need no handover: there a hole is visible and holds the stream back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from bridge.core.model.events import Event
 from bridge.core.sequencing.contiguous import Contiguous
@@ -21,18 +21,22 @@ _JOINED: list[Event] = []
 
 
 class Handover:
-    """The waiting events of a connection that opened while another one was open.
+    """The waiting events of a connection that opened while others were open.
 
-    If a stream is removed and added again, its waiting events are not released, because the events
-    after them are missing.
+    `streams` has the names of the streams that an older connection carries: no others wait. If a
+    stream is removed and added again, its waiting events are not released, because the events after
+    them are missing.
     """
 
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[Sequencer, int], list[Event]] = {}
+    def __init__(self, streams: Iterable[str]) -> None:
+        self.streams = set(streams)
+        self._waiting: dict[tuple[str, Sequencer, int], list[Event]] = {}
 
-    def take(self, sequencer: Sequencer, event: Event) -> Sequence[Event]:
+    def take(self, stream: str, sequencer: Sequencer, event: Event) -> Sequence[Event]:
         """Take an event of the new connection; return the events that may go to the sequencer."""
-        place = (sequencer, sequencer.removals)
+        if stream not in self.streams:
+            return (event,)
+        place = (stream, sequencer, sequencer.removals)
         waiting = self._waiting.setdefault(place, [])
         if waiting is _JOINED:
             return (event,)
@@ -44,13 +48,20 @@ class Handover:
         self._waiting[place] = _JOINED
         return waiting
 
-    def finish(self, cause: str) -> Iterator[tuple[Sequencer, Event]]:
-        """Release all waiting events, because there is no other connection to wait for.
+    def finish(
+        self, cause: str, carried: Collection[str] = ()
+    ) -> Iterator[tuple[Sequencer, Event]]:
+        """Release the waiting events of the streams that no older connection carries any more.
+        `carried` has the names of the others.
 
         If the other connection had not caught up, interrupt the sequencer first, so that a gap
         event precedes the waiting events.
         """
-        for (sequencer, removals), waiting in self._waiting.items():
+        self.streams.intersection_update(carried)
+        ended = [place for place in self._waiting if place[0] not in self.streams]
+        for place in ended:
+            waiting = self._waiting.pop(place)
+            _, sequencer, removals = place
             if removals != sequencer.removals:
                 continue
             if waiting and not _has_caught_up(sequencer, waiting[0]):
@@ -63,11 +74,14 @@ def _has_caught_up(sequencer: Sequencer, begin: Event) -> bool:
     """Return whether the events of a stream need not wait any longer.
 
     True if the other connection has brought the event `begin`, if it has never brought any event,
-    or if its missing events are announced anyway.
+    or if the gap event of an interruption will precede the next event.
     """
-    if isinstance(sequencer, Contiguous) or sequencer.last_mark is None or sequencer.is_interrupted:
+    newest = sequencer.newest_mark
+    if isinstance(sequencer, Contiguous) or newest is None:
         return True
-    return sequencer.last_mark >= sequencer.first_of(begin)
+    if sequencer.is_interrupted and not sequencer.held:
+        return True
+    return newest >= sequencer.first_of(begin)
 
 
 def _is_too_much(waiting: list[Event]) -> bool:

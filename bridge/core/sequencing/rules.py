@@ -126,6 +126,11 @@ class Sequencer:
         """Return the id of the last event passed on; None before the first or without ids."""
         return self.last_mark
 
+    @property
+    def newest_mark(self) -> int | None:
+        """Return the id or time of the last event that has come, passed on or waiting."""
+        return self.last_mark
+
     def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
         """Continue after the last event published before this process started, at `time`.
 
@@ -209,7 +214,8 @@ class Sequencer:
         first, last = ids or (None, None)
         to_time = time_of(until)
         # One of the two may be wrong. Whoever reads from the first one on must miss nothing.
-        from_time = None if self._time == _NO_TIME else min(self._time, to_time)
+        last_time = self._time if self._time <= to_time else self._second_time
+        from_time = None if self._time == _NO_TIME else min(last_time, to_time)
         head = (until.venue, until.symbol, until.timestamp, until.received, until.source)
         return Gap(*head, self.message_type, first, last, from_time, to_time, cause, state)
 

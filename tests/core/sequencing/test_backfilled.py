@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import count, pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from bridge.core.records.record import encode
 from bridge.core.records.recorded import position_of
 from bridge.core.sequencing import backfilled
 from bridge.core.sequencing.backfilled import Backfilled
+from bridge.core.sequencing.handover import Handover
 from bridge.core.sequencing.sequencers import new_sequencer
 from tests.support.events import repeatable
 
@@ -144,6 +146,32 @@ def test_without_a_place_nothing_can_be_fetched_after_a_restart() -> None:
         sequencer = sequencer_of(type(first))
         sequencer.resume(-1, 1)
         assert [type(event) for event in sequencer.accept(first)] == [Gap, type(first)]
+
+
+def test_a_candle_closes_once_whatever_the_times_of_its_events_are() -> None:
+    """With a slow clock of ours all times are far ahead, and keep no order."""
+    sequencer = sequencer_of(Candle)
+    slow = [msgspec.structs.replace(each, received=0) for each in (candle(1), candle(2), candle(3))]
+    sequencer.accept(slow[0])
+    sequencer.interrupt("connection_lost")
+    assert sequencer.accept(msgspec.structs.replace(candle(4, 10), received=0)) == ()
+    assert sequencer.accept(slow[1]) == ()
+    passed = sequencer.fill([candle(minute, source="rest") for minute in (2, 3)])
+    assert places(passed) == ["filled", 2, 3]
+    assert sequencer.accept(slow[2]) == ()
+    assert sequencer.duplicates == 2
+
+
+def test_a_new_connection_does_not_overtake_another_one_while_events_wait() -> None:
+    sequencer = sequencer_of(BlockTrade)
+    handover = Handover({"trades"})
+    sequencer.accept(block_trade(3))
+    sequencer.interrupt("connection_lost")
+    sequencer.accept(block_trade(6))
+    assert handover.take("trades", sequencer, block_trade(9)) == ()
+    for event in (block_trade(7), block_trade(9)):
+        sequencer.accept(event)
+    assert handover.take("trades", sequencer, block_trade(10)) == [block_trade(9), block_trade(10)]
 
 
 def test_more_events_than_fit_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

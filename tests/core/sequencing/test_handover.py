@@ -31,7 +31,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.sequencer = new_sequencer(Quote)
-        self.handover = Handover()
+        self.handover = Handover({QUOTES.name})
         self.passed: list[int | str] = []
 
     def old(self, *ids: int) -> None:
@@ -39,7 +39,10 @@ class Bench:
 
     def new(self, *ids: int, received: int = 0) -> None:
         for number in ids:
-            self._accept(self.handover.take(self.sequencer, quote(number, received=received)))
+            taken = self.handover.take(
+                QUOTES.name, self.sequencer, quote(number, received=received)
+            )
+            self._accept(taken)
 
     def finish(self) -> None:
         self._accept(event for _, event in self.handover.finish("closed"))
@@ -114,3 +117,19 @@ def test_what_waited_when_the_stream_was_taken_away_stays_behind_when_it_comes_a
     bench.new(9)
     bench.finish()
     assert bench.passed == [1, "unsubscribed", 9]
+
+
+def test_only_streams_that_an_older_connection_carries_wait_and_only_as_long_as_it_does() -> None:
+    others = new_sequencer(Quote)
+    handover = Handover({QUOTES.name, "others"})
+    free, sequencer = new_sequencer(Quote), new_sequencer(Quote)
+    for each in (free, sequencer, others):
+        each.accept(quote(1))
+    assert list(handover.take("free", free, quote(7))) == [quote(7)]
+    assert handover.take(QUOTES.name, sequencer, quote(7)) == ()
+    assert handover.take("others", others, quote(7)) == ()
+    released = list(handover.finish("closed", carried={"others"}))
+    assert released == [(sequencer, quote(7))]
+    assert list(handover.take(QUOTES.name, sequencer, quote(8))) == [quote(8)]
+    assert handover.take("others", others, quote(8)) == ()
+    assert list(handover.finish("closed")) == [(others, quote(7)), (others, quote(8))]

@@ -254,13 +254,33 @@ def test_with_a_slow_clock_every_ticker_passes_once() -> None:
 def test_with_a_slow_clock_an_interruption_of_tickers_is_announced_and_a_handover_waits() -> None:
     sequencer = new_sequencer(MiniTicker)
     sequencer.accept(ticker(HOUR_US))
-    handover = Handover()
-    assert handover.take(sequencer, ticker(HOUR_US + 2)) == ()
+    handover = Handover({"tickers"})
+    assert handover.take("tickers", sequencer, ticker(HOUR_US + 2)) == ()
     sequencer.accept(ticker(HOUR_US + 1))
     sequencer.interrupt("connection_lost")
     gap, _ = sequencer.accept(ticker(HOUR_US + 3))
     assert isinstance(gap, Gap)
     assert (gap.from_time, gap.to_time) == (HOUR_US + 1, HOUR_US + 3)
+
+
+def test_a_gap_after_an_event_with_a_wrong_time_begins_no_later_than_the_event_before() -> None:
+    sequencer = new_sequencer(MiniTicker)
+    accept_all(sequencer, [ticker(5), ticker(6), ticker(HOUR_US)])
+    sequencer.interrupt("connection_lost")
+    gap, _ = sequencer.accept(ticker(9))
+    assert isinstance(gap, Gap)
+    assert (gap.from_time, gap.to_time) == (6, 9)
+
+
+def test_trades_that_come_late_after_rest_has_brought_them_are_no_restart() -> None:
+    """A connection that was stalled brings each one just after REST, while a newer one waits."""
+    trades = [trade(number, seconds=2 * number) for number in range(100)]
+    sequencer = contiguous_sequencer()
+    accept_all(sequencer, [trades[1], trades[99]])
+    for number in range(2, 90, 2):
+        both = trades[number : number + 2]
+        assert sequencer.fill(both) == both
+        assert accept_all(sequencer, both) == []
 
 
 def test_a_trade_that_comes_by_itself_into_an_open_gap_waits_for_its_closure() -> None:
