@@ -129,8 +129,8 @@ class Connector:
         await self._rate_limiter.wait_for_connection()
         connection = Connection(self.line, self.streams, self.coverage.handler, self._log)
         connection.attach(self.arrivals, self._lost)
-        self.coverage.opens(connection)
-        await self._open(connection)
+        with self.coverage.opening(connection):
+            await self._open(connection)
         self._take_over(connection)
         cause = await self._stay(connection)
         if connection.decoder.last_received():

@@ -5,7 +5,8 @@ opened with until its connector replaces it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from bridge.binance.connection import Connection, FrameHandler
@@ -48,7 +49,9 @@ class ShardCoverage:
         self.handler = handler
         self.lines = tuple(lines)
         self._on_open = on_open
+        # In the order in which they have opened.
         self._connections: list[Connection] = []
+        self._opening: list[Connection] = []
 
     def set_streams(self, streams: list[Stream]) -> None:
         """Set the streams of the shard."""
@@ -71,18 +74,25 @@ class ShardCoverage:
         open_now = Counter(connection.line for connection in self._connections)
         return [open_now[other] for other in self.lines if other != line]
 
-    def opens(self, connection: Connection) -> None:
-        """Prepare a connection that is about to open: it needs a handover if another is open that
-        has some of its streams.
+    @contextmanager
+    def opening(self, connection: Connection) -> Iterator[None]:
+        """Prepare a connection while it opens: it needs a handover if another one is open, or opens
+        first, that has some of its streams. Its frames may come before `opened` is called.
         """
-        others = [other for other in self._connections if not other.is_stalled]
-        carried = set().union(*(other.streams for other in others)) & connection.streams.keys()
-        if carried:
-            connection.handover = Handover(carried)
+        for other in self._connections:
+            if not other.is_stalled:
+                _let_wait(connection, other)
+        self._opening.append(connection)
+        try:
+            yield
+        finally:
+            self._opening.remove(connection)
 
     def opened(self, connection: Connection) -> None:
         """Note that a connection has opened."""
         self._connections.append(connection)
+        for other in self._opening:
+            _let_wait(other, connection)
         self._end_waits(connection.cause)
         self._on_open()
 
@@ -122,6 +132,15 @@ class ShardCoverage:
         for connection in list(self._connections):
             connection.finish_handover(cause, carried)
             carried |= connection.streams.keys()
+
+
+def _let_wait(connection: Connection, older: Connection) -> None:
+    """Let a connection wait for an older one, for the streams that both have."""
+    shared = connection.streams.keys() & older.streams.keys()
+    if connection.handover is not None:
+        connection.handover.streams |= shared
+    elif shared:
+        connection.handover = Handover(shared)
 
 
 def _replaced_by(connection: Connection, lost: Connection) -> Iterable[str]:

@@ -14,6 +14,8 @@ from itertools import count
 from typing import Any
 from unittest import mock
 
+from bridge.core.sequencing.rules import MAX_AHEAD_US
+
 # The start of every schedule, in seconds since the epoch.
 BEGIN_S = 1_790_000_000
 
@@ -77,6 +79,11 @@ def _new_task(
 def now_us() -> int:
     """Return the exchange's virtual wall clock in microseconds since the epoch."""
     return BEGIN_S * 1_000_000 + round(asyncio.get_running_loop().time() * 1e6)
+
+
+def is_clock_slow() -> bool:
+    """Return whether our clock is so slow that each event of the exchange seems to be ahead."""
+    return time.time_ns() // 1000 - now_us() < -MAX_AHEAD_US
 
 
 @contextmanager

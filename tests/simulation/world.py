@@ -26,7 +26,6 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.handover import MAX_WAIT_US
-from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.core.sequencing.sequencers import Repairable
 from bridge.errors import Fenced, UndeliveredRecords
 from bridge.settings import Settings
@@ -41,7 +40,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.exchange import Exchange
 from tests.simulation.kafka_clients import Admin, Consumer
 from tests.simulation.kafka_producer import Producer
-from tests.simulation.loop import now_us, within
+from tests.simulation.loop import is_clock_slow, now_us, within
 from tests.simulation.market import FIRST_ID, Market
 from tests.simulation.observer import Observer
 from tests.simulation.redis_server import RedisServer
@@ -215,8 +214,7 @@ class World:
         of the exchange's reports are not believed if our clock is slow.
         """
         is_known = self.life.number not in self.unknown_starts
-        clock_ahead_us = time.time_ns() // 1000 - now_us()
-        since = now_us() - PROVEN_WITHIN_US if clock_ahead_us > -MAX_AHEAD_US else 0
+        since = 0 if is_clock_slow() else now_us() - PROVEN_WITHIN_US
         for status in self.life.service.status.symbols.values():
             last_id = self.market.last_id("trade", status.symbol)
             said = FIRST_ID - 1 if status.trade_id is None else status.trade_id
