@@ -77,11 +77,16 @@ class Environment:
 
     @asynccontextmanager
     async def open(
-        self, faults: Iterable[Fault], settings: Mapping[str, Any], bootstrap_servers: str
+        self,
+        faults: Iterable[Fault],
+        settings: Mapping[str, Any],
+        bootstrap_servers: str,
+        *,
+        clock_behind_s: int = 0,
     ) -> AsyncIterator[None]:
         """Run the exchange, the bridge and the watch until the context is left."""
         rate = self.form.trades_per_second / len(SYMBOLS)
-        begin_ms = time.time_ns() // 1_000_000
+        begin_ms = time.time_ns() // 1_000_000 + clock_behind_s * 1000
         # A little more than required, because the average over a minute is random too.
         market = Market(
             SYMBOLS, seed=self.form.seed, begin_ms=begin_ms, trades_per_second=rate * 1.1
@@ -173,7 +178,11 @@ class Environment:
         told["binance"] |= {
             "symbols": SYMBOLS,
             "streams": STREAMS,
-            "extra_streams": [f"{symbol.lower()}@bookTicker" for symbol in QUOTED],
+            "extra_streams": [
+                f"{symbol.lower()}@{payload}"
+                for symbol in QUOTED
+                for payload in ("bookTicker", "kline_1s")
+            ],
             "compression": "none",
         }
         told["repair"] = {"weight_share": 1.0}

@@ -11,7 +11,12 @@ from tests.support.brokers import read_topic
 from tests.support.played import ARRIVAL_TIMEOUT_S
 
 READ_TIMEOUT_S = 120
-ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "quote": "update_id"}
+ID_FIELDS = {
+    "trade": "trade_id",
+    "agg_trade": "agg_trade_id",
+    "quote": "update_id",
+    "candle": "open_time",
+}
 
 
 class Row(msgspec.Struct, gc=False):
@@ -27,6 +32,8 @@ class Row(msgspec.Struct, gc=False):
     trade_id: int = -1
     agg_trade_id: int = -1
     update_id: int = -1
+    open_time: int = -1
+    closed: bool = True
 
 
 class Read(msgspec.Struct, gc=False):
@@ -62,11 +69,15 @@ _decode_gap = msgspec.json.Decoder(GapRow).decode
 
 
 async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str, list[Read]]:
-    """Return all events of a kind by symbol, in the order of their partition."""
+    """Return all events of a kind by symbol, in the order of their partition. The id of a candle is
+    its open time; only its last state counts.
+    """
     field = ID_FIELDS[kind]
     found: defaultdict[str, list[Read]] = defaultdict(list)
     for record in await _records(bootstrap_servers, unique, kind):
         row = _decode(record.value or b"")
+        if not row.closed:
+            continue
         found[row.symbol].append(Read(getattr(row, field), row, record.timestamp))
     return found
 

@@ -30,6 +30,7 @@ class Scenario:
     interrupts: whether quotes may be interrupted; gap events then announce it.
     repairs_late: whether REST may take longer for a trade than `repair.timeout_s`: a gap event then
         announces the trade as open, and another one as filled.
+    clock_behind_s: how much our clock is behind that of the exchange.
     disk_mib: the size of the disk for records that do not fit into memory; 0: no disk.
     """
 
@@ -50,6 +51,7 @@ class Scenario:
     way: Literal["direct", "proxy", "cluster"] = "direct"
     memory_mib: int = 300
     disk_mib: int = 0
+    clock_behind_s: int = 0
 
     @property
     def bridge_settings(self) -> Mapping[str, Mapping[str, Any]]:

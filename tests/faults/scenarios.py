@@ -115,6 +115,18 @@ SCENARIOS = (
         settings={"binance": {"redundancy": 2}},
     ),
     Scenario(
+        name="clock-wrong",
+        title="our clock an hour behind, connection cut at random moments",
+        full=Size(66),
+        short=Size(10),
+        plan=_cuts,
+        fault_action=fault_actions.let_flow,
+        shows="event_time_ahead",
+        expected=_GAP | {"connection_down"},
+        interrupts=True,
+        clock_behind_s=3600,
+    ),
+    Scenario(
         name="rotation",
         title="connection replaced because of its age",
         full=Size(60),

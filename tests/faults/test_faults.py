@@ -61,7 +61,10 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
         through = ground.kafka.proxied_servers if scenario.way == "proxy" else None
         servers = through or environment.kafka.bootstrap_servers
         async with environment.open(
-            scenario.plan(size, form.calm_s), scenario.bridge_settings, servers
+            scenario.plan(size, form.calm_s),
+            scenario.bridge_settings,
+            servers,
+            clock_behind_s=scenario.clock_behind_s,
         ):
             await environment.rest(form.calm_s)
             await scenario.fault_action(environment, size)
@@ -96,13 +99,15 @@ async def _judge(
         trades.add(verdict.judge_trades(kind, found[kind], played, wanted, gaps))
     quoted = await read_kind(servers, unique, "quote")
     quotes = verdict.judge_quotes(quoted, environment.observer.quotes, gaps)
+    closed_candles = await read_kind(servers, unique, "candle")
+    candles = verdict.judge_candles(closed_candles, gaps)
     recoveries = _recoveries_s(scenario, environment, found["trade"], until_ms)
     known = tuple(seconds for seconds in recoveries if seconds < math.inf)
     rate = environment.trades_per_second()
     result = result_of(scenario.title, rate, (trades, quotes), known, environment.peak_kib / 1024)
     wrong = [
         f"{name}: {tally}"
-        for name, tally in (("trades", trades), ("quotes", quotes))
+        for name, tally in (("trades", trades), ("quotes", quotes), ("candles", candles))
         if tally.lost or tally.repeated or tally.disordered or tally.wrong or not tally.events
     ]
     if environment.form.is_for_the_record and rate < environment.form.trades_per_second:
@@ -167,8 +172,8 @@ async def _audit_findings(environment: Environment) -> list[str]:
             "topic": environment.unique + ".{venue}.{message_type}",
         }
     )
-    reports = [await audit_topic(options, kind) for kind in (*CONTIGUOUS, "quote")]
+    reports = [await audit_topic(options, kind) for kind in (*CONTIGUOUS, "quote", "candle")]
     for report in reports:
         symbols = {stream.symbol for stream in report.symbols}
-        assert symbols == set(QUOTED if report.kind == "quote" else SYMBOLS)
+        assert symbols == set(SYMBOLS if report.kind in CONTIGUOUS else QUOTED)
     return [f"{r.kind}: {found.text}" for r in reports for found in r.findings]

@@ -17,6 +17,7 @@ from tests.support.played import Ids
 OUTBOX_FULL = "outbox_full"
 # The cause of ids that REST does not have in time; they are fetched later.
 REPAIR_PATIENCE = "repair_timeout"
+SECOND_US = 1_000_000
 _SINKS = ("kafka", "redis")
 
 
@@ -74,6 +75,21 @@ def judge_quotes(
     return tally
 
 
+def judge_candles(events: Mapping[str, Sequence[Read]], gaps: Iterable[GapRow]) -> Tally:
+    """Check that the candle of each second is there once, in order, unless a gap says `lost`."""
+    tally = Tally()
+    lost = [gap for gap in gaps if gap.kind == "candle" and gap.state == "lost"]
+    for symbol, found in events.items():
+        _count(tally, found)
+        for before, after in pairwise(found):
+            missing = range(before.id + SECOND_US, after.id, SECOND_US)
+            said = [gap for gap in lost if gap.symbol == symbol and _lies_in(gap, before, after)]
+            if missing and not said:
+                tally.lost += len(missing)
+                tally.remarks.append(f"{symbol}: {len(missing)} candles after {before.id}")
+    return tally
+
+
 def unbalanced(samples: Samples) -> list[str]:
     """Return the accounts in which received + restored is not published + dropped + pending."""
     sums: Counter[tuple[str, str]] = Counter()
@@ -114,9 +130,16 @@ def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
     """Return whether the scenario allows a gap event."""
     if gap.cause == OUTBOX_FULL:
         return scenario.overflows
+    if gap.kind == "candle" and gap.state == "filled":
+        return True  # an interruption after which nothing is missing
     if gap.kind == "quote":
         return scenario.interrupts
     return scenario.repairs_late and gap.cause == REPAIR_PATIENCE and gap.state != "lost"
+
+
+def _lies_in(gap: GapRow, before: Read, after: Read) -> bool:
+    """Return whether a gap is about the time between two candles."""
+    return before.id <= gap.from_time and gap.to_time <= after.id + 2 * SECOND_US
 
 
 def left_open(gaps: Iterable[GapRow]) -> list[str]:

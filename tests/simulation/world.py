@@ -25,7 +25,6 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.handover import MAX_WAIT_US
 from bridge.core.sequencing.sequencers import Repairable
 from bridge.errors import Fenced, UndeliveredRecords
 from bridge.settings import Settings
@@ -196,11 +195,9 @@ class World:
         self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
         limit_s = self.settings.repair.timeout_s + PATIENCE_SLACK_S
         for sequencer, _ in holes:
-            # The others may have waited for a handover before.
-            before_s = 0 if isinstance(sequencer, Contiguous) else MAX_WAIT_US / 1e6
             for event in _waiting(sequencer):
                 waited_s = time.time() - event.received / 1e6
-                if waited_s > limit_s + before_s:
+                if waited_s > limit_s:
                     name = f"{sequencer.message_type} {sequencer.first_of(event)}"
                     self.problems.append(f"{name} waits {waited_s:.3f} s")
         for (sequencer, first), since_s in self._held_since_s.items():
@@ -239,9 +236,10 @@ class World:
 
 
 def _waiting(sequencer: Repairable) -> list[Event]:
-    if isinstance(sequencer, Contiguous):
-        return [*sequencer._held.values()]
-    return [event for _, event in sequencer._held]
+    """Return the events that wait for missing ones, except those that may have waited for a
+    handover before.
+    """
+    return [*sequencer._held.values()] if isinstance(sequencer, Contiguous) else []
 
 
 @contextmanager
