@@ -116,8 +116,13 @@ def _written_positions(world: World) -> Iterator[tuple[TopicPartition, Stored, P
 
 
 def _late(world: World, name: Name) -> set[int]:
-    """Return the ids of which a copy was written too late to be read by the next process."""
+    """Return the ids of which a copy was written too late to be read by the next process, or which
+    it did not know: it could not read the topics, and REST was behind what they have.
+    """
     kind, symbol = name
+    faults = {entry["fault"] for entry in world.journal.named("fault_begins")}
+    if world.unknown_starts and "keep_rest_behind" in faults:
+        return {tick.identity for tick in world.market.history[name]}
     return {
         _mark(kind, msgspec.json.decode(stored.value))
         for _, log in world.broker.records(f"{SPOT}.{kind}")
