@@ -1,4 +1,4 @@
-"""The exchange's REST interface: which symbols it lists, trades that a stream has missed, and the
+"""The exchange's REST interface: which symbols it lists, events that a stream has missed, and the
 last id of each stream.
 """
 
@@ -153,9 +153,11 @@ class Rest:
         """Find out whether this host has trades or block_trades of any age, and log it if it has
         not. `symbol` is any listed symbol.
         """
-        path = _OLDER_TRADES if message_type == "trade" else _BLOCK_TRADES
         try:
-            await self._page(message_type, symbol, path, fromId="0", limit="1")
+            if message_type == "trade":
+                await self._page(message_type, symbol, _OLDER_TRADES, limit="1")
+            else:
+                await self._page(message_type, symbol, _BLOCK_TRADES, fromId="0", limit="1")
         except FeedRefused as error:
             self._note_missing_history(error, message_type)
 
