@@ -153,7 +153,7 @@ class HeadCheck:
         except FeedRefused as error:
             log.info("head_unknown", symbol=key.symbol, error=str(error))
             return
-        if head.last_trade_id < last_trade:
+        if head.last_trade_id < last_trade or sequencer.is_outdated(head):
             return
         if sequencer.expected is None and _is_later(head, trades):
             # A stream that continues after this id at the earlier time of `trades` would take older

@@ -84,6 +84,14 @@ async def announce_the_end(world: World) -> None:
         connection.cut()
 
 
+async def start_ids_again(world: World) -> None:
+    """As when a symbol is listed again. No connection holds old events back for so long."""
+    for connection in list(world.exchange.connections):
+        if connection.stalled is not None or world.random.random() < 0.3:
+            connection.cut()
+    world.market.restart_ids()
+
+
 async def spoil_frames(world: World) -> None:
     draw = world.random.random
     exchange = world.exchange
@@ -302,6 +310,7 @@ FAULTS: tuple[Fault, ...] = (
     announce_the_end,
     spoil_frames,
     misdate_some_events,
+    start_ids_again,
     refuse_connections,
     fail_over_rest,
     cut_often_without_rest,

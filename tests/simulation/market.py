@@ -9,6 +9,8 @@ from tests.simulation.loop import now_us
 FIRST_ID = 0
 RARE_SHARE = 0.02
 BLOCK_SHARE = 0.3
+# The ids of a symbol before they start again at FIRST_ID. So each id belongs to one life of ids.
+OLD_FIRST_ID = 5_000
 # An event of a candle that has not closed; the history has closed ones only.
 RUNNING = -1
 WRONG_BY_MS = (-3_600_000, -2_000, -100, 100, 2_000, 10_000, 3_600_000)
@@ -31,7 +33,8 @@ class Tick(NamedTuple):
 class Market:
     """All ticks so far, in order, by kind and symbol.
 
-    `misdates` is the share of ticks whose time is wrong, by seconds or by an hour.
+    `misdates` is the share of ticks whose time is wrong, by seconds or by an hour. `restarts` is a
+    symbol whose ids may start again once, or None.
     """
 
     def __init__(self, random: Random, symbols: list[str], payloads: list[str]) -> None:
@@ -44,6 +47,38 @@ class Market:
         self._has_candles = CANDLES in payloads
         # The candle of each symbol that has not closed.
         self._running: dict[str, int] = {}
+        self.restarts: str | None = None
+        self.has_restarted = False
+        # The number of ticks before the restart, by kind.
+        self._before: dict[str, int] = {}
+
+    def let_restart(self, symbol: str) -> None:
+        """Let the ids of a symbol start again some time; it has traded before."""
+        self.restarts = symbol
+        for payload, (kind, make) in self._makers:
+            self._tick(payload, kind, symbol, make)
+
+    def restart_ids(self) -> None:
+        """Let the ids start again, once."""
+        if self.restarts and not self.has_restarted:
+            self.has_restarted = True
+            self._before = {
+                kind: len(self.history[kind, self.restarts]) for _, (kind, _) in self._makers
+            }
+
+    def present(self, kind: str, symbol: str) -> list[Tick]:
+        """Return the history since the restart of the ids."""
+        before = self._before.get(kind, 0) if symbol == self.restarts else 0
+        return self.history[kind, symbol][before:]
+
+    def number(self, kind: str, symbol: str, identity: int) -> int:
+        """Return an id as a number that rises over a restart, and by 1 if the ids do."""
+        if symbol != self.restarts or kind == "candle":
+            return identity
+        if identity >= OLD_FIRST_ID or not self.has_restarted:
+            return identity - OLD_FIRST_ID
+        before = self.history[kind, symbol][self._before[kind] - 1].identity - OLD_FIRST_ID
+        return before + 1 + identity - FIRST_ID
 
     def happen(self) -> list[Tick]:
         """Return the ticks of a moment: trades with their aggregate trades, or quotes. Candles come
@@ -65,19 +100,25 @@ class Market:
         return ticks
 
     def show_everywhere(self) -> list[Tick]:
-        """Return an event of every stream whose ids do not show what is missing before."""
+        """Return an event of each stream whose ids do not show what is missing before, and of each
+        one whose ids have started again.
+        """
         ticks: list[Tick] = []
         for symbol in self._symbols:
+            has_restarted = self.has_restarted and symbol == self.restarts
             for payload, (kind, make) in self._makers:
-                if kind not in CONTIGUOUS:
+                if kind not in CONTIGUOUS or has_restarted:
                     ticks.append(self._tick(payload, kind, symbol, make))
             if self._has_candles:
                 ticks += self._candles(symbol)
         return ticks
 
     def last_id(self, kind: str, symbol: str) -> int:
-        history = self.history[kind, symbol]
-        return history[-1].identity if history else FIRST_ID - 1
+        history = self.present(kind, symbol)
+        if history:
+            return history[-1].identity
+        is_old = symbol == self.restarts and not self.has_restarted
+        return (OLD_FIRST_ID if is_old else FIRST_ID) - 1
 
     def candles(self, symbol: str, begin_s: int, end_s: int) -> list[int]:
         """Return the first second of each candle between two times, the running one included."""
@@ -100,7 +141,8 @@ class Market:
         step = 1 if kind in CONTIGUOUS else self._random.randint(1, 5)
         identity = self.last_id(kind, symbol) + step
         time_ms = now_us() // 1000
-        if self._random.random() < self.misdates:
+        # A restart of the ids is recognised by the times.
+        if self._random.random() < self.misdates and symbol != self.restarts:
             time_ms += self._random.choice(WRONG_BY_MS)
         stream = f"{symbol.lower()}@{payload}"
         frame = make % {"n": stream, "s": symbol, "i": identity, "t": time_ms}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from bridge.core.model.events import BlockTrade, Candle, Event, Gap, Quote
 from bridge.core.records.record import Record, Route
+from bridge.core.sequencing.rules import RESTARTED
 from bridge.sinks.memory import MemorySink
 from tests.simulation.loop import is_clock_slow
 from tests.simulation.market import CONTIGUOUS
@@ -56,6 +57,8 @@ class Observer(MemorySink):
     def _see_gap(self, gap: Gap) -> None:
         name = (gap.kind, gap.symbol)
         if gap.first_id is None or gap.last_id is None:
+            if gap.cause == RESTARTED:
+                self._restart(name)
             return
         ids = range(gap.first_id, gap.last_id + 1)
         expected = self._expected.get(name, gap.first_id)
@@ -68,6 +71,13 @@ class Observer(MemorySink):
             self._problems.append(f"pipeline: {name} gap {ids} filled, but not completely")
         elif gap.state == "lost" and not set(ids) <= self.missing[name]:
             self._problems.append(f"pipeline: {name} gap {ids} lost, but not completely")
+
+    def _restart(self, name: Name) -> None:
+        """Begin again with the next id."""
+        for known in (self._expected, self._last, self.missing):
+            known.pop(name, None)
+        if name[0] == "trade":
+            self.newest_trades.pop(name[1], None)
 
     def _see_mark(self, name: Name, mark: int) -> None:
         """With a slow clock only the arrival of candles gives an order."""

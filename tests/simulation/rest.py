@@ -10,7 +10,15 @@ import aiohttp
 
 from tests.simulation import process
 from tests.simulation.loop import now_us
-from tests.simulation.market import CONTIGUOUS, FIRST_ID, Market, Tick, candle_row, row
+from tests.simulation.market import (
+    CONTIGUOUS,
+    FIRST_ID,
+    OLD_FIRST_ID,
+    Market,
+    Tick,
+    candle_row,
+    row,
+)
 
 PAGE_ROWS = 1000
 
@@ -73,7 +81,7 @@ class Rest:
 
     def _day(self, symbol: str) -> str:
         """Return the statistics of a symbol, as old as REST is behind."""
-        history = self._market.history["trade", symbol]
+        history = self._market.present("trade", symbol)
         count = max(0, len(history) - self.ids_behind)
         last_id = history[count - 1].identity if count else -1
         closed_ms = now_us() // 1000 if count == len(history) else history[count].time_ms - 1
@@ -81,7 +89,7 @@ class Rest:
 
     def is_lacking(self, tick: Tick) -> bool:
         """Return whether REST never has this id; the result does not change between calls."""
-        is_first = tick.identity == FIRST_ID  # where the history of a symbol begins
+        is_first = tick.identity in {FIRST_ID, OLD_FIRST_ID}  # where a history begins
         return (
             tick.kind in CONTIGUOUS
             and not is_first
@@ -95,7 +103,7 @@ class Rest:
         return [candle_row(second) for second in known if second <= end_s][:PAGE_ROWS]
 
     def _page(self, kind: str, symbol: str, from_id: int | None) -> list[Tick]:
-        history = self._market.history[kind, symbol]
+        history = self._market.present(kind, symbol)
         known = history[: len(history) - self.ids_behind]
         there = [tick for tick in known if not self.is_lacking(tick)]
         if from_id is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from bridge.core.sequencing.rules import ARRIVAL_RESTART_US, RESTART_EVENTS
 from bridge.settings import Settings, load_settings
 from tests.simulation import faults, loop, process
 from tests.simulation.truth import find_problems
@@ -18,6 +19,9 @@ from tests.support.journal import Journal, journal_kept
 HEALING_S = 50.0
 # Until the last events have arrived everywhere, and missing trades were noticed and fetched.
 QUIET_S = 15.0
+
+# The share of schedules in which the ids of a symbol may start again.
+RESTARTS_SHARE = 0.3
 
 # The error of the machine's clock, in seconds.
 CLOCK_ERRORS_S = (0, 0, 0, -3600, -7, -1, 1, 7, 3600)
@@ -62,6 +66,8 @@ async def _play(
     world = World(random, draw_settings(random), journal)
     running_in.clock_ahead_s = random.choice(CLOCK_ERRORS_S)
     with edges(world):
+        if random.random() < RESTARTS_SHARE:
+            world.market.let_restart(world.settings.binance.symbols[0])
         if random.random() < 0.2:
             world.file.leave_some_out()
         world.start()
@@ -69,6 +75,9 @@ async def _play(
         await asyncio.gather(*(_strike(world, *fault) for fault in draw(random)))
         world.file.name_all()
         await asyncio.sleep(HEALING_S)
+        for _ in range(RESTART_EVENTS if world.market.has_restarted else 0):
+            world.exchange.show_all()
+            await asyncio.sleep(ARRIVAL_RESTART_US / 1e6)
         ticking.cancel()
         world.exchange.show_all()
         await asyncio.sleep(QUIET_S)

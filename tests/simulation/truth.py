@@ -33,7 +33,7 @@ def find_problems(world: World) -> Iterator[str]:
     """Yield all problems in words; none if every promise was kept."""
     gaps: defaultdict[Name, list[dict[str, Any]]] = defaultdict(list)
     for gap in _events(world, "gap"):
-        gaps[gap["kind"], gap["symbol"]].append(gap)
+        gaps[gap["kind"], gap["symbol"]].append(_numbered(world, gap))
     begins: dict[Name, int] = {}
     for kind in dict.fromkeys(kind for kind, _ in world.market.history):
         published: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -42,12 +42,12 @@ def find_problems(world: World) -> Iterator[str]:
         for symbol in world.settings.binance.symbols:
             name = (kind, symbol)
             if kind in CONTIGUOUS:
-                ids = [event[CONTIGUOUS[kind]] for event in published[symbol]]
-                begins[name] = _begin(world, name, ids)
+                begins[name] = _begin(world, name, _numbers(world, name, published[symbol]))
             for problem in _CHECKS.get(kind, _contiguous)(
                 world, name, published[symbol], gaps[name]
             ):
                 yield f"{kind} of {symbol}: {problem}"
+    begins = {name: begin for name, begin in begins.items() if name[1] != world.market.restarts}
     yield from status_problems(world, begins)
     yield from _gaps(world)
     yield from _positions(world)
@@ -63,16 +63,47 @@ def _events(world: World, kind: str) -> Iterator[dict[str, Any]]:
             yield event
 
 
+def _number(world: World, kind: str, event: dict[str, Any]) -> int:
+    """Return the id of an event in the market's history, as a number that a restart does not
+    change.
+    """
+    if kind == "candle":
+        return int(event["open_time"] // 1_000_000)
+    return world.market.number(kind, event["symbol"], int(event[_ID_FIELDS[kind]]))
+
+
+def _numbers(world: World, name: Name, events: list[dict[str, Any]]) -> list[int]:
+    return [_number(world, name[0], event) for event in events if event.get("closed", True)]
+
+
+def _ticks(world: World, name: Name) -> list[tuple[int, int]]:
+    """Return the number and the time in microseconds of each tick."""
+    ticks = world.market.history[name]
+    return [(world.market.number(*name, tick.identity), tick.time_ms * 1000) for tick in ticks]
+
+
+def _numbered(world: World, gap: dict[str, Any]) -> dict[str, Any]:
+    """Return a gap event with numbers for its ids."""
+    if gap["first_id"] is None:
+        return gap
+    first, last = (
+        world.market.number(gap["kind"], gap["symbol"], gap[field])
+        for field in ("first_id", "last_id")
+    )
+    return gap | {"first_id": first, "last_id": last}
+
+
 def _contiguous(
     world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
 ) -> Iterator[str]:
     """Check that each id is there once and in order, up to the last, unless a gap announces it."""
-    ids = [event[CONTIGUOUS[name[0]]] for event in events]
+    ids = _numbers(world, name, events)
     named = [gap for gap in gaps if gap["first_id"] is not None]
-    if len(named) < len(gaps):
-        yield f"ids never restart here: {gaps}"
+    if len(named) < len(gaps) and not _has_restarted(world, name[1]):
+        yield f"ids have not restarted: {gaps}"
     said = [(range(gap["first_id"], gap["last_id"] + 1), gap["state"]) for gap in named]
     announced = {identity for missing, _ in said for identity in missing}
+    announced |= _lost_in_time(world, name, gaps)
     unknown, late = _unknown_starts(world, name), _late(world, name)
     seen: set[int] = set()
     expected = _begin(world, name, ids)
@@ -86,13 +117,11 @@ def _contiguous(
             yield f"{sorted(missing)} missing before {identity}, unannounced"
         seen.add(identity)
         expected = max(expected, identity + 1)
-    if expected != (last := world.market.last_id(*name)) + 1 and -1 not in unknown:
+    last = max((number for number, _ in _ticks(world, name)), default=FIRST_ID - 1)
+    if expected != last + 1 and -1 not in unknown:
         yield f"ends before {expected} instead of {last + 1}"
-    for span, state in said:
-        if state == "filled" and not seen.issuperset(span):
-            yield f"{span} announced as filled, but not there"
-        if state == "lost" and not seen.isdisjoint(span):
-            yield f"{span} announced as lost, but there"
+    if not _has_restarted(world, name[1]):  # the ids of a gap may have two meanings then
+        yield from _wrong_states(said, seen)
 
 
 def _begin(world: World, name: Name, ids: list[int]) -> int:
@@ -103,7 +132,7 @@ def _begin(world: World, name: Name, ids: list[int]) -> int:
     for _, stored, position in _written_positions(world):
         is_first = position.offset < 0 and not _is_late(world, stored)
         if is_first and (position.message_type, position.symbol) == name:
-            begins.append(position.last_id + 1)
+            begins.append(world.market.number(*name, position.last_id + 1))
             return min(begins)
     return min(begins, default=FIRST_ID)
 
@@ -120,11 +149,10 @@ def _late(world: World, name: Name) -> set[int]:
     it did not know: it could not read the topics, and REST was behind what they have.
     """
     kind, symbol = name
-    faults = {entry["fault"] for entry in world.journal.named("fault_begins")}
-    if world.unknown_starts and "keep_rest_behind" in faults:
-        return {tick.identity for tick in world.market.history[name]}
+    if world.unknown_starts and "keep_rest_behind" in _faults(world):
+        return {number for number, _ in _ticks(world, name)}
     return {
-        _mark(kind, msgspec.json.decode(stored.value))
+        _number(world, kind, msgspec.json.decode(stored.value))
         for _, log in world.broker.records(f"{SPOT}.{kind}")
         for stored in log
         if stored.key.decode() == symbol and _is_late(world, stored)
@@ -147,22 +175,50 @@ def _unknown_starts(world: World, name: Name) -> set[int]:
 
     Such a process can only log that. Its own positions hide the missed events from the next one.
     """
-    return {
+    firsts = {
         next((life.observer.first[name] for life in lives if name in life.observer.first), -1)
         for number in world.unknown_starts
         for lives in (world.lives[number:],)
     }
+    return {-1 if first < 0 else world.market.number(*name, first) for first in firsts}
+
+
+def _wrong_states(said: list[tuple[range, str]], seen: set[int]) -> Iterator[str]:
+    for span, state in said:
+        if state == "filled" and not seen.issuperset(span):
+            yield f"{span} announced as filled, but not there"
+        if state == "lost" and not seen.isdisjoint(span):
+            yield f"{span} announced as lost, but there"
+
+
+def _has_restarted(world: World, symbol: str) -> bool:
+    return world.market.has_restarted and symbol == world.market.restarts
+
+
+def _lost_in_time(world: World, name: Name, gaps: list[dict[str, Any]]) -> set[int]:
+    """Return the numbers of the ticks in the time of a gap event without ids. Some may be there."""
+    spans = [(gap["from_time"], gap["to_time"]) for gap in gaps if gap["first_id"] is None]
+    is_dated = "misdate_some_events" not in _faults(world)
+    return {
+        number
+        for number, at in _ticks(world, name)
+        if any(not is_dated or begin <= at <= end for begin, end in spans)
+    }
+
+
+def _faults(world: World) -> set[str]:
+    return {entry["fault"] for entry in world.journal.named("fault_begins")}
 
 
 def _quotes(
     world: World, name: Name, events: list[dict[str, Any]], gaps: list[dict[str, Any]]
 ) -> Iterator[str]:
     """Check that quotes rise up to the last, and that a gap gives the time of each missing one."""
-    history = [tick.identity for tick in world.market.history[name]]
+    history = [number for number, _ in _ticks(world, name)]
     announced = {gap["to_time"]: gap for gap in gaps}
-    unknown = _unknown_starts(world, name)
+    unknown, unnoticed = _unknown_starts(world, name), _unnoticed(world, name)
     for before, event in pairwise(events):
-        first, last = before["update_id"], event["update_id"]
+        first, last = _numbers(world, name, [before, event])
         if last <= first and last not in unknown:
             yield f"{last} comes after {first}"
         missed = history[bisect_right(history, first) : bisect_left(history, last)]
@@ -170,13 +226,13 @@ def _quotes(
             continue
         gap = announced.get(event["received"])
         if gap is None:
-            missed = [i for i in missed if (*name, i) not in world.exchange.unnoticed]
+            missed = [i for i in missed if i not in unnoticed]
             at_s = event["received"] / 1e6 - BEGIN_S
             if missed:
                 yield f"{len(missed)} missing before {last} ({at_s:.3f} s), unannounced"
         elif gap["from_time"] is None or gap["from_time"] > before["received"]:
             yield f"{missed} missing before {last}, announced from {gap['from_time']} only"
-    if not events or events[-1]["update_id"] != history[-1]:
+    if not events or _numbers(world, name, events[-1:]) != history[-1:]:
         yield f"ends before {history[-1]}"
 
 
@@ -186,51 +242,49 @@ def _backfilled(
     """Check that closed candles or block trades are there once and in order, up to the last, unless
     a gap announces the time of a missing one as lost.
     """
-    kind = name[0]
-    ids = [_mark(kind, event) for event in events if event.get("closed", True)]
-    lost = [(gap["from_time"], gap["to_time"]) for gap in gaps if gap["state"] == "lost"]
+    ids = _numbers(world, name, events)
+    lost = [gap for gap in gaps if gap["state"] == "lost"]
+    announced, unnoticed = _lost_in_time(world, name, lost), _unnoticed(world, name)
     unknown, late = _unknown_starts(world, name), _late(world, name)
-    faults = {entry["fault"] for entry in world.journal.named("fault_begins")}
-    is_ordered = kind != "candle" or not is_clock_slow()
+    is_ordered = name[0] != "candle" or not is_clock_slow()
     for place, (before, identity) in enumerate(pairwise(ids), start=1):
         is_wrong = identity <= before if is_ordered else identity in ids[:place]
         if is_wrong and identity not in late | unknown:
             yield f"{identity} comes after {before}"
-    history = world.market.history[name]
+    history = _ticks(world, name)
     if not history:
         return
-    if not ids or (max(ids) != history[-1].identity and -1 not in unknown):
-        yield f"ends before {history[-1].identity}"
+    if not ids or (max(ids) != history[-1][0] and -1 not in unknown):
+        yield f"ends before {history[-1][0]}"
         return
-    expected = [tick for tick in history if tick.identity > ids[0]]
-    for tick in expected:
-        following = next((i for i in ids if i > tick.identity), -1)
-        is_excused = following in unknown or (*name, tick.identity) in world.exchange.unnoticed
-        at = tick.time_ms * 1000
-        if tick.identity in ids or is_excused:
-            continue
-        is_dated = "misdate_some_events" not in faults
-        if not any(not is_dated or begin <= at <= end for begin, end in lost):
-            yield f"{tick.identity} missing ({at / 1e6 - BEGIN_S:.3f} s), unannounced"
-    if lost and REST_FAULTS.isdisjoint(faults) and not world.unknown_starts:
+    for number, at in history:
+        following = next((i for i in ids if i > number), -1)
+        is_there = number < ids[0] or number in ids or following in unknown
+        if not is_there and number not in announced | unnoticed:
+            yield f"{number} missing ({at / 1e6 - BEGIN_S:.3f} s), unannounced"
+    is_excused = _has_restarted(world, name[1]) or world.unknown_starts
+    if lost and REST_FAULTS.isdisjoint(_faults(world)) and not is_excused:
         yield f"{lost} lost though REST has never failed"
 
 
-def _mark(kind: str, event: dict[str, Any]) -> int:
-    """Return the id of an event in the market's history."""
-    if kind == "candle":
-        return int(event["open_time"] // 1_000_000)
-    return int(event[_ID_FIELDS[kind]])
+def _unnoticed(world: World, name: Name) -> set[int]:
+    """Return the numbers of the ticks that an open connection did not bring."""
+    return {
+        world.market.number(*name, identity)
+        for kind, symbol, identity in world.exchange.unnoticed
+        if (kind, symbol) == name and identity >= 0
+    }
 
 
 def _gaps(world: World) -> Iterator[str]:
     """Check that ids that REST has are not given up, and that late ids are fetched later."""
-    if REST_FAULTS.isdisjoint(entry["fault"] for entry in world.journal.named("fault_begins")):
+    if REST_FAULTS.isdisjoint(_faults(world)):
         for gap in world.journal.named("gap"):
-            if gap["message_type"] in CONTIGUOUS:
+            may_be = _has_restarted(world, gap["symbol"])
+            if gap["message_type"] in CONTIGUOUS and not may_be:
                 yield f"{gap} though REST has never failed"
     for name, missing in world.life.observer.missing.items():
-        if missing:
+        if missing and not _has_restarted(world, name[1]):
             yield f"{name} {sorted(missing)} not fetched, though REST has them"
     yield from _left_open(world)
 
@@ -243,7 +297,7 @@ def _left_open(world: World) -> Iterator[str]:
         return
     states: defaultdict[Name, dict[int, str]] = defaultdict(dict)
     for gap in _events(world, "gap"):
-        if gap["first_id"] is not None:
+        if gap["first_id"] is not None and not _has_restarted(world, gap["symbol"]):
             ids = range(gap["first_id"], gap["last_id"] + 1)
             states[gap["kind"], gap["symbol"]].update(dict.fromkeys(ids, gap["state"]))
     for name, of_stream in states.items():

@@ -236,10 +236,12 @@ class World:
 
 
 def _waiting(sequencer: Repairable) -> list[Event]:
-    """Return the events that wait for missing ones, except those that may have waited for a
-    handover before.
+    """Return the events that wait for missing ones, except those that may have waited before: for a
+    handover, or until a restart of the ids was certain.
     """
-    return [*sequencer._held.values()] if isinstance(sequencer, Contiguous) else []
+    if not isinstance(sequencer, Contiguous) or sequencer._old_last >= 0:
+        return []
+    return [*sequencer._held.values()]
 
 
 @contextmanager

@@ -64,8 +64,12 @@ class Backfilled(Sequencer):
         return len(self._held)
 
     @property
+    def is_interrupted(self) -> bool:
+        return not self._held and super().is_interrupted
+
+    @property
     def newest_mark(self) -> int | None:
-        return self.first_of(self._held[-1][1]) if self._held else self.last_mark
+        return self.first_of(self._held[-1][1]) if self._held else super().newest_mark
 
     @property
     def hole(self) -> Ids | None:

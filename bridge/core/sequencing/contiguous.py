@@ -30,8 +30,8 @@ class Contiguous(Sequencer):
     """Passes every id exactly once."""
 
     __slots__ = (
-        *("_first_held", "_head", "_held", "_last_held", "_late", "_next", "_open"),
-        "expected",
+        *("_first_held", "_head", "_held", "_last_held", "_late", "_next", "_old_last", "_open"),
+        *("_restarted_at", "expected"),
     )
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
@@ -44,6 +44,8 @@ class Contiguous(Sequencer):
         # Events that have come by themselves into an open gap.
         self._late: dict[int, Event] = {}
         self._head: Head | None = None
+        # The time of the first event after the last restart of the ids, and the last id before it.
+        self._restarted_at = self._old_last = -1
 
     @property
     def hole(self) -> Ids | None:
@@ -101,9 +103,18 @@ class Contiguous(Sequencer):
 
         A stream that is not known yet continues after the head.
         """
+        if self.is_outdated(head):
+            return
         if self.expected is None:
             self.resume(head.last_id, time_of(head))
         self._head = head
+
+    def is_outdated(self, head: Head) -> bool:
+        """Return whether a head is from before the last restart of the ids."""
+        if self._old_last < 0:
+            return False
+        is_old_id = head.last_id >= self._old_last >= (self.expected or 0)
+        return is_old_id or time_of(head) < self._restarted_at
 
     def interrupt(self, cause: str) -> None:
         """Do nothing: the ids of the next event show what is missing."""
@@ -189,29 +200,34 @@ class Contiguous(Sequencer):
             return self._pass(event)
         if identity < self.expected:
             return self._accept_low(event, identity)
-        if identity in self._held:
-            return self.drop_duplicate()
+        if identity in self._held or time_of(event) < self._restarted_at:
+            return self.drop_duplicate()  # the second: it is from before the restart of the ids
         self._hold(event, identity)
         released = self._release()
         return self.give_up("hold_limit") if len(self._held) > MAX_HELD_EVENTS else released
 
     def _accept_low(self, event: Event, identity: int) -> Sequence[Event]:
         """Take an event below the expected id: late, a duplicate, or the ids have restarted."""
+        last = (self.expected or 0) - 1
         if any(_has(gap, identity) for gap in self._open):
             if len(self._late) < MAX_HELD_EVENTS:
                 self._late.setdefault(identity, event)
-            return NOTHING
-        last = (self.expected or 0) - 1
-        if identity == last:
+        elif identity == last:
             return self.drop_duplicate()
+        else:
+            self.duplicates += 1
         since = self.after_restart(event, self._last_held if self._held else last)
-        return self._restart(since) if since else NOTHING
+        return self._restart([low for _, low in since]) if since else NOTHING
 
     def _published_until(self) -> int:
         """Return the time up to which all events were passed on: the middle one of three times. If
-        one of them is wrong, it is another one.
+        one of them is wrong, it is another one. Or the time at which the exchange has reported such
+        high ids.
         """
-        return sorted((self._time, self._second_time, self._third_time))[1]
+        published_until = sorted((self._time, self._second_time, self._third_time))[1]
+        if self._head is None or self._head.last_id + 1 < (self.expected or 0):
+            return published_until
+        return max(published_until, time_of(self._head))
 
     def _pass(self, event: Event) -> Sequence[Event]:
         self._next = self.expected = self.last_of(event) + 1
@@ -246,6 +262,7 @@ class Contiguous(Sequencer):
         while self.hole:
             passed += self.give_up(RESTARTED)
         self._head = None
+        self._restarted_at, self._old_last = time_of(since[0]), (self.expected or 0) - 1
         for gap in self.open_gaps:
             passed += self.close_gap(gap)
         passed.append(self.gap(None, since[0], RESTARTED, "lost"))

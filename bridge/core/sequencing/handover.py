@@ -77,9 +77,7 @@ def _has_caught_up(sequencer: Sequencer, begin: Event) -> bool:
     or if the gap event of an interruption will precede the next event.
     """
     newest = sequencer.newest_mark
-    if isinstance(sequencer, Contiguous) or newest is None:
-        return True
-    if sequencer.is_interrupted and not sequencer.held:
+    if isinstance(sequencer, Contiguous) or newest is None or sequencer.is_interrupted:
         return True
     return newest >= sequencer.first_of(begin)
 

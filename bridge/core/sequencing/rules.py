@@ -83,7 +83,16 @@ class Sequencer:
     """
 
     __slots__ = (
-        *("_cause", "_low", "_low_after", "_second_time", "_third_time", "_time", "duplicates"),
+        *(
+            "_cause",
+            "_low",
+            "_low_after",
+            "_low_cause",
+            "_second_time",
+            "_third_time",
+            "_time",
+            "duplicates",
+        ),
         *("first_of", "last_of", "last_received", "message_type", "removals"),
     )
 
@@ -97,8 +106,10 @@ class Sequencer:
         # The times of the last event and of the two before it.
         self._time = self._second_time = self._third_time = _NO_TIME
         self._cause = ""
-        # Events that may come after a restart of the ids, and the highest id when they came.
-        self._low: list[Event] = []
+        # Events that may come after a restart of the ids, each with the cause of an interruption
+        # just before it, or "". The cause of one after them, and the highest id when they came.
+        self._low: list[tuple[str, Event]] = []
+        self._low_cause = ""
         self._low_after = 0
 
     @property
@@ -113,8 +124,8 @@ class Sequencer:
 
     @property
     def is_interrupted(self) -> bool:
-        """Return whether a gap event will precede the next event."""
-        return bool(self._cause)
+        """Return whether a gap event will precede the next event that comes."""
+        return bool(self._cause) and not self._is_undecided
 
     @property
     def last_mark(self) -> int | None:
@@ -128,8 +139,15 @@ class Sequencer:
 
     @property
     def newest_mark(self) -> int | None:
-        """Return the id or time of the last event that has come, passed on or waiting."""
-        return self.last_mark
+        """Return the id or time of the last event that has come, passed on or waiting. While it is
+        undecided whether the ids have restarted, this is the last low one.
+        """
+        return self.first_of(self._low[-1][1]) if self._is_undecided else self.last_mark
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Return whether the last events may have come after a restart of the ids."""
+        return bool(self._low) and self._low_after == self.last_mark
 
     def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
         """Continue after the last event published before this process started, at `time`.
@@ -155,6 +173,7 @@ class Sequencer:
         """Note that events may be missing from here on: a gap event will precede the next one."""
         if self._time != _NO_TIME:
             self._cause = self._cause or cause
+            self._low_cause = cause
 
     def note(self, event: Event) -> None:
         """Store the values of a passed event that are needed for the next one."""
@@ -168,32 +187,33 @@ class Sequencer:
         self.duplicates += 1
         return NOTHING
 
-    def after_restart(self, event: Event, highest: int) -> Sequence[Event]:
+    def after_restart(self, event: Event, highest: int) -> Sequence[tuple[str, Event]]:
         """Take an event that is not above the highest id. Return the events since a restart of the
         ids, this one last, as soon as a restart is certain. Until then the event is a duplicate.
+
+        Each comes with the cause of the gap event that must precede it, or "".
         """
-        self.duplicates += 1
         time = time_of(event)
         if time <= self._time and time <= self._second_time:
-            return NOTHING  # as nearly all duplicates
+            return ()  # as nearly all duplicates
         last_time = self._published_until()
         identity, low = self.first_of(event), self._low
         if time <= last_time or self.last_of(event) == highest:
-            return NOTHING
+            return ()
         if self._low_after != highest:
             low.clear()  # the old ids go on
-        if low and identity <= self.first_of(low[-1]):
-            if identity >= self.first_of(low[0]):
-                return NOTHING
+        if low and identity <= self.first_of(low[-1][1]):
+            if identity >= self.first_of(low[0][1]):
+                return ()
             low.clear()
-        low.append(event)
-        self._low_after = highest
+        low.append((self._low_cause, event))
+        self._low_after, self._low_cause = highest, ""
         silence_us = ARRIVAL_RESTART_US if event.timestamp is None else RESTART_US
         if len(low) < RESTART_EVENTS or time <= last_time + silence_us:
             del low[:-_MAX_LOW_EVENTS]
-            return NOTHING
+            return ()
         self._low = []
-        return low
+        return [(RESTARTED, low[0][1]), *low[1:]]
 
     def _published_until(self) -> int:
         """Return the time of the newest event passed on. Events above which others have passed may
@@ -247,14 +267,20 @@ class Monotonic(Sequencer):
     def accept(self, event: Event) -> Sequence[Event]:
         identity = self.first_of(event)
         if identity <= self._highest:
+            self.duplicates += 1
             since = self.after_restart(event, self._highest)
             if since:
-                self._highest, self._cause = -1, RESTARTED
-            return [passed for low in since for passed in Monotonic.accept(self, low)]
+                self._highest = -1
+            return [passed for low in since for passed in self._accept_after(*low)]
         gap = self.gap_before(event)
         self._highest, self._cause = identity, ""
         self.note(event)
         return (*gap, event)
+
+    def _accept_after(self, cause: str, event: Event) -> Sequence[Event]:
+        """Accept an event after an interruption for this cause, if there was one."""
+        self._cause = cause
+        return Monotonic.accept(self, event)
 
 
 class TimeOrdered(Sequencer):
@@ -325,10 +351,11 @@ class Chained(Sequencer):
         elif last >= expected:
             passed = self._with_gap(event, first, expected)
         else:
+            self.duplicates += 1
             since = self.after_restart(event, expected - 1)
             if since:
                 self._expected, self._cause = None, RESTARTED
-            return [passed for low in since for passed in self.accept(low)]
+            return [passed for _, low in since for passed in self.accept(low)]
         self._expected, self._cause = last + 1, ""
         self.note(event)
         return passed

@@ -184,6 +184,67 @@ def test_a_restart_of_the_ids_is_believed_in_the_same_way_over_two_connections()
     assert ids(accept_all(sequencer, again)) == [1, 2, 3, 4, 5]
 
 
+def test_a_report_of_the_last_id_from_before_a_restart_of_the_ids_changes_nothing() -> None:
+    """REST may be behind. Otherwise all ids up to the old one would be missing."""
+    sequencer = contiguous_sequencer(1_000)
+    again = [trade(number, seconds=2_000 + number) for number in range(3)]
+    assert ids(accept_all(sequencer, again)) == [0, 1, 2]
+    late = Head(*HEAD, 3_000 * SECOND_US, 7, 1_000, 1_000)
+    old = Head(*HEAD, 1_999 * SECOND_US, 7, 990, 990)
+    for outdated in (late, old):
+        sequencer.reach(outdated)
+        assert sequencer.hole is None
+    sequencer.reach(Head(*HEAD, 3_000 * SECOND_US, 7, 5, 5))
+    assert sequencer.hole == (3, 5)
+
+
+def test_a_wrong_report_of_the_last_id_freezes_no_stream() -> None:
+    sequencer = contiguous_sequencer(5)
+    sequencer.reach(Head(*HEAD, 10 * SECOND_US, 7, 5_000, 5_000))
+    (gap,) = sequencer.give_up("repair_timeout")
+    late = [trade(6, seconds=8), trade(7, seconds=9), trade(8, seconds=10)]
+    assert accept_all(sequencer, late) == []
+    closed, restarted, *passed = accept_all(
+        sequencer, [trade(i, seconds=i + 3) for i in (9, 10, 11)]
+    )
+    assert closed == msgspec.structs.replace(gap, state="lost")
+    assert isinstance(restarted, Gap)
+    assert restarted.cause == "ids_restarted"
+    assert ids(passed) == [9, 10, 11]
+
+
+def test_events_from_before_a_restart_of_the_ids_are_dropped_after_it() -> None:
+    """A stalled connection brings them."""
+    sequencer = contiguous_sequencer(1_000)
+    again = [trade(number, seconds=2_000 + number) for number in range(3)]
+    assert ids(accept_all(sequencer, again)) == [0, 1, 2]
+    assert accept_all(sequencer, [trade(1_001, seconds=1_001), trade(1_002, seconds=1_002)]) == []
+    assert ids(sequencer.accept(trade(3, seconds=2_003))) == [3]
+
+
+def test_an_interruption_before_a_restart_of_the_ids_is_certain_is_announced_in_its_place() -> None:
+    sequencer = new_sequencer(Quote)
+    sequencer.accept(quote(10**9, seconds=1))
+    sequencer.interrupt("stalled")
+    assert accept_all(sequencer, [quote(1, seconds=5)]) == []
+    sequencer.interrupt("connection_lost")
+    passed = accept_all(sequencer, [quote(5, seconds=8), quote(6, seconds=20)])
+    causes = [event.cause if isinstance(event, Gap) else event.received for event in passed]
+    seconds = SECOND_US
+    assert causes == ["ids_restarted", 5 * seconds, "connection_lost", 8 * seconds, 20 * seconds]
+
+
+def test_a_new_connection_overtakes_none_before_a_restart_of_the_ids_is_certain() -> None:
+    sequencer = new_sequencer(Quote)
+    sequencer.accept(quote(10**9, seconds=1))
+    sequencer.interrupt("connection_lost")
+    accept_all(sequencer, [quote(1, seconds=5)])
+    handover = Handover({"quotes"})
+    assert handover.take("quotes", sequencer, quote(7, seconds=6)) == ()
+    accept_all(sequencer, [quote(4, seconds=6), quote(7, seconds=6)])
+    assert len(handover.take("quotes", sequencer, quote(8, seconds=7))) == 2
+
+
 def test_one_stray_id_from_long_ago_changes_nothing() -> None:
     sequencer = contiguous_sequencer(100)
     events = [
