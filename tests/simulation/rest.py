@@ -82,10 +82,15 @@ class Rest:
     def _day(self, symbol: str) -> str:
         """Return the statistics of a symbol, as old as REST is behind."""
         history = self._market.present("trade", symbol)
-        count = max(0, len(history) - self.ids_behind)
+        count = self._known(history)
         last_id = history[count - 1].identity if count else -1
         closed_ms = now_us() // 1000 if count == len(history) else history[count].time_ms - 1
         return f'{{"symbol":"{symbol}","lastId":{last_id},"closeTime":{closed_ms}}}'
+
+    def _known(self, history: list[Tick]) -> int:
+        """Return how many ticks REST has; it always has the one that was there before the start."""
+        is_old = bool(history) and history[0].identity == OLD_FIRST_ID
+        return max(int(is_old), len(history) - self.ids_behind)
 
     def is_lacking(self, tick: Tick) -> bool:
         """Return whether REST never has this id; the result does not change between calls."""
@@ -104,7 +109,7 @@ class Rest:
 
     def _page(self, kind: str, symbol: str, from_id: int | None) -> list[Tick]:
         history = self._market.present(kind, symbol)
-        known = history[: len(history) - self.ids_behind]
+        known = history[: self._known(history)]
         there = [tick for tick in known if not self.is_lacking(tick)]
         if from_id is None:
             return there[-PAGE_ROWS:]

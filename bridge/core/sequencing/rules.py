@@ -83,17 +83,8 @@ class Sequencer:
     """
 
     __slots__ = (
-        *(
-            "_cause",
-            "_low",
-            "_low_after",
-            "_low_cause",
-            "_second_time",
-            "_third_time",
-            "_time",
-            "duplicates",
-        ),
-        *("first_of", "last_of", "last_received", "message_type", "removals"),
+        *("_cause", "_low", "_low_after", "_low_cause", "_second_time", "_third_time", "_time"),
+        *("duplicates", "first_of", "last_of", "last_received", "message_type", "removals"),
     )
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
