@@ -16,6 +16,7 @@ from bridge.client.events import AnyEvent, decode_event
 from bridge.client.message_types import check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.retry import check_cancelled
 from bridge.settings.urls import SecretUrl
 
 # A quiet market and a hanging server look the same: check after this time without messages.
@@ -88,6 +89,7 @@ class RedisReader:
                 if message is None:
                     await self._pubsub.ping()
                     message = await self._answer()
+            check_cancelled()
             if message["type"] in {"message", "pmessage"}:
                 yield message["data"]
 

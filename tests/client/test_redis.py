@@ -1,7 +1,7 @@
 """Subscribing to Redis: typed events as published, and a timeout for every wait."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 import pytest
@@ -37,6 +37,26 @@ async def test_all_symbols_are_heard_from_the_moment_of_entering(
     async with RedisReader(redis.url, ["trade"], venue=unique) as reader:
         await publish(redis.url, *messages)
         assert await take(reader, 2) == [data for _, data in messages]
+
+
+async def test_a_cancelled_reader_stops_although_the_library_swallows_it(
+    redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisReader(redis.url, ["trade"], venue=unique) as reader:
+        reading = asyncio.Event()
+
+        async def swallow(**_: object) -> dict[str, object]:
+            reading.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return {"type": "message", "data": b"x"}
+
+        monkeypatch.setattr(reader._pubsub, "get_message", swallow)
+        taking = asyncio.create_task(take(reader, 10**6))
+        await reading.wait()
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
 
 
 async def test_only_the_symbols_asked_for_are_heard(redis: RedisAddress, unique: str) -> None:

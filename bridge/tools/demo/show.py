@@ -12,6 +12,7 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import UndeliveredRecords
 from bridge.monitoring import logs
+from bridge.retry import check_cancelled
 from bridge.settings import Settings
 from bridge.telemetry import SinkCounts
 from bridge.tools.demo.figures import Meter, accounts
@@ -105,6 +106,7 @@ class _Demo:
         while True:
             await asyncio.sleep(self._view.refresh_s)
             self._view.show(await self._meter.figures())
+            check_cancelled()
 
     def _introduce(self, port: int) -> None:
         (kafka,) = self._settings.kafka.bootstrap_servers
