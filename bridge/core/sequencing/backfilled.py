@@ -94,7 +94,7 @@ class Backfilled(Sequencer):
             self._next_cause = cause
 
     def accept(self, event: Event) -> Sequence[Event]:
-        if self._held or (self._cause and self._is_behind(event)):
+        if self._held or (self._cause and self._has_hole_before(event)):
             return self._hold(event)
         return self._accept(event)
 
@@ -116,7 +116,7 @@ class Backfilled(Sequencer):
         return self._release([]) if self._held else []
 
     def gap_state(self, until: Event) -> GapState:
-        return "lost" if self.complete_to is None or self._is_behind(until) else "filled"
+        return "lost" if self.complete_to is None or self._has_hole_before(until) else "filled"
 
     def note_fetched(self, events: Iterable[Event]) -> None:
         """Note the events that are passed on because they were fetched."""
@@ -129,7 +129,7 @@ class Backfilled(Sequencer):
         """Pass an event as the rule of the stream's order does."""
         return self.drop_duplicate() if self.is_known(event) else super().accept(event)
 
-    def _is_behind(self, event: Event) -> bool:
+    def _has_hole_before(self, event: Event) -> bool:
         """Return whether events may be missing before this one that can be fetched."""
         return self.complete_to is not None and self.begin_of(event) > self.complete_to
 
@@ -148,7 +148,7 @@ class Backfilled(Sequencer):
         passed = self._passed()
         announced = 1 if passed and isinstance(passed[0], Gap) else 0
         passed[announced:announced] = fetched
-        while self._held and not (self._held[0][0] and self._is_behind(self._held[0][1])):
+        while self._held and not (self._held[0][0] and self._has_hole_before(self._held[0][1])):
             passed += self._passed()
         if self._held:
             self._cause = self._held[0][0]
