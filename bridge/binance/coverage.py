@@ -129,7 +129,7 @@ class ShardCoverage:
     def _end_waits(self, cause: ReconnectCause) -> None:
         """Let no connection wait for a stream that no older one carries."""
         carried: set[str] = set()
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.finish_handover(cause, carried)
             carried |= connection.streams.keys()
 

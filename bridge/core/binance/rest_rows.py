@@ -1,6 +1,7 @@
 """Convert the exchange's REST rows to the events that the streams would have brought."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -51,11 +52,17 @@ class KlineRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     taker_buy_quote_volume: str
 
 
-def _trade(row: TradeRow, venue: str, symbol: str, received: int) -> Event:
+def _trade(
+    event_type: type[events.Trade | events.BlockTrade],
+    row: TradeRow,
+    venue: str,
+    symbol: str,
+    received: int,
+) -> Event:
     check_numbers(row.price, row.qty)
     head = (venue, symbol, microseconds(row.time), received, _FETCHED)
     side: events.Side = "sell" if row.is_buyer_maker else "buy"
-    return events.Trade(*head, row.id, row.price, row.qty, side)
+    return event_type(*head, row.id, row.price, row.qty, side)
 
 
 def _agg_trade(row: AggTradeRow, venue: str, symbol: str, received: int) -> Event:
@@ -65,13 +72,7 @@ def _agg_trade(row: AggTradeRow, venue: str, symbol: str, received: int) -> Even
     return events.AggTrade(*head, row.a, row.f, row.l, row.p, row.q, side)
 
 
-def _block_trade(row: TradeRow, venue: str, symbol: str, received: int) -> Event:
-    check_numbers(row.price, row.qty)
-    head = (venue, symbol, microseconds(row.time), received, _FETCHED)
-    side: events.Side = "sell" if row.is_buyer_maker else "buy"
-    return events.BlockTrade(*head, row.id, row.price, row.qty, side)
-
-
+_decode_trade = msgspec.json.Decoder(TradeRow).decode
 _decode_kline = msgspec.json.Decoder(KlineRow).decode
 
 
@@ -114,9 +115,9 @@ def candle_reader(
 
 
 _ROWS: dict[str, tuple[Callable[[msgspec.Raw], Any], Callable[..., Event]]] = {
-    "trade": (msgspec.json.Decoder(TradeRow).decode, _trade),
+    "trade": (_decode_trade, partial(_trade, events.Trade)),
     "agg_trade": (msgspec.json.Decoder(AggTradeRow).decode, _agg_trade),
-    "block_trade": (msgspec.json.Decoder(TradeRow).decode, _block_trade),
+    "block_trade": (_decode_trade, partial(_trade, events.BlockTrade)),
 }
 
 

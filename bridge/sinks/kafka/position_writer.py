@@ -126,12 +126,15 @@ class PositionWriter:
         is_read = queue.message_type in READ_FROM_VALUE
         for record, offset in zip(records, offsets, strict=True):
             symbol, identity, interval = record.route.symbol, record.identity, ""
-            if is_read and (read := position_of(queue.message_type, record.value, 0, 0)):
+            if is_read and (
+                read := position_of(queue.message_type, record.value, partition, offset)
+            ):
                 identity, interval = read.last_id, read.interval
-            end = ends.get(symbol + interval)
+            name = symbol + interval
+            end = ends.get(name)
             if end is None:
-                end = _StreamEnd(StreamKey(queue.message_type, symbol, interval))
-                ends[symbol + interval] = end
+                key = StreamKey(queue.message_type, symbol, interval)
+                end = ends[name] = _StreamEnd(key)
             elif identity < end.last_id and not end.has_restarted(identity, record.timestamp_ms):
                 continue  # it was fetched late, to fill a gap
             end.third_ms = end.second_ms
