@@ -209,8 +209,8 @@ class Repairer:
                 pass  # its time is over
             except _TooMany:
                 self._give_up(symbol, sequencer, "too_many_ids")
-            except _NotInHistory:
-                self._give_up(symbol, sequencer, "not_in_history", _last(errors))
+            except _NotInHistory as error:
+                self._give_up(symbol, sequencer, "not_in_history", str(error) or _last(errors))
 
     async def _fetch_hole(
         self, symbol: str, sequencer: Contiguous, end: int, errors: deque[Exception]
@@ -275,7 +275,7 @@ class Repairer:
                 return await self._history.fetch_after(place, until)
         except FeedRefused as error:
             if error.status in _LACKING:
-                raise _NotInHistory from error
+                raise _NotInHistory(str(error)) from error
             raise
 
     def _is_too_large(self, sequencer: Repairable, hole: Ids) -> bool:

@@ -10,6 +10,7 @@ from bridge.core.sequencing.sequencers import Repairable, new_sequencer
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.pipeline.gap_repair import LATE_TIMEOUT_S, PARALLEL, Repairer
 from bridge.settings import Repair
+from tests.support.journal import Journal
 from tests.support.virtual_time import VirtualTimeLoop
 
 PAGE = 10
@@ -500,10 +501,10 @@ def test_block_trades_that_rest_does_not_bring_in_time_are_lost_and_hold_nothing
     assert bench.gaps() == [(None, None, "connection_lost", "lost")] * 2
 
 
-def test_a_host_without_such_a_history_is_not_waited_for() -> None:
+def test_a_host_without_such_a_history_is_not_waited_for(journal: Journal) -> None:
     for status in (400, 401, 404):
         exchange = Exchange(last=10)
-        exchange.errors = [FeedRefused(str(status), "elsewhere", status=status)]
+        exchange.errors = [FeedRefused(f"HTTP {status}", "elsewhere", status=status)]
         bench = Bench(exchange, BlockTrade)
 
         async def script(bench: Bench = bench) -> None:
@@ -514,6 +515,7 @@ def test_a_host_without_such_a_history_is_not_waited_for() -> None:
         repaired(bench, script, for_s=2)
         assert bench.ids() == [1, 5]
         assert bench.gaps() == [(None, None, "connection_lost", "lost")]
+        assert f"HTTP {status}" in journal.named("repair_abandoned")[-1]["error"]
 
 
 def test_more_missing_events_than_a_stream_waits_for_are_lost() -> None:
