@@ -10,7 +10,7 @@ FIRST_ID = 0
 RARE_SHARE = 0.02
 BLOCK_SHARE = 0.3
 # The ids of a symbol before they start again at FIRST_ID. So each id belongs to one life of ids.
-OLD_FIRST_ID = 5_000
+OLD_FIRST_ID = 5_000_000
 # An event of a candle that has not closed; the history has closed ones only.
 RUNNING = -1
 WRONG_BY_MS = (-3_600_000, -2_000, -100, 100, 2_000, 10_000, 3_600_000)

@@ -103,7 +103,7 @@ def _contiguous(
         yield f"ids have not restarted: {gaps}"
     said = [(range(gap["first_id"], gap["last_id"] + 1), gap["state"]) for gap in named]
     announced = {identity for missing, _ in said for identity in missing}
-    announced |= _lost_in_time(world, name, gaps)
+    announced |= _lost_in_time(world, name, gaps) - _there_since_restart(world, name)
     unknown, late = _unknown_starts(world, name), _late(world, name)
     seen: set[int] = set()
     expected = _begin(world, name, ids)
@@ -204,6 +204,13 @@ def _lost_in_time(world: World, name: Name, gaps: list[dict[str, Any]]) -> set[i
         for number, at in _ticks(world, name)
         if any(not is_dated or begin <= at <= end for begin, end in spans)
     }
+
+
+def _there_since_restart(world: World, name: Name) -> set[int]:
+    """Return the numbers of the ticks since a restart of the ids, if REST always had them."""
+    if not _has_restarted(world, name[1]) or _faults(world) & {*REST_FAULTS, "misdate_some_events"}:
+        return set()
+    return {world.market.number(*name, tick.identity) for tick in world.market.present(*name)}
 
 
 def _faults(world: World) -> set[str]:

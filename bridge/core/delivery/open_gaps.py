@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from bridge.core.model.events import Gap
 from bridge.core.sequencing.contiguous import closings
 from bridge.core.sequencing.position import Position, StreamKey
-from bridge.core.sequencing.rules import Ids
+from bridge.core.sequencing.rules import RESTARTED, Ids
 
 
 class OpenGaps:
@@ -22,6 +22,8 @@ class OpenGaps:
     def __init__(self) -> None:
         self._open: dict[StreamKey, list[Gap]] = {}
         self._ahead: list[Gap] = []
+        # The time of the first event after the last restart of the ids.
+        self._restarted_at: dict[StreamKey, int] = {}
         self._brought: dict[StreamKey, set[int]] = {}
 
     def __len__(self) -> int:
@@ -37,8 +39,9 @@ class OpenGaps:
         key = StreamKey(gap.kind, gap.symbol)
         if gap.first_id is None or gap.last_id is None:
             # The ids have restarted and now name other events: the old ids cannot be fetched.
-            if gap.cause == "ids_restarted":
+            if gap.cause == RESTARTED:
                 self._open.pop(key, None)
+                self._restarted_at[key] = gap.to_time or 0
             return
         ids = (gap.first_id, gap.last_id)
         left = [part for old in self._open.get(key, ()) for part in _outside(old, ids)]
@@ -50,14 +53,17 @@ class OpenGaps:
         """Split the gaps at the positions after which these streams continue.
 
         Ids beyond a position were never published. The gap event had overtaken the events that
-        precede the gap, and those had not been written. So the stream itself now brings these ids,
-        or announces them again. The gaps of a stream without a known position are not tracked any
+        precede the gap, and those had not been written. The same holds for all ids if the ids have
+        restarted beyond a position. So the stream itself now brings these ids, or announces them
+        again. The gaps of a stream without a known position are not tracked any
         longer, and stay open in the topic.
         """
         known = {key: gaps for key, gaps in self._open.items() if key in positions}
         self._open = {}
         for key, gaps in known.items():
-            last_id = positions[key].last_id
+            position = positions[key]
+            has_restarted = self._restarted_at.get(key, -1) > position.time
+            last_id = -1 if has_restarted else position.last_id
             if key in streams:
                 self._ahead += [part for gap in gaps for part in _outside(gap, (0, last_id))]
             self._open[key] = [part for gap in gaps for part in _inside(gap, last_id)]

@@ -144,6 +144,9 @@ class Contiguous(Sequencer):
         if hole is None:
             return []
         missing = list(missing)
+        if self._cause:  # the ids have restarted: events from before may have the same ids
+            restarted_after = super()._published_until()
+            missing = [event for event in missing if time_of(event) > restarted_after]
         if missing and not self.has_begun:
             # The exchange has nothing before this event.
             self.expected = min(self.first_of(missing[0]), hole[1] + 1)
@@ -165,9 +168,10 @@ class Contiguous(Sequencer):
         if not self.has_begun and hole[1] >= MAX_GAP_IDS:
             # So many ids say only that the first id of this exchange is not 0.
             gap = replace(gap, first_id=None, last_id=None, state="lost")
-        announced = [gap] if gap.state == "lost" else self.announce(gap)
+        passed = [] if isinstance(behind, Head) else self._restart_before(behind)
+        passed += [gap] if gap.state == "lost" else self.announce(gap)
         self.expected = hole[1] + 1
-        return [*announced, *self._release()]
+        return [*passed, *self._release()]
 
     def announce(self, gap: Gap, max_ids: int = MAX_GAP_IDS) -> list[Event]:
         """Open a gap in pieces of at most `max_ids`; return the gap events.
@@ -247,7 +251,7 @@ class Contiguous(Sequencer):
         """Return the held events that now follow without a hole."""
         passed: list[Event] = []
         while self.expected is not None and (event := self._held.pop(self.expected, None)):
-            passed.append(event)
+            passed += (*self._restart_before(event), event)
             self.note(event)
             self.expected += 1
         if passed:
@@ -257,7 +261,11 @@ class Contiguous(Sequencer):
         return passed
 
     def _restart(self, since: Sequence[Event]) -> list[Event]:
-        """Start again with these events: ids have restarted, so missing ids cannot be fetched."""
+        """Start again with these events: ids have restarted, so missing ids cannot be fetched.
+
+        The ids since can be, so the stream waits for those before its first event. Beyond
+        MAX_GAP_IDS it does not: the ids may have started anywhere.
+        """
         passed: list[Event] = []
         while self.hole:
             passed += self.give_up(RESTARTED)
@@ -265,11 +273,18 @@ class Contiguous(Sequencer):
         self._restarted_at, self._old_last = time_of(since[0]), (self.expected or 0) - 1
         for gap in self.open_gaps:
             passed += self.close_gap(gap)
-        passed.append(self.gap(None, since[0], RESTARTED, "lost"))
-        self.expected, self._next = None, _HOLDING
+        self._cause = RESTARTED
+        first_id = self.first_of(since[0])
+        self.expected = 0 if first_id <= MAX_GAP_IDS else first_id
         for event in since:
-            passed += self.accept(event)
-        return passed
+            self._hold(event, self.first_of(event))
+        return [*passed, *self._release()]
+
+    def _restart_before(self, event: Event) -> list[Event]:
+        """Return the gap event that announces a restart of the ids if this event is the first."""
+        announced = self.gap_before(event)
+        self._cause = ""
+        return [*announced]
 
 
 def _has(gap: Gap, identity: int) -> bool:

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from bridge.core.sequencing.contiguous import MAX_GAP_IDS, MAX_OPEN_GAPS
 from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US
 
 MESSAGE_TYPE = "position"
+# No event is fetched that has an id further below the last one.
+MAX_LATE_IDS = MAX_OPEN_GAPS * MAX_GAP_IDS
 
 
 class StreamKey(NamedTuple):
@@ -67,7 +70,7 @@ class RestartCheck:
     """Recognises a restart of the ids in one stream's records, in the order of their partition.
 
     A record below the last id was usually fetched late, to fill a gap. One of these may have a
-    wrong time, so a restart takes several.
+    wrong time, so a restart takes several, unless the id is below all gaps that may be filled.
     """
 
     __slots__ = ("_after", "_count", "_last")
@@ -77,9 +80,11 @@ class RestartCheck:
 
     def is_certain(self, identity: int, time: int, last_id: int, last_time: int) -> bool:
         """Take a record below the last id; return whether it comes after a restart."""
-        if time <= last_time + RESTART_US:
+        if time <= last_time:
             self._count = 0
             return False
+        if identity < last_id - MAX_LATE_IDS:
+            return True
         goes_on = self._after == last_id and self._last < identity
         self._count = self._count + 1 if goes_on else 1
         self._after, self._last = last_id, identity

@@ -34,8 +34,8 @@ def gap(first_id: int | None, last_id: int | None, state: str = "open", **fields
     )
 
 
-def at(last_id: int, key: StreamKey = BTCUSDT) -> dict[StreamKey, Position]:
-    return {key: Position(key.message_type, key.symbol, last_id, 0, 0, 0)}
+def at(last_id: int, key: StreamKey = BTCUSDT, time: int = 0) -> dict[StreamKey, Position]:
+    return {key: Position(key.message_type, key.symbol, last_id, time, 0, 0)}
 
 
 def seen(*events: Gap) -> OpenGaps:
@@ -81,6 +81,12 @@ def test_what_lies_beyond_the_position_of_a_stream_nobody_has_is_left_alone() ->
     assert ids(gaps.left()) == [(3, 5, "open")]
 
 
+def test_what_lies_beyond_a_restart_of_the_ids_and_the_position_comes_with_the_stream() -> None:
+    gaps = seen(gap(None, None, "lost", cause="ids_restarted"), gap(0, 2))
+    gaps.go_back(at(5_000, time=1_999), [BTCUSDT])
+    assert (ids(gaps.filled()), gaps.left()) == ([(0, 2, "filled")], [])
+
+
 def test_streams_without_a_position_are_left_alone() -> None:
     gaps = seen(gap(3, 9))
     gaps.go_back(at(50, ETHUSDT), [BTCUSDT])
@@ -89,7 +95,7 @@ def test_streams_without_a_position_are_left_alone() -> None:
 
 def test_ids_that_have_started_again_are_asked_for_no_more() -> None:
     gaps = seen(gap(3, 9), gap(None, None, "lost", cause="ids_restarted"), gap(2, 2))
-    gaps.go_back(at(50), [BTCUSDT])
+    gaps.go_back(at(50, time=2_000), [BTCUSDT])
     assert ids(gaps.left()) == [(2, 2, "open")]
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event, Gap
+from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import (
     Position,
     StreamKey,
@@ -102,7 +103,9 @@ def test_a_symbol_listed_anew_while_no_bridge_ran_is_announced() -> None:
         parse_stream("btcusdt@trade"), trade(1)
     )
     again = [trade(number, seconds=60) for number in (1, 2, 3)]
-    gap, *passed = accept_all(sequencer, again)
+    assert isinstance(sequencer, Contiguous)
+    assert accept_all(sequencer, again) == []
+    gap, *passed = sequencer.fill(again)
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.state, passed) == ("ids_restarted", "lost", again)
 
@@ -125,6 +128,15 @@ def test_one_late_trade_dated_too_young_is_no_restart_of_the_ids_but_several_are
         tails.see(position(last_id, time=90 * SECOND_US, offset=10 + last_id))
     (found,) = tails.positions.values()
     assert found.last_id == 3
+
+
+def test_one_record_with_an_id_far_below_shows_a_restart_of_the_ids() -> None:
+    """The process was killed just after the restart. No trade is fetched so late."""
+    tails = Tails({})
+    for last_id, seconds in ((5_000_000, 5), (0, 6)):
+        tails.see(position(last_id, time=seconds * SECOND_US, offset=seconds))
+    (found,) = tails.positions.values()
+    assert found.last_id == 0
 
 
 def test_trades_that_fill_a_gap_just_before_the_last_one_are_no_restart_of_the_ids() -> None:

@@ -116,8 +116,8 @@ def test_an_open_gap_is_closed_part_by_part() -> None:
 def test_ids_that_start_again_are_announced_and_not_frozen_out() -> None:
     sequencer = contiguous_sequencer(1_000_000)
     accept_all(sequencer, [trade(1_000_001, seconds=5), trade(1_000_003, seconds=5)])
-    passed = accept_all(sequencer, [trade(number, seconds=10) for number in (1, 2, 3, 4)])
-    assert ids(passed) == [1_000_003, 1, 2, 3, 4]
+    passed = accept_all(sequencer, [trade(number, seconds=10) for number in (0, 1, 2, 3)])
+    assert ids(passed) == [1_000_003, 0, 1, 2, 3]
     gaps = [(g.cause, g.state, g.first_id) for g in passed if isinstance(g, Gap)]
     assert gaps == [
         ("ids_restarted", "open", 1_000_002),
@@ -180,8 +180,40 @@ def test_book_deltas_whose_ids_start_again_are_not_frozen_out() -> None:
 
 def test_a_restart_of_the_ids_is_believed_in_the_same_way_over_two_connections() -> None:
     sequencer = contiguous_sequencer(1_000)
-    again = [trade(number, seconds=10 + number) for number in (1, 1, 2, 1, 2, 3, 2, 4, 3, 4, 5)]
-    assert ids(accept_all(sequencer, again)) == [1, 2, 3, 4, 5]
+    again = [trade(number, seconds=10 + number) for number in (0, 0, 1, 0, 1, 2, 1, 3, 2, 3, 4)]
+    assert ids(accept_all(sequencer, again)) == [0, 1, 2, 3, 4]
+
+
+def test_what_came_after_a_restart_of_the_ids_and_before_this_process_is_fetched() -> None:
+    """What came before the restart is lost, and events with the same ids from then stay out."""
+    sequencer = contiguous_sequencer(1_000)
+    sequencer.accept(trade(1_001, seconds=1_001))
+    assert accept_all(sequencer, [trade(i, seconds=2_000 + i) for i in (7, 8, 9)]) == []
+    assert sequencer.hole == (0, 6)
+    before = [trade(number, seconds=number) for number in range(1, 6)]
+    assert sequencer.fill(before) == []
+    gap, *passed = sequencer.fill([*before, trade(5, seconds=2_005), trade(6, seconds=2_006)])
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.to_time) == ("ids_restarted", 2_005 * SECOND_US)
+    assert ids(passed) == [5, 6, 7, 8, 9]
+
+
+def test_a_restart_of_the_ids_is_announced_before_what_cannot_be_fetched_after_it() -> None:
+    sequencer = contiguous_sequencer(1_000)
+    accept_all(sequencer, [trade(i, seconds=2_000 + i) for i in (7, 8, 9)])
+    *gaps, _, _, _ = sequencer.give_up("repair_timeout")
+    said = [(gap.cause, gap.first_id, gap.last_id) for gap in gaps if isinstance(gap, Gap)]
+    assert said == [("ids_restarted", None, None), ("repair_timeout", 0, 6)]
+
+
+def test_nothing_is_fetched_after_a_restart_of_the_ids_that_is_long_ago() -> None:
+    """They may have started anywhere, and the bridge may have missed the beginning for months."""
+    sequencer = contiguous_sequencer(10**6)
+    first = contiguous.MAX_GAP_IDS + 1
+    again = [trade(first + i, seconds=2 * 10**6 + i) for i in range(3)]
+    gap, *passed = accept_all(sequencer, again)
+    assert isinstance(gap, Gap)
+    assert passed == again
 
 
 def test_a_report_of_the_last_id_from_before_a_restart_of_the_ids_changes_nothing() -> None:
@@ -204,13 +236,13 @@ def test_a_wrong_report_of_the_last_id_freezes_no_stream() -> None:
     (gap,) = sequencer.give_up("repair_timeout")
     late = [trade(6, seconds=8), trade(7, seconds=9), trade(8, seconds=10)]
     assert accept_all(sequencer, late) == []
-    closed, restarted, *passed = accept_all(
-        sequencer, [trade(i, seconds=i + 3) for i in (9, 10, 11)]
-    )
+    (closed,) = accept_all(sequencer, [trade(i, seconds=i + 3) for i in (9, 10, 11)])
     assert closed == msgspec.structs.replace(gap, state="lost")
+    of_rest = [*(trade(i) for i in range(6)), *late]
+    restarted, *passed = sequencer.fill(of_rest)
     assert isinstance(restarted, Gap)
     assert restarted.cause == "ids_restarted"
-    assert ids(passed) == [9, 10, 11]
+    assert ids(passed) == [6, 7, 8, 9, 10, 11]
 
 
 def test_events_from_before_a_restart_of_the_ids_are_dropped_after_it() -> None:
@@ -288,8 +320,8 @@ def test_a_trade_dated_far_ahead_passes_and_decides_nothing() -> None:
     ahead = msgspec.structs.replace(trade(101, seconds=100), timestamp=HOUR_US)
     stray = msgspec.structs.replace(trade(1, seconds=100), timestamp=HOUR_US)
     assert accept_all(sequencer, [ahead, ahead, stray]) == [ahead]
-    again = [trade(number, seconds=101 + number) for number in (1, 2, 3)]
-    assert ids(accept_all(sequencer, again)) == [1, 2, 3]
+    again = [trade(number, seconds=102 + number) for number in (0, 1, 2)]
+    assert ids(accept_all(sequencer, again)) == [0, 1, 2]
 
 
 def test_a_ticker_dated_far_ahead_passes_once_and_holds_none_back() -> None:
