@@ -84,8 +84,10 @@ class StreamReport(msgspec.Struct, kw_only=True):
     ranges that were judged early to limit memory: records that come later do not close them.
     `repeated` also counts records from before a restart of the ids that come again after it.
     `later_than_claimed` counts records that were missing although a status said that nothing up to
-    their time was. `claimed_id` is the id up to which a status said that the topic is complete, if
-    the topic ends before it. Statuses of a symbol whose ids have restarted are not checked.
+    their time was. `dated_early` counts those of them that the exchange dated earlier than records
+    before them: they are no findings. `claimed_id` is the id up to which a status said that the
+    topic is complete, if the topic ends before it. Statuses of a symbol whose ids have restarted
+    are not checked.
     """
 
     symbol: str
@@ -105,6 +107,7 @@ class StreamReport(msgspec.Struct, kw_only=True):
     restarts: Places = msgspec.field(default_factory=Places)
     wrong_key: Places = msgspec.field(default_factory=Places)
     later_than_claimed: Places = msgspec.field(default_factory=Places)
+    dated_early: Places = msgspec.field(default_factory=Places)
     claimed_id: int | None = None
     aggregated: int = 0
     interruptions: int = 0

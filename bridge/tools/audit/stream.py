@@ -33,7 +33,7 @@ class StreamAudit:
 
     __slots__ = (
         *("_announced", "_claims", "_contiguous", "_earlier", "_floor", "_missing"),
-        *("_newest", "_next", "_run_begin", "_step", "report"),
+        *("_newest", "_next", "_run_begin", "_step", "_times", "report"),
     )
 
     def __init__(
@@ -48,6 +48,8 @@ class StreamAudit:
         self._floor = self._run_begin = 0
         self._next = -1  # no record has this id
         self._newest = 0
+        # The times of the last three records in order: one of them may be wrong.
+        self._times = (0, 0, 0)
         self._earlier: list[Run] = []
 
     def observe(self, first_id: int, last_id: int, offset: int, time: int) -> None:
@@ -57,8 +59,8 @@ class StreamAudit:
             self.report.repeated.add(offset, first_id)
         if first_id == self._next or self._goes_on(first_id, last_id, offset, time):
             self._next = last_id + self._step
-            if self._claims and time <= self._claims.until(first_id):
-                self.report.later_than_claimed.add(offset, first_id)
+            if self._claims:
+                self._compare(first_id, offset, time)
         self._newest = max(self._newest, time)
 
     def finish(self) -> StreamReport:
@@ -70,6 +72,14 @@ class StreamAudit:
                 self.report.claimed_id = self._claims.last_id
         self.report.interruptions = self._announced.interruptions
         return self.report
+
+    def _compare(self, first_id: int, offset: int, time: int) -> None:
+        """Compare a record with what the statuses before it have claimed."""
+        if time <= self._claims.until(first_id):
+            is_early = time < sorted(self._times)[1]
+            report = self.report
+            (report.dated_early if is_early else report.later_than_claimed).add(offset, first_id)
+        self._times = (*self._times[1:], time)
 
     def _goes_on(self, first_id: int, last_id: int, offset: int, time: int) -> bool:
         """Return whether the stream continues after this record, which is not the expected one."""

@@ -31,6 +31,31 @@ def test_a_record_that_was_missing_although_its_time_was_claimed_is_found() -> N
     assert ids_at(report.later_than_claimed) == [3]
 
 
+@pytest.mark.parametrize(
+    ("times", "early", "wrong"),
+    [
+        ([10, 20, 30, 5, 50], [4], []),
+        ([10, 20, 90, 15, 50], [4], []),
+        ([10, 20, 30, 30, 50], [], [4]),
+        ([10, 20, 90, 20, 50], [], [4]),
+        ([10, 20, 5, 15, 50], [], [4]),
+    ],
+    ids=[
+        "early",
+        "after one ahead",
+        "same time",
+        "as late as the one before",
+        "after an early one",
+    ],
+)
+def test_no_status_can_know_of_a_record_that_is_dated_earlier_than_those_before_it(
+    times: list[int], early: list[int], wrong: list[int]
+) -> None:
+    report = audited([1, 2, 3, 4, 5], times=times, claims=claimed((3, 30)))
+    assert ids_at(report.dated_early) == early
+    assert ids_at(report.later_than_claimed) == wrong
+
+
 def test_a_topic_that_ends_before_a_claimed_id_is_found() -> None:
     report = audited([1, 2, 3], times=[10, 20, 30], claims=claimed((2, 20), (5, 50)))
     assert (report.claimed_id, report.last_id) == (5, 3)
