@@ -12,13 +12,21 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import accumulate, filterfalse
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.tools.simulator import Fault, FaultPlan, Malformed, Market, SimulatedExchange
+from bridge.tools.simulator import (
+    Fault,
+    FaultPlan,
+    Malformed,
+    Market,
+    PlayedTrade,
+    SimulatedExchange,
+)
 from tests.faults.brokers import Administered, KafkaCluster, ProxiedKafka
 from tests.faults.observer import Observer
 from tests.faults.profile import QUOTED, STREAMS, SYMBOLS, Form
@@ -26,6 +34,7 @@ from tests.faults.watch import Watch
 from tests.support.bridge_process import BridgeProcess, running_bridge
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import RedisServer
+from tests.support.played import CONTIGUOUS, Ids, played_ids
 
 MALFORMED = Malformed(share=0.01)
 # Ten times Binance's limit; the exchange announces it, and the bridge follows it. Faults are much
@@ -71,6 +80,8 @@ class Environment:
         self.ends_s: list[float] = []
         self.lives: list[BridgeProcess] = []
         self.peak_kib = 0
+        # The trades before a restart of the ids, by kind and symbol.
+        self._earlier: dict[tuple[str, str], list[PlayedTrade]] = {}
         self._folder = folder
         self._data_dir = data_dir
         self._stack = AsyncExitStack()
@@ -100,7 +111,7 @@ class Environment:
             self._settings = self._told(settings, bootstrap_servers)
             await self.start_bridge()
             self._clock_s = await self._ticking()
-            self.watch = Watch()
+            self.watch = Watch(self.number)
             watching = asyncio.create_task(self.watch.run(self.redis.url, SYMBOLS))
             try:
                 yield
@@ -131,11 +142,57 @@ class Environment:
         """Return whether a record was written soon after its event, by the market's clock."""
         return self.market_ms(written_ms / 1000) - made_us / 1000 < FRESH_S * 1000
 
-    def made_ms(self) -> dict[str, list[int]]:
-        """Return the times of the trades of each symbol, by the market's clock, in order."""
-        history = self.exchange.history
+    def is_ahead(self, made_ms: float) -> bool:
+        """Return whether the time of an event is wrong because it has yet to come."""
+        return made_ms > self.observer.now_ms + FRESH_S * 1000
+
+    def restart_ids(self, symbol: str) -> None:
+        """Let the ids of a symbol start again, once. REST then knows the trades since only."""
+        for kind, name in CONTIGUOUS.items():
+            stream = f"{symbol.lower()}@{name}"
+            self._earlier[kind, symbol] = self.exchange.history.played(stream)
+            self.exchange.history.forget(stream)
+        self.observer.restart_ids(symbol)
+
+    @property
+    def restarted(self) -> set[tuple[str, str]]:
+        """Return the kind and the symbol of the streams whose ids have started again."""
+        return set(self._earlier)
+
+    def number(self, kind: str, symbol: str, identity: int) -> int:
+        """Return an id as a number that goes on over a restart of the ids.
+
+        The ids since are lower than all before: a market begins with higher ids than a run reaches.
+        """
+        earlier = self._earlier.get((kind, symbol))
+        return earlier[-1].id + identity if earlier and identity < earlier[0].id else identity
+
+    def played_ids(self) -> Ids:
+        """Return the numbers of the first and the last id so far; after a restart, those since."""
         return {
-            s: [trade.time_ms for trade in history.played(f"{s.lower()}@trade")] for s in SYMBOLS
+            (kind, symbol): (self.number(kind, symbol, first), self.number(kind, symbol, last))
+            for (kind, symbol), (first, last) in played_ids(self.exchange, SYMBOLS).items()
+        }
+
+    def played(self, kind: str) -> dict[str, list[PlayedTrade]]:
+        """Return all trades of a kind by symbol, in order, with their `number` as id."""
+        found = {}
+        for symbol in SYMBOLS:
+            since = self.exchange.history.played(f"{symbol.lower()}@{CONTIGUOUS[kind]}")
+            found[symbol] = [
+                *self._earlier.get((kind, symbol), ()),
+                *(one._replace(id=self.number(kind, symbol, one.id)) for one in since),
+            ]
+        return found
+
+    def made_ms(self) -> dict[str, list[int]]:
+        """Return the times of the trades of each symbol, by the market's clock, rising.
+
+        A time that is too early counts as the one before it, one that is ahead is left out.
+        """
+        return {
+            symbol: list(accumulate(filterfalse(self.is_ahead, (t.time_ms for t in trades)), max))
+            for symbol, trades in self.played("trade").items()
         }
 
     def trades_per_second(self) -> float:

@@ -16,8 +16,9 @@ from redis import Redis
 from bridge.sinks.kafka import position_writer
 from bridge.tools.simulator import AnnounceShutdown, Cut, StallConnection
 from tests.faults.environment import PATIENCE_S, Environment
-from tests.faults.profile import Size
+from tests.faults.profile import SYMBOLS, Size
 from tests.support.brokers import Container
+from tests.support.played import CONTIGUOUS
 
 Action = Callable[[], object]
 
@@ -28,6 +29,11 @@ DISK_FULL_TIMEOUT_S = 90.0
 # Lifetimes of a bridge: some end before positions are written, some after. The first ends after.
 LIVES_S = (0.3, 9.0)
 FIRST_LIFE_S = position_writer.INTERVAL_S + 1.0
+
+# Wrong times: an hour ahead, and before the trades that precede it.
+WRONG_BY_MS = (3_600_000, -5_000)
+# Time to write what has come with the old ids, because REST no longer knows it.
+OLD_IDS_WRITTEN_S = (1.0, 3.0)
 
 # Too small for the uncompressed batches of GATHERING_S, but large enough for the load.
 SMALL_BATCH_BYTES = "4000"
@@ -164,13 +170,54 @@ async def stop_bridge(environment: Environment, size: Size) -> None:
     await _end_bridges(environment, size, signal.SIGTERM)
 
 
+async def restart_ids(environment: Environment, size: Size) -> None:
+    """Let the ids of one symbol after the other start again, and break something soon after."""
+    await _in_each_symbol(environment, size, environment.restart_ids)
+
+
+async def misdate_trades(environment: Environment, size: Size) -> None:
+    """Give single trades a wrong time, in one symbol after the other, and break something soon
+    after.
+    """
+    wrong_by_ms = cycle(WRONG_BY_MS)
+
+    def misdate(symbol: str) -> None:
+        by_ms = next(wrong_by_ms)
+        for name in CONTIGUOUS.values():
+            environment.observer.misdate(f"{symbol.lower()}@{name}", by_ms)
+
+    await _in_each_symbol(environment, size, misdate)
+
+
+async def _in_each_symbol(
+    environment: Environment, size: Size, confuse: Callable[[str], None]
+) -> None:
+    """Do something to a symbol, then cut the connection, kill the bridge or stop it, in turn."""
+    await environment.rest(FIRST_LIFE_S)
+    for symbol, number in zip(
+        SYMBOLS[: size.times], cycle((None, signal.SIGKILL, signal.SIGTERM)), strict=False
+    ):
+        confuse(symbol)
+        environment.over()
+        await environment.rest(environment.chance.uniform(*OLD_IDS_WRITTEN_S))
+        if number is None:
+            environment.exchange.inject(Cut())
+        else:
+            await _replace_bridge(environment, number)
+        await _between(environment)
+
+
 async def _end_bridges(environment: Environment, size: Size, number: signal.Signals) -> None:
     await environment.rest(FIRST_LIFE_S)
     for _ in range(size.times):
-        assert await environment.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
-        environment.over()
-        await environment.start_bridge()
+        await _replace_bridge(environment, number)
         await environment.rest(environment.chance.uniform(*LIVES_S))
+
+
+async def _replace_bridge(environment: Environment, number: signal.Signals) -> None:
+    assert await environment.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
+    environment.over()
+    await environment.start_bridge()
 
 
 async def _by_turns(environment: Environment, size: Size, *turns: tuple[Action, Action]) -> None:

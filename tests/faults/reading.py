@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
+from tests.faults.environment import Environment
 from tests.support.brokers import read_topic
 from tests.support.played import ARRIVAL_TIMEOUT_S
 
@@ -68,31 +69,39 @@ _decode = msgspec.json.Decoder(Row).decode
 _decode_gap = msgspec.json.Decoder(GapRow).decode
 
 
-async def read_kind(bootstrap_servers: str, unique: str, kind: str) -> dict[str, list[Read]]:
-    """Return all events of a kind by symbol, in the order of their partition. The id of a candle is
-    its open time; only its last state counts.
+async def read_kind(environment: Environment, kind: str) -> dict[str, list[Read]]:
+    """Return all events of a kind by symbol, in the order of their partition, with their numbers as
+    ids. The id of a candle is its open time; only its last state counts.
     """
     field = ID_FIELDS[kind]
     found: defaultdict[str, list[Read]] = defaultdict(list)
-    for record in await _records(bootstrap_servers, unique, kind):
+    for record in await _records(environment, kind):
         row = _decode(record.value or b"")
         if not row.closed:
             continue
-        found[row.symbol].append(Read(getattr(row, field), row, record.timestamp))
+        number = environment.number(kind, row.symbol, getattr(row, field))
+        found[row.symbol].append(Read(number, row, record.timestamp))
     return found
 
 
-async def read_gaps(bootstrap_servers: str, unique: str) -> list[GapRow]:
-    """Return all gap events."""
-    return [_decode_gap(r.value or b"") for r in await _records(bootstrap_servers, unique, "gap")]
+async def read_gaps(environment: Environment) -> list[GapRow]:
+    """Return all gap events, with the numbers of the ids that they announce."""
+    gaps = [_decode_gap(record.value or b"") for record in await _records(environment, "gap")]
+    for gap in gaps:
+        if gap.first_id is not None and gap.last_id is not None:
+            gap.first_id = environment.number(gap.kind, gap.symbol, gap.first_id)
+            gap.last_id = environment.number(gap.kind, gap.symbol, gap.last_id)
+    return gaps
 
 
-async def closed(bootstrap_servers: str, unique: str) -> None:
+async def closed(environment: Environment) -> None:
     """Wait until all ids that gap events announce as open are filled or lost."""
-    topic = f"{unique}.binance.spot.gap"
+    topic = f"{environment.unique}.binance.spot.gap"
     missing: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
+        topic,
+        bootstrap_servers=environment.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
     )
     await consumer.start()
     try:
@@ -120,6 +129,7 @@ def _note(missing: Mapping[tuple[str, str], set[int]], gap: GapRow) -> None:
         missing[gap.kind, gap.symbol].difference_update(gap.ids)
 
 
-async def _records(bootstrap_servers: str, unique: str, kind: str) -> list[ConsumerRecord]:
-    topic = f"{unique}.binance.spot.{kind}"
-    return await read_topic(bootstrap_servers, topic, timeout_s=READ_TIMEOUT_S)
+async def _records(environment: Environment, kind: str) -> list[ConsumerRecord]:
+    topic = f"{environment.unique}.binance.spot.{kind}"
+    servers = environment.kafka.bootstrap_servers
+    return await read_topic(servers, topic, timeout_s=READ_TIMEOUT_S)

@@ -88,6 +88,7 @@ def seen_in_kafka(
         symbol: [
             Seen(environment.market_ms(read.written_ms / 1000), (read.row.timestamp or 0) / 1000)
             for read in found
+            if not environment.is_ahead((read.row.timestamp or 0) / 1000)
         ]
         for symbol, found in trades.items()
     }

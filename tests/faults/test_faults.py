@@ -25,7 +25,7 @@ from tests.faults.reading import Read, closed, read_gaps, read_kind
 from tests.faults.result import RESULT, Result, Tally, result_of
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
-from tests.support.played import CONTIGUOUS, Ids, arrived, played_ids
+from tests.support.played import CONTIGUOUS, Ids, arrived
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -69,9 +69,15 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             await environment.rest(form.calm_s)
             await scenario.fault_action(environment, size)
             await environment.rest(CALM_AFTER_S)
-            wanted = played_ids(environment.exchange, SYMBOLS)
-            await arrived(environment.kafka.bootstrap_servers, unique, wanted, environment.is_fresh)
-            await closed(environment.kafka.bootstrap_servers, unique)
+            wanted = environment.played_ids()
+            await arrived(
+                environment.kafka.bootstrap_servers,
+                unique,
+                wanted,
+                environment.is_fresh,
+                environment.number,
+            )
+            await closed(environment)
             if scenario.recovers_in == "redis":
                 await recovery.recovered_in_redis(environment)
             until_ms = environment.market_ms(time.time())
@@ -90,17 +96,15 @@ async def _judge(
     scenario: Scenario, environment: Environment, wanted: Ids, until_ms: float
 ) -> tuple[Result, list[str]]:
     """Return the result and the broken promises. The bridge ran until `until_ms`."""
-    servers, unique = environment.kafka.bootstrap_servers, environment.unique
-    found = {kind: await read_kind(servers, unique, kind) for kind in CONTIGUOUS}
-    gaps = await read_gaps(servers, unique)
+    found = {kind: await read_kind(environment, kind) for kind in CONTIGUOUS}
+    gaps = await read_gaps(environment)
     trades = Tally()
-    for kind, name in CONTIGUOUS.items():
-        played = {s: environment.exchange.history.played(f"{s.lower()}@{name}") for s in SYMBOLS}
+    for kind in CONTIGUOUS:
+        played = environment.played(kind)
         trades.add(verdict.judge_trades(kind, found[kind], played, wanted, gaps))
-    quoted = await read_kind(servers, unique, "quote")
+    quoted = await read_kind(environment, "quote")
     quotes = verdict.judge_quotes(quoted, environment.observer.quotes, gaps)
-    closed_candles = await read_kind(servers, unique, "candle")
-    candles = verdict.judge_candles(closed_candles, gaps)
+    candles = verdict.judge_candles(await read_kind(environment, "candle"), gaps)
     recoveries = _recoveries_s(scenario, environment, found["trade"], until_ms)
     known = tuple(seconds for seconds in recoveries if seconds < math.inf)
     rate = environment.trades_per_second()
@@ -115,6 +119,8 @@ async def _judge(
     wrong += [f"never recovered: {recoveries}"] if len(known) < len(recoveries) else []
     wrong += [] if recoveries else ["nothing was broken, or no symbol has traded since"]
     wrong += [f"still open: {text}" for text in verdict.left_open(gaps)[:SOME]]
+    if (restarted := verdict.restarted(gaps)) != environment.restarted:
+        wrong.append(f"restarts of the ids: {environment.restarted}, announced: {restarted}")
     unexpected = [gap for gap in gaps if not verdict.may_be_seen(scenario, gap)]
     return result, wrong + [f"unexpected gap: {gap}" for gap in unexpected[:SOME]]
 
@@ -140,8 +146,8 @@ def _wrong_beside(scenario: Scenario, environment: Environment, samples: Samples
         wrong += [f"two prices: {text}" for text in environment.watch.torn[:SOME]]
     truth = {
         (symbol, trade.id, trade.price, trade.time_ms * 1000)
-        for symbol in SYMBOLS
-        for trade in environment.exchange.history.played(f"{symbol.lower()}@trade")
+        for symbol, trades in environment.played("trade").items()
+        for trade in trades
     }
     wrong += [f"no such trade: {shown}" for shown in list(environment.watch.shown - truth)[:SOME]]
     told = [line for life in environment.lives for line in life.log]

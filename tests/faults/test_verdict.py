@@ -13,6 +13,7 @@ from tests.faults.verdict import (
     judge_trades,
     left_open,
     may_be_seen,
+    restarted,
     unbalanced,
 )
 
@@ -103,6 +104,11 @@ def test_only_gaps_that_a_scenario_explains_may_be_seen(
     possible = ("lost",) if kind == "quote" else ("open", "filled", "lost")
     gaps = [GapRow("BTCUSDT", kind, cause, state, 0, 0, 2, 3) for state in possible]
     assert {gap.state for gap in gaps if may_be_seen(scenario, gap)} == states
+
+
+def test_a_restart_of_the_ids_is_known_by_its_gap_event() -> None:
+    of_ids = GapRow("ETHUSDT", "agg_trade", "ids_restarted", "lost", 0, 0)
+    assert restarted([gap(2, 3, "open"), of_ids]) == {("agg_trade", "ETHUSDT")}
 
 
 def test_a_trade_with_another_price_is_wrong() -> None:

@@ -17,6 +17,8 @@ from tests.support.played import Ids
 OUTBOX_FULL = "outbox_full"
 # The cause of ids that REST does not have in time; they are fetched later.
 REPAIR_PATIENCE = "repair_timeout"
+# The cause of the gap event that announces a restart of the ids.
+RESTARTED = "ids_restarted"
 SECOND_US = 1_000_000
 _SINKS = ("kafka", "redis")
 
@@ -44,7 +46,10 @@ def judge_trades(
         first = found[0].id if found else wanted[kind, symbol][0]
         last = max(wanted[kind, symbol][1], max(ids, default=0))
         gone = {number for number in said.keys() - ids if said[number] == "lost"}
-        tally.lost += last - first + 1 - len(ids | gone)
+        missing = [n for n in range(first, last + 1) if n not in ids and n not in gone]
+        if missing:
+            tally.lost += len(missing)
+            tally.remarks.append(f"{symbol}: {len(missing)} from {missing[0]} to {missing[-1]}")
         truth = {trade.id: trade for trade in trades}
         tally.wrong += sum(not _is_played(read, truth.get(read.id)) for read in found)
     return tally
@@ -128,6 +133,8 @@ def dropped(samples: Samples) -> dict[tuple[str, str], int]:
 
 def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
     """Return whether the scenario allows a gap event."""
+    if gap.cause == RESTARTED:
+        return True  # `restarted` says whether there was one
     if gap.cause == OUTBOX_FULL:
         return scenario.overflows
     if gap.kind == "candle" and gap.state == "filled":
@@ -135,6 +142,11 @@ def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
     if gap.kind == "quote":
         return scenario.interrupts
     return scenario.repairs_late and gap.cause == REPAIR_PATIENCE and gap.state != "lost"
+
+
+def restarted(gaps: Iterable[GapRow]) -> set[tuple[str, str]]:
+    """Return the kind and the symbol of the streams whose ids have started again."""
+    return {(gap.kind, gap.symbol) for gap in gaps if gap.cause == RESTARTED}
 
 
 def _lies_in(gap: GapRow, before: Read, after: Read) -> bool:

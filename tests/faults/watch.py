@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,8 +18,9 @@ from bridge.retry import check_cancelled
 
 EVERY_S = 0.1
 TIMEOUT_S = 1.0
-# The fields of each symbol's hash that may only rise.
-_RISING = ("trade_id", "price_time", "quote_id", "quote_time")
+# The fields of each symbol's hash that may only rise. The time of a price may be wrong, as that of
+# its trade.
+_RISING = frozenset({"trade_id", "quote_id", "quote_time"})
 
 
 class Shown(NamedTuple):
@@ -46,9 +47,10 @@ class Watch:
     """The results of all looks. `went_back` and `torn` list errors.
 
     `went_back`: a value older than one shown before. `torn`: a price that differs between the two
-    hashes.
+    hashes. `number` is that of the environment.
     """
 
+    number: Callable[[str, str, int], int]
     looks: list[Look] = field(default_factory=list)
     shown: set[Shown] = field(default_factory=set)
     went_back: list[str] = field(default_factory=list)
@@ -87,16 +89,15 @@ class Watch:
         self.looks.append(look)
 
     def _compare(self, symbol: str, fields: dict[str, str], price: str | None) -> None:
-        for name in _RISING:
-            if name in fields:
-                value, before = int(fields[name]), self._highest.get((symbol, name), 0)
-                if value < before:
-                    self.went_back.append(f"{symbol} {name} {value} after {before}")
-                self._highest[symbol, name] = max(value, before)
+        for name in _RISING & fields.keys():
+            value, before = int(fields[name]), self._highest.get((symbol, name), 0)
+            if name == "trade_id":
+                value = self.number("trade", symbol, value)
+            if value < before:
+                self.went_back.append(f"{symbol} {name} {value} after {before}")
+            self._highest[symbol, name] = max(value, before)
         if "price" in fields:
-            found = Shown(
-                symbol, int(fields["trade_id"]), fields["price"], int(fields["price_time"])
-            )
-            self.shown.add(found)
+            number = self.number("trade", symbol, int(fields["trade_id"]))
+            self.shown.add(Shown(symbol, number, fields["price"], int(fields["price_time"])))
         if fields.get("price") != price:
             self.torn.append(f"{symbol}: {price} in all prices, {fields.get('price')} alone")

@@ -22,6 +22,8 @@ _TAIL = 2_000
 
 # First and last id, by kind and symbol.
 Ids = Mapping[tuple[str, str], tuple[int, int]]
+# Returns the place of an id of a kind and symbol among all, which rises over a restart of the ids.
+Number = Callable[[str, str, int], int]
 # Returns whether a record is recent enough, by the time of its writing (ms, the broker's clock) and
 # the time of its event (us, the market's clock).
 IsFresh = Callable[[int, int], bool]
@@ -48,22 +50,32 @@ def played_ids(exchange: SimulatedExchange, symbols: Iterable[str]) -> Ids:
 
 
 async def arrived(
-    bootstrap_servers: str, unique: str, wanted: Ids, is_fresh: IsFresh = lambda *_: True
+    bootstrap_servers: str,
+    unique: str,
+    wanted: Ids,
+    is_fresh: IsFresh = lambda *_: True,
+    number: Number = lambda _kind, _symbol, identity: identity,
 ) -> None:
-    """Wait until the last id of each kind and symbol is in its topic, and records are fresh."""
+    """Wait until the last id of each kind and symbol is in its topic, and records are fresh.
+
+    `number` says which of two ids comes first.
+    """
     async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
         for kind in CONTIGUOUS:
             last = {symbol: ids[1] for (name, symbol), ids in wanted.items() if name == kind}
             if last:
                 topic = f"{unique}.binance.spot.{kind}"
-                await _arrived(bootstrap_servers, topic, kind, last, is_fresh)
+                async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers) as consumer:
+                    await _arrived(consumer, kind, last, is_fresh, number)
 
 
 async def _arrived(
-    bootstrap_servers: str, topic: str, kind: str, missing: dict[str, int], is_fresh: IsFresh
+    consumer: AIOKafkaConsumer,
+    kind: str,
+    missing: dict[str, int],
+    is_fresh: IsFresh,
+    number: Number,
 ) -> None:
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers)
-    await consumer.start()
     try:
         for partition, end in (await consumer.end_offsets(consumer.assignment())).items():
             consumer.seek(partition, max(0, end - _TAIL))
@@ -71,13 +83,12 @@ async def _arrived(
             for records in (await consumer.getmany(timeout_ms=1000)).values():
                 for record in records:
                     row = _decode(record.value or b"")
-                    reached = getattr(row, f"{kind}_id") >= missing.get(row.symbol, math.inf)
+                    place = number(kind, row.symbol, getattr(row, f"{kind}_id"))
+                    reached = place >= missing.get(row.symbol, math.inf)
                     if reached and is_fresh(record.timestamp, row.timestamp):
                         del missing[row.symbol]
     except TimeoutError as error:
-        raise TimeoutError(f"{topic}: {missing} did not arrive") from error
-    finally:
-        await consumer.stop()
+        raise TimeoutError(f"{kind}: {missing} did not arrive") from error
 
 
 def of_symbol(records: "list[ConsumerRecord[bytes, bytes]]", symbol: str) -> list[dict[str, Any]]:

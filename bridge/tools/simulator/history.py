@@ -83,6 +83,13 @@ class History:
             if stream in rings:
                 rings[stream].append(payload)
 
+    def forget(self, stream: str) -> None:
+        """Drop the kept trades of a stream, whose ids start again.
+
+        Raises KeyError as `played` does.
+        """
+        self._rings[stream].clear()
+
     def played(self, stream: str) -> list[PlayedTrade]:
         """Return the kept trades of a stream such as `btcusdt@trade`, in the order played.
 

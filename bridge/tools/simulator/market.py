@@ -104,6 +104,11 @@ class Market:
         self._now_ms = max(self._now_ms, now_ms)
         return taken
 
+    def restart_ids(self, symbol: str) -> None:
+        """Let the ids of a symbol's trades and aggregate trades start again at 1."""
+        instrument = self._by_name[ascii_lower(symbol)]
+        instrument.trade_id = instrument.aggregate_id = 0
+
     def candles(self, symbol: str, spans: Sequence[tuple[int, int]]) -> Sequence[Bar]:
         tape = self._by_name[ascii_lower(symbol)].tape
         tape.roll(self.now_ms)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.tools.simulator import Market, SimulatorError
 from bridge.tools.simulator.candles import bounds
+from bridge.tools.simulator.history import History
 from bridge.tools.simulator.listing import decimal, listing_of
 from tests.support.simulator import BEGIN_MS, decoded, market
 
@@ -78,6 +79,24 @@ def test_block_trades_have_ids_of_their_own() -> None:
     blocks = decoded(messages, "btcusdt@blockTrade")
     assert list(blocks[0]) == "e E s t p q T m".split()
     assert all(after["t"] == before["t"] + 1 for before, after in pairwise(blocks))
+
+
+def test_the_ids_of_a_symbol_start_again_at_1_and_its_history_forgets_those_before() -> None:
+    one = market("BTCUSDT", "ETHUSDT")
+    history = History(one.symbols)
+    history.record(one.step(BEGIN_MS + 5_000))
+    ids_before = history.id_range("ethusdt@trade")
+    for kind in ("trade", "aggTrade"):
+        history.forget(f"btcusdt@{kind}")
+    one.restart_ids("BTCUSDT")
+    history.record(one.step(BEGIN_MS + 10_000))
+    for kind in ("trade", "aggTrade"):
+        ids = [trade.id for trade in history.played(f"btcusdt@{kind}")]
+        assert ids == [*range(1, len(ids) + 1)]
+    ids_since = history.id_range("ethusdt@trade")
+    assert ids_before
+    assert ids_since
+    assert ids_since[0] == ids_before[0] > len(ids)
 
 
 def test_trades_and_their_aggregates_are_chained() -> None:
