@@ -153,13 +153,14 @@ class Backfilled(Sequencer):
         if self._held:
             self._cause = self._held[0][0]
         else:
-            self._cause, self._next_cause = self._cause or self._next_cause, ""
+            self._cause = self._cause or self._next_cause
+            self._low_cause, self._next_cause = self._next_cause, ""
         return passed
 
     def _passed(self) -> list[Event]:
         """Return the first waiting event, unless it is a duplicate."""
         cause, event = self._held.popleft()
-        self._cause = cause or self._cause
+        self._cause, self._low_cause = cause or self._cause, cause
         return [*self._accept(event)]
 
 

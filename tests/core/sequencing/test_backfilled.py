@@ -41,6 +41,13 @@ def block_trade(trade_id: int, source: Source = "websocket") -> BlockTrade:
     return BlockTrade(*HEAD, time, time, source, trade_id, "1.0", "2.0", "buy")
 
 
+# Block trades after a restart of the ids.
+LOW = [
+    BlockTrade(*HEAD, time, time, "websocket", trade_id, "1.0", "2.0", "buy")
+    for trade_id, time in ((i, (200 + i) * MINUTE_US) for i in range(1, 6))
+]
+
+
 def sequencer_of(event_type: type[Event]) -> Backfilled:
     sequencer = new_sequencer(event_type)
     assert isinstance(sequencer, Backfilled)
@@ -187,14 +194,24 @@ def test_ids_that_restart_while_events_wait_are_not_mixed() -> None:
     sequencer = sequencer_of(BlockTrade)
     sequencer.accept(block_trade(103))
     sequencer.interrupt("connection_lost")
-    low = [
-        BlockTrade(*HEAD, time, time, "websocket", trade_id, "1.0", "2.0", "buy")
-        for trade_id, time in ((i, (200 + i) * MINUTE_US) for i in range(1, 6))
-    ]
-    for event in (block_trade(106), *low):
+    for event in (block_trade(106), *LOW):
         assert sequencer.accept(event) == ()
     passed = sequencer.fill([block_trade(105, "rest")])
     assert places(passed) == ["filled", 105, 106, "lost", 1, 2, 3, 4, 5]
+
+
+def test_an_interruption_while_low_ids_wait_is_announced_in_its_place() -> None:
+    sequencer = sequencer_of(BlockTrade)
+    sequencer.accept(block_trade(103))
+    sequencer.interrupt("connection_lost")
+    for event in (block_trade(106), *LOW[:2]):
+        assert sequencer.accept(event) == ()
+    sequencer.interrupt("stalled")
+    for event in LOW[3:]:
+        assert sequencer.accept(event) == ()
+    passed = sequencer.fill([block_trade(105, "rest")])
+    assert places(passed) == ["filled", 105, 106, "lost", 1, 2, "lost", 4, 5]
+    assert [gap.cause for gap in passed if isinstance(gap, Gap)][1:] == ["ids_restarted", "stalled"]
 
 
 @repeatable
