@@ -80,6 +80,10 @@ class Market:
         before = self.history[kind, symbol][self._before[kind] - 1].identity - OLD_FIRST_ID
         return before + 1 + identity - FIRST_ID
 
+    def is_same_life(self, symbol: str, one: int, other: int) -> bool:
+        """Return whether two ids are both from before a restart of the ids, or both from after."""
+        return symbol != self.restarts or (one < OLD_FIRST_ID) == (other < OLD_FIRST_ID)
+
     def happen(self) -> list[Tick]:
         """Return the ticks of a moment: trades with their aggregate trades, or quotes. Candles come
         with the trades.

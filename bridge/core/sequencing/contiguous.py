@@ -31,7 +31,7 @@ class Contiguous(Sequencer):
 
     __slots__ = (
         *("_first_held", "_head", "_held", "_last_held", "_late", "_next", "_old_last", "_open"),
-        *("_restarted_at", "expected"),
+        *("_reported_from", "_restarted_at", "expected"),
     )
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
@@ -46,6 +46,8 @@ class Contiguous(Sequencer):
         self._head: Head | None = None
         # The time of the first event after the last restart of the ids, and the last id before it.
         self._restarted_at = self._old_last = -1
+        # The first id of the last hole that only a report showed and that was given up.
+        self._reported_from = -1
 
     @property
     def hole(self) -> Ids | None:
@@ -168,7 +170,11 @@ class Contiguous(Sequencer):
         if not self.has_begun and hole[1] >= MAX_GAP_IDS:
             # So many ids say only that the first id of this exchange is not 0.
             gap = replace(gap, first_id=None, last_id=None, state="lost")
-        passed = [] if isinstance(behind, Head) else self._restart_before(behind)
+        passed: list[Event] = []
+        if isinstance(behind, Head):
+            self._reported_from = hole[0]
+        else:
+            passed += self._restart_before(behind)
         passed += [gap] if gap.state == "lost" else self.announce(gap)
         self.expected = hole[1] + 1
         return [*passed, *self._release()]
@@ -263,8 +269,7 @@ class Contiguous(Sequencer):
     def _restart(self, since: Sequence[Event]) -> list[Event]:
         """Start again with these events: ids have restarted, so missing ids cannot be fetched.
 
-        The ids since can be, so the stream waits for those before its first event. Beyond
-        MAX_GAP_IDS it does not: the ids may have started anywhere.
+        The ids since can be, so the stream waits for those before its first event.
         """
         passed: list[Event] = []
         while self.hole:
@@ -274,11 +279,17 @@ class Contiguous(Sequencer):
         for gap in self.open_gaps:
             passed += self.close_gap(gap)
         self._cause = RESTARTED
-        first_id = self.first_of(since[0])
-        self.expected = 0 if first_id <= MAX_GAP_IDS else first_id
+        self.expected = self._first_since(self.first_of(since[0]))
         for event in since:
             self._hold(event, self.first_of(event))
         return [*passed, *self._release()]
+
+    def _first_since(self, first_id: int) -> int:
+        """Return the first id since a restart of the ids, from that of the first event since."""
+        if 0 <= self._reported_from <= first_id:
+            return self._reported_from  # the ids go on: a report was wrong, and these disprove it
+        # Beyond so many ids, nobody knows where they have started.
+        return 0 if first_id <= MAX_GAP_IDS else first_id
 
     def _restart_before(self, event: Event) -> list[Event]:
         """Return the gap event that announces a restart of the ids if this event is the first."""

@@ -238,8 +238,8 @@ def test_a_wrong_report_of_the_last_id_freezes_no_stream() -> None:
     assert accept_all(sequencer, late) == []
     (closed,) = accept_all(sequencer, [trade(i, seconds=i + 3) for i in (9, 10, 11)])
     assert closed == msgspec.structs.replace(gap, state="lost")
-    of_rest = [*(trade(i) for i in range(6)), *late]
-    restarted, *passed = sequencer.fill(of_rest)
+    assert sequencer.hole == (6, 8)
+    restarted, *passed = sequencer.fill(late)
     assert isinstance(restarted, Gap)
     assert restarted.cause == "ids_restarted"
     assert ids(passed) == [6, 7, 8, 9, 10, 11]
