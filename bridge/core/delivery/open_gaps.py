@@ -55,8 +55,8 @@ class OpenGaps:
         Ids beyond a position were never published. The gap event had overtaken the events that
         precede the gap, and those had not been written. The same holds for all ids if the ids have
         restarted beyond a position. So the stream itself now brings these ids, or announces them
-        again. The gaps of a stream without a known position are not tracked any
-        longer, and stay open in the topic.
+        again. The gaps of a stream without a known position are not tracked any longer, and stay
+        open in the topic.
         """
         known = {key: gaps for key, gaps in self._open.items() if key in positions}
         self._open = {}

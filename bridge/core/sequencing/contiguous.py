@@ -8,6 +8,9 @@ An event that comes by itself after its gap was announced waits for `close_gap` 
 
 A hole shows with the next event, or when the exchange reports a last id that has not come
 (`reach`). In the second case nothing is held back: the missing events may still come by themselves.
+
+After a restart of the ids, those before the first event since are a hole too. The gap event of the
+restart comes before the first event that passes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -257,7 +260,8 @@ class Contiguous(Sequencer):
         """Return the held events that now follow without a hole."""
         passed: list[Event] = []
         while self.expected is not None and (event := self._held.pop(self.expected, None)):
-            passed += (*self._restart_before(event), event)
+            passed += self._restart_before(event)
+            passed.append(event)
             self.note(event)
             self.expected += 1
         if passed:
@@ -267,9 +271,8 @@ class Contiguous(Sequencer):
         return passed
 
     def _restart(self, since: Sequence[Event]) -> list[Event]:
-        """Start again with these events: ids have restarted, so missing ids cannot be fetched.
-
-        The ids since can be, so the stream waits for those before its first event.
+        """Start again with these events: ids have restarted. Missing ids from before cannot be
+        fetched any more. Those since can be, so the stream waits for them.
         """
         passed: list[Event] = []
         while self.hole:
@@ -291,11 +294,13 @@ class Contiguous(Sequencer):
         # Beyond so many ids, nobody knows where they have started.
         return 0 if first_id <= MAX_GAP_IDS else first_id
 
-    def _restart_before(self, event: Event) -> list[Event]:
+    def _restart_before(self, event: Event) -> Sequence[Event]:
         """Return the gap event that announces a restart of the ids if this event is the first."""
+        if not self._cause:
+            return NOTHING
         announced = self.gap_before(event)
         self._cause = ""
-        return [*announced]
+        return announced
 
 
 def _has(gap: Gap, identity: int) -> bool:
