@@ -69,6 +69,8 @@ class Observer(MemorySink):
             self._expected[name] = gap.last_id + 1
         elif gap.state == "filled" and self.missing[name] & set(ids):
             self._problems.append(f"pipeline: {name} gap {ids} filled, but not completely")
+        elif gap.state == "lost" and gap.first_id == expected:
+            self._expected[name] = gap.last_id + 1  # too many to be fetched
         elif gap.state == "lost" and not set(ids) <= self.missing[name]:
             self._problems.append(f"pipeline: {name} gap {ids} lost, but not completely")
 

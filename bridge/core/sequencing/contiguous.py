@@ -185,11 +185,17 @@ class Contiguous(Sequencer):
     def announce(self, gap: Gap, max_ids: int = MAX_GAP_IDS) -> list[Event]:
         """Open a gap in pieces of at most `max_ids`; return the gap events.
 
-        Beyond MAX_OPEN_GAPS the oldest gaps are closed, and their gap events returned too.
+        Only the last MAX_OPEN_GAPS pieces are open. One gap event says that all before them is
+        lost, whatever its size. Older gaps are closed, and their gap events returned too.
         """
-        ids = _pieces(gap.first_id or 0, gap.last_id or 0, max_ids)
-        gaps = [replace(gap, first_id=first, last_id=last) for first, last in ids]
-        self._open += gaps
+        begin, last = gap.first_id or 0, gap.last_id or 0
+        gaps: list[Gap] = []
+        if (first := max(begin, last + 1 - MAX_OPEN_GAPS * max_ids)) > begin:
+            gaps = [replace(gap, last_id=first - 1, state="lost")]
+        ids = _pieces(first, last, max_ids)
+        pieces = [replace(gap, first_id=first, last_id=last) for first, last in ids]
+        self._open += pieces
+        gaps += pieces
         forgotten: list[Event] = []
         while len(self._open) > MAX_OPEN_GAPS:
             forgotten += self.close_gap(self._open[0])

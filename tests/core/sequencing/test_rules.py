@@ -1,6 +1,7 @@
 """Every stream passes once and in order: the sequencers with data recorded from the exchange."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -111,6 +112,22 @@ def test_an_open_gap_is_closed_part_by_part() -> None:
         (11, 11, "lost"),
     ]
     assert sequencer.open_gaps == ()
+
+
+@pytest.mark.parametrize("ids_ahead", [12_000_000, 2 * 10**10, 2**62])
+def test_an_id_far_ahead_costs_no_more_than_what_may_be_fetched(ids_ahead: int) -> None:
+    sequencer = contiguous_sequencer(5)
+    assert accept_all(sequencer, [trade(5 + ids_ahead)]) == []
+    gaps = sequencer.give_up("too_many_ids")[:-1]
+    assert ids(gaps) == []
+    said = [(gap.state, gap.first_id, gap.last_id) for gap in gaps if isinstance(gap, Gap)]
+    kept = contiguous.MAX_OPEN_GAPS * contiguous.MAX_GAP_IDS
+    assert said[0] == ("lost", 6, 4 + ids_ahead - kept)
+    assert {state for state, _, _ in said[1:]} == {"open"}
+    assert len(said) == 1 + contiguous.MAX_OPEN_GAPS == 1 + len(sequencer.open_gaps)
+    assert said[-1][2] == 4 + ids_ahead
+    for (_, _, last), (_, first, _) in pairwise(said):
+        assert first == (last or 0) + 1
 
 
 def test_ids_that_start_again_are_announced_and_not_frozen_out() -> None:
