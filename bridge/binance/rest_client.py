@@ -23,6 +23,8 @@ from bridge.errors import FeedUnavailable, InvalidFrame
 
 # From the exchange's documents, "Rate limits"; `exchangeInfo` may correct it.
 WEIGHT_PER_MINUTE = 6000
+# Several times the largest answer: `exchangeInfo` of all symbols.
+MAX_ANSWER_BYTES = 64 * 2**20
 _USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 _MAX_DIGITS = 9
 
@@ -99,12 +101,24 @@ class RestClient:
                     retry_after = response.headers.get("Retry-After")
                     raise from_status(response.status, retry_after, self.url)
                 self._refusals = 0
-                return await response.read()
+                return await self._read(path, response.content)
         except (aiohttp.ClientError, OSError) as error:
             raise from_exception(error, self.url) from error
         except FeedUnavailable as error:
             self._keep_quiet(error)
             raise
+
+    async def _read(self, path: str, content: aiohttp.StreamReader) -> bytes:
+        """Return an answer. aiohttp inflates a compressed one in small pieces."""
+        body = bytearray()
+        async for piece in content.iter_any():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise FeedUnavailable(
+                    f"{self.url}{path} sends more than {MAX_ANSWER_BYTES} bytes; check "
+                    "binance.rest_url"
+                )
+        return bytes(body)
 
     def _keep_quiet(self, error: FeedUnavailable) -> None:
         """Let no request be sent for a while if the exchange has refused this one.

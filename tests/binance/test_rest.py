@@ -1,6 +1,8 @@
 """The exchange's REST interface: which requests are sent, and what becomes of the answers."""
 
 import asyncio
+import gzip
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -9,6 +11,7 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace
 
+from bridge.binance import rest_client
 from bridge.binance.failures import REFUSED_MAX_S
 from bridge.binance.rest import Rest
 from bridge.core.model.events import BlockTrade, Candle
@@ -366,3 +369,26 @@ async def test_a_row_that_cannot_be_read_is_no_proof_that_nothing_is_missing() -
         with pytest.raises(FeedUnavailable, match="BTCUSDT"):
             await rest.fetch_after(0, candle(120_000))
     assert rest.unreadable_rows == 1
+
+
+async def test_an_answer_that_does_not_end_is_given_up_and_inflated_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A small compressed answer may become a thousand times as large."""
+    monkeypatch.setattr(rest_client, "MAX_ANSWER_BYTES", 2**20)
+    bomb = gzip.compress(bytes(256 * 2**20))
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
+
+    async with served("/api/v3/exchangeInfo", answer) as url:
+        options = options_for(FakeExchange(), websocket_url="ws://127.0.0.1:9").binance
+        async with Rest(options.model_copy(update={"rest_url": url})) as rest:
+            tracemalloc.start()
+            try:
+                with pytest.raises(FeedUnavailable, match="more than 1048576 bytes"):
+                    await rest.symbols()
+                _, peak_bytes = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert peak_bytes < 16 * 2**20
