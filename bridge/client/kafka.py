@@ -5,7 +5,7 @@ processes, or to continue after a restart, use a group of your Kafka client and 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import ClassVar
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -20,7 +20,7 @@ from bridge.brokers.kafka_consumer import (
     reading_failure,
 )
 from bridge.client.events import AnyEvent, decode_event
-from bridge.client.message_types import check_message_types, upper_symbols
+from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 
@@ -33,9 +33,9 @@ _partition_of = DefaultPartitioner()
 
 async def kafka_events(
     kafka: str | settings.Kafka,
-    message_types: Sequence[str],
+    message_types: Names,
     *,
-    symbols: Sequence[str] = (),
+    symbols: Names = (),
     venue: str = SPOT,
     from_start: bool = False,
 ) -> AsyncGenerator[AnyEvent, None]:
@@ -56,8 +56,9 @@ class KafkaReader(Reader):
     in every partition, and misses no record from then on.
 
     `kafka` is `host:port` (several separated by commas) or the section `kafka` of the settings.
-    `message_types` are for example trade and quote. Without `symbols`, all symbols are read. With
-    `from_start`, reading starts with the oldest record, otherwise with the next new one.
+    `message_types` are for example trade and quote; one may be given as a string, and so may one
+    symbol. Without `symbols`, all symbols are read. With `from_start`, reading starts with the
+    oldest record, otherwise with the next new one.
 
     Raises ValueError for an unknown message type, SinkRefused if the cluster rejects the
     credentials, and SinkUnavailable if the cluster or a topic is absent or stops answering.
@@ -68,9 +69,9 @@ class KafkaReader(Reader):
     def __init__(
         self,
         kafka: str | settings.Kafka,
-        message_types: Sequence[str],
+        message_types: Names,
         *,
-        symbols: Sequence[str] = (),
+        symbols: Names = (),
         venue: str = SPOT,
         from_start: bool = False,
     ) -> None:

@@ -1,6 +1,5 @@
 """Lookup of the latest prices in Redis."""
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Self
 
@@ -8,7 +7,7 @@ import msgspec
 
 from bridge import settings
 from bridge.brokers.redis_client import connect
-from bridge.client.message_types import upper_symbols
+from bridge.client.message_types import Names, upper_symbols
 from bridge.client.redis import redis_errors, redis_options
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
@@ -86,7 +85,7 @@ class LatestPrices:
         """Return the latest price of a symbol, or None if there is none."""
         return next(iter((await self.get_many([symbol])).values()), None)
 
-    async def get_many(self, symbols: Sequence[str]) -> dict[str, LatestPrice]:
+    async def get_many(self, symbols: Names) -> dict[str, LatestPrice]:
         """Return the latest prices by symbol, in one round trip. Symbols without a price are
         absent.
         """

@@ -1,7 +1,7 @@
 """The message types and symbols that a reader may request."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bridge.client.events import EVENT_TYPES
 from bridge.core.binance.stream_names import stream_of
@@ -9,10 +9,13 @@ from bridge.core.model.stream import upper_symbol
 
 MESSAGE_TYPES = tuple(EVENT_TYPES)
 
+# A single string is one name, not its letters.
+Names = str | Iterable[str]
 
-def check_message_types(message_types: Iterable[str]) -> tuple[str, ...]:
+
+def check_message_types(message_types: Names) -> tuple[str, ...]:
     """Return the message types, each once. Raises ValueError if one is unknown or none is given."""
-    unique = tuple(dict.fromkeys(message_types))
+    unique = _each_once(message_types)
     if not unique:
         raise ValueError(f"no message type is given; known: {', '.join(MESSAGE_TYPES)}")
     for kind in unique:
@@ -21,9 +24,13 @@ def check_message_types(message_types: Iterable[str]) -> tuple[str, ...]:
     return unique
 
 
-def upper_symbols(symbols: Sequence[str]) -> tuple[str, ...]:
+def upper_symbols(symbols: Names) -> tuple[str, ...]:
     """Return the symbols as the exchange writes them, each once."""
-    return tuple(dict.fromkeys(map(upper_symbol, symbols)))
+    return _each_once(map(upper_symbol, _each_once(symbols)))
+
+
+def _each_once(names: Names) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([names] if isinstance(names, str) else names))
 
 
 def _hint(kind: str) -> str:

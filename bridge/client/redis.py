@@ -4,7 +4,7 @@ An event is lost for a subscriber that is not connected, or is behind by more th
 (`client-output-buffer-limit`). To get every event, read Kafka.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from redis import exceptions
 from bridge import settings
 from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.client.events import AnyEvent, decode_event
-from bridge.client.message_types import check_message_types, upper_symbols
+from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import check_cancelled
@@ -25,9 +25,9 @@ QUIET_S = 5.0
 
 async def redis_events(
     redis: str | settings.Redis,
-    message_types: Sequence[str],
+    message_types: Names,
     *,
-    symbols: Sequence[str] = (),
+    symbols: Names = (),
     venue: str = SPOT,
 ) -> AsyncGenerator[AnyEvent, None]:
     """Yield events as they are published, without end. Arguments and errors are those of
@@ -44,7 +44,8 @@ class RedisReader:
     """Reads messages, byte for byte. An async context manager: after entry it is subscribed.
 
     `redis` is a URL or the section `redis` of the settings. `message_types` are for example trade
-    and quote. Without `symbols`, all symbols are read.
+    and quote; one may be given as a string, and so may one symbol. Without `symbols`, all symbols
+    are read.
 
     Raises ValueError for an unknown message type, SinkRefused if the server rejects the
     credentials, and SinkUnavailable if the server is absent or stops answering.
@@ -53,9 +54,9 @@ class RedisReader:
     def __init__(
         self,
         redis: str | settings.Redis,
-        message_types: Sequence[str],
+        message_types: Names,
         *,
-        symbols: Sequence[str] = (),
+        symbols: Names = (),
         venue: str = SPOT,
     ) -> None:
         names = upper_symbols(symbols)

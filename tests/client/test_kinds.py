@@ -7,6 +7,7 @@ from bridge.client.message_types import check_message_types, upper_symbols
 
 def test_kinds_are_taken_once_and_in_order() -> None:
     assert check_message_types(["trade", "gap", "trade"]) == ("trade", "gap")
+    assert check_message_types("agg_trade") == ("agg_trade",)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,4 @@ def test_no_kind_at_all_is_refused() -> None:
 
 def test_symbols_may_have_any_case() -> None:
     assert upper_symbols(["btcusdt", "BTCUSDT", "币安人生usdt"]) == ("BTCUSDT", "币安人生USDT")
+    assert upper_symbols("btcusdt") == ("BTCUSDT",)
