@@ -16,6 +16,7 @@ import structlog
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status, refused_wait_s
+from bridge.binance.proxy import proxy_of
 from bridge.binance.rate_limit import QuietPeriod
 from bridge.core.binance.decode import UNREADABLE, payload_text
 from bridge.core.binance.weight_budget import WeightBudget
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class RestClient:
-    """One client session. Methods raise FeedRefused or FeedUnavailable.
+    """One client session. It and its methods raise FeedRefused or FeedUnavailable.
 
     `unreadable_rows` counts the rows of answers that were left out.
     """
@@ -49,8 +50,7 @@ class RestClient:
         in_microseconds = options.time_unit == "microsecond"
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=options.connect_timeout_s),
-            trust_env=options.uses_environment_proxy,
-            proxy=options.proxy_url,
+            proxy=proxy_of(options, options.rest_url),
             headers={"X-MBX-TIME-UNIT": "MICROSECOND"} if in_microseconds else {},
         )
 

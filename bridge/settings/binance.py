@@ -35,8 +35,8 @@ class Binance(Section):
     """WebSocket library. picows (pip install "tickbridge[fast]") takes less CPU time. It requires
     compression: none, and a ping_timeout_s that is not above ping_interval_s."""
     proxy: urls.Proxy = urls.SecretUrl("environment")
-    """Proxy for WebSocket and REST: environment (HTTPS_PROXY and NO_PROXY, as in other programs),
-    none, or http://user:password@host:port."""
+    """Proxy for WebSocket and REST: environment (HTTPS_PROXY, ALL_PROXY and NO_PROXY, as in other
+    programs), none, or http://user:password@host:port."""
     streams_per_connection: int = Field(default=200, ge=1, le=1024)
     """Maximum number of streams on one connection. Binance closes a connection that requests more
     than 1024."""
@@ -59,7 +59,7 @@ class Binance(Section):
 
     @property
     def uses_environment_proxy(self) -> bool:
-        """Return whether HTTPS_PROXY and NO_PROXY name the proxy."""
+        """Return whether environment variables name the proxy."""
         return self.proxy.get_secret_value() == "environment"
 
     @property

@@ -103,12 +103,18 @@ def _checked_socket(secret: SecretUrl, url: SplitResult, remedy: str) -> SecretU
     return secret
 
 
-def _proxy(secret: SecretUrl) -> SecretUrl:
-    text = secret.get_secret_value()
-    if text in {"environment", "none"}:
-        return secret
+def is_http_proxy(text: str) -> bool:
+    """Return whether this is the URL of an HTTP proxy."""
     url = _split(text)
     if url is None or url.scheme not in {"http", "https"} or not url.hostname:
+        return False
+    has_more = url.path.strip("/") or url.query or url.fragment
+    return not has_more and (url.username is None) == (url.password is None)
+
+
+def _proxy(secret: SecretUrl) -> SecretUrl:
+    text = secret.get_secret_value()
+    if text not in {"environment", "none"} and not is_http_proxy(text):
         raise WrongValue("is not an HTTP proxy", "write http://host:port, none or environment")
     return secret
 

@@ -518,7 +518,10 @@ def test_a_proxy_is_the_environments_or_none_or_a_url(proxy: str) -> None:
     assert load({"binance": {"proxy": proxy}}).binance.proxy.get_secret_value() == proxy
 
 
-@pytest.mark.parametrize("proxy", ["socks5://proxy:1080", "proxy:3128", "http://"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["socks5://proxy:1080", "proxy:3128", "http://", "http://proxy:3128/path", "http://u@proxy:1"],
+)
 def test_what_neither_client_can_use_as_a_proxy_is_an_error(proxy: str) -> None:
     assert "binance.proxy" in problems({"binance": {"proxy": proxy}})
 

@@ -1,7 +1,7 @@
 """A WebSocket connection with `picows`, the extra `fast`, which is written in C.
 
 The library does not support compression. It leaves some work to its user, which is done here as
-`websockets` does it: fragments, the closing handshake, the proxy from the environment.
+`websockets` does it: fragments and the closing handshake.
 """
 
 import asyncio
@@ -13,11 +13,10 @@ from typing import Any
 import picows
 from picows import WSAutoPingStrategy, WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from python_socks import ProxyError
-from websockets.proxy import get_proxy
-from websockets.uri import parse_uri
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_proxy, from_status
+from bridge.binance.proxy import proxy_of
 from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
 from bridge.errors import FeedRefused, FeedUnavailable
 
@@ -148,7 +147,7 @@ async def open_with_picows(
                 # before it.
                 enable_auto_pong=False,
                 max_frame_size=MAX_WIRE_BYTES,
-                proxy=_proxy(options),
+                proxy=proxy_of(options, options.websocket_url),
             )
     except (picows.WSError, ProxyError, OSError, EOFError) as error:
         raise _failure(error, options.websocket_url) from error
@@ -156,12 +155,6 @@ async def open_with_picows(
         # The library returns no listener if the connection is closed before it is open.
         raise FeedUnavailable(f"{options.websocket_url}: closed during the handshake")
     return connection
-
-
-def _proxy(options: settings.Binance) -> str | None:
-    if options.uses_environment_proxy:
-        return get_proxy(parse_uri(options.websocket_url))
-    return options.proxy_url
 
 
 def _failure(error: Exception, where: str) -> Exception:

@@ -13,6 +13,7 @@ from websockets.frames import Frame, Opcode
 
 from bridge import settings
 from bridge.binance.failures import from_exception
+from bridge.binance.proxy import proxy_of
 from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
 
 # A read may hold 256 KiB: over 5,000 compressed frames, and 55 ms of work. It is processed in
@@ -113,7 +114,7 @@ async def open_with_websockets(
         connection = await connect(
             options.websocket_url + path,
             compression=None if options.compression == "none" else options.compression,
-            proxy=True if options.uses_environment_proxy else options.proxy_url,
+            proxy=proxy_of(options, options.websocket_url),
             open_timeout=options.connect_timeout_s,
             ping_interval=options.ping_interval_s,
             ping_timeout=options.ping_timeout_s,

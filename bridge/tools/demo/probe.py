@@ -13,6 +13,7 @@ import aiohttp
 
 from bridge import settings
 from bridge.binance.failures import from_exception, from_status
+from bridge.binance.proxy import proxy_of
 from bridge.binance.transport.connect import open_websocket
 from bridge.core.binance.stream_names import stream_of, streams_path
 from bridge.errors import FeedRefused, FeedUnavailable
@@ -90,10 +91,7 @@ async def _reach(exchange: settings.Binance) -> None:
 async def _ping(exchange: settings.Binance) -> None:
     try:
         async with (
-            aiohttp.ClientSession(
-                trust_env=exchange.uses_environment_proxy,
-                proxy=exchange.proxy_url,
-            ) as session,
+            aiohttp.ClientSession(proxy=proxy_of(exchange, exchange.rest_url)) as session,
             session.get(f"{exchange.rest_url}/api/v3/ping") as response,
         ):
             if response.status != HTTPStatus.OK:
