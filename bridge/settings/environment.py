@@ -13,6 +13,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SecretsError
 
 from bridge.errors import Problem
+from bridge.settings.files import read_file
 from bridge.settings.model import NESTING, PREFIX, Settings
 from bridge.settings.problems import VARIABLES, is_secret, nearest, shown
 from bridge.settings.types import MASK
@@ -77,20 +78,15 @@ def _sort(found: Environment, name: str, value: str) -> None:
 def _read_secret(found: Environment, name: str, path: str) -> None:
     target = name.removesuffix(FILE_SUFFIX)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(SECRET_MAX_BYTES + 1)
-        found.from_files[target] = data.decode().strip()
+        found.from_files[target] = read_file(Path(path), SECRET_MAX_BYTES).decode().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         # The value may be the secret itself instead of a path. It must not appear in the log.
         value = MASK if is_secret(VARIABLES[target]) and not path.startswith("/") else shown(path)
-        what, remedy = f"cannot be read ({reason})", "use a file that this user can read"
+        what, remedy = f"cannot be read ({reason})", "use a file of only the value"
         found.problems.append(Problem(name, value, what, remedy))
         return
     found.origins.setdefault(VARIABLES[target], name)
-    if len(data) > SECRET_MAX_BYTES:
-        what, remedy = f"has more than {SECRET_MAX_BYTES} bytes", "use a file with only the value"
-        found.problems.append(Problem(name, shown(path), what, remedy))
 
 
 class MappingSource(EnvSettingsSource):

@@ -12,8 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, Secret
 
 from bridge.core.binance.stream_names import check_stream_name, check_suffix
 from bridge.core.model.stream import upper_symbol
+from bridge.settings.files import read_file
 
 MASK = "***"
+TLS_MAX_BYTES = 2**20  # all certificates that a system trusts have 220 KB
 TOPIC_MAX_CHARS = 249  # Kafka's limit
 _SYMBOL = re.compile(r"[\w.*?]{1,50}")  # \w: Binance lists symbols with Chinese characters
 _LONGEST = {"venue": "binance.spot", "message_type": "reference_price"}
@@ -75,7 +77,7 @@ def _checked(check: Callable[[str], None]) -> Callable[[str], str]:
 
 def _readable(path: Path) -> Path:
     try:
-        path.open("rb").close()
+        read_file(path, TLS_MAX_BYTES)
     except OSError as error:
         raise WrongValue(
             f"cannot be read ({error.strerror})", "use a file that this user can read"

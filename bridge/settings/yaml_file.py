@@ -8,7 +8,10 @@ from typing import Any
 import yaml
 
 from bridge.errors import Problem, SettingsError
+from bridge.settings.files import read_file
 
+# A thousand symbols and all settings have 40 KB.
+MAX_BYTES = 2**20
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTED = re.compile(r"(?s)(alias|anchor|tag|handle) ['\"].*['\"]")
@@ -52,7 +55,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises SettingsError. Its text names the line and column, and never quotes a value.
     """
     try:
-        data = yaml.load(path.read_bytes(), _Loader)  # noqa: S506  # derived from the safe loader
+        data = yaml.load(read_file(path, MAX_BYTES), _Loader)  # noqa: S506  # derived from the safe loader
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise SettingsError(

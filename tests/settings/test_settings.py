@@ -1,6 +1,7 @@
 """Settings: the sources, their order, and errors that list all problems and no secret."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,29 @@ def test_a_secret_with_nothing_in_it_is_an_error(folder: Path) -> None:
 def test_a_password_put_where_its_file_should_be_named_is_not_shown() -> None:
     found = problems(TICKBRIDGE_KAFKA__PASSWORD_FILE="hunter2")
     assert "hunter2" not in str(found["TICKBRIDGE_KAFKA__PASSWORD_FILE"])
+
+
+def test_a_pipe_is_no_file_for_settings_secrets_or_certificates(folder: Path) -> None:
+    """Opening a pipe waits for a writer, and reading one may never end."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    found = {
+        **problems(TICKBRIDGE_REDIS__USERNAME_FILE=str(pipe)),
+        **problems({"redis": {"url": "rediss://host", "ca_file": str(pipe)}}),
+    }
+    for name in ("TICKBRIDGE_REDIS__USERNAME_FILE", "redis.ca_file"):
+        assert found[name].what == "cannot be read (not a regular file)"
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(SettingsError, match=f"{path}: cannot be read .not a regular file"):
+            load_settings(path, environment={})
+    (folder / "large.yaml").write_text("#" * (2**20 + 1))
+    with pytest.raises(SettingsError, match="more than 1048576 bytes"):
+        load_settings(folder / "large.yaml", environment={})
+
+
+def test_a_pipe_in_a_directory_of_secrets_is_passed_over(folder: Path) -> None:
+    os.mkfifo(folder / "redis__username")
+    assert load(TICKBRIDGE_SECRETS_DIR=str(folder)).redis.username is None
 
 
 def test_a_file_too_large_for_a_secret_is_an_error(folder: Path) -> None:
