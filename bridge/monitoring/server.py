@@ -1,6 +1,7 @@
 """The HTTP server: `/livez`, `/readyz`, `/metrics`, `/status`. All of them are read-only."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -21,6 +22,10 @@ SHUTDOWN_TIMEOUT_S = 1.0
 MAX_BODY_BYTES = 1_024
 MAX_HEADERS = 64
 MAX_LINE_BYTES = 8_190
+# A new connection beyond that closes the oldest one, so that the probes always get through.
+MAX_CONNECTIONS = 64
+# The time for a request, from the opening of its connection or from the request before it.
+REQUEST_TIMEOUT_S = 10.0
 _encode = msgspec.json.Encoder().encode
 
 log = structlog.get_logger(__name__)
@@ -36,19 +41,25 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
         application(status),
         access_log=None,
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        keepalive_timeout=REQUEST_TIMEOUT_S,
         max_headers=MAX_HEADERS,
         max_line_size=MAX_LINE_BYTES,
         max_field_size=MAX_LINE_BYTES,
     )
     await runner.setup()
+    assert runner.server is not None  # noqa: S101 - it is set up
+    create = asyncio.get_running_loop().create_server
     try:
         try:
-            await web.TCPSite(runner, options.host, options.port).start()
+            server = await create(partial(_accept, runner.server), options.host, options.port)
         except OSError as error:
             raise SettingsError([_taken(options, error)]) from error
-        port: int = runner.addresses[0][1]
+        port: int = server.sockets[0].getsockname()[1]
         log.info("http_listening", host=options.host, port=port)
-        yield port
+        try:
+            yield port
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
 
@@ -58,9 +69,40 @@ def application(status: Status) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_log_failures])
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
-    app.router.add_get("/metrics", partial(_metrics, status))
-    app.router.add_get("/status", partial(_status, status))
+    metrics = _Shared(partial(exposition, status), CONTENT_TYPE_LATEST)
+    app.router.add_get("/metrics", metrics.answer)
+    app.router.add_get("/status", _Shared(partial(_status, status), "application/json").answer)
     return app
+
+
+def _accept(server: web.Server) -> asyncio.BaseProtocol:
+    """Return the protocol of a new connection."""
+    open_ones = [one for one in server.connections if one.transport is not None]
+    if len(open_ones) >= MAX_CONNECTIONS and (oldest := open_ones[0].transport):
+        oldest.abort()
+    return server()
+
+
+class _Shared:
+    """Renders once for all requests that wait at the same time."""
+
+    def __init__(self, render: Callable[[], Awaitable[bytes]], content_type: str) -> None:
+        self._render = render
+        self._headers = {"Content-Type": content_type}
+        self._rendering = asyncio.Lock()
+        self._rendered_at_s = -1.0
+        self._body = b""
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        """Answer with what was rendered after the request had come."""
+        clock = asyncio.get_running_loop().time
+        asked_s = clock()
+        async with self._rendering:
+            if self._rendered_at_s < asked_s:
+                began_s = clock()
+                self._body = await self._render()
+                self._rendered_at_s = began_s
+        return web.Response(body=self._body, headers=self._headers)
 
 
 @web.middleware
@@ -95,13 +137,8 @@ async def _ready(status: Status, _request: web.Request) -> web.Response:
     return web.json_response(body, status=503 if unready else 200)
 
 
-async def _metrics(status: Status, _request: web.Request) -> web.Response:
-    body = await exposition(status)
-    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def _status(status: Status, _request: web.Request) -> web.Response:
-    return web.Response(body=_encode(report(status)), content_type="application/json")
+async def _status(status: Status) -> bytes:
+    return _encode(report(status))
 
 
 def _taken(options: settings.Http, error: OSError) -> Problem:

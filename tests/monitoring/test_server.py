@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.binance.connector import State
 from bridge.binance.coverage import LINES
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
-from bridge.monitoring.server import serve
+from bridge.monitoring import server
+from bridge.monitoring.server import MAX_CONNECTIONS, serve
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.model import Http
 from bridge.tools.embedded import free_port
@@ -252,3 +253,52 @@ async def test_a_port_that_is_taken_is_an_error_of_the_settings_naming_it(
     assert (problem.key, problem.value) == ("http.port", str(port))
     assert LOOPBACK in problem.what
     assert "set another" in problem.remedy
+
+
+async def test_requests_that_never_end_are_closed_and_many_of_them_stop_no_probe(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 0.5)
+    async with serve(Http(port=0), running.status) as port, asyncio.timeout(30):
+        half_sent = [
+            await asyncio.open_connection(LOOPBACK, port) for _ in range(3 * MAX_CONNECTIONS)
+        ]
+        for _, writer in half_sent:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n")
+        async with aiohttp.request("GET", f"http://{LOOPBACK}:{port}/livez") as answer:
+            assert answer.status == 200
+        ends = (reader.read() for reader, _ in half_sent)
+        for end in await asyncio.gather(*ends, return_exceptions=True):
+            assert end == b"" or isinstance(end, ConnectionError)
+        for _, writer in half_sent:
+            writer.close()
+
+
+@pytest.mark.parametrize("path", ["metrics", "status"])
+async def test_many_who_ask_at_once_get_one_rendering_that_is_not_older_than_their_question(
+    path: str, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = 0
+
+    async def render(*_: object) -> bytes:
+        nonlocal rendered
+        rendered += 1
+        mine = rendered
+        await asyncio.sleep(0.05)
+        return b"%d" % mine
+
+    monkeypatch.setattr(server, {"metrics": "exposition", "status": "_status"}[path], render)
+    async with (
+        serve(Http(port=0), running.status) as port,
+        aiohttp.ClientSession(f"http://{LOOPBACK}:{port}") as session,
+    ):
+
+        async def ask() -> bytes:
+            before = rendered
+            async with session.get(f"/{path}") as answer:
+                body = await answer.read()
+            assert int(body) > before
+            return body
+
+        await asyncio.gather(*(ask() for _ in range(50)))
+    assert rendered < 10
