@@ -13,7 +13,6 @@ from bridge.core.binance.decode import (
     MAX_FRAME_BYTES,
     UNREADABLE,
     Decoder,
-    StreamState,
     invalid_event,
     unknown,
 )
@@ -76,14 +75,14 @@ class Pipeline:
         """
         if decoder.changes != self._changes:
             decoder.forget(self._changes)
-        counts, read, unusual = self.counts, decoder.read, 0
+        counts, read, states, unusual = self.counts, decoder.read, decoder.states, 0
         ahead = received + MAX_AHEAD_US
         records, latest, received_by_type = self._records, self._latest, counts.received
         event: Event | None = None
         for frame in frames:
             try:
                 envelope = read(frame)
-                state: StreamState = envelope.state
+                state = states[envelope.__class__]
                 event = state.normalize(envelope.data, state.stream, received)
             except UNUSUAL:
                 event = None

@@ -7,6 +7,7 @@ through a slower path that finds the reason.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, NoReturn, Union
 
 import msgspec
@@ -39,11 +40,10 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class StreamState:
-    """One stream of one connector: the decoders of its frames and the route of its events.
+    """One stream of one connection: the decoder of its data and the route of its events.
 
-    `envelope` is the type of a whole frame. `payload` decodes the data in it, `normalize` turns
-    that data into an event, and the event must carry `symbol`. `received` is the arrival of the
-    last frame in microseconds.
+    `payload` decodes the data of a frame, `normalize` turns it into an event, and the event must
+    carry `symbol`. `received` is the arrival of the last frame in microseconds.
 
     For a stream of one symbol the pipeline also stores the results of look-ups here; to repeat them
     for each event would take a tenth of its time. `first_of` returns the id of an event, `follows`
@@ -51,7 +51,7 @@ class StreamState:
     """
 
     __slots__ = (
-        *("envelope", "normalize", "payload", "stream", "symbol"),
+        *("normalize", "payload", "stream", "symbol"),
         *("first_of", "follows", "is_contiguous", "received", "route"),
     )
 
@@ -65,15 +65,6 @@ class StreamState:
         self.is_contiguous = False
         self.route: Route
         self.payload = _payload_decoders[struct]
-        self.envelope = msgspec.defstruct(
-            "Envelope",
-            [("data", struct)],
-            namespace={"state": self},
-            tag_field="stream",
-            tag=stream.name,
-            frozen=True,
-            gc=False,
-        )
 
     def look_up(self, sequencer: Sequencer, route: Route) -> None:
         """Store what the next events need, after the first event has arrived."""
@@ -95,22 +86,38 @@ def _read_nothing(_frame: bytes) -> NoReturn:
     raise msgspec.DecodeError
 
 
-class Decoder:
-    """The decoder of one connector, for the streams it was created with and no others.
+@cache
+def _envelope_of(stream: str, payload: str) -> type[msgspec.Struct]:
+    """Return the type of a whole frame of a stream, one for each stream of this run. `typing` and
+    msgspec remember types, so new ones for each connection would fill the memory.
+    """
+    struct, _ = PAYLOADS[payload]
+    fields = [("data", struct)]
+    return msgspec.defstruct(
+        "Envelope", fields, tag_field="stream", tag=stream, frozen=True, gc=False
+    )
 
-    `read` decodes the frame of a stream of one symbol. Its result has the stream's `state`, and the
-    payload as `data`. For any other frame it raises one of UNREADABLE. `decode` accepts all frames.
-    `changes` belongs to the pipeline: the number of stream changes when the stream states were
-    looked up.
+
+class Decoder:
+    """The decoder of one connection, for the streams it was created with and no others.
+
+    `read` decodes the frame of a stream of one symbol. Its result has the payload as `data`, and
+    `states` has the state of its stream, by its type. For any other frame `read` raises one of
+    UNREADABLE. `decode` accepts all frames. `changes` belongs to the pipeline: the number of stream
+    changes when the stream states were looked up.
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         self.changes = 0
         self._states = {stream.name: StreamState(stream) for stream in streams}
-        envelopes = [state.envelope for state in self._states.values() if state.symbol is not None]
+        self.states = {
+            _envelope_of(name, state.stream.payload): state
+            for name, state in self._states.items()
+            if state.symbol is not None
+        }
         self.read: Callable[[bytes], Any] = _read_nothing
-        if envelopes:
-            self.read = msgspec.json.Decoder(Union[*envelopes]).decode
+        if self.states:
+            self.read = msgspec.json.Decoder(Union[*self.states]).decode
 
     def forget(self, changes: int) -> None:
         """Discard the stored look-ups; `changes` is the new number of stream changes."""

@@ -1,9 +1,12 @@
+import gc
 import json
+import tracemalloc
 
 import msgspec
 import pytest
 
-from bridge.core.binance.decode import MAX_PAYLOAD_BYTES, invalid_event
+from bridge.core.binance.decode import MAX_PAYLOAD_BYTES, Decoder, invalid_event
+from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.model.events import Invalid, MiniTicker
 from bridge.errors import InvalidFrame
@@ -148,3 +151,18 @@ def test_whole_numbers_are_numbers_too() -> None:
     whole["data"] |= {"p": "61837", "q": "2"}
     (event,) = events(decode(json.dumps(whole, separators=(",", ":"))))
     assert (event.price, event.volume) == ("61837", "2")  # type: ignore[attr-defined]
+
+
+def test_further_connections_with_the_same_streams_leave_nothing_in_memory() -> None:
+    """A bridge reconnects a thousand times and more."""
+    streams = [parse_stream(f"x{number}usdt@trade") for number in range(20)]
+    Decoder(streams)
+    tracemalloc.start()
+    try:
+        for _ in range(300):
+            Decoder(streams)
+        gc.collect()
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left_bytes < 50_000
