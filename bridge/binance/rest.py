@@ -17,7 +17,7 @@ from bridge.core.binance.rest_rows import candle_reader, id_of, row_reader
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.binance.wire import Natural
 from bridge.core.model.events import AggTrade, Candle, Event
-from bridge.core.model.stream import SPOT
+from bridge.core.model.stream import SPOT, is_symbol
 from bridge.core.sequencing.rules import Head
 from bridge.errors import FeedRefused, FeedUnavailable
 from bridge.telemetry import now_us
@@ -53,6 +53,10 @@ log = structlog.get_logger(__name__)
 class _Symbol(msgspec.Struct):
     symbol: str
     status: str
+
+    def __post_init__(self) -> None:
+        if not is_symbol(self.symbol):
+            raise ValueError(f"{self.symbol!r:.200} is not a symbol")
 
 
 class _Time(msgspec.Struct, rename="camel"):

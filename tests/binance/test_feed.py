@@ -152,3 +152,10 @@ async def test_the_exchange_says_what_request_weight_a_minute_has() -> None:
             assert client.budget.allowed == 1200
             assert client.budget.reserve(600, 0.0) == 0
             assert client.budget.reserve(25, 0.0) == 60
+
+
+async def test_a_listed_name_that_is_no_symbol_is_left_out_alone() -> None:
+    names = ("A@BUSDT", "A\nBUSDT", "", "\x1b[2J", "A" * 100_000)
+    listed = {"BTCUSDT": "TRADING", **dict.fromkeys(names, "TRADING")}
+    async with FakeRest(listed).serving() as rest:
+        assert symbols_of(await found(rest, "*")) == ["BTCUSDT"]

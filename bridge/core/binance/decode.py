@@ -15,7 +15,7 @@ import msgspec
 from bridge.core.binance import wire
 from bridge.core.binance.normalize import LIVE, PAYLOADS
 from bridge.core.model.events import Event, Invalid
-from bridge.core.model.stream import Stream
+from bridge.core.model.stream import Stream, is_symbol
 from bridge.core.records.record import Route
 from bridge.core.sequencing.rules import Sequencer
 from bridge.errors import InvalidFrame, InvalidReason
@@ -179,11 +179,15 @@ def _events(state: StreamState, data: msgspec.Raw, received: int) -> Sequence[Ev
 def _member(state: StreamState, member: msgspec.Raw, received: int) -> Event:
     """Decode one member of an `arr` stream; an invalid member does not affect the others."""
     try:
-        return state.normalize(state.payload(member), state.stream, received)
+        event = state.normalize(state.payload(member), state.stream, received)
     except UNREADABLE as error:
         return invalid_event(_invalid(error), bytes(member), received, state.stream.venue)
     except InvalidFrame as error:
         return invalid_event(error, bytes(member), received, state.stream.venue)
+    if is_symbol(event.symbol):
+        return event
+    wrong = InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} is not a symbol")
+    return invalid_event(wrong, bytes(member), received, state.stream.venue)
 
 
 def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerShutdown:

@@ -1,8 +1,13 @@
 """A stream of the exchange."""
 
+import re
+
 import msgspec
 
 SPOT = "binance.spot"
+# A symbol becomes a part of topics' keys, channels and stream names. Binance lists symbols with
+# Chinese characters.
+_SYMBOL = re.compile(r"[\w.]{1,50}")
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -24,6 +29,11 @@ class Stream(msgspec.Struct, frozen=True):
     def interval(self) -> str:
         """Return the interval of candles; empty for other streams."""
         return self.detail if self.message_type == "candle" else ""
+
+
+def is_symbol(text: str) -> bool:
+    """Return whether a text may be a symbol: letters, digits, `_` and `.`, and not too many."""
+    return _SYMBOL.fullmatch(text) is not None
 
 
 def upper_symbol(symbol: str) -> str:

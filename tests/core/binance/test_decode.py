@@ -153,6 +153,19 @@ def test_whole_numbers_are_numbers_too() -> None:
     assert (event.price, event.volume) == ("61837", "2")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    "symbol",
+    ["", "A\nB", "\x1b[2J", "A\x00", "A@BUSDT", "A:B", "A B", "A*", "\u202eUSDT", "A" * 51],
+)
+def test_a_name_that_is_no_symbol_becomes_no_key_and_no_channel(symbol: str) -> None:
+    members = [payload("miniTicker", s=name) for name in ("BTCUSDT", symbol, "币安人生USDT")]
+    first, invalid, last = events(decode(market_wide("!miniTicker@arr", members)))
+    assert [first.symbol, last.symbol] == ["BTCUSDT", "币安人生USDT"]
+    assert isinstance(invalid, Invalid)
+    assert (invalid.reason, invalid.symbol) == ("wrong_symbol", "")
+    assert invalid.detail == f"{symbol!r} is not a symbol"
+
+
 def test_further_connections_with_the_same_streams_leave_nothing_in_memory() -> None:
     """A bridge reconnects a thousand times and more."""
     streams = [parse_stream(f"x{number}usdt@trade") for number in range(20)]
