@@ -30,8 +30,12 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: bytes = b""
 
-    async def read(self) -> bytes:
-        return self.body
+    @property
+    def content(self) -> "Answer":
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self.body
 
 
 class Rest:
