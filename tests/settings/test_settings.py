@@ -188,6 +188,7 @@ def test_a_pipe_is_no_file_for_settings_secrets_or_certificates(folder: Path) ->
     }
     for name in ("TICKBRIDGE_REDIS__USERNAME_FILE", "redis.ca_file"):
         assert found[name].what == "cannot be read (not a regular file)"
+    assert load_settings(Path("/dev/null"), environment=SYMBOLS).binance.symbols == ["BTCUSDT"]
     for path in (pipe, Path("/dev/zero")):
         with pytest.raises(SettingsError, match=f"{path}: cannot be read .not a regular file"):
             load_settings(path, environment={})

@@ -80,11 +80,11 @@ class RestartCheck:
 
     def is_certain(self, identity: int, time: int, last_id: int, last_time: int) -> bool:
         """Take a record below the last id; return whether it comes after a restart."""
-        if time <= last_time:
+        if identity < last_id - MAX_LATE_IDS and time > last_time:
+            return True
+        if time <= last_time + RESTART_US:
             self._count = 0
             return False
-        if identity < last_id - MAX_LATE_IDS:
-            return True
         goes_on = self._after == last_id and self._last < identity
         self._count = self._count + 1 if goes_on else 1
         self._after, self._last = last_id, identity
