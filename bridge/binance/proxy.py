@@ -19,9 +19,9 @@ def proxy_of(options: settings.Binance, url: str) -> str | None:
         return options.proxy_url
     parts = urlsplit(url)
     scheme = "https" if parts.scheme in {"https", "wss"} else "http"
-    known = getproxies()
+    known = {} if proxy_bypass(parts.netloc) else getproxies()
     for name in (scheme, "all"):
-        if (proxy := known.get(name)) and not proxy_bypass(parts.netloc):
+        if proxy := known.get(name):
             if is_http_proxy(proxy):
                 return proxy
             raise FeedRefused(

@@ -83,7 +83,7 @@ class LatestPrices:
 
     async def get(self, symbol: str) -> LatestPrice | None:
         """Return the latest price of a symbol, or None if there is none."""
-        return next(iter((await self.get_many([symbol])).values()), None)
+        return next(iter((await self.get_many(symbol)).values()), None)
 
     async def get_many(self, symbols: Names) -> dict[str, LatestPrice]:
         """Return the latest prices by symbol, in one round trip. Symbols without a price are

@@ -15,7 +15,7 @@ Names = str | Iterable[str]
 
 def check_message_types(message_types: Names) -> tuple[str, ...]:
     """Return the message types, each once. Raises ValueError if one is unknown or none is given."""
-    unique = _each_once(message_types)
+    unique = tuple(dict.fromkeys(_listed(message_types)))
     if not unique:
         raise ValueError(f"no message type is given; known: {', '.join(MESSAGE_TYPES)}")
     for kind in unique:
@@ -26,11 +26,11 @@ def check_message_types(message_types: Names) -> tuple[str, ...]:
 
 def upper_symbols(symbols: Names) -> tuple[str, ...]:
     """Return the symbols as the exchange writes them, each once."""
-    return _each_once(map(upper_symbol, _each_once(symbols)))
+    return tuple(dict.fromkeys(map(upper_symbol, _listed(symbols))))
 
 
-def _each_once(names: Names) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+def _listed(names: Names) -> Iterable[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _hint(kind: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 
 import msgspec
@@ -56,10 +56,8 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
             raise SettingsError([_taken(options, error)]) from error
         port: int = server.sockets[0].getsockname()[1]
         log.info("http_listening", host=options.host, port=port)
-        try:
+        with closing(server):
             yield port
-        finally:
-            server.close()
     finally:
         await runner.cleanup()
 
@@ -70,8 +68,9 @@ def application(status: Status) -> web.Application:
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
     metrics = _Shared(partial(exposition, status), CONTENT_TYPE_LATEST)
+    whole_status = _Shared(partial(_status, status), "application/json")
     app.router.add_get("/metrics", metrics.answer)
-    app.router.add_get("/status", _Shared(partial(_status, status), "application/json").answer)
+    app.router.add_get("/status", whole_status.answer)
     return app
 
 

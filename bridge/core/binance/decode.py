@@ -179,15 +179,18 @@ def _events(state: StreamState, data: msgspec.Raw, received: int) -> Sequence[Ev
 def _member(state: StreamState, member: msgspec.Raw, received: int) -> Event:
     """Decode one member of an `arr` stream; an invalid member does not affect the others."""
     try:
-        event = state.normalize(state.payload(member), state.stream, received)
+        return _with_symbol(state.normalize(state.payload(member), state.stream, received))
     except UNREADABLE as error:
         return invalid_event(_invalid(error), bytes(member), received, state.stream.venue)
     except InvalidFrame as error:
         return invalid_event(error, bytes(member), received, state.stream.venue)
-    if is_symbol(event.symbol):
-        return event
-    wrong = InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} is not a symbol")
-    return invalid_event(wrong, bytes(member), received, state.stream.venue)
+
+
+def _with_symbol(event: Event) -> Event:
+    """Return an event whose symbol no stream has named. Raises InvalidFrame if it has none."""
+    if not is_symbol(event.symbol):
+        raise InvalidFrame("wrong_symbol", f"{event.symbol!r:.200} is not a symbol")
+    return event
 
 
 def _decode_control(frame: bytes, error: Exception) -> wire.Reply | wire.ServerShutdown:

@@ -188,11 +188,10 @@ class Contiguous(Sequencer):
         Only the last MAX_OPEN_GAPS pieces are open. One gap event says that all before them is
         lost, whatever its size. Older gaps are closed, and their gap events returned too.
         """
-        begin, last = gap.first_id or 0, gap.last_id or 0
-        gaps: list[Gap] = []
-        if (first := max(begin, last + 1 - MAX_OPEN_GAPS * max_ids)) > begin:
-            gaps = [replace(gap, last_id=first - 1, state="lost")]
-        ids = _pieces(first, last, max_ids)
+        begin, end = gap.first_id or 0, gap.last_id or 0
+        kept_from = max(begin, end + 1 - MAX_OPEN_GAPS * max_ids)
+        gaps = [replace(gap, last_id=kept_from - 1, state="lost")] if begin < kept_from else []
+        ids = _pieces(kept_from, end, max_ids)
         pieces = [replace(gap, first_id=first, last_id=last) for first, last in ids]
         self._open += pieces
         gaps += pieces
