@@ -42,6 +42,10 @@ class BridgeProcess:
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, and return the exit code."""
         self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait until the process has ended by itself, and return the exit code."""
         async with asyncio.timeout(STOP_TIMEOUT_S):
             return await self.process.wait()
 

@@ -98,6 +98,17 @@ class Fence:
                 self._topics.update(new)
         self.raised.set()
 
+    async def check_owner(self) -> None:
+        """Raise Fenced if another bridge owns the topics now, and SinkUnavailable if Kafka does not
+        tell.
+        """
+        try:
+            owner = await self._read_owner()
+        except FAILURES as error:
+            raise failure(error) from error
+        if owner is not None and owner != self._us:
+            raise Fenced(str(owner))
+
     @property
     def owner(self) -> str:
         """Return the name of this bridge: its process, its host, and when it has started."""
@@ -158,7 +169,7 @@ class Fence:
         """
         state = self._producer_state
         if self._last_identity:
-            await self._check_owner(self._last_identity, identity_of(producer))
+            await self._check_identity(self._last_identity, identity_of(producer))
         await state.learn(producer)
         writer = await open_producer(self._options, state)
         try:
@@ -170,15 +181,13 @@ class Fence:
             await discard(writer)
         self._last_identity = state.identity
 
-    async def _check_owner(self, before: ProducerId, now: ProducerId) -> None:
+    async def _check_identity(self, before: ProducerId, now: ProducerId) -> None:
         """Raise Fenced if another bridge has opened the transactional id between these two."""
         if now == (before.producer_id, before.epoch + 1):
             return
         # The record of the other one may have been written just now, and not be readable yet.
         await asyncio.sleep(SETTLE_S)
-        owner = await self._read_owner()
-        if owner is not None and owner != self._us:
-            raise Fenced(str(owner))
+        await self.check_owner()
 
     async def _read_owner(self) -> Owner | None:
         async with TopicReader(self._options) as reader:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import structlog
+from aiokafka import errors as kafka_errors
 
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
@@ -295,6 +296,8 @@ class KafkaSink:
             await session.drain()
             self._fence.renew()
         except FAILURES as error:
+            if isinstance(error, kafka_errors.ProducerFenced):
+                await self._fence.check_owner()
             raise failure(error) from error
         finally:
             self._session = None

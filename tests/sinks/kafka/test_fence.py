@@ -12,9 +12,10 @@ from aiokafka.errors import ProducerFenced, TransactionalIdAuthorizationFailed
 from bridge import settings
 from bridge.errors import Fenced, SinkUnavailable
 from bridge.sinks.kafka import fence, producer_session
+from bridge.sinks.kafka import producer as producer_module
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.fence import Fence
-from bridge.sinks.kafka.producer import StateTopics, discard, open_producer
+from bridge.sinks.kafka.producer import StateTopics, discard, ensure_topics, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
@@ -36,7 +37,7 @@ def fencing_kafka(brokers: Choice, kafka: Kafka) -> Kafka:
 
 
 async def test_a_second_bridge_takes_over_and_the_first_one_names_it(
-    fencing_kafka: Kafka, unique: str
+    fencing_kafka: Kafka, unique: str, journal: Journal
 ) -> None:
     servers = fencing_kafka.bootstrap_servers
     first, second = (sink_for(servers, unique) for _ in range(2))
@@ -51,6 +52,7 @@ async def test_a_second_bridge_takes_over_and_the_first_one_names_it(
             with pytest.raises(Fenced, match=f"{second._fence._us}; stop one of the two"):
                 await ended
             await second.drained()
+    assert journal.named("kafka_unavailable") == []  # it has not tried again
     assert ids(await read_topic(servers, f"{unique}.trade")) == list(range(30))
     owners = [
         json.loads(record.value)
@@ -115,6 +117,22 @@ async def answer(producer: AIOKafkaProducer, topic: str, partition: int) -> int 
     await asyncio.wait((future,))
     result: int | BaseException = future.exception() or future.result().offset
     return result
+
+
+async def test_a_producer_with_a_request_in_flight_is_discarded_at_once(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_module, "STOP_TIMEOUT_S", 60.0)
+    options = options_for(kafka.bootstrap_servers)
+    producer = await open_producer(options, ProducerState())
+    await ensure_topics(producer, options, [unique], ())
+    batch = producer.create_batch()
+    batch.append(key=b"k", value=b"v", timestamp=None)
+    await producer.send_batch(batch, unique, partition=0)
+    while not producer._sender._in_flight:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await discard(producer)
 
 
 async def test_a_renewed_fence_interrupts_nothing(
