@@ -20,6 +20,9 @@ from tests.faults.profile import SYMBOLS, Size
 from tests.support.brokers import Container
 from tests.support.played import CONTIGUOUS
 
+# The exit code of a bridge that has been fenced off.
+FENCED = 4
+
 Action = Callable[[], object]
 
 SERVER_AWAY_S = (1.0, 4.0)
@@ -168,6 +171,24 @@ async def kill_bridge(environment: Environment, size: Size) -> None:
 
 async def stop_bridge(environment: Environment, size: Size) -> None:
     await _end_bridges(environment, size, signal.SIGTERM)
+
+
+async def start_second_bridge(environment: Environment, size: Size) -> None:
+    """Start a bridge although one runs, in turn running and frozen: the first one must end."""
+    await environment.rest(FIRST_LIFE_S)
+    for frozen in islice(cycle((False, True)), size.times):
+        first = environment.bridge
+        environment.note_memory()
+        if frozen:
+            first.process.send_signal(signal.SIGSTOP)
+            await environment.rest(size.seconds)
+        await environment.start_bridge()
+        if frozen:
+            await environment.rest(environment.chance.uniform(0.0, size.seconds))
+            first.process.send_signal(signal.SIGCONT)
+        assert await first.ended() == FENCED
+        environment.over()
+        await _between(environment)
 
 
 async def restart_ids(environment: Environment, size: Size) -> None:

@@ -6,7 +6,7 @@ counts; for Redis, the time of each look at the prices. Ages are by the market's
 that has not traded since the fault tells nothing, and is left out.
 
 The end of a fault:
-- a cut: the cut itself
+- a cut: the cut itself, or the return of REST if no request can be answered meanwhile
 - a stall that passes: the end of the stall
 - a stall that lasts until the connection is replaced: the start of the stall
 - a server that is away: its first answer
@@ -25,6 +25,7 @@ from bridge.tools.simulator import (
     CloseWith,
     Cut,
     Incident,
+    RefuseRequest,
     StallConnection,
     StallStream,
 )
@@ -50,8 +51,9 @@ class Seen(NamedTuple):
 
 def fault_ends_s(environment: Environment) -> list[float]:
     """Return the ends of all faults, by our clock: of the exchange, the actions and rotation."""
-    happened = [_end_s(incident) for incident in environment.exchange.happened]
-    by_exchange = [environment.wall_s(end_s) for end_s in happened if end_s is not None]
+    happened = environment.exchange.happened
+    ends_s = [_end_s(incident, _rest_back_s(happened)) for incident in happened]
+    by_exchange = [environment.wall_s(end_s) for end_s in ends_s if end_s is not None]
     return sorted((*by_exchange, *environment.ends_s, *_rotations_s(environment)))
 
 
@@ -138,9 +140,17 @@ def _current_ms(times: Sequence[int], seen: Iterable[Seen], end_ms: float) -> fl
     return math.inf
 
 
-def _end_s(incident: Incident) -> float | None:
+def _rest_back_s(happened: Iterable[Incident]) -> float:
+    """Return when REST answered again after it had refused all requests; 0 if it never did."""
+    refusals = (i.fault for i in happened if isinstance(i.fault, RefuseRequest))
+    return max((fault.until_s for fault in refusals if fault.share == 1.0), default=0.0)
+
+
+def _end_s(incident: Incident, rest_back_s: float) -> float | None:
     match incident.fault:
-        case Cut() | CloseWith():
+        case Cut():
+            return max(incident.at_s, rest_back_s)
+        case CloseWith():
             return incident.at_s
         case AnnounceShutdown(lead_s=lead_s):
             return incident.at_s + lead_s

@@ -1,5 +1,6 @@
 """A scenario of the fault tests, as data."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +29,7 @@ class Scenario:
     expected: other log events at warning and above that the scenario explains.
     drops: the sink and the cause of each drop that is allowed.
     interrupts: whether quotes may be interrupted; gap events then announce it.
+    max_age_s: how old a trade may be when it is written, unless a gap event has announced it.
     repairs_late: whether REST may take longer for a trade than `repair.timeout_s`: a gap event then
         announces the trade as open, and another one as filled.
     clock_behind_s: how much our clock is behind that of the exchange.
@@ -45,6 +47,7 @@ class Scenario:
     expected: frozenset[str] = frozenset()
     drops: frozenset[tuple[str, str]] = frozenset()
     interrupts: bool = False
+    max_age_s: float = math.inf
     repairs_late: bool = False
     may_tear: bool = False
     recovers_in: Literal["kafka", "redis"] = "kafka"

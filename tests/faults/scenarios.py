@@ -38,6 +38,15 @@ def _cuts(size: Size, calm_s: float) -> tuple[Fault, ...]:
     )
 
 
+def _cuts_without_rest(size: Size, calm_s: float) -> tuple[Fault, ...]:
+    until_s = calm_s + size.seconds
+    return (
+        RefuseRequest(status=503, at_s=calm_s, until_s=until_s),
+        Cut(at_s=calm_s),
+        Cut(every_s=4.0, at_s=calm_s, until_s=until_s),
+    )
+
+
 def _shutdowns(size: Size, calm_s: float) -> tuple[Fault, ...]:
     return tuple(
         AnnounceShutdown(at_s=calm_s + 8.0 * number, lead_s=3.0) for number in range(size.times)
@@ -145,6 +154,20 @@ SCENARIOS = (
         shows="event_time_ahead",
         expected=_GAP | {"connection_down"},
         interrupts=True,
+    ),
+    Scenario(
+        name="rest-away",
+        title="REST away, connection cut at random moments",
+        full=Size(90),
+        short=Size(20),
+        plan=_cuts_without_rest,
+        fault_action=fault_actions.let_flow,
+        shows="connection_down",
+        expected=_GAP,
+        settings={"repair": {"timeout_s": 5, "weight_share": 1.0}},
+        interrupts=True,
+        max_age_s=15.0,
+        repairs_late=True,
     ),
     Scenario(
         name="rotation",
@@ -326,6 +349,16 @@ SCENARIOS = (
         short=Size(0, times=1),
         fault_action=fault_actions.stop_bridge,
         expected=_GAP,
+        interrupts=True,
+    ),
+    Scenario(
+        name="second-bridge",
+        title="a second bridge started under load, the first one running or frozen",
+        full=Size(3, times=12),
+        short=Size(1, times=2),
+        fault_action=fault_actions.start_second_bridge,
+        shows="failed",
+        expected=_GAP | {"kafka_producer_id_discarded"},
         interrupts=True,
     ),
 )

@@ -121,6 +121,10 @@ async def _judge(
     wrong += [f"still open: {text}" for text in verdict.left_open(gaps)[:SOME]]
     if (restarted := verdict.restarted(gaps)) != environment.restarted:
         wrong.append(f"restarts of the ids: {environment.restarted}, announced: {restarted}")
+    for kind in CONTIGUOUS:
+        age_s = verdict.oldest_s(kind, found[kind], gaps, environment.market_ms)
+        if age_s > scenario.max_age_s:
+            wrong.append(f"{kind}: written {age_s:.1f} s late, above {scenario.max_age_s:g} s")
     unexpected = [gap for gap in gaps if not verdict.may_be_seen(scenario, gap)]
     return result, wrong + [f"unexpected gap: {gap}" for gap in unexpected[:SOME]]
 

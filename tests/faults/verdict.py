@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from bridge.tools.simulator import PlayedTrade
@@ -53,6 +53,25 @@ def judge_trades(
         truth = {trade.id: trade for trade in trades}
         tally.wrong += sum(not _is_played(read, truth.get(read.id)) for read in found)
     return tally
+
+
+def oldest_s(
+    kind: str,
+    events: Mapping[str, Sequence[Read]],
+    gaps: Iterable[GapRow],
+    market_ms: Callable[[float], float],
+) -> float:
+    """Return how old the oldest trade was, in seconds, when it was written.
+
+    Trades that a gap event has announced are left out. `market_ms` is that of the environment.
+    """
+    states = _states(kind, gaps)
+    return max(
+        (market_ms(read.written_ms / 1000) - (read.row.timestamp or 0) / 1000) / 1000
+        for symbol, found in events.items()
+        for read in found
+        if read.id not in states[symbol]
+    )
 
 
 def judge_quotes(
@@ -137,8 +156,9 @@ def may_be_seen(scenario: Scenario, gap: GapRow) -> bool:
         return True  # `restarted` says whether there was one
     if gap.cause == OUTBOX_FULL:
         return scenario.overflows
-    if gap.kind == "candle" and gap.state == "filled":
-        return True  # an interruption after which nothing is missing
+    if gap.kind == "candle":
+        # Filled: an interruption after which nothing is missing. Candles are not fetched late.
+        return gap.state == "filled" or scenario.repairs_late
     if gap.kind == "quote":
         return scenario.interrupts
     return scenario.repairs_late and gap.cause == REPAIR_PATIENCE and gap.state != "lost"
