@@ -129,7 +129,7 @@ async def test_a_producer_with_a_request_in_flight_is_discarded_at_once(
     batch = producer.create_batch()
     batch.append(key=b"k", value=b"v", timestamp=None)
     await producer.send_batch(batch, unique, partition=0)
-    while not producer._sender._in_flight:
+    while not producer._sender._in_flight:  # noqa: ASYNC110 - aiokafka tells nobody
         await asyncio.sleep(0)
     async with asyncio.timeout(20):
         await discard(producer)
