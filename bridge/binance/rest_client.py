@@ -18,8 +18,9 @@ from bridge import settings
 from bridge.binance.failures import from_exception, from_status, refused_wait_s
 from bridge.binance.proxy import proxy_of
 from bridge.binance.rate_limit import QuietPeriod
-from bridge.core.binance.decode import UNREADABLE, payload_text
+from bridge.core.binance.decode import payload_text
 from bridge.core.binance.weight_budget import WeightBudget
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.errors import FeedUnavailable, InvalidFrame
 
 # From the exchange's documents, "Rate limits"; `exchangeInfo` may correct it.

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import ClassVar
 
 import msgspec
+import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from bridge import settings
@@ -24,6 +25,8 @@ RETRY_BACKOFF_MS = 20
 # position moves on. So the position is looked at this often. A fetch that waits longer for new
 # records would hold up the next topic: with the default of 500 ms a start took 1 s longer.
 LOOK_MS = 20
+
+log = structlog.get_logger(__name__)
 
 Batch = tuple[int, "list[ConsumerRecord[bytes, bytes]]"]
 
@@ -54,6 +57,7 @@ class TopicReader(Reader):
     def __init__(self, options: settings.Kafka) -> None:
         super().__init__(options)
         self.remaining = 0
+        self._passed_over: set[str] = set()
 
     async def _open(self) -> None:
         await self._consumer.start()
@@ -113,6 +117,19 @@ class TopicReader(Reader):
         """Return all records of a topic, up to its present end."""
         bounds = await self.bounds(topic)
         return [record async for _, records in self.read(topic, bounds) for record in records]
+
+    def pass_over(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+        """Log the first record of each topic that is not ours."""
+        if record.topic not in self._passed_over:
+            self._passed_over.add(record.topic)
+            log.warning(
+                "kafka_record_passed_over",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                error="not a record of ours; others in this topic are not logged",
+                remedy="let no other program write to the topics of kafka.topic",
+            )
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s

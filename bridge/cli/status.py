@@ -90,12 +90,13 @@ async def _ask(url: str) -> bytes:
 def _decode(url: str, body: bytes) -> "Report":
     import msgspec
 
+    from bridge.core.model.unreadable import UNREADABLE
     from bridge.errors import BridgeUnavailable
     from bridge.monitoring.report import Report
 
     try:
         return msgspec.json.decode(body, type=Report)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BridgeUnavailable(
             f"no bridge of this version answers at {url}: {error}", "set its address with --url"
         ) from error

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.errors import TickbridgeError
 
 Side = Literal["buy", "sell"]
@@ -185,8 +186,6 @@ AnyEvent = (
 EVENT_TYPES: dict[str, type[Event]] = {
     str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__
 }
-# msgspec raises these for bytes that it cannot decode.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
 
@@ -204,7 +203,7 @@ def decode_event(value: bytes) -> AnyEvent:
     """
     try:
         event: AnyEvent = _decode(value)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _unreadable(value, error) from None
     return event
 
@@ -212,7 +211,7 @@ def decode_event(value: bytes) -> AnyEvent:
 def _unreadable(value: bytes, error: Exception) -> UnreadableEvent:
     try:
         message_type = _decode_tag(value).message_type
-    except _UNREADABLE:
+    except UNREADABLE:
         return UnreadableEvent(f"not an event of Tickbridge: {error}")
     if message_type not in EVENT_TYPES:
         return UnknownMessageType(message_type)

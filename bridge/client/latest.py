@@ -10,6 +10,7 @@ from bridge.brokers.redis_client import connect
 from bridge.client.message_types import Names, upper_symbols
 from bridge.client.redis import redis_errors, redis_options
 from bridge.core.model.stream import SPOT
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
 from bridge.errors import SinkUnavailable
 
@@ -106,21 +107,21 @@ class LatestPrices:
         """Return the bridge that writes to this Redis, or None: then no value is current."""
         with redis_errors(self._options):
             found: Any = await self._client.get(heartbeat_key(self._venue))
-        return None if found is None else found.decode()
+        return None if found is None else found.decode(errors="replace")
 
     async def symbols(self) -> list[str]:
         """Return all symbols that have a price, sorted."""
         with redis_errors(self._options):
             names: list[Any] = await self._client.hkeys(prices_key(self._venue))
-        return sorted(name.decode() for name in names)
+        return sorted(name.decode(errors="replace") for name in names)
 
 
 def _latest(symbol: str, fields: dict[bytes, bytes]) -> LatestPrice:
     # An empty text means that the exchange left the value out.
-    texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
     try:
+        texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
         return msgspec.convert(texts | {"symbol": symbol}, LatestPrice, strict=False)
-    except msgspec.ValidationError as error:
+    except UNREADABLE as error:
         raise SinkUnavailable(
             f"Redis: the latest values of {symbol} are not in the format of a bridge: {error}"
         ) from error

@@ -11,7 +11,6 @@ import structlog
 
 from bridge.core.binance.decode import (
     MAX_FRAME_BYTES,
-    UNREADABLE,
     Decoder,
     invalid_event,
     unknown,
@@ -20,6 +19,7 @@ from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.delivery.losses import log_fields
 from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.model.stream import Stream
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.record import NO_IDENTITY, Record, Route, Router, encode
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.handover import Handover

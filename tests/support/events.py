@@ -9,10 +9,11 @@ from typing import Any
 
 from hypothesis import settings
 
-from bridge.core.binance.decode import UNREADABLE, Decoded, Decoder
+from bridge.core.binance.decode import Decoded, Decoder
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.latest_values import LatestValue
 from bridge.core.records.record import Record, Router
 from bridge.errors import InvalidFrame

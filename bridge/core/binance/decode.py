@@ -16,6 +16,7 @@ from bridge.core.binance import wire
 from bridge.core.binance.normalize import LIVE, PAYLOADS
 from bridge.core.model.events import Event, Invalid
 from bridge.core.model.stream import Stream, is_symbol
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.record import Route
 from bridge.core.sequencing.rules import Sequencer
 from bridge.errors import InvalidFrame, InvalidReason
@@ -34,9 +35,6 @@ _decode_reply = msgspec.json.Decoder(wire.Reply).decode
 _decode_shutdown = msgspec.json.Decoder(wire.ServerShutdown).decode
 _payload_decoders = {struct: msgspec.json.Decoder(struct).decode for struct, _ in PAYLOADS.values()}
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-# msgspec raises these for bytes that it cannot decode. UnicodeDecodeError: the text is not UTF-8.
-# RecursionError: the value is nested deeper than the interpreter allows.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class StreamState:

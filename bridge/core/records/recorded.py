@@ -2,6 +2,7 @@
 
 import msgspec
 
+from bridge.core.model.unreadable import decode_ours
 from bridge.core.records.record import NO_IDENTITY
 from bridge.core.sequencing.backfilled import closed_to
 from bridge.core.sequencing.position import Position
@@ -29,11 +30,12 @@ class _Row(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Row).decode
 
 
-def position_of(message_type: str, value: bytes, partition: int, offset: int) -> Position | None:
+def position_of(
+    message_type: str, value: bytes | None, partition: int, offset: int
+) -> Position | None:
     """Return the position of a record; None if it is not a record of ours."""
-    try:
-        row = _decode(value)
-    except msgspec.DecodeError:
+    row = decode_ours(_decode, value)
+    if row is None:
         return None
     interval, last_id = "", NO_IDENTITY
     if message_type == _CANDLE:

@@ -21,8 +21,10 @@ from aiokafka import errors as kafka_errors
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, client_options, failure, reason_of
 from bridge.brokers.kafka_reader import TopicReader
+from bridge.core.model.unreadable import decode_ours
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable
 from bridge.sinks.kafka.producer import (
+    OWNER_PREFIX,
     StateTopics,
     discard,
     ensure_topics,
@@ -54,6 +56,9 @@ class Owner(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         started = datetime.fromtimestamp(self.started // 1_000_000, UTC)
         return f"process {self.process} on {self.host}, started at {started:%Y-%m-%dT%H:%M:%SZ}"
+
+
+_decode = msgspec.json.Decoder(Owner).decode
 
 
 class Fence:
@@ -193,12 +198,11 @@ class Fence:
         async with TopicReader(self._options) as reader:
             records = await reader.read_whole(self._state_topics.position)
         written = [record.value for record in records if record.key == self._key]
-        return msgspec.json.decode(written[-1] or b"", type=Owner) if written else None
+        return decode_ours(_decode, written[-1]) if written else None
 
     @property
     def _key(self) -> bytes:
-        """Return the key of the owner's record, which lies among the positions."""
-        return f"owner:{self._id}".encode()
+        return OWNER_PREFIX + str(self._id).encode()
 
     async def _failure(self, error: Exception) -> SinkUnavailable | SinkRefused:
         options = self._options

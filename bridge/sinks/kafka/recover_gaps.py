@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Gap
+from bridge.core.model.unreadable import decode_ours
 from bridge.core.records.record import topic_name
 from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import Position, StreamKey
@@ -23,6 +23,8 @@ from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S
 MAX_RECORDS = 1_000_000
 # Trade times increase with the ids, except for small steps of the exchange's clocks.
 MARGIN_MS = 1_000
+
+_decode = msgspec.json.Decoder(Gap).decode
 
 
 async def read_open_gaps(
@@ -54,8 +56,10 @@ async def _read_gaps(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
     tails = [tail_of(part, None) for part in await reader.bounds(topic)]
     async for _, records in reader.read(topic, tails):
         for record in records:
-            if gap := _gap(record):
+            if gap := decode_ours(_decode, record.value):
                 gaps.see(gap)
+            else:
+                reader.pass_over(record)
 
 
 async def _read_brought(reader: TopicReader, topic: str, message_type: str, gaps: OpenGaps) -> None:
@@ -66,14 +70,5 @@ async def _read_brought(reader: TopicReader, topic: str, message_type: str, gaps
         return
     async for partition, records in reader.read(topic, bounds):
         for record in records:
-            value = record.value or b""
-            if position := position_of(message_type, value, partition, record.offset):
+            if position := position_of(message_type, record.value, partition, record.offset):
                 gaps.brought(position.stream_key, position.last_id)
-
-
-def _gap(record: "ConsumerRecord[bytes, bytes]") -> Gap | None:
-    """Return the gap event of a record; None if it is not a gap event."""
-    try:
-        return msgspec.json.decode(record.value or b"", type=Gap)
-    except msgspec.DecodeError:
-        return None

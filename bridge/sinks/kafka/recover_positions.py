@@ -5,7 +5,7 @@ The fence has been raised before, so the tails are final.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -14,18 +14,22 @@ from aiokafka import ConsumerRecord
 
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
+from bridge.core.model.unreadable import decode_ours
 from bridge.core.records.record import topic_name
 from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, Tails, furthest
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.position_writer import NO_STREAMS
+from bridge.sinks.kafka.producer import OWNER_PREFIX
 from bridge.sinks.kafka.recover_batches import tail_of
 
 # The feed waits this long for a connection to Kafka, and for the read.
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 _MAX_DELAY_S = 1.0
+
+_decode = msgspec.json.Decoder(Position).decode
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +69,8 @@ async def _read_all(
     async with _reader(options) as reader:
         try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
-            written = [_written(record) for record in await reader.read_whole(topic)]
-            found = Tails(furthest(position for position in written if position))
+            records = await reader.read_whole(topic)
+            found = Tails(furthest(_written(reader, records)))
             # Also of streams that the settings leave out now: gaps may be open there.
             earlier = (key.message_type for key in found.positions)
             topics = {
@@ -107,9 +111,10 @@ async def _read_tails(reader: TopicReader, topics: Mapping[str, str], found: Tai
         tails = [tail_of(part, known.get(part.partition)) for part in await reader.bounds(topic)]
         async for partition, records in reader.read(topic, tails):
             for record in records:
-                value = record.value or b""
-                if row := position_of(message_type, value, partition, record.offset):
+                if row := position_of(message_type, record.value, partition, record.offset):
                     found.see(row)
+                else:
+                    reader.pass_over(record)
 
 
 def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int, int]:
@@ -122,11 +127,15 @@ def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int
     return greatest
 
 
-def _written(record: "ConsumerRecord[bytes, bytes]") -> Position | None:
-    try:
-        return msgspec.json.decode(record.value or b"", type=Position)
-    except msgspec.DecodeError:
-        return None
+def _written(
+    reader: TopicReader, records: "Iterable[ConsumerRecord[bytes, bytes]]"
+) -> Iterator[Position]:
+    """Yield the positions among the records of their topic, which also names the owner."""
+    for record in records:
+        if position := decode_ours(_decode, record.value):
+            yield position
+        elif not (record.key or b"").startswith(OWNER_PREFIX):
+            reader.pass_over(record)
 
 
 def _on_retry(error: Exception, delay_s: float) -> None:

@@ -10,6 +10,7 @@ from zlib import crc32
 import msgspec
 
 from bridge.core.delivery.losses import Loss
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.record import NO_IDENTITY, Record, Route, RouteKey
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import Ids
@@ -121,7 +122,7 @@ def read_routes(part: object) -> list[RouteRow]:
     """Return the rows of a chunk's table. Raises CorruptChunk."""
     try:
         return _decode_routes(_body(part))
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise CorruptChunk from error
 
 
@@ -133,7 +134,7 @@ def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list
             Record(of[r.route], r.timestamp_ms, r.received, r.value, r.identity)
             for r in _decode_records(_body(part))
         ]
-    except (msgspec.DecodeError, IndexError) as error:
+    except (*UNREADABLE, IndexError) as error:
         raise CorruptChunk from error
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.tools.audit.rules import UNREADABLE, Id
+from bridge.tools.audit.rules import NO_EVENT, Id
 
 # Far more interruptions than a stream has. Beyond the limit the lowest ids are forgotten, and
 # counted.
@@ -124,7 +124,7 @@ class Announcements:
         """
         try:
             gap = self._decode(value)
-        except UNREADABLE:
+        except NO_EVENT:
             self.unreadable += 1
             return
         if gap.kind != self._kind:

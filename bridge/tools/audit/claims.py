@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.tools.audit.rules import UNREADABLE, Id
+from bridge.tools.audit.rules import NO_EVENT, Id
 
 # A status comes every few seconds, and the topic is compacted. Beyond the limit the oldest claims
 # of a symbol are forgotten.
@@ -99,7 +99,7 @@ class AllClaims:
         """Read a record of the status topic. Records must come in the order of the topic."""
         try:
             status = self._decode(value)
-        except UNREADABLE:
+        except NO_EVENT:
             self.unreadable += 1
             return
         self.records += 1

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from bridge.core.model.unreadable import UNREADABLE
+
 # The ids and times of the exchange are below 2^53. A larger number would overflow the id ranges.
 Id = Annotated[int, Meta(ge=0, le=2**53)]
 Claim = Literal["completeness", "order", "no repeats"]
@@ -68,7 +70,7 @@ SymbolDetail = tuple[str, str]
 class Format(msgspec.Struct, frozen=True):
     """A decoder for the records of one message type that reads only what its rule needs.
 
-    `decode` raises one of UNREADABLE if the record is of another message type or no event
+    `decode` raises one of NO_EVENT if the record is of another message type or no event
     at all.
     """
 
@@ -77,10 +79,8 @@ class Format(msgspec.Struct, frozen=True):
     symbol_detail: Callable[[Any], SymbolDetail]
 
 
-# msgspec raises these for bytes that it cannot decode. UnicodeDecodeError: the text is not UTF-8.
-# RecursionError: it is nested deeper than the interpreter allows. TypeError: the record has no
-# value.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
+# TypeError: the record has no value.
+NO_EVENT = (*UNREADABLE, TypeError)
 
 
 def record_format(kind: str) -> Format:

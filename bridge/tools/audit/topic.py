@@ -16,7 +16,7 @@ from bridge.tools.audit.report import (
     Unreadable,
     stream_findings,
 )
-from bridge.tools.audit.rules import RULES, UNREADABLE, SymbolDetail, record_format
+from bridge.tools.audit.rules import NO_EVENT, RULES, SymbolDetail, record_format
 from bridge.tools.audit.stream import StreamAudit
 
 # Symbols times windows and partitions: 30 times the number of symbols the exchange lists.
@@ -77,7 +77,7 @@ class TopicAudit:
             self.records += 1
             try:
                 tick = decode(record.value)
-            except UNREADABLE as error:
+            except NO_EVENT as error:
                 self._count_unreadable(partition, record.offset, str(error))
                 continue
             symbol_detail = symbol_detail_of(tick)

@@ -15,6 +15,7 @@ from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import position_writer, recover_positions
 from bridge.sinks.kafka.producer import discard, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
+from bridge.sinks.kafka.recover_gaps import read_open_gaps
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.tools.embedded import LOOPBACK, free_port
@@ -26,6 +27,8 @@ from tests.support.sinks import Feeder, agg_trade, at_work, ticker, trade, trade
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
 
 OWNER_KEY = "owner:tickbridge.{}.position"
+# The last two raise UnicodeDecodeError and RecursionError.
+NOT_OURS = (b"none", b'{"symbol":7}', None, b'{"symbol":"\xff"}', b'{"a":' + b"[" * 100_000)
 SYMBOLS = [f"S{number}USDT" for number in range(8)]
 
 
@@ -171,16 +174,39 @@ async def test_after_a_change_of_partitions_the_greatest_id_counts(
     assert found == {symbol: 29 if symbol in SYMBOLS[:6] else 9 for symbol in SYMBOLS}
 
 
-async def test_records_of_others_are_passed_over(kafka: Kafka, unique: str) -> None:
+async def test_records_of_others_are_passed_over_and_logged_once_for_each_topic(
+    kafka: Kafka, unique: str, journal: Journal
+) -> None:
     options = options_for(kafka.bootstrap_servers)
-    sink = sink_for(kafka.bootstrap_servers, unique)
+    sink = sink_for(kafka.bootstrap_servers, unique, "trade", "gap")
     await publish(sink, unique, {"BTCUSDT": range(3)})
     producer = await open_producer(options, ProducerState())
-    for topic in ("trade", "position"):
-        for value in (b"none", b'{"symbol":7}', None):
+    for topic in ("trade", "position", "gap"):
+        for value in NOT_OURS:
             await producer.send_and_wait(f"{unique}.{topic}", value, b"BTCUSDT")
     await discard(producer)
     assert await last_ids(options, unique) == {"BTCUSDT": 2}
+    positions = await read_start(options, unique, ["trade"])
+    await read_open_gaps(options, unique, positions, positions.keys())
+    topics = [entry["topic"] for entry in journal.named("kafka_record_passed_over")]
+    assert sorted(topics) == [
+        *(f"{unique}.gap", f"{unique}.position", f"{unique}.position"),
+        *(f"{unique}.trade", f"{unique}.trade"),
+    ]
+
+
+async def test_a_foreign_record_in_place_of_the_owner_is_passed_over(
+    kafka: Kafka, unique: str
+) -> None:
+    options = options_for(kafka.bootstrap_servers)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        await sink.fenced()
+        producer = await open_producer(options, ProducerState())
+        key = OWNER_KEY.format(unique).encode()
+        await producer.send_and_wait(f"{unique}.position", b'{"host":"\xff"}', key)
+        await discard(producer)
+        await sink._fence.check_owner()
 
 
 async def test_no_topics_are_no_obstacle(kafka: Kafka, unique: str) -> None:
