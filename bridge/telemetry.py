@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+# If the oldest event waits longer for a sink, the bridge is not ready.
+PENDING_MAX_S = 5.0
 # Upper bounds in seconds: a Redis flush on loopback takes 0.2 ms, an outage lasts minutes.
 LATENCY_BOUNDS_S = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),

@@ -17,7 +17,7 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.sink import Sink
-from bridge.telemetry import FeedCounts, Histogram, Reloads, now_us
+from bridge.telemetry import PENDING_MAX_S, FeedCounts, Histogram, Reloads, now_us
 
 # Prices that are older than this are not ready for use.
 HELD_MAX_S = 5.0
@@ -167,11 +167,11 @@ class Status:
     def unready(self) -> list[str]:
         """Return the reasons why the bridge is not ready; empty if it is ready."""
         reasons = ["draining: a signal asked the bridge to stop"] if self.draining else []
-        reasons += [f"{sink.name}: not connected" for sink in self.sinks if not sink.ready]
+        reasons += filter(None, map(_unready_sink, self.sinks))
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
         else:
-            reasons += map(_unready, self.feed.unready())
+            reasons += map(_unready_connector, self.feed.unready())
         held = {stream: age_s for stream, age_s in self.held_s().items() if age_s > HELD_MAX_S}
         if held:
             longest = max(held, key=held.__getitem__)
@@ -187,7 +187,15 @@ def age_s(received: int | None) -> float:
     return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
 
 
-def _unready(connector: Connector) -> str:
+def _unready_sink(sink: Sink) -> str | None:
+    if not sink.ready:
+        return f"{sink.name}: not connected"
+    if (waits_s := age_s(sink.oldest_received())) > PENDING_MAX_S:
+        return f"{sink.name}: the oldest event has waited for {waits_s:.0f} s"
+    return None
+
+
+def _unready_connector(connector: Connector) -> str:
     without_data = len(connector.without_data())
     return (
         f"{connector.name}: {connector.state.value}, {without_data} of {len(connector.streams)} "

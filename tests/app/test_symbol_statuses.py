@@ -13,9 +13,10 @@ from bridge.core.records.record import Record
 from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.rules import Head
 from tests.support.exchange import trade
-from tests.support.running_server import RECEIVED, Running
+from tests.support.running_server import Running
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
+RECEIVED = 1_790_000_000_000_000
 
 
 class Bench:

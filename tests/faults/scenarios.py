@@ -226,7 +226,7 @@ SCENARIOS = (
         full=Size(60),
         short=Size(5),
         fault_action=fault_actions.pause_kafka,
-        expected=frozenset({"kafka_unavailable"}),
+        expected=frozenset({"kafka_slow", "kafka_unavailable"}),
         settings={"kafka": {"outbox_max_bytes": "1GiB"}},
         memory_mib=1500,
     ),
@@ -281,7 +281,9 @@ SCENARIOS = (
         short=Size(3),
         fault_action=fault_actions.fill_disk,
         shows="spill_full",
-        expected=frozenset({"kafka_unavailable", "kafka_gap", "spill_started", "spill_ended"}),
+        expected=frozenset(
+            {"kafka_unavailable", "kafka_slow", "kafka_gap", "spill_started", "spill_ended"}
+        ),
         settings={"kafka": {"outbox_max_bytes": "8MiB"}},
         drops=_OUTBOX_FULL,
         disk_mib=28,

@@ -3,13 +3,13 @@
 from bridge.binance.connector import State
 from bridge.monitoring.report import ConnectorReport
 from bridge.monitoring.reporter import report
-from bridge.telemetry import Account
+from bridge.telemetry import Account, now_us
 from tests.support.exchange import trade
-from tests.support.running_server import RECEIVED, Running
+from tests.support.running_server import Running
 
 
 def feed(running: Running, *ids: int) -> None:
-    running.connection.on_frames([trade(identity).encode() for identity in ids], RECEIVED)
+    running.connection.on_frames([trade(identity).encode() for identity in ids], now_us())
 
 
 async def test_a_bridge_that_has_just_begun_says_what_it_waits_for() -> None:

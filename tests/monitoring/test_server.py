@@ -15,9 +15,11 @@ from bridge.binance.connector import State
 from bridge.binance.coverage import LINES
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.monitoring import server
+from bridge.monitoring import status as monitored
 from bridge.monitoring.server import MAX_CONNECTIONS, serve
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.model import Http
+from bridge.telemetry import now_us
 from bridge.tools.embedded import free_port
 from tests.support.exchange import trade
 from tests.support.running_server import KINDS, Running
@@ -132,6 +134,20 @@ async def test_trades_that_wait_long_for_missing_ones_make_it_unready(
     ]
 
 
+async def test_events_that_wait_long_for_a_connected_sink_make_it_unready(
+    url: str, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.flow()
+    assert (await ready(url))[0] == 200
+    monkeypatch.setattr(monitored, "age_s", lambda received: 7.2 if received else 0.0)
+    status, body = await ready(url)
+    assert status == 503
+    assert body["unready"] == [
+        "kafka: the oldest event has waited for 7 s",
+        "redis: the oldest event has waited for 7 s",
+    ]
+
+
 async def test_a_bridge_that_drains_is_not_ready(url: str, running: Running) -> None:
     running.flow()
     running.status.draining = True
@@ -236,7 +252,7 @@ async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> 
         "connector-1b",
     ]
     connection = two.open(two.feed.connectors[1])
-    connection.on_frames([trade(1).encode()], 1_790_000_000_000_000)
+    connection.on_frames([trade(1).encode()], now_us())
     assert two.status.unready() == []
     assert two.status.connectors() == {("connecting",): 1, ("open",): 1, ("refused",): 0}
 

@@ -18,11 +18,11 @@ from bridge.pipeline.sink import Sink
 from bridge.settings import load_settings
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis.sink import RedisSink
+from bridge.telemetry import now_us
 from tests.support.exchange import trade
 
 KINDS = ["trade", "gap", "invalid"]
 NAMES = ("btcusdt@trade", "ethusdt@trade")
-RECEIVED = 1_790_000_000_000_000
 
 
 class Running:
@@ -49,7 +49,7 @@ class Running:
         (connector,) = self.feed.connectors
         self.connection = self.open(connector)
         if heard:
-            self.connection.on_frames([trade(1).encode()], RECEIVED)
+            self.connection.on_frames([trade(1).encode()], now_us())
 
     def connect(self, *, kafka: bool = True, redis: bool = True) -> None:
         """Set which sinks are connected."""

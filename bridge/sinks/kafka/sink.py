@@ -32,7 +32,7 @@ from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
 from bridge.sinks.outbox.spiller import Spiller
 from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
-from bridge.telemetry import SinkCounts, now_us
+from bridge.telemetry import PENDING_MAX_S, SinkCounts, now_us
 
 MAX_DELAY_S = 5.0
 # The feed waits this long at a start until Kafka is there, and no other process can write to it.
@@ -94,6 +94,8 @@ class KafkaSink:
             changed=self._changed,
         )
         self._session: ProducerSession | None = None
+        self._session_began = 0
+        self._is_slow = False
         self._was_ready = self._is_fenced = False
         self._backoff = Backoff(MAX_DELAY_S)
         self._ticking: asyncio.TimerHandle | None = None
@@ -265,11 +267,26 @@ class KafkaSink:
         self._progressed.set()
 
     def _tick(self) -> None:
-        """Write the changed positions every few seconds."""
+        """Write the changed positions every few seconds, and look whether Kafka is slow."""
         self._positions.flush()
         self.wake()
+        self._warn_if_slow()
         loop = asyncio.get_running_loop()
         self._ticking = loop.call_later(position_writer.INTERVAL_S, self._tick)
+
+    def _warn_if_slow(self) -> None:
+        """Log once that a connected Kafka lets events wait. A new session has time for them."""
+        now = now_us()
+        oldest = self.outbox.oldest_received() or now
+        waits_us = now - max(oldest, self._session_began)
+        was_slow, self._is_slow = self._is_slow, waits_us > PENDING_MAX_S * 1e6
+        if self._is_slow and not was_slow and self._session:
+            log.warning(
+                "kafka_slow",
+                oldest_s=round((now - oldest) / 1e6, 1),
+                waiting=len(self.outbox),
+                consequence="the bridge is not ready until Kafka has taken these events",
+            )
 
     async def _deliver(self) -> None:
         """Run one session that lives to its end, after as many as it takes."""
@@ -290,7 +307,7 @@ class KafkaSink:
         session = ProducerSession(self._state, producer, self._on_published)
         try:
             await session.recover()
-            self._session = session
+            self._session, self._session_began = session, now_us()
             self._was_ready = True
             log.info("kafka_connected", topics=len(session.partitions))
             await session.drain()

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -14,7 +15,9 @@ from msgspec.structs import replace
 
 from bridge import settings
 from bridge.settings import load_settings
+from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.sink import KafkaSink
+from bridge.telemetry import now_us
 from bridge.tools.embedded import LOOPBACK, free_port
 from tests.support.brokers import Choice, Kafka, KafkaBroker, read_topic
 from tests.support.journal import Journal
@@ -205,6 +208,26 @@ async def test_what_comes_while_kafka_is_absent_waits_and_the_oldest_goes_when_f
         (queue,) = sink.outbox.idle()
         waiting = [json.loads(record.value)["trade_id"] for record in queue.records]
         assert waiting == list(range(dropped, 6000))
+
+
+async def test_a_connected_kafka_that_lets_events_wait_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    sink, now = sink_for("127.0.0.1:1", "venue"), now_us()
+    monkeypatch.setattr(kafka_sink, "now_us", lambda: now)
+    Feeder(sink).push(*(replace(each, received=now) for each in trades("venue", range(3))))
+    sink._session, sink._session_began = Mock(), now - 1_000_000
+    for waits_s, reports in ((4.9, 0), (6.0, 1), (11.0, 1)):
+        monkeypatch.setattr(kafka_sink, "now_us", lambda at=now + waits_s * 1e6: at)
+        sink._warn_if_slow()
+        assert len(journal.named("kafka_slow")) == reports
+    (report,) = journal.named("kafka_slow")
+    assert (report["oldest_s"], report["waiting"]) == (6.0, 3)
+    sink._session_began = now + 11_000_000  # a new session has time for what has waited
+    sink._warn_if_slow()
+    monkeypatch.setattr(kafka_sink, "now_us", lambda: now + 17_000_000)
+    sink._warn_if_slow()
+    assert len(journal.named("kafka_slow")) == 2
 
 
 async def test_a_stop_while_connecting_leaves_nothing_behind(unique: str) -> None:
