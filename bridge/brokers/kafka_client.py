@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import errors as kafka_errors
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.helpers import create_ssl_context
 
@@ -48,23 +49,48 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
 
 
 async def reason_of(options: settings.Kafka, error: Exception) -> Exception:
-    """Return the reason why a bootstrap failed, found by one more connection.
+    """Return the reason why a client could not start, found by further connections.
 
-    aiokafka only logs the reason. Its exception says no more than that the bootstrap failed.
+    aiokafka only logs the reason. Its exception says no more than that the bootstrap failed, or
+    nothing if a broker cannot be reached at the address that it advertises.
     """
     host, _, port = options.bootstrap_servers[0].rpartition(":")
     try:
-        async with asyncio.timeout(options.request_timeout_ms / 1000):
-            connection = await create_conn(
-                host.strip("[]"),
-                int(port),
-                request_timeout_ms=options.request_timeout_ms,
-                **_security(options),
-            )
-        connection.close()
+        await _try_address(options, host.strip("[]"), int(port))
+        return await unreachable_broker(options) or error
     except FAILURES as reason:
         return reason
-    return error
+
+
+async def unreachable_broker(options: settings.Kafka) -> OSError | None:
+    """Return an error that names the first broker that cannot be reached at its advertised address;
+    None if there is no such broker. Raises what aiokafka raises if the bootstrap fails.
+    """
+    client = AIOKafkaClient(**client_options(options))
+    try:
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            await client.bootstrap()
+    finally:
+        await client.close()
+    for broker in client.cluster.brokers():
+        try:
+            await _try_address(options, broker.host, broker.port)
+        except FAILURES as error:
+            reason = f"no answer within {options.request_timeout_ms} ms"
+            return OSError(
+                f"broker {broker.nodeId} advertises {broker.host}:{broker.port}, which cannot be "
+                f"reached from here ({reason if isinstance(error, TimeoutError) else error}); "
+                "check advertised.listeners of the broker"
+            )
+    return None
+
+
+async def _try_address(options: settings.Kafka, host: str, port: int) -> None:
+    async with asyncio.timeout(options.request_timeout_ms / 1000):
+        connection = await create_conn(
+            host, port, request_timeout_ms=options.request_timeout_ms, **_security(options)
+        )
+    connection.close()
 
 
 def _security(options: settings.Kafka) -> dict[str, Any]:

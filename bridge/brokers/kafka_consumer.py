@@ -14,7 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
 from bridge import settings
-from bridge.brokers.kafka_client import FAILURES, STOP_TIMEOUT_S, client_options, failure
+from bridge.brokers.kafka_client import (
+    FAILURES,
+    STOP_TIMEOUT_S,
+    client_options,
+    failure,
+    unreachable_broker,
+)
 from bridge.errors import SinkRefused, SinkUnavailable
 
 
@@ -39,12 +45,18 @@ class Reader(ABC):
         except BaseException as error:
             await _stop(self._consumer)
             if isinstance(error, FAILURES):
-                raise reading_failure(self._options, error) from error
+                raise await self._opening_failure(error) from error
             raise
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         await _stop(self._consumer)
+
+    async def _opening_failure(self, error: Exception) -> SinkRefused | SinkUnavailable:
+        with suppress(*FAILURES):
+            if unreachable := await unreachable_broker(self._options):
+                return failure(unreachable, self._options.bootstrap_servers)
+        return reading_failure(self._options, error)
 
     @abstractmethod
     async def _open(self) -> None:

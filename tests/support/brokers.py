@@ -292,6 +292,29 @@ async def never_answering() -> AsyncIterator[str]:
         gone.set()
 
 
+@asynccontextmanager
+async def wrongly_advertised(kafka: Kafka) -> AsyncIterator[tuple[str, str]]:
+    """Yield the address of a Kafka, and the one that it advertises, at which nothing listens.
+
+    A proxy replaces the port in the answers.
+    """
+    host, port = kafka.bootstrap_servers.split(":")
+    nobody = free_port()
+    told, wrong = (host.encode() + number.to_bytes(4, "big") for number in (int(port), nobody))
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            writer.write(data.replace(told, wrong))
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, requests = await asyncio.open_connection(host, port)
+        await asyncio.gather(copy(reader, requests), copy(answers, writer))
+
+    async with await asyncio.start_server(connect, LOOPBACK, 0) as server:
+        yield f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}", f"{host}:{nobody}"
+
+
 async def _read(consumer: AIOKafkaConsumer, records: list[ConsumerRecord], expected: int) -> None:
     async def take() -> None:
         for batch in (await consumer.getmany(timeout_ms=50)).values():
