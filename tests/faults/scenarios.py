@@ -165,6 +165,8 @@ SCENARIOS = (
         shows="connection_down",
         expected=_GAP,
         settings={"repair": {"timeout_s": 5, "weight_share": 1.0}},
+        # Thousands of trades that were held back are released at once.
+        drops=_QUEUE_FULL,
         interrupts=True,
         max_age_s=15.0,
         repairs_late=True,
