@@ -8,6 +8,7 @@
     ├── SinkUnavailable       1  Kafka or Redis is unreachable: retried
     ├── BridgeUnavailable     1  the bridge does not answer a request for its status
     ├── SinkRefused           2  Kafka or Redis refuses the settings: credentials, TLS
+    │   └── TopicsDenied      2  Kafka denies a right to a topic
     ├── Fenced                4  another bridge publishes to the topics now
     └── UndeliveredRecords    3  stopped with records that some sink has not received
 
@@ -15,7 +16,7 @@ The module that calls a library converts the library's errors into one of these.
 a secret.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -133,6 +134,17 @@ class BridgeUnavailable(TickbridgeError):
 
 class SinkRefused(_Refused):
     """Kafka or Redis refuses what the settings ask for; a retry will not help."""
+
+
+class TopicsDenied(SinkRefused):
+    """Kafka denies a right to these topics."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self.topics = topics
+        named = f"the topic{'s' * (len(topics) > 1)} {', '.join(topics)}" if topics else "a topic"
+        super().__init__(
+            f"Kafka denies {named}", "grant the user of the bridge Describe, Read and Write there"
+        )
 
 
 class Fenced(TickbridgeError):

@@ -15,21 +15,52 @@ FIRST_DELAY_S = 0.25
 LEAST_DELAY_S = 0.05
 
 
+# A failure that lasts is logged after 1 s, 2 s, 4 s and so on, and then every minute.
+FIRST_SILENCE_S, MAX_SILENCE_S = 1.0, 60.0
+
+
+class RepeatedFailure:
+    """A failure that repeats until something works. It is logged at growing intervals."""
+
+    def __init__(self) -> None:
+        self._logged: str | None = None
+        self._silence_s = FIRST_SILENCE_S / 2
+        self._silent_until_s = 0.0
+
+    def should_log(self, error: Exception) -> bool:
+        """Return whether to log it this time: the first time, after a while, or if the error is not
+        the one that was logged last.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if str(error) == self._logged and now_s < self._silent_until_s:
+            return False
+        self._silence_s = min(2 * self._silence_s, MAX_SILENCE_S)
+        self._silent_until_s = now_s + self._silence_s
+        self._logged = str(error)
+        return True
+
+
 class Backoff(wait_random_exponential):
     """Exponential backoff with full jitter, and at least the `retry_after_s` of the error."""
 
     def __init__(self, max_delay_s: float) -> None:
         super().__init__(multiplier=FIRST_DELAY_S, max=max_delay_s, min=LEAST_DELAY_S)
         self._worked = False
+        self._failure = RepeatedFailure()
 
     def worked(self) -> None:
         """Start from the shortest delay at the next failure."""
         self._worked = True
 
+    def should_log(self, error: Exception) -> bool:
+        """Return whether to log a failure: see `RepeatedFailure`."""
+        return self._failure.should_log(error)
+
     def __call__(self, retry_state: RetryCallState) -> float:
         if self._worked:
             retry_state.attempt_number = 1
             self._worked = False
+            self._failure = RepeatedFailure()
         return max(super().__call__(retry_state), _asked_for(retry_state))
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import math
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,36 @@ def test_one_success_makes_one_wait_short() -> None:
 def test_what_the_server_asks_for_is_the_least_wait(attempt: int, retry_after_s: float) -> None:
     error = FeedUnavailable("rate_limited", retry_after_s, cause="rate_limited")
     assert Backoff(30)(failed(attempt, error)) >= retry_after_s
+
+
+async def logged_at(errors_by_s: dict[float, str], works_at_s: float = math.inf) -> list[float]:
+    """Return the times at which failures are logged; at `works_at_s` something works."""
+    backoff, found, began_s = Backoff(30), [], asyncio.get_running_loop().time()
+    for at_s, text in errors_by_s.items():
+        await asyncio.sleep(at_s + began_s - asyncio.get_running_loop().time())
+        if at_s == works_at_s:
+            backoff.worked()
+        error = FeedUnavailable(text)
+        backoff(failed(9, error))
+        if backoff.should_log(error):
+            found.append(at_s)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("errors_by_s", "works_at_s", "expected"),
+    [
+        (dict.fromkeys(range(300), "down"), math.inf, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]),
+        (dict.fromkeys(range(40), "down") | {20: "refused"}, math.inf, [0, 1, 3, 7, 15, 20, 21]),
+        (dict.fromkeys(range(12), "down"), 9, [0, 1, 3, 7, 9, 10]),
+    ],
+    ids=["lasting", "another error", "after a success"],
+)
+def test_a_failure_that_lasts_is_logged_at_growing_intervals(
+    errors_by_s: dict[float, str], works_at_s: float, expected: list[float]
+) -> None:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(logged_at(errors_by_s, works_at_s)) == expected
 
 
 async def attempts(errors: list[Exception], waits: list[float]) -> int:

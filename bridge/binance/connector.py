@@ -246,7 +246,7 @@ class Connector:
             self._rate_limiter.quiet.extend(error.retry_after_s or 0.0)
         if error.cause in _REPLACED:
             self._log.info("connection_replacing", cause=error.cause, retry_in_s=round(delay_s, 2))
-        else:
+        elif self._backoff.should_log(error):
             self._log.warning("connection_down", error=str(error), retry_in_s=round(delay_s, 2))
 
 

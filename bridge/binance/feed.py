@@ -194,7 +194,12 @@ async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | Non
     """Return the exchange's symbols; None if it does not answer and no pattern needs them."""
     wait_for_it = any(map(is_pattern, options.symbols))
     backoff = Backoff(options.reconnect_max_delay_s)
-    async for attempt in forever(backoff, FeedUnavailable, on_retry=_on_retry):
+
+    def on_retry(error: Exception, delay_s: float) -> None:
+        if backoff.should_log(error):
+            log.warning("symbols_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
+
+    async for attempt in forever(backoff, FeedUnavailable, on_retry=on_retry):
         with attempt:
             try:
                 return await rest.symbols()
@@ -204,7 +209,3 @@ async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | Non
                 log.warning("symbols_not_checked", error=str(error))
                 return None
     raise AssertionError("forever has no end")
-
-
-def _on_retry(error: Exception, delay_s: float) -> None:
-    log.warning("symbols_unavailable", error=str(error), retry_in_s=round(delay_s, 2))

@@ -8,10 +8,11 @@ from typing import Any
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.helpers import create_ssl_context
 
 from bridge import settings
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 
 STOP_TIMEOUT_S = 3.0
 # The errors of a Kafka client if the cluster fails or cannot be reached.
@@ -20,8 +21,6 @@ _REFUSALS = (
     kafka_errors.AuthenticationFailedError,
     kafka_errors.SaslAuthenticationFailed,
     kafka_errors.UnsupportedSaslMechanismError,
-    kafka_errors.ClusterAuthorizationFailedError,
-    kafka_errors.TopicAuthorizationFailedError,
     ssl.SSLCertVerificationError,
 )
 
@@ -38,6 +37,13 @@ def client_options(options: settings.Kafka) -> dict[str, Any]:
 
 def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | SinkUnavailable:
     """Return our error for one of aiokafka's. `servers` are named if the connection failed."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        return TopicsDenied(_denied_topics(error))
+    if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
+        return SinkRefused(
+            f"Kafka refuses us: {_describe(error)}",
+            "grant IdempotentWrite on the cluster to the user of the bridge",
+        )
     if isinstance(error, _REFUSALS):
         return SinkRefused(
             f"Kafka refuses us: {_describe(error)}",
@@ -124,3 +130,9 @@ def _ssl_context(options: settings.Kafka) -> ssl.SSLContext:
 
 def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _denied_topics(error: TopicAuthorizationFailedError) -> list[str]:
+    """Return the topics that an error of aiokafka names: as a text, in a set, or none."""
+    named = error.args[0] if error.args else ()
+    return [named] if isinstance(named, str) else sorted(named)

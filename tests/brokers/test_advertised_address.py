@@ -13,7 +13,6 @@ from bridge.sinks.kafka.producer_state import ProducerState
 from tests.sinks.kafka.test_sink import options_for
 from tests.support.brokers import Kafka, wrongly_advertised
 
-
 pytestmark = pytest.mark.timeout(60)
 
 

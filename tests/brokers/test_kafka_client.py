@@ -9,7 +9,7 @@ from aiokafka.partitioner import murmur2
 from bridge.brokers.kafka_client import client_options, failure
 from bridge.core.records.latest_values import LatestValue
 from bridge.core.records.record import Route
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.settings import load_settings
 from bridge.sinks.kafka.producer_session import partition_of
 
@@ -65,8 +65,6 @@ def reference_murmur2(data: bytes) -> int:
         kafka_errors.AuthenticationFailedError("invalid credentials"),
         kafka_errors.SaslAuthenticationFailed(),
         kafka_errors.UnsupportedSaslMechanismError(),
-        kafka_errors.ClusterAuthorizationFailedError(),
-        kafka_errors.TopicAuthorizationFailedError(),
         ssl.SSLCertVerificationError(1, "self-signed certificate"),
     ],
     ids=lambda error: type(error).__name__,
@@ -75,6 +73,29 @@ def test_wrong_credentials_are_refused_with_a_remedy(error: Exception) -> None:
     refused = failure(error)
     assert isinstance(refused, SinkRefused)
     assert "kafka.password" in refused.remedy
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (("trades",), "the topic trades; grant the user of the bridge Describe, Read and Write"),
+        (({"b", "a"},), "the topics a, b; grant"),
+        ((), "a topic; grant"),
+    ],
+)
+def test_a_right_that_is_missing_is_named_with_its_topics(
+    named: tuple[object, ...], expected: str
+) -> None:
+    refused = failure(kafka_errors.TopicAuthorizationFailedError(*named))
+    assert isinstance(refused, TopicsDenied)
+    assert f"Kafka denies {expected}" in str(refused)
+    assert "password" not in str(refused)
+
+
+def test_the_right_to_write_at_all_is_named() -> None:
+    refused = failure(kafka_errors.ClusterAuthorizationFailedError())
+    assert isinstance(refused, SinkRefused)
+    assert "IdempotentWrite" in refused.remedy
 
 
 @pytest.mark.parametrize(

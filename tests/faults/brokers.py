@@ -9,6 +9,7 @@ from uuid import uuid4
 from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 from docker.models.networks import Network
@@ -48,7 +49,10 @@ class Administered:
             name,
             num_partitions=6,
             replication_factor=replicas,
-            config={"message.timestamp.type": "LogAppendTime"},
+            config={
+                "message.timestamp.type": "LogAppendTime",
+                "min.insync.replicas": str(min(replicas, 2)),
+            },
         )
         for created in self._admin.create_topics([topic]).values():
             created.result(ADMIN_TIMEOUT_S)
@@ -70,6 +74,16 @@ class Administered:
     def topics(self, prefix: str) -> list[str]:
         names: list[str] = sorted(self._admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics)
         return [name for name in names if name.startswith(prefix)]
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the ends of the partitions of a topic that have a leader."""
+        partitions = (
+            self._admin.list_topics(topic, timeout=ADMIN_TIMEOUT_S).topics[topic].partitions
+        )
+        led = [TopicPartition(topic, n) for n, part in partitions.items() if part.leader >= 0]
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        found = self._admin.list_offsets(dict.fromkeys(led, latest))
+        return {place.partition: one.result(ADMIN_TIMEOUT_S).offset for place, one in found.items()}
 
     def delete_topics(self, prefix: str) -> None:
         if names := self.topics(prefix):

@@ -97,6 +97,27 @@ async def move_leaders(environment: Environment, size: Size) -> None:
         await _between(environment)
 
 
+async def take_leaders_away(environment: Environment, size: Size) -> None:
+    """Stop each broker in turn, and with it the only replica of some partitions of the trades.
+    Records must arrive in the other ones meanwhile.
+    """
+    cluster = environment.cluster
+    assert cluster is not None
+    topic = f"{environment.unique}.binance.spot.trade"
+    for number in range(size.times):
+        broken = number % cluster.SIZE
+        await asyncio.to_thread(cluster.stop, broken)
+        await environment.bridge.logged("kafka_partition_unavailable", PATIENCE_S)
+        before = await asyncio.to_thread(cluster.ends, topic)
+        await environment.rest(size.seconds)
+        after = await asyncio.to_thread(cluster.ends, topic)
+        assert before
+        assert [part for part, end in before.items() if after[part] <= end] == []
+        await asyncio.to_thread(cluster.start, broken)
+        environment.over()
+        await _between(environment)
+
+
 async def reset_connections(environment: Environment, size: Size) -> None:
     """Reset in the middle of a batch or of an answer: at once, or after some more bytes."""
     proxy = environment.broker.proxy

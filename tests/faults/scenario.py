@@ -32,6 +32,7 @@ class Scenario:
     max_age_s: how old a trade may be when it is written, unless a gap event has announced it.
     repairs_late: whether REST may take longer for a trade than `repair.timeout_s`: a gap event then
         announces the trade as open, and another one as filled.
+    replicas: how many brokers have the trades.
     clock_behind_s: how much our clock is behind that of the exchange.
     disk_mib: the size of the disk for records that do not fit into memory; 0: no disk.
     """
@@ -52,6 +53,7 @@ class Scenario:
     may_tear: bool = False
     recovers_in: Literal["kafka", "redis"] = "kafka"
     way: Literal["direct", "proxy", "cluster"] = "direct"
+    replicas: int = 1
     memory_mib: int = 300
     disk_mib: int = 0
     clock_behind_s: int = 0

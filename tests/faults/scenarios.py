@@ -248,6 +248,17 @@ SCENARIOS = (
         fault_action=fault_actions.move_leaders,
         expected=frozenset({"kafka_unavailable"}),
         way="cluster",
+        replicas=3,
+    ),
+    Scenario(
+        name="kafka-leader-missing",
+        title="partitions without a leader; all others go on",
+        full=Size(20, times=3),
+        short=None,
+        fault_action=fault_actions.take_leaders_away,
+        shows="kafka_partition_unavailable",
+        expected=frozenset({"kafka_slow"}),
+        way="cluster",
     ),
     Scenario(
         name="kafka-reset",

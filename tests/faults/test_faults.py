@@ -55,8 +55,7 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
                 "a small disk cannot be mounted here, and filling a larger one takes too long"
             )
         environment = Environment(ground, unique, tmp_path, cluster, data_dir)
-        replicas = 3 if cluster else 1
-        environment.kafka.create_topic(f"{unique}.binance.spot.trade", replicas)
+        environment.kafka.create_topic(f"{unique}.binance.spot.trade", scenario.replicas)
         stack.callback(environment.kafka.delete_topics, unique)
         through = ground.kafka.proxied_servers if scenario.way == "proxy" else None
         servers = through or environment.kafka.bootstrap_servers

@@ -3,17 +3,20 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter
 from redis import Redis
 
+from bridge.settings import Kafka as KafkaSettings
+from bridge.tools.audit.run import audit_topic
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.bridge_process import BridgeProcess, running_bridge
 from tests.support.bridge_settings import bridge_settings
@@ -30,6 +33,8 @@ RIGHTS = (
     ((USER,), "GROUP", "t", "READ"),
 )
 SASL = f'org.apache.kafka.common.security.{{0}} required username="{USER}" password="{PASSWORD}"'
+
+TOPIC = "{}.{{venue}}.{{message_type}}"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -106,21 +111,41 @@ class SecureKafka(KafkaBroker):
                 return self._grant()
         raise TimeoutError(output.decode())
 
-    def _grant(self) -> None:
+    def deny(self, topic: str, operation: str) -> None:
+        """Take a right to one topic away from the user."""
+        self._add([_right("TOPIC", topic, "LITERAL", USER, operation, "DENY")])
+
+    def give_back(self, topic: str) -> None:
+        """Remove what `deny` has denied."""
+        denied = AclBindingFilter("TOPIC", topic, "LITERAL", f"User:{USER}", "*", "ANY", "DENY")
+        for removed in self._admin.delete_acls([denied]).values():
+            removed.result(30)
+
+    @cached_property
+    def _admin(self) -> AdminClient:
         ca_file = str(self._certificates / "ca.pem")
         options = {"bootstrap_servers": self.bootstrap_servers, "sasl_mechanism": "PLAIN"}
-        admin = AdminClient(_client(options | {"username": ADMIN, "ca_file": ca_file}))
-        rights = [
-            AclBinding(
-                kind, prefix, "PREFIXED", f"User:{user}", "*", operation,
-                "ALLOW",
-            )
-            for users, kind, prefix, operations in RIGHTS
-            for user in users
-            for operation in operations.split()
-        ]  # fmt: skip
-        for granted in admin.create_acls(rights).values():
-            granted.result(30)
+        return AdminClient(_client(options | {"username": ADMIN, "ca_file": ca_file}))
+
+    def _grant(self) -> None:
+        self._add(
+            [
+                _right(kind, prefix, "PREFIXED", user, operation, "ALLOW")
+                for users, kind, prefix, operations in RIGHTS
+                for user in users
+                for operation in operations.split()
+            ]
+        )
+
+    def _add(self, rights: list[AclBinding]) -> None:
+        for added in self._admin.create_acls(rights).values():
+            added.result(30)
+
+
+def _right(  # noqa: PLR0917
+    kind: str, name: str, pattern: str, user: str, operation: str, permission: str
+) -> AclBinding:
+    return AclBinding(kind, name, pattern, f"User:{user}", "*", operation, permission)
 
 
 class SecureRedis(RedisServer):
@@ -144,11 +169,14 @@ class SecureRedis(RedisServer):
 
 
 class Secure(NamedTuple):
-    """The settings for a Kafka and a Redis with TLS, and the folder of their certificates."""
+    """The settings for a Kafka and a Redis with TLS, the folder of their certificates, and the
+    Kafka.
+    """
 
     kafka: dict[str, Any]
     redis: dict[str, Any]
     folder: Path
+    broker: SecureKafka
 
 
 @pytest.fixture(scope="module")
@@ -159,17 +187,23 @@ def secure(brokers: Choice, certificates: Path) -> Iterator[Secure]:
     with SecureKafka(certificates) as kafka, SecureRedis(certificates) as redis:
         sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
         servers = {"bootstrap_servers": kafka.bootstrap_servers}
-        yield Secure(servers | sasl | user, {"url": redis.url, **user}, certificates)
+        yield Secure(servers | sasl | user, {"url": redis.url, **user}, certificates, kafka)
 
 
 @asynccontextmanager
 async def running(
-    kafka: dict[str, Any], redis: dict[str, Any], unique: str, folder: Path
+    kafka: dict[str, Any],
+    redis: dict[str, Any],
+    unique: str,
+    folder: Path,
+    streams: Sequence[str] = ("trade",),
 ) -> AsyncIterator[BridgeProcess]:
     """Run a bridge against a simulated exchange, with these settings of its brokers."""
     market = Market(["BTCUSDT"], seed=3, begin_ms=1_790_000_000_000, trades_per_second=50)
     async with SimulatedExchange(market) as exchange:
-        settings = bridge_settings(exchange, "", "", unique, symbols=["BTCUSDT"])
+        settings = bridge_settings(
+            exchange, "", "", unique, symbols=["BTCUSDT"], streams=list(streams)
+        )
         settings["kafka"] |= kafka
         settings["redis"] = redis
         async with running_bridge(folder, settings) as bridge:
@@ -184,7 +218,7 @@ async def test_a_bridge_runs_against_encrypted_brokers_that_know_its_user(
     async with running(kafka, secure.redis, unique, tmp_path) as bridge:
         await bridge.logged("kafka_connected")
         await bridge.logged("redis_connected")
-        await asyncio.to_thread(_read_one, kafka, f"{unique}.binance.spot.trade")
+        await asyncio.to_thread(_read, kafka, f"{unique}.binance.spot.trade", 1)
         assert await asyncio.to_thread(_price, secure.redis)
         assert await bridge.stop() == 0
     assert PASSWORD not in str(bridge.log)
@@ -200,18 +234,6 @@ def _client(kafka: dict[str, Any]) -> dict[str, Any]:
         "sasl.password": PASSWORD,
         "ssl.ca.location": kafka["ca_file"],
     }
-
-
-def _read_one(kafka: dict[str, Any], topic: str) -> None:
-    """Read one record with another client and the same credentials."""
-    consumer = Consumer(_client(kafka) | {"group.id": topic, "auto.offset.reset": "earliest"})
-    try:
-        consumer.subscribe([topic])
-        message = consumer.poll(30)
-        assert message is not None
-        assert message.error() is None
-    finally:
-        consumer.close()
 
 
 def _price(redis: dict[str, Any]) -> object:
@@ -274,3 +296,64 @@ async def test_without_the_right_to_read_a_bridge_does_not_start(
         failed = await bridge.logged("failed", timeout_s=60)
         assert await asyncio.wait_for(bridge.process.wait(), 30) == 2
     assert f"{unique}.binance.spot" in failed["error"]
+
+
+async def test_a_topic_that_may_not_be_written_to_ends_a_start_that_names_it(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    topic = f"{unique}.binance.spot.trade"
+    secure.broker.deny(topic, "WRITE")
+    async with running(secure.kafka, secure.redis, unique, tmp_path) as bridge:
+        failed = await bridge.logged("failed", timeout_s=60)
+        assert await bridge.ended() == 2
+    assert f"Kafka denies the topic {topic}; grant" in failed["error"]
+    assert "Write" in failed["error"]
+    assert "password" not in failed["error"]
+
+
+@pytest.mark.parametrize(("right", "restarts"), [("WRITE", False), ("ALL", True)])
+async def test_a_topic_whose_right_is_taken_away_waits_alone_and_loses_nothing(
+    secure: Secure,
+    unique: str,
+    tmp_path: Path,
+    right: str,
+    restarts: bool,  # noqa: FBT001
+) -> None:
+    topics = {kind: f"{unique}.binance.spot.{kind}" for kind in ("trade", "agg_trade")}
+    kafka = secure.kafka | {"request_timeout_ms": 2000, "delivery_timeout_s": 3}
+    streams = ("trade", "aggTrade")
+    async with running(kafka, secure.redis, unique, tmp_path, streams) as bridge:
+        for topic in topics.values():
+            await asyncio.to_thread(_read, secure.kafka, topic, 20)
+        secure.broker.deny(topics["trade"], right)
+        for count in (1, 3):
+            resting = await bridge.logged("kafka_partition_unavailable", count=count)
+            assert resting["topic"] == topics["trade"]
+            assert f"Kafka denies the topic {topics['trade']}; grant" in resting["error"]
+        if restarts:
+            await asyncio.to_thread(secure.broker.kill)
+            await asyncio.to_thread(secure.broker.start)
+            await bridge.logged("kafka_connected", timeout_s=60, count=2)
+        await asyncio.to_thread(_read, secure.kafka, topics["agg_trade"], 250)
+        secure.broker.give_back(topics["trade"])
+        await bridge.logged("kafka_partition_recovered", timeout_s=60)
+        assert await bridge.stop() == 0
+    options = KafkaSettings.model_validate(secure.kafka | {"topic": TOPIC.format(unique)})
+    for kind in topics:
+        report = await audit_topic(options, kind)
+        assert list(report.findings) == []
+        assert report.records > 200
+
+
+def _read(kafka: dict[str, Any], topic: str, count: int) -> None:
+    """Read this many records with another client."""
+    consumer = Consumer(_client(kafka) | {"group.id": topic, "auto.offset.reset": "earliest"})
+    try:
+        consumer.subscribe([topic])
+        read = 0
+        while read < count:
+            message = consumer.poll(30)
+            assert message is not None
+            read += message.error() is None
+    finally:
+        consumer.close()

@@ -10,6 +10,7 @@ from aiokafka.structs import RecordMetadata
 from bridge import settings
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka.lanes import OF_PARTITION, Lanes
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.outbox.outbox import PartitionQueue
 from bridge.telemetry import now_us
@@ -29,11 +30,13 @@ class BatchSender:
         producer: AIOKafkaProducer,
         options: settings.Kafka,
         producer_state: ProducerState,
+        lanes: Lanes,
         changed: asyncio.Event,
     ) -> None:
         self._producer = producer
         self._options = options
         self._producer_state = producer_state
+        self._lanes = lanes
         self._changed = changed
         self._in_flight = 0
         self._deadline: float | None = None
@@ -73,8 +76,15 @@ class BatchSender:
                 break
         queue.in_flight = count
         took_all = count == len(queue.records)
-        async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-            future = await self._producer.send_batch(batch, queue.topic, partition=queue.partition)
+        self._producer_state.sent(topic_partition(queue))
+        try:
+            async with asyncio.timeout(self._options.request_timeout_ms / 1000):
+                future = await self._producer.send_batch(
+                    batch, queue.topic, partition=queue.partition
+                )
+        except OF_PARTITION as error:
+            self._lanes.rest(queue, error)
+            return took_all
         if not self._in_flight:
             self._rearm()
         self._in_flight += 1
@@ -113,6 +123,8 @@ class BatchSender:
         self._in_flight -= 1
         if future.cancelled():
             self._failure = SinkUnavailable("Kafka: a batch was abandoned")
+        elif isinstance(error, OF_PARTITION):
+            self._lanes.rest(queue, error)
         elif isinstance(error, Exception):
             self._producer_state.failed(error)
             if isinstance(error, _TOO_LARGE):
@@ -121,6 +133,7 @@ class BatchSender:
         else:
             self._rearm()
             self._acknowledge(queue, future.result(), published)
+            self._lanes.accepted(queue)
         self._changed.set()
 
     def _acknowledge(

@@ -17,12 +17,18 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from bridge import settings
-from bridge.brokers.kafka_client import FAILURES, client_options, failure, reason_of
+from bridge.brokers.kafka_client import (
+    FAILURES,
+    client_options,
+    failure,
+    reason_of,
+)
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.unreadable import decode_ours
-from bridge.errors import Fenced, SinkRefused, SinkUnavailable
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.sinks.kafka.producer import (
     OWNER_PREFIX,
     StateTopics,
@@ -125,7 +131,7 @@ class Fence:
 
     async def _shut(self, topics: Sequence[str]) -> None:
         """Write markers into these topics; give up the transactional id if Kafka refuses it."""
-        options = self._options
+        options, allowed = self._options, topics
         producer = AIOKafkaProducer(
             **client_options(options),
             transactional_id=self._id,
@@ -145,6 +151,13 @@ class Fence:
                 'kafka.transactional_id to "" if this Kafka has no transactions',
             )
             self._id = ""
+        except TopicAuthorizationFailedError as error:
+            self._producer_state.discard(error)
+            denied = failure(error)
+            if not (self.raised.is_set() and isinstance(denied, TopicsDenied) and denied.topics):
+                raise denied from error
+            # The right was taken away since the start. The other topics continue.
+            allowed = [topic for topic in topics if topic not in denied.topics]
         except (SinkUnavailable, SinkRefused) as error:
             self._producer_state.discard(error)
             raise
@@ -153,6 +166,8 @@ class Fence:
             raise await self._failure(error) from error
         finally:
             await discard(producer)
+        if len(allowed) < len(topics) and allowed:
+            await self._shut(allowed)
 
     async def _mark(self, producer: AIOKafkaProducer, topics: Sequence[str]) -> None:
         """Write markers through a producer that has opened the transactional id."""

@@ -12,17 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import LeaderNotAvailableError, TopicAuthorizationFailedError
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.records.record import Record, Route
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.retry import check_cancelled
 from bridge.sinks.batch_pacer import BatchPacer
 from bridge.sinks.kafka import recover_spill
 from bridge.sinks.kafka.batch_sender import BatchSender
 from bridge.sinks.kafka.fence import Fence
+from bridge.sinks.kafka.lanes import Lanes
 from bridge.sinks.kafka.loss_reporter import LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, discard, ensure_topics
@@ -58,6 +60,7 @@ class DeliveryState:
     losses: LossReporter
     producer_state: ProducerState
     fence: Fence
+    lanes: Lanes
     changed: asyncio.Event
 
 
@@ -74,27 +77,32 @@ class ProducerSession:
         on_published: Callable[[Sequence[Record]], None],
     ) -> None:
         self.partitions: dict[str, list[int]] = {}
+        self._denied: set[str] = set()
         self._state = state
         self._producer = producer
-        self._sender = BatchSender(producer, state.options, state.producer_state, state.changed)
+        self._sender = BatchSender(
+            producer, state.options, state.producer_state, state.lanes, state.changed
+        )
         self._on_published = on_published
 
     async def recover(self) -> None:
         """Create missing topics, and deliver what is in doubt. Raises SinkRefused if Kafka denies a
         topic, and what aiokafka raises.
         """
-        await self.ensure_topics(self._state.topics)
+        await self._ensure_allowed_topics()
         check_cancelled()
         await self._take_out_restored()
         await self._take_out_committed()
         self._state.producer_state.number(self._producer)
         await self._send_again()
-        while added := [topic for topic in self._state.topics if topic not in self.partitions]:
+        known = self.partitions.keys() | self._denied
+        while added := [topic for topic in self._state.topics if topic not in known]:
             await self._state.fence.raise_around(added)
             await self.ensure_topics(added)
+            known |= set(added)
         # All records of a topic that is not known yet wait in one queue for the next producer.
         self._state.outbox.assign(
-            lambda route: partition_of(route, self.partitions.get(route.topic, [0]))
+            lambda route: partition_of(route, self.partitions.get(route.topic, [0])), self._denied
         )
 
     async def drain(self) -> None:
@@ -112,6 +120,8 @@ class ProducerSession:
             check_cancelled()
             await pacer.rest()
             changed.clear()
+            await self._wake_partitions()
+            self._state.lanes.trim()
             for queue in outbox.idle():
                 losses.drop_too_large(queue)
             losses.announce()
@@ -138,6 +148,19 @@ class ProducerSession:
             if isinstance(reason := failure(error), SinkRefused):
                 raise reason from error
             raise
+
+    async def _ensure_allowed_topics(self) -> None:
+        """Ensure all topics. If the right to some was taken away since the start, let them rest."""
+        while True:
+            allowed = [topic for topic in self._state.topics if topic not in self._denied]
+            try:
+                return await self.ensure_topics(allowed)
+            except TopicsDenied as error:
+                if not (self._state.fence.raised.is_set() and error.topics):
+                    raise
+                for topic in error.topics:
+                    self._denied.add(topic)
+                    self._state.lanes.rest_topic(topic, error)
 
     async def add_topics(self, topics: Sequence[str]) -> None:
         """Do as `ensure_topics`, and shut other processes out of these topics. If this fails, the
@@ -181,17 +204,45 @@ class ProducerSession:
         is written after the tails were read.
         """
         producer_state = self._state.producer_state
-        if queues := self._state.outbox.in_doubt():
-            found = await find_committed(self._state.options, producer_state, queues)
-            for queue, offsets in zip(queues, found, strict=True):
-                if offsets:
-                    queue.in_flight = len(offsets)
-                    producer_state.found(topic_partition(queue), len(offsets))
-                    self._published(queue, offsets)
+        await self._find_committed(self._state.outbox.in_doubt())
         if not producer_state.is_continued:
             self._state.outbox.clear_in_doubt()
             self._state.positions.outbox.clear_in_doubt()
             producer_state.is_continued = True
+
+    async def _find_committed(self, queues: Sequence[PartitionQueue]) -> None:
+        """Read the tails of these queues, and remove the records that Kafka has."""
+        producer_state = self._state.producer_state
+        found = await find_committed(self._state.options, producer_state, queues) if queues else []
+        for queue, offsets in zip(queues, found, strict=True):
+            if offsets:
+                queue.in_flight = len(offsets)
+                producer_state.found(topic_partition(queue), len(offsets))
+                self._published(queue, offsets)
+
+    async def _wake_partitions(self) -> None:
+        """Try the partitions again whose rest is over. Their records in doubt are sent first."""
+        lanes, producer_state = self._state.lanes, self._state.producer_state
+        for outbox, queue in lanes.due():
+            try:
+                await self._check_leader(queue)
+                if outbox is self._state.outbox and queue.in_doubt:
+                    await self._find_committed([queue])
+            except (*FAILURES, SinkUnavailable, SinkRefused) as error:
+                lanes.rest(queue, error)
+            else:
+                producer_state.number_again(self._producer, topic_partition(queue))
+                queue.is_resting = False
+
+    async def _check_leader(self, queue: PartitionQueue) -> None:
+        """Raise an error of aiokafka if a partition has no leader, or if its topic is denied."""
+        client = self._producer.client
+        async with asyncio.timeout(self._state.options.request_timeout_ms / 1000):
+            await client.force_metadata_update()
+        if queue.topic in client.cluster.unauthorized_topics:
+            raise TopicAuthorizationFailedError(queue.topic)
+        if client.cluster.leader_for_partition(topic_partition(queue)) in {None, -1}:
+            raise LeaderNotAvailableError
 
     async def _send_again(self) -> None:
         """Deliver the batches that are still in doubt, each as it was, before anything else."""

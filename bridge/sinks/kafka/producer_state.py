@@ -47,6 +47,8 @@ class ProducerState:
         self.next_offsets: dict[TopicPartition, int] = {}
         # Partitions with markers at the expected offset, or after it.
         self._marked: set[TopicPartition] = set()
+        # The identity under which each partition got its last batch.
+        self._senders: dict[TopicPartition, ProducerId | None] = {}
         self._next_sequences: defaultdict[TopicPartition, int] = defaultdict(int)
 
     def lend(self, producer: AIOKafkaProducer) -> None:
@@ -58,6 +60,11 @@ class ProducerState:
     def number(self, producer: AIOKafkaProducer) -> None:
         """Give the sequence numbers of the last producer to one that has not sent anything."""
         producer._txn_manager._sequence_numbers.update(self._next_sequences)  # noqa: SLF001
+
+    def number_again(self, producer: AIOKafkaProducer, partition: TopicPartition) -> None:
+        """Let a producer repeat the sequence number of the batch that a partition has refused."""
+        numbers = producer._txn_manager._sequence_numbers  # noqa: SLF001
+        numbers[partition] = self._next_sequences[partition]
 
     async def learn(self, producer: AIOKafkaProducer) -> None:
         """Note the identity of a producer that has been started, and the sequence numbers that it
@@ -101,9 +108,13 @@ class ProducerState:
                 remedy="another producer writes there, or a request was late; run tickbridge audit",
             )
 
+    def sent(self, partition: TopicPartition) -> None:
+        """Note that a batch is sent under the present identity."""
+        self._senders[partition] = self.identity
+
     def found(self, partition: TopicPartition, count: int) -> None:
         """Note how many records of an unanswered batch were found in the partition."""
-        if self.is_continued:
+        if self._senders.get(partition) == self.identity:
             self._advance(partition, count)
 
     def _advance(self, partition: TopicPartition, count: int) -> None:

@@ -22,6 +22,7 @@ from bridge.retry import Backoff, forever
 from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.fence import Fence
+from bridge.sinks.kafka.lanes import PARTITION_UNAVAILABLE, Lanes
 from bridge.sinks.kafka.loss_events import TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
@@ -52,7 +53,7 @@ class KafkaSink:
     name = "kafka"
     drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_corrupt")
     failure_reasons: tuple[str, ...] = (
-        *("unavailable", FOREIGN_RECORDS),
+        *("unavailable", PARTITION_UNAVAILABLE, FOREIGN_RECORDS),
         *("spill_full", "spill_failed", "spill_corrupt"),
     )
 
@@ -80,6 +81,9 @@ class KafkaSink:
         self._positions = PositionWriter(state_topics.position)
         producer_state = ProducerState(self.counts.failures)
         self._fence = Fence(options, state_topics, producer_state)
+        self._lanes = Lanes(
+            (self.outbox, self._positions.outbox), self.counts.failures, self._changed.set
+        )
         self._state = DeliveryState(
             options=options,
             venue=venue,
@@ -91,6 +95,7 @@ class KafkaSink:
             losses=self._losses,
             producer_state=producer_state,
             fence=self._fence,
+            lanes=self._lanes,
             changed=self._changed,
         )
         self._session: ProducerSession | None = None
@@ -128,8 +133,8 @@ class KafkaSink:
         self.wake()
 
     async def has_room(self) -> None:
-        """Return when there is room for trades that are fetched again."""
-        while not self.outbox.has_room(ROOM_SHARE):
+        """Return when there is room for trades that are fetched again, and no partition rests."""
+        while self._lanes or not self.outbox.has_room(ROOM_SHARE):
             self._progressed.clear()
             await self._progressed.wait()
 
@@ -334,9 +339,10 @@ class KafkaSink:
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         self.counts.failures["unavailable"] += 1
-        log.warning(
-            "kafka_unavailable",
-            error=str(error),
-            retry_in_s=round(delay_s, 2),
-            waiting=len(self.outbox),
-        )
+        if self._backoff.should_log(error):
+            log.warning(
+                "kafka_unavailable",
+                error=str(error),
+                retry_in_s=round(delay_s, 2),
+                waiting=len(self.outbox),
+            )

@@ -34,10 +34,13 @@ PartitionOf = Callable[[Route], int]
 class PartitionQueue:
     """The records of one partition, oldest first. The first `in_flight` of them are being sent.
     The first `in_doubt` were sent by a producer that failed. `limit` is what the broker accepts in
-    one batch.
+    one batch. While it `is_resting`, nothing is sent.
     """
 
-    __slots__ = ("in_doubt", "in_flight", "limit", "message_type", "partition", "records", "topic")
+    __slots__ = (
+        *("in_doubt", "in_flight", "is_resting", "limit"),
+        *("message_type", "partition", "records", "topic"),
+    )
 
     def __init__(self, topic: str, partition: int, message_type: str) -> None:
         self.topic = topic
@@ -46,12 +49,23 @@ class PartitionQueue:
         self.records: deque[Record] = deque()
         self.in_flight = 0
         self.in_doubt = 0
+        self.is_resting = False
         self.limit = BatchLimit()
 
     @property
     def protected(self) -> int:
         """Return how many of the first records must not be dropped."""
         return max(self.in_flight, self.in_doubt)
+
+    def release(self) -> None:
+        """Put the records in flight in doubt."""
+        self.in_doubt = self.protected
+        self.in_flight = 0
+
+    def rest(self) -> None:
+        """Send nothing from now on. The records in flight are in doubt."""
+        self.release()
+        self.is_resting = True
 
     def refuse(self) -> None:
         """Note that the batch in flight was too large: the next one holds half as much."""
@@ -116,25 +130,32 @@ class Outbox:
         queue.records.append(record)
         self.bytes += len(record.value) + RECORD_OVERHEAD_BYTES
 
-    def assign(self, partition_of: PartitionOf) -> None:
-        """Sort the records into the partitions as they are now. No record may be in flight or in
-        doubt.
+    def assign(self, partition_of: PartitionOf, unchanged: Iterable[str] = ()) -> None:
+        """Sort the records into the partitions as they are now.
+
+        Topics in `unchanged` and topics with a queue that rests stay as they are. The others may
+        have no record in flight or in doubt.
 
         The records of a symbol lie in one queue before and after, so their order is kept. Queues
         that become one are merged by arrival: the oldest records stay in front, to be dropped
         first.
         """
         waiting = list(self.in_queues())
-        self._partition_of = partition_of
-        limits = {key: queue.limit for key, queue in self._queues.items()}
+        earlier, earlier_of = self._queues.copy(), self._partition_of
+        fixed = {*unchanged, *(queue.topic for queue in self.resting())}
+        self._partition_of = lambda route: (
+            earlier_of(route) if route.topic in fixed else partition_of(route)
+        )
         self._queues.clear()
         self._queue_of.clear()
         self._gap_queues.clear()
         self._shrink(waiting)
         for record in waiting:
             self.put(record)
-        for queue in self._queues.values():
-            queue.limit = limits.get((queue.topic, queue.partition), queue.limit)
+        for key, queue in self._queues.items():
+            if before := earlier.get(key):
+                queue.limit = before.limit
+                queue.is_resting, queue.in_doubt = before.is_resting, before.in_doubt
 
     def in_queues(self) -> Iterator[Record]:
         """Yield the records of all queues by arrival, those of each symbol in their order."""
@@ -142,8 +163,24 @@ class Outbox:
         return merge(*queues, key=lambda record: record.received)
 
     def idle(self) -> list[PartitionQueue]:
-        """Return the queues that have records and none in flight."""
-        return [queue for queue in self._filled() if not queue.in_flight]
+        """Return the queues that have records, and none in flight, and do not rest."""
+        return [queue for queue in self._filled() if not (queue.in_flight or queue.is_resting)]
+
+    def resting(self) -> list[PartitionQueue]:
+        """Return the queues that rest."""
+        return [queue for queue in self._queues.values() if queue.is_resting]
+
+    def trim_resting(self, share: float) -> None:
+        """Drop the oldest records of the queues that rest until they take less than this share of
+        the bound.
+        """
+        if self.has_room(share):
+            return
+        resting = self.resting()
+        surplus = sum(size_of(queue.records) for queue in resting) - self.max_bytes * share
+        if surplus > 0:
+            waiting = [queue for queue in resting if len(queue.records) > queue.protected]
+            self._drop_until(self.bytes - round(surplus), waiting)
 
     def sendable(self) -> Iterator[PartitionQueue]:
         """Yield the queues whose next batch may be sent. While a gap event waits or is in flight,
@@ -173,16 +210,15 @@ class Outbox:
     def release(self) -> None:
         """Put the records in flight in doubt: their producer has failed."""
         for queue in self._queues.values():
-            queue.in_doubt = queue.protected
-            queue.in_flight = 0
+            queue.release()
 
     def in_doubt(self) -> list[PartitionQueue]:
-        """Return the queues with records in doubt."""
-        return [queue for queue in self._queues.values() if queue.in_doubt]
+        """Return the queues with records in doubt that do not rest."""
+        return [q for q in self._queues.values() if q.in_doubt and not q.is_resting]
 
     def clear_in_doubt(self) -> None:
         """Send the records in doubt like any other. They may be published twice."""
-        for queue in self._queues.values():
+        for queue in self.in_doubt():
             queue.in_doubt = 0
 
     def drop(self, queue: PartitionQueue, count: int, cause: str) -> list[Record]:

@@ -265,7 +265,8 @@ class RedisSink:
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         self.counts.failures["unavailable"] += 1
-        log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
+        if self._backoff.should_log(error):
+            log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
 
 
 def _refusal(error: Exception) -> SinkRefused | None:

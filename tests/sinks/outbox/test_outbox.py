@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.core.records.record import Record, Route
-from bridge.sinks.outbox.outbox import RECORD_OVERHEAD_BYTES, Outbox, PartitionQueue
+from bridge.sinks.outbox.outbox import RECORD_OVERHEAD_BYTES, Outbox, PartitionQueue, size_of
 from bridge.telemetry import SinkCounts
 from tests.support.events import repeatable
 
@@ -122,7 +122,35 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         self.outbox.clear_in_doubt()
-        self.in_doubt.clear()
+        self.in_doubt = {queue: kept for queue, kept in self.in_doubt.items() if queue.is_resting}
+
+    @precondition(lambda self: self.queues())
+    @rule(data=st.data())
+    def rest(self, data: st.DataObject) -> None:
+        """Kafka does not accept a partition: what was in flight is in doubt."""
+        queue = data.draw(st.sampled_from(range(len(self.queues()))), "queue")
+        resting = self.queues()[queue]
+        resting.rest()
+        if resting in self.in_flight:
+            self.in_doubt[resting] = self.in_flight.pop(resting)
+
+    @precondition(lambda self: self.outbox.resting())
+    @rule()
+    def wake(self) -> None:
+        self.outbox.resting()[0].is_resting = False
+
+    @rule(share=st.sampled_from([0.1, 0.5]))
+    def trim(self, share: float) -> None:
+        before = self.pending()
+        others = [waiting for waiting in before if not self.queue_of(waiting).is_resting]
+        self.outbox.trim_resting(share)
+        dropped = self.dropped_since(before)
+        assert not {id(waiting) for waiting in dropped} & {id(waiting) for waiting in others}
+        self.forget(set(map(id, dropped)))
+        resting = self.outbox.resting()
+        left = size_of(waiting for queue in resting for waiting in queue.records)
+        everything_is_kept = all(queue.protected == len(queue.records) for queue in resting)
+        assert left <= MAX_BYTES * share or everything_is_kept
 
     @precondition(lambda self: self.queues())
     @rule(data=st.data(), count=st.integers(0, 5))
@@ -135,12 +163,18 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(partitions=st.integers(1, 5))
     def assign(self, partitions: int) -> None:
-        """Start a new producer: no record of the old one is in flight or in doubt."""
+        """Start a new producer. Only queues that rest have records of the old one in doubt."""
         self.release()
         self.settle()
         before = self.pending()
+        resting = {(queue.topic, queue.partition) for queue in self.outbox.resting()}
+        in_doubt = {(queue.topic, queue.partition): kept for queue, kept in self.in_doubt.items()}
         self.outbox.assign(lambda of: int(of.symbol[1:]) % partitions)
         self.forget(set(map(id, self.dropped_since(before))))
+        queues = {(queue.topic, queue.partition): queue for queue in self.queues()}
+        self.in_doubt = {queues[place]: kept for place, kept in in_doubt.items()}
+        still = {(queue.topic, queue.partition) for queue in self.outbox.resting()}
+        assert still == resting & queues.keys()
 
     @invariant()
     def every_symbol_keeps_its_order(self) -> None:
@@ -165,7 +199,8 @@ class OutboxMachine(RuleBasedStateMachine):
             if queue.protected
         }
         assert kept == self.in_flight | self.in_doubt
-        assert set(self.outbox.in_doubt()) >= set(self.in_doubt)
+        awake = {queue for queue in self.in_doubt if not queue.is_resting}
+        assert set(self.outbox.in_doubt()) >= awake
 
     @invariant()
     def bytes_are_those_of_the_records(self) -> None:
@@ -181,9 +216,9 @@ class OutboxMachine(RuleBasedStateMachine):
         assert accounted == self.pushed
 
     @invariant()
-    def idle_queues_have_records_and_none_in_flight(self) -> None:
+    def idle_queues_have_records_and_none_in_flight_and_do_not_rest(self) -> None:
         idle = {queue for queue in self.queues() if queue.records and queue not in self.in_flight}
-        assert set(self.outbox.idle()) == idle
+        assert set(self.outbox.idle()) == {queue for queue in idle if not queue.is_resting}
 
     @invariant()
     def the_oldest_is_known(self) -> None:
