@@ -60,9 +60,7 @@ async def reason_of(options: settings.Kafka, error: Exception) -> Exception:
     aiokafka only logs the reason. Its exception says no more than that the bootstrap failed, or
     nothing if a broker cannot be reached at the address that it advertises.
     """
-    host, _, port = options.bootstrap_servers[0].rpartition(":")
     try:
-        await _try_address(options, host.strip("[]"), int(port))
         return await unreachable_broker(options) or error
     except FAILURES as reason:
         return reason
@@ -70,8 +68,12 @@ async def reason_of(options: settings.Kafka, error: Exception) -> Exception:
 
 async def unreachable_broker(options: settings.Kafka) -> OSError | None:
     """Return an error that names the first broker that cannot be reached at its advertised address;
-    None if there is no such broker. Raises what aiokafka raises if the bootstrap fails.
+    None if there is no such broker.
+
+    Raises the reason if the first bootstrap server cannot be reached, and what aiokafka raises.
     """
+    host, _, port = options.bootstrap_servers[0].rpartition(":")
+    await _try_address(options, host.strip("[]"), int(port))
     client = AIOKafkaClient(**client_options(options))
     try:
         async with asyncio.timeout(options.request_timeout_ms / 1000):

@@ -69,7 +69,7 @@ async def test_a_refused_connection_is_tried_again_until_it_opens(journal: Journ
     async with bridge(exchange) as running:
         await journal.until("connection_down", 5)
         assert running.states() == [State.CONNECTING]
-        assert running.pipeline.counts.reconnects["connect"] == 5
+        assert running.pipeline.counts.reconnects["connect"] >= 5
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,12 @@ async def test_a_server_that_accepts_and_sends_nothing_is_met_ever_more_rarely(
 ) -> None:
     exchange = FakeExchange([send(trade(1)), close()], [close()])
     async with exchange.serving(), bridge(exchange, reconnect_max_delay_s=1000):
-        delays = [entry["retry_in_s"] for entry in await journal.until("connection_down", 16)]
+        while len(exchange.asked_at) < 16:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(1)
+    delays = [after - before for before, after in pairwise(exchange.asked_at)]
     assert max(delays[:3]) <= 1
     assert max(delays[8:]) > 10
+    assert len(journal.named("connection_down")) < 16
 
 
 @pytest.mark.parametrize(

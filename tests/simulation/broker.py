@@ -99,7 +99,7 @@ class Broker:
     """The cluster, with its faults as probabilities.
 
     `loses`: a request is lost with its connection. `mutes`: its answer is lost. `refuses`: a batch
-    is refused.
+    is refused. `leaderless` partitions are neither written nor read.
     """
 
     def __init__(self, random: Random) -> None:
@@ -107,6 +107,7 @@ class Broker:
         self.logs: dict[TopicPartition, list[Stored]] = {}
         self.nodes = [Node() for _ in range(NODES)]
         self.loses = self.mutes = self.refuses = 0.0
+        self.leaderless: set[TopicPartition] = set()
         self._known: defaultdict[TopicPartition, dict[int, _Known]] = defaultdict(dict)
         self._producers = 0
         self._transactional_ids: dict[str, ProducerId] = {}
@@ -167,7 +168,7 @@ class Broker:
 
     def _mark(self, transactional_id: str, place: TopicPartition, identity: ProducerId) -> None:
         node = self.nodes[self.node_of(place)]
-        if node.is_down or not node.awake.is_set():
+        if node.is_down or not node.awake.is_set() or place in self.leaderless:
             self._later(0.05, partial(self._mark, transactional_id, place, identity))
             return
         self._unmarked[transactional_id].remove(place)

@@ -177,6 +177,15 @@ async def kill_a_broker(world: World) -> None:
     world.broker.start(node)
 
 
+async def lose_some_leaders(world: World) -> None:
+    """Leave partitions without a leader for longer than a batch waits for one."""
+    places = sorted(world.broker.logs)
+    gone = {place for place in places if world.random.random() < 0.3}
+    world.broker.leaderless |= gone
+    await _a_while(world, 3 * world.settings.kafka.request_timeout_ms / 1000)
+    world.broker.leaderless -= gone
+
+
 async def restart_a_cluster_that_forgets(world: World) -> None:
     """Keep the cluster down until the bridge takes another producer, then forget all producers.
 
@@ -322,6 +331,7 @@ FAULTS: tuple[Fault, ...] = (
     refuse_batches,
     freeze_a_broker,
     kill_a_broker,
+    *(lose_some_leaders,) * 2,
     restart_a_cluster_that_forgets,
     expire_a_transaction,
     lose_calls_of_redis,

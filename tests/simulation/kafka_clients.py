@@ -56,18 +56,24 @@ class Consumer(Client):
         self._paused: set[TopicPartition] = set()
 
     async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        await self.ask()
+        await self._ask_leaders(places)
         return dict.fromkeys(places, 0)
 
     async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        await self.ask()
+        await self._ask_leaders(places)
         return {place: len(self.broker.logs[place]) for place in places}
 
     async def offsets_for_times(
         self, times: dict[TopicPartition, int]
     ) -> dict[TopicPartition, Any]:
-        await self.ask()
+        await self._ask_leaders(times)
         return {place: self._first_since(place, time_ms) for place, time_ms in times.items()}
+
+    async def _ask_leaders(self, places: Iterable[TopicPartition]) -> None:
+        await self.ask()
+        if not self.broker.leaderless.isdisjoint(places):
+            await process.pause(self.process, self.timeout_s)
+            raise kafka_errors.KafkaTimeoutError
 
     def _first_since(self, place: TopicPartition, time_ms: int) -> Any:
         for offset, stored in enumerate(self.broker.logs[place]):
@@ -107,7 +113,7 @@ class Consumer(Client):
         found: Fetched = {}
         for place, begin in self._positions.items():
             stored = self.broker.logs[place][begin : begin + FETCH_MAX_RECORDS]
-            if place in self._paused:
+            if place in self._paused or place in self.broker.leaderless:
                 continue
             self._positions[place] = begin + len(stored)
             rows = enumerate(stored, begin)

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
+    LeaderNotAvailableError,
     ProducerFenced,
     RequestTimedOutError,
     UnknownTopicOrPartitionError,
@@ -52,7 +53,9 @@ class _Sending:
         self.place = place
         self.records = tuple(records)
         self.sequence: int | None = None
-        self.future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.begun_s = loop.time()
+        self.future: asyncio.Future[RecordMetadata] = loop.create_future()
 
 
 class Producer(Client):
@@ -64,7 +67,14 @@ class Producer(Client):
         self._sender = SimpleNamespace(sender_task=None)
         self._closed = False
         self._is_cut = False
-        self.client = SimpleNamespace(close=self._cut, fetch_all_metadata=self._metadata)
+        self.client = SimpleNamespace(
+            close=self._cut,
+            fetch_all_metadata=self._metadata,
+            force_metadata_update=self.ask,
+            cluster=SimpleNamespace(
+                leader_for_partition=self._leader, unauthorized_topics=frozenset()
+            ),
+        )
         self._waiting: list[list[_Sending]] = [[] for _ in range(NODES)]
         self._requests = [0] * NODES
         self._is_busy = [False] * NODES
@@ -120,6 +130,9 @@ class Producer(Client):
     async def _cut(self) -> None:
         self._is_cut = True
 
+    def _leader(self, place: TopicPartition) -> int:
+        return -1 if place in self.broker.leaderless else self.broker.node_of(place)
+
     async def _metadata(self) -> Any:
         await self.ask()
         return SimpleNamespace(topics=lambda: {place.topic for place in self.broker.logs})
@@ -130,8 +143,10 @@ class Producer(Client):
             return
         if not self.process.is_alive:
             return
+        under_way = self._with_leader(node)
+        if not under_way:
+            return
         self._is_busy[node] = True
-        under_way, self._waiting[node] = self._waiting[node], []
         batches = [self._numbered(sending) for sending in under_way]
         self._requests[node] += 1
         number = self._requests[node]
@@ -144,6 +159,21 @@ class Producer(Client):
 
         timer = asyncio.get_running_loop().call_later(self.timeout_s, answered, None)
         self.broker.produce(node, batches, answered)
+
+    def _with_leader(self, node: int) -> list[_Sending]:
+        """Take the batches out that can be sent to a node. The others wait, and expire at last."""
+        loop, broker = asyncio.get_running_loop(), self.broker
+        waiting, self._waiting[node] = self._waiting[node], []
+        for sending in waiting:
+            if sending.place not in broker.leaderless:
+                continue
+            if loop.time() - sending.begun_s > self.timeout_s:
+                sending.future.set_exception(LeaderNotAvailableError())
+            else:
+                self._waiting[node].append(sending)
+        if self._waiting[node]:
+            loop.call_later(RETRY_BACKOFF_S, self._send, node)
+        return [each for each in waiting if each.place not in broker.leaderless]
 
     def _numbered(self, sending: _Sending) -> Batch:
         manager = self._txn_manager
