@@ -50,6 +50,11 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
             "check kafka.security_protocol, kafka.sasl_mechanism, kafka.username, kafka.password "
             "and kafka.ca_file",
         )
+    if isinstance(error, kafka_errors.InvalidTimestampError):
+        return SinkUnavailable(
+            "Kafka refuses the time of a record; check message.timestamp.before.max.ms and "
+            "message.timestamp.after.max.ms of the topic, and the clock of this machine"
+        )
     where = f"Kafka at {', '.join(servers)}" if servers else "Kafka"
     return SinkUnavailable(f"{where}: {_describe(error)}")
 

@@ -56,7 +56,9 @@ class BatchSender:
         """
         batch = self._producer.create_batch()
         append, count = batch.append, 0
-        latest_ms = (now_us() + MAX_AHEAD_US) // 1000
+        now_ms = now_us() // 1000
+        latest_ms = now_ms + MAX_AHEAD_US // 1000
+        timestamps = queue.timestamps if queue.timestamps.refusals else None
         room = None if queue.in_doubt else queue.limit.bytes
         for record in queue.records:
             value = record.value
@@ -69,6 +71,8 @@ class BatchSender:
                 # Kafka 4 refuses a batch with a record that is an hour ahead of its clock
                 # (`message.timestamp.after.max.ms`).
                 timestamp = record.received // 1000
+            if timestamps:
+                timestamp = timestamps.replaced(timestamp, now_ms)
             if append(key=record.route.key, value=value, timestamp=timestamp) is None:
                 break
             count += 1
@@ -124,6 +128,8 @@ class BatchSender:
         if future.cancelled():
             self._failure = SinkUnavailable("Kafka: a batch was abandoned")
         elif isinstance(error, OF_PARTITION):
+            if isinstance(error, kafka_errors.InvalidTimestampError):
+                queue.timestamps.refuse()
             self._lanes.rest(queue, error)
         elif isinstance(error, Exception):
             self._producer_state.failed(error)

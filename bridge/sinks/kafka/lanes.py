@@ -1,7 +1,7 @@
 """Keeps the partitions that Kafka does not accept apart, so that all others go on.
 
-A topic without the right to write, or a partition without a leader, rests. Its records wait, and it
-is tried again after a delay that doubles each time.
+A topic without the right to write, a partition without a leader, or one that refuses what we send
+rests. Its records wait, and it is tried again after a delay that doubles each time.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ OF_PARTITION = (
     TopicAuthorizationFailedError,
     kafka_errors.LeaderNotAvailableError,
     kafka_errors.NotLeaderForPartitionError,
+    kafka_errors.InvalidTimestampError,
+    kafka_errors.PolicyViolationError,
+    kafka_errors.UnknownError,  # also for codes that aiokafka does not know: INVALID_RECORD
 )
 PARTITION_UNAVAILABLE = "partition_unavailable"
 FIRST_REST_S, MAX_REST_S = 1.0, 8.0

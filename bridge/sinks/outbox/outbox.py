@@ -20,7 +20,7 @@ from itertools import islice
 
 from bridge.core.delivery.losses import Losses
 from bridge.core.records.record import Record, Route
-from bridge.sinks.outbox.batch_limit import BatchLimit
+from bridge.sinks.outbox.limits import BatchLimit, Timestamps
 from bridge.telemetry import SinkCounts
 
 # The objects of a record besides its value: the struct, its integers, its slot in the queue.
@@ -34,12 +34,12 @@ PartitionOf = Callable[[Route], int]
 class PartitionQueue:
     """The records of one partition, oldest first. The first `in_flight` of them are being sent.
     The first `in_doubt` were sent by a producer that failed. `limit` is what the broker accepts in
-    one batch. While it `is_resting`, nothing is sent.
+    one batch, `timestamps` which ones. While it `is_resting`, nothing is sent.
     """
 
     __slots__ = (
         *("in_doubt", "in_flight", "is_resting", "limit"),
-        *("message_type", "partition", "records", "topic"),
+        *("message_type", "partition", "records", "timestamps", "topic"),
     )
 
     def __init__(self, topic: str, partition: int, message_type: str) -> None:
@@ -51,6 +51,7 @@ class PartitionQueue:
         self.in_doubt = 0
         self.is_resting = False
         self.limit = BatchLimit()
+        self.timestamps = Timestamps()
 
     @property
     def protected(self) -> int:
@@ -154,7 +155,7 @@ class Outbox:
             self.put(record)
         for key, queue in self._queues.items():
             if before := earlier.get(key):
-                queue.limit = before.limit
+                queue.limit, queue.timestamps = before.limit, before.timestamps
                 queue.is_resting, queue.in_doubt = before.is_resting, before.in_doubt
 
     def in_queues(self) -> Iterator[Record]:
@@ -199,6 +200,7 @@ class Outbox:
         done = [queue.records.popleft() for _ in range(queue.in_flight)]
         queue.in_flight = queue.in_doubt = 0
         queue.limit.take()
+        queue.timestamps.take()
         self._forget(done)
         self.counts.published[queue.message_type] += len(done)
         return done

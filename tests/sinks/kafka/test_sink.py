@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from bridge import settings
 from bridge.settings import load_settings
+from bridge.sinks.kafka import batch_sender
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.telemetry import now_us
@@ -120,6 +121,55 @@ async def test_a_time_far_ahead_that_kafka_would_refuse_with_its_batch_is_that_o
     assert records[1].timestamp == events[1].received // 1000
     assert json.loads(records[1].value)["timestamp"] == 2**63 - 1
     assert ids(records) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("limit", "clock_ahead_s", "expected_s"),
+    [("before", 0, [0, 0, -30]), ("after", 7200, [None, None, None])],
+    ids=["an old event", "our clock ahead"],
+)
+async def test_a_time_that_the_topic_refuses_is_replaced(  # noqa: PLR0917
+    brokers: Choice,
+    kafka: Kafka,
+    unique: str,
+    monkeypatch: pytest.MonkeyPatch,
+    journal: Journal,
+    limit: str,
+    clock_ahead_s: int,
+    expected_s: list[int | None],
+) -> None:
+    """Expected are the times of the records, in seconds from now; None for no time."""
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that refuses times; {brokers}")
+    topic, now = f"{unique}.trade", now_us()
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    times = [now + (clock_ahead_s + ago_s) * 1_000_000 for ago_s in (-7200, -7200, -30)]
+    monkeypatch.setattr(batch_sender, "now_us", lambda: now_us() + clock_ahead_s * 1_000_000)
+    if clock_ahead_s:
+        times = [now + clock_ahead_s * 1_000_000] * 3
+    events = trades(unique, range(3))
+    feeder = Feeder(sink)
+    async with at_work(sink), administration(kafka) as admin:
+        await sink.fenced()
+        await admin.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC,
+                    topic,
+                    {f"message.timestamp.{limit}.max.ms": "3600000"},
+                )
+            ]
+        )
+        feeder.push(*(replace(each, timestamp=at) for each, at in zip(events, times, strict=True)))
+        await sink.drained()
+        feeder.check()
+    records = await read_topic(kafka.bootstrap_servers, topic, 3)
+    assert ids(records) == [0, 1, 2]
+    found_s = [None if r.timestamp < 0 else r.timestamp / 1000 - now / 1e6 for r in records]
+    assert found_s == [None if e is None else pytest.approx(e, abs=20) for e in expected_s]
+    assert [json.loads(r.value)["timestamp"] for r in records] == times
+    assert "message.timestamp" in journal.named("kafka_partition_unavailable")[0]["error"]
+    assert journal.named("kafka_unavailable") == []
 
 
 async def test_each_symbol_lies_in_order_in_one_partition(kafka: Kafka, unique: str) -> None:

@@ -1,7 +1,14 @@
-"""The batch limit falls after each refusal, and rises again after a while."""
+"""What a partition accepts is learned from refusals, and tried again after a while."""
 
 from bridge.core.records.record import Record
-from bridge.sinks.outbox.batch_limit import BOUNDLESS_BYTES, TRY_AFTER_BATCHES, BatchLimit
+from bridge.sinks.outbox.limits import (
+    BOUNDLESS_BYTES,
+    NO_TIMESTAMP,
+    RECENT_MS,
+    TRY_AFTER_BATCHES,
+    BatchLimit,
+    Timestamps,
+)
 from tests.support.spilling import route
 
 TRADES = route("S")
@@ -54,3 +61,29 @@ def test_a_limit_that_is_gone_is_forgotten_in_the_end() -> None:
     assert limit.bytes is None or limit.bytes >= BOUNDLESS_BYTES
     take(limit, TRY_AFTER_BATCHES)
     assert limit.bytes is None
+
+
+NOW_MS = 1_790_000_000_000
+
+
+def test_after_a_refusal_only_recent_times_are_kept_and_after_two_none() -> None:
+    timestamps = Timestamps()
+    recent, old, ahead = NOW_MS - RECENT_MS, NOW_MS - RECENT_MS - 1, NOW_MS + 7_200_000
+    timestamps.refuse()
+    assert [timestamps.replaced(each, NOW_MS) for each in (recent, old, ahead)] == [
+        *(recent, NOW_MS, NOW_MS)
+    ]
+    for _ in range(2):
+        timestamps.refuse()
+        assert timestamps.replaced(recent, NOW_MS) == NO_TIMESTAMP
+
+
+def test_the_times_of_events_are_tried_again_ever_later() -> None:
+    timestamps = Timestamps()
+    for batches in (TRY_AFTER_BATCHES, 2 * TRY_AFTER_BATCHES):
+        timestamps.refuse()
+        for _ in range(batches - 1):
+            timestamps.take()
+        assert timestamps.refusals == 1
+        timestamps.take()
+        assert timestamps.refusals == 0
