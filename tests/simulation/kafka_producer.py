@@ -69,10 +69,12 @@ class Producer(Client):
         self._is_cut = False
         self.client = SimpleNamespace(
             close=self._cut,
-            fetch_all_metadata=self._metadata,
+            set_topics=lambda _: self.ask(),
             force_metadata_update=self.ask,
             cluster=SimpleNamespace(
-                leader_for_partition=self._leader, unauthorized_topics=frozenset()
+                leader_for_partition=self._leader,
+                topics=self._topics,
+                partitions_for_topic=self.broker.partitions,
             ),
         )
         self._waiting: list[list[_Sending]] = [[] for _ in range(NODES)]
@@ -133,9 +135,8 @@ class Producer(Client):
     def _leader(self, place: TopicPartition) -> int:
         return -1 if place in self.broker.leaderless else self.broker.node_of(place)
 
-    async def _metadata(self) -> Any:
-        await self.ask()
-        return SimpleNamespace(topics=lambda: {place.topic for place in self.broker.logs})
+    def _topics(self) -> set[str]:
+        return {place.topic for place in self.broker.logs}
 
     def _send(self, node: int) -> None:
         """Send one request with all batches that wait for a node, if none is under way there."""

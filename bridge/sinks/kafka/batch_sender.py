@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from bridge import settings
@@ -50,6 +51,30 @@ class BatchSender:
     async def send(self, queue: PartitionQueue, published: Published) -> bool:
         """Send a batch of the oldest records of a queue; return whether it took all records.
 
+        If Kafka does not have the partition, let it rest, or make `wait` raise SinkUnavailable.
+        """
+        if not self._is_known(queue):
+            return True
+        batch = self._fill(queue)
+        took_all = queue.in_flight == len(queue.records)
+        self._producer_state.sent(topic_partition(queue))
+        try:
+            async with asyncio.timeout(self._options.request_timeout_ms / 1000):
+                future = await self._producer.send_batch(
+                    batch, queue.topic, partition=queue.partition
+                )
+        except OF_PARTITION as error:
+            self._lanes.rest(queue, error)
+            return took_all
+        if not self._in_flight:
+            self._rearm()
+        self._in_flight += 1
+        future.add_done_callback(lambda done: self._finish(queue, done, published))
+        return took_all
+
+    def _fill(self, queue: PartitionQueue) -> BatchBuilder:
+        """Return a batch of the oldest records of a queue, which are in flight from now on.
+
         If records are in doubt, the batch holds exactly those, because a broker recognizes a batch
         by its sequence number and its count. `send_batch` takes 1.5-1.9 us a record; `send` takes
         15 us.
@@ -79,21 +104,23 @@ class BatchSender:
             if count == queue.in_doubt:
                 break
         queue.in_flight = count
-        took_all = count == len(queue.records)
-        self._producer_state.sent(topic_partition(queue))
-        try:
-            async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-                future = await self._producer.send_batch(
-                    batch, queue.topic, partition=queue.partition
-                )
-        except OF_PARTITION as error:
-            self._lanes.rest(queue, error)
-            return took_all
-        if not self._in_flight:
-            self._rearm()
-        self._in_flight += 1
-        future.add_done_callback(lambda done: self._finish(queue, done, published))
-        return took_all
+        return batch
+
+    def _is_known(self, queue: PartitionQueue) -> bool:
+        """Return whether a partition exists.
+
+        For a topic that was deleted aiokafka would ask by name, and a broker might create it with
+        its own defaults.
+        """
+        known = self._producer.client.cluster.partitions_for_topic(queue.topic)
+        if known is None:
+            self._lanes.rest(queue, SinkUnavailable(f"Kafka has no topic {queue.topic} any more"))
+            return False
+        if queue.partition not in known:
+            place = f"partition {queue.partition} of {queue.topic}"
+            self.fail(SinkUnavailable(f"Kafka has no {place} any more"))
+            return False
+        return True
 
     async def wait(self) -> None:
         """Wait until there may be something to send. Raises the error of a failed batch, and

@@ -43,6 +43,8 @@ from bridge.telemetry import now_us
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
 # the data of the closed connection.
 SETTLE_S = 0.5
+# The empty transactions of a fence: each writes one marker into each partition.
+MARKERS = 2
 _REFUSALS = (
     kafka_errors.TransactionalIdAuthorizationFailed,
     kafka_errors.UnsupportedVersionError,
@@ -125,6 +127,10 @@ class Fence:
         """Return the name of this bridge: its process, its host, and when it has started."""
         return str(self._us)
 
+    def forget(self, topic: str) -> None:
+        """Write new markers into a topic at the next `raise_around`: it was created again."""
+        self._topics.discard(topic)
+
     def renew(self) -> None:
         """Write new markers at the next `raise_around`, before Kafka forgets the old ones."""
         self._topics.clear()
@@ -178,9 +184,10 @@ class Fence:
         places = [TopicPartition(topic, number) for topic in topics for number in found[topic]]
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             # The commit returns before the markers are written. The next one waits for them.
-            for _ in range(2):
+            for _ in range(MARKERS):
                 await _commit(producer, places)
-        state.marked()
+        # The coordinator writes one more if it has ended a transaction by itself.
+        state.marked(places, MARKERS + 1)
 
     async def _own(self, producer: AIOKafkaProducer) -> None:
         """Take over the identity of a producer, and write the record that names us as the owner.

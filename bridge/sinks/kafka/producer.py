@@ -82,8 +82,11 @@ async def ensure_topics(
     Topics in `compacted` are created with the cleanup policy `compact`: they keep only the newest
     record of each key. Raises SinkUnavailable if a topic is missing.
     """
-    existing = await producer.client.fetch_all_metadata()
-    missing = [topic for topic in topics if topic not in existing.topics()]
+    client = producer.client
+    # The client asks for all topics. If it asked for ours by name, a broker could create a topic
+    # that was deleted, with its own defaults.
+    await client.set_topics(())
+    missing = [topic for topic in topics if topic not in client.cluster.topics()]
     if missing and options.create_topics:
         await _create_topics(
             options, [_new_topic(options, n, is_compacted=n in compacted) for n in missing]
@@ -95,6 +98,8 @@ async def ensure_topics(
             f"Kafka does not have the topics {', '.join(missing)}; create them, or set "
             "kafka.create_topics to true"
         ) from error
+    finally:
+        await client.set_topics(())
 
 
 async def discard(producer: AIOKafkaProducer) -> None:

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import LeaderNotAvailableError, TopicAuthorizationFailedError
+from aiokafka.errors import LeaderNotAvailableError
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
@@ -42,6 +43,8 @@ MAX_AGE_S = 12 * 3600.0
 # and ours from 63 % to 53 %. The median delay at a consumer rises from 1.6 to 3.0 ms, the 99th
 # percentile falls from 15 to 10 ms.
 LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.003, 100e-6, 0.005
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,9 @@ class ProducerSession:
         is written after the tails were read.
         """
         producer_state = self._state.producer_state
+        for queue in self._state.outbox.in_doubt():
+            if queue.partition not in self.partitions.get(queue.topic, ()):
+                queue.in_doubt = 0  # the topic was created again with fewer partitions
         await self._find_committed(self._state.outbox.in_doubt())
         if not producer_state.is_continued:
             self._state.outbox.clear_in_doubt()
@@ -235,13 +241,21 @@ class ProducerSession:
                 queue.is_resting = False
 
     async def _check_leader(self, queue: PartitionQueue) -> None:
-        """Raise an error of aiokafka if a partition has no leader, or if its topic is denied."""
+        """Raise LeaderNotAvailableError if a partition has no leader. If its topic was deleted,
+        create it again. That it may have fewer partitions then shows when a batch is sent.
+        """
         client = self._producer.client
         async with asyncio.timeout(self._state.options.request_timeout_ms / 1000):
             await client.force_metadata_update()
-        if queue.topic in client.cluster.unauthorized_topics:
-            raise TopicAuthorizationFailedError(queue.topic)
-        if client.cluster.leader_for_partition(topic_partition(queue)) in {None, -1}:
+        if queue.topic not in client.cluster.topics():
+            await self.ensure_topics([queue.topic])
+            self._state.producer_state.forget(queue.topic, self._producer)
+            self._state.fence.forget(queue.topic)
+            await self._state.fence.raise_around([queue.topic])
+            log.warning("kafka_topic_created_again", topic=queue.topic)
+        place = topic_partition(queue)
+        is_there = queue.partition in client.cluster.partitions_for_topic(queue.topic)
+        if is_there and client.cluster.leader_for_partition(place) in {None, -1}:
             raise LeaderNotAvailableError
 
     async def _send_again(self) -> None:

@@ -8,6 +8,7 @@ records.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import structlog
@@ -45,8 +46,8 @@ class ProducerState:
         self.is_continued = True
         # The expected offset of the next record of each partition, if known.
         self.next_offsets: dict[TopicPartition, int] = {}
-        # Partitions with markers at the expected offset, or after it.
-        self._marked: set[TopicPartition] = set()
+        # How many markers may still lie between two batches of a partition.
+        self._markers: dict[TopicPartition, int] = {}
         # The identity under which each partition got its last batch.
         self._senders: dict[TopicPartition, ProducerId | None] = {}
         self._next_sequences: defaultdict[TopicPartition, int] = defaultdict(int)
@@ -66,6 +67,13 @@ class ProducerState:
         numbers = producer._txn_manager._sequence_numbers  # noqa: SLF001
         numbers[partition] = self._next_sequences[partition]
 
+    def forget(self, topic: str, producer: AIOKafkaProducer) -> None:
+        """Forget what a topic had that was created again: its sequence numbers start at 0."""
+        numbers = producer._txn_manager._sequence_numbers  # noqa: SLF001
+        for known in (self.next_offsets, self._next_sequences, numbers):
+            for partition in [each for each in known if each.topic == topic]:
+                del known[partition]
+
     async def learn(self, producer: AIOKafkaProducer) -> None:
         """Note the identity of a producer that has been started, and the sequence numbers that it
         has used.
@@ -77,23 +85,27 @@ class ProducerState:
         self._next_sequences.update(manager._sequence_numbers)  # noqa: SLF001
         self.identity = identity_of(producer)
 
-    def marked(self) -> None:
-        """Note that markers were written, which take offsets as records do."""
-        self._marked.update(self.next_offsets)
+    def marked(self, partitions: Iterable[TopicPartition], count: int) -> None:
+        """Note that up to `count` markers take offsets in each of these partitions."""
+        self._markers.update(dict.fromkeys(partitions, count))
 
     def acknowledged(self, partition: TopicPartition, count: int, answer: RecordMetadata) -> int:
         """Note an acknowledged batch; return the offset of its first record."""
         expected = self.next_offsets.get(partition, answer.offset)
         # -1: a duplicate so old that the broker no longer knows the offset of the first copy.
         offset: int = expected if answer.offset < 0 else answer.offset
-        if offset != expected and partition not in self._marked:
-            self._note_foreign(partition, expected, offset)
-        self._marked.discard(partition)
+        if offset != expected:
+            self._note_jump(partition, expected, offset)
         self.next_offsets[partition] = offset + count
         self._advance(partition, count)
         return offset
 
-    def _note_foreign(self, partition: TopicPartition, expected: int, offset: int) -> None:
+    def _note_jump(self, partition: TopicPartition, expected: int, offset: int) -> None:
+        """Report records of another writer, unless markers explain the jump."""
+        markers = self._markers.get(partition, 0)
+        if 0 < offset - expected <= markers:
+            self._markers[partition] = markers - (offset - expected)
+            return
         self._failures[FOREIGN_RECORDS] += 1
         batches = self._failures[FOREIGN_RECORDS]
         # With a second bridge nearly every batch is one, so only powers of two are logged.

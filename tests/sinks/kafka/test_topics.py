@@ -1,19 +1,21 @@
 """Topics that are added while the sink runs."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiokafka import errors as kafka_errors
+from aiokafka.admin import NewTopic
 
 from bridge.core.model.events import Quote
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.sinks.kafka import producer as kafka_producer
 from bridge.sinks.kafka.producer_session import ProducerSession, partition_of
 from bridge.sinks.kafka.sink import KafkaSink
-from tests.sinks.kafka.test_sink import ids, sink_for
-from tests.support.brokers import Kafka, read_topic
+from tests.sinks.kafka.test_sink import administration, configured, ids, sink_for
+from tests.support.brokers import Choice, Kafka, read_topic
 from tests.support.journal import Journal
 from tests.support.sinks import TIME_US, Feeder, at_work, trade, trades
 
@@ -144,3 +146,53 @@ async def test_where_kafka_does_not_answer_the_next_producer_makes_the_topic(
         await assert_sorted(sink, kafka, feeder, unique)
         assert len(journal.named("kafka_connected")) == 2
     assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 2)) == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["trade", "position"])
+async def test_a_topic_that_is_deleted_is_created_again_as_at_the_start(
+    brokers: Choice, kafka: Kafka, unique: str, journal: Journal, kind: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that creates topics; {brokers}")
+    sink = sink_for(kafka.bootstrap_servers, unique, partitions=3, request_timeout_ms=1500)
+    feeder, topic = Feeder(sink), f"{unique}.{kind}"
+    async with at_work(sink), administration(kafka) as admin, asyncio.timeout(60):
+        feeder.push(*trades(unique, range(10)))
+        await sink.drained()
+        made = await configured(admin, topic)
+        await admin.delete_topics([topic])
+        feeder.push(*trades(unique, range(10, 20)))
+        await journal.until("kafka_topic_created_again")
+        feeder.push(*trades(unique, range(20, 30)))
+        await sink.drained()
+        feeder.check()
+        assert await configured(admin, topic) == made
+    first = 10 if kind == "trade" else 0
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == [*range(first, 30)]
+    for event in ("kafka_unavailable", "kafka_producer_id_discarded", "kafka_foreign_records"):
+        assert journal.named(event) == []
+
+
+async def test_a_topic_that_others_have_created_again_with_fewer_partitions_is_used_as_it_is(
+    brokers: Choice, kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that creates topics; {brokers}")
+    sink = sink_for(kafka.bootstrap_servers, unique, partitions=3, request_timeout_ms=1500)
+    feeder, topic = Feeder(sink), f"{unique}.trade"
+    async with at_work(sink), administration(kafka) as admin, asyncio.timeout(60):
+        for symbol in SYMBOLS:
+            feeder.push(*trades(unique, range(10), symbol))
+        await sink.drained()
+        await admin.delete_topics([topic])
+        while (await admin.create_topics([NewTopic(topic, 1, 1)])).topic_errors[0][1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        for symbol in SYMBOLS:
+            feeder.push(*trades(unique, range(10, 20), symbol))
+        await sink.drained()
+        feeder.check()
+    records = await read_topic(kafka.bootstrap_servers, topic)
+    assert {record.partition for record in records} == {0}
+    for symbol in SYMBOLS:
+        assert ids(records, symbol) == [*range(10, 20)]
+    assert "any more" in journal.named("kafka_unavailable")[0]["error"]
