@@ -38,7 +38,7 @@ def client_options(options: settings.Kafka) -> dict[str, Any]:
 def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | SinkUnavailable:
     """Return our error for one of aiokafka's. `servers` are named if the connection failed."""
     if isinstance(error, TopicAuthorizationFailedError):
-        return TopicsDenied(_denied_topics(error))
+        return topics_denied(error)
     if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
         return SinkRefused(
             f"Kafka refuses us: {_describe(error)}",
@@ -57,6 +57,12 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
         )
     where = f"Kafka at {', '.join(servers)}" if servers else "Kafka"
     return SinkUnavailable(f"{where}: {_describe(error)}")
+
+
+def topics_denied(error: TopicAuthorizationFailedError) -> TopicsDenied:
+    """Return our error for one of aiokafka's, which names topics as a text, in a set, or none."""
+    named = error.args[0] if error.args else ()
+    return TopicsDenied([named] if isinstance(named, str) else sorted(named))
 
 
 async def reason_of(options: settings.Kafka, error: Exception) -> Exception:
@@ -137,9 +143,3 @@ def _ssl_context(options: settings.Kafka) -> ssl.SSLContext:
 
 def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _denied_topics(error: TopicAuthorizationFailedError) -> list[str]:
-    """Return the topics that an error of aiokafka names: as a text, in a set, or none."""
-    named = error.args[0] if error.args else ()
-    return [named] if isinstance(named, str) else sorted(named)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.options import Config, examples, reader_settings, run_async
-from bridge.monitoring.words import duration
+from bridge.monitoring.words import duration, printable
 
 if TYPE_CHECKING:
     from bridge.client import LatestPrice, LatestPrices
@@ -102,6 +102,7 @@ def _print_json(found: Found, now: int) -> None:
 
 def _print_table(found: Found, now: int) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from bridge.monitoring.tables import print_whole
@@ -113,7 +114,8 @@ def _print_table(found: Found, now: int) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("feed", no_wrap=True)
     for latest in found.values():
-        table.add_row(latest.symbol, *_cells(latest, now))
+        texts = (latest.symbol, *_cells(latest, now))
+        table.add_row(*(escape(printable(text)) for text in texts))
     print_whole(Console(), table)
 
 

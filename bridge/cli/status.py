@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.options import Config, examples, reader_settings, run_async
-from bridge.monitoring.words import duration
+from bridge.monitoring.words import duration, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -111,7 +111,7 @@ def _print(found: "Report") -> None:
     state = "[red]not ready[/red]" if found.unready else "[green]ready[/green]"
     console.print(f"Tickbridge {found.version}, up {duration(found.uptime_s)}, {state}")
     for reason in (*found.unready, *found.refused):
-        console.print(f"  {reason}", markup=False)
+        console.print(f"  {printable(reason)}", markup=False)
     if found.needs_restart:
         console.print(f"  changed, takes effect after a restart: {', '.join(found.needs_restart)}")
     for table, more in (
@@ -125,6 +125,13 @@ def _print(found: "Report") -> None:
             console.print()
             print_whole(console, table)
             console.print(more, end="")
+
+
+def _name(name: str) -> str:
+    """Return a name from outside, which must be neither markup nor a command for the terminal."""
+    from rich.markup import escape
+
+    return escape(printable(name))
 
 
 def _more(count: int, noun: str) -> str:
@@ -164,7 +171,7 @@ def _symbols(found: "Report") -> "Table":
     for status in by_need[:MAX_SYMBOLS]:
         feed = status.feed if status.feed == "live" else f"[red]{status.feed}[/red]"
         times = (status.since, status.complete_to, status.checked)
-        table.add_row(status.symbol, feed, *(_ago(time, now) for time in times))
+        table.add_row(_name(status.symbol), feed, *(_ago(time, now) for time in times))
     return table
 
 
@@ -178,7 +185,7 @@ def _streams(found: "Report") -> "Table":
     silent = sorted(found.streams, key=lambda s: -(never if s.silence_s is None else s.silence_s))
     for stream in silent[:MAX_STREAMS]:
         heard = "never" if stream.silence_s is None else f"{duration(stream.silence_s)} ago"
-        table.add_row(stream.name, f"[red]{heard}[/red]" if stream.is_stalled else heard)
+        table.add_row(_name(stream.name), f"[red]{heard}[/red]" if stream.is_stalled else heard)
     return table
 
 
@@ -187,7 +194,7 @@ def _gaps(found: "Report") -> "Table":
     table = _table("gap", "symbol", right=("held", "first id", "last id", "cause"))
     for position in found.positions:
         for held, first, last, cause in _gaps_of(position):
-            table.add_row(position.message_type, position.symbol, held, first, last, cause)
+            table.add_row(position.message_type, _name(position.symbol), held, first, last, cause)
     return table
 
 

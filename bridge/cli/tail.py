@@ -67,11 +67,19 @@ def tail(  # noqa: PLR0913 - each is an option of its own
 
 
 async def _print(reader: "KafkaReader", count: int | None) -> None:
-    """Print the batches. Each one is flushed, so that it does not wait in a buffer."""
+    """Print the batches. Each one is flushed, so that it does not wait in a buffer. A terminal gets
+    escapes for what it would execute.
+    """
+    from bridge.monitoring.words import printable
+
     left = float("inf") if count is None else count
     async with reader:
         async for values in reader.batches():
             lines = values if len(values) <= left else values[: int(left)]
+            if sys.stdout.isatty():
+                lines = [
+                    printable(line.decode(errors="backslashreplace")).encode() for line in lines
+                ]
             sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
             sys.stdout.buffer.flush()
             left -= len(lines)

@@ -1,4 +1,4 @@
-"""The format of durations, the same in every command."""
+"""The format of durations and of texts from outside, the same in every command."""
 
 
 def latency(seconds: float | None) -> str:
@@ -16,3 +16,12 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def printable(text: str) -> str:
+    """Return a text from outside with escapes for what a terminal would execute or hide."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )

@@ -34,6 +34,9 @@ from bridge.telemetry import FeedCounts
 UNUSUAL = (*UNREADABLE, InvalidFrame)
 # A time that is far ahead is logged at most this often.
 AHEAD_LOG_INTERVAL_US = 60_000_000
+# A market-wide stream names its symbols itself, and each one becomes a key in Redis. Binance lists
+# 3,600 symbols. Further names than these are invalid.
+MAX_MARKET_SYMBOLS = 10_000
 Control = Callable[[Reply | ServerShutdown], None]
 
 log = structlog.get_logger(__name__)
@@ -54,6 +57,8 @@ class Pipeline:
         self._changes = 0
         self._sinks = tuple(sinks)
         self._next_ahead_log = 0
+        # The symbols of market-wide streams.
+        self._market_symbols: set[str] = set()
         # The records of this read that the sinks do not have yet, and the last event of each route.
         self._records: list[Record] = []
         self._latest: dict[Route, Event] = {}
@@ -168,12 +173,25 @@ class Pipeline:
             return
         if isinstance(decoded, tuple):
             stream, events = decoded
+            if stream.symbol is None:
+                events = tuple(map(self._bounded, events))
             arrivals.events += len(events)
             for event in filter(is_ahead, events):
                 self._note_ahead(event)
             self._sequence(stream, events, arrivals, handover)
         else:
             control(decoded)
+
+    def _bounded(self, event: Event) -> Event:
+        """Return an event of a market-wide stream; an invalid one if there are too many symbols."""
+        symbols, symbol = self._market_symbols, event.symbol
+        if symbol in symbols or isinstance(event, Invalid):
+            return event
+        if len(symbols) < MAX_MARKET_SYMBOLS:
+            symbols.add(symbol)
+            return event
+        error = InvalidFrame("wrong_symbol", f"more than {MAX_MARKET_SYMBOLS:,} symbols")
+        return invalid_event(error, encode(event), event.received, self._venue)
 
     def _sequence(
         self, stream: Stream, events: Sequence[Event], arrivals: Arrivals, handover: Handover | None

@@ -112,6 +112,17 @@ def test_the_tables_tell_connectors_accounts_streams_and_gaps(tickbridge: Run) -
     assert "trade ETHUSDT 7 9 patience".split() in rows
 
 
+def test_names_are_neither_markup_nor_commands_for_the_terminal(tickbridge: Run) -> None:
+    report = a_report()
+    report.symbols[0] = status("[red]\x1b[2J", "live", None, None)
+    report.streams[0].name = "[bold]\nx"
+    with serving(msgspec.json.encode(report)) as url:
+        result = tickbridge("status", "--url", url)
+    assert result.exit_code == 0
+    assert r"[red]\x1b[2J" in result.stdout
+    assert r"[bold]\nx" in result.stdout
+
+
 def test_json_is_what_the_bridge_has_said(tickbridge: Run) -> None:
     body = msgspec.json.encode(a_report())
     with serving(body) as url:

@@ -2,11 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import AsyncIterator, Sequence
+from io import BytesIO, TextIOWrapper
+from typing import Self
 
 import pytest
 
 from bridge import settings
+from bridge.cli.tail import _print
 from bridge.core.model.events import Event
 from bridge.tools.embedded import free_port
 from tests.cli.conftest import END_TIMEOUT_S, Run, ended, process
@@ -35,6 +39,35 @@ def test_the_lines_are_the_records_byte_for_byte(tickbridge: Run, options: setti
     result = tickbridge("tail", "trade", "--from-start", "--count", "20", **variables(options))
     assert result.exit_code == 0
     assert result.stdout_bytes.splitlines() == values
+
+
+class Batches:
+    """A reader with one record of another program."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        yield [b"\x1b[2J\xff\x07"]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "expected"),
+    [(True, rb"\x1b[2J\xff\x07" + b"\n"), (False, b"\x1b[2J\xff\x07\n")],
+    ids=["terminal", "pipe"],
+)
+def test_a_terminal_gets_escapes_for_what_it_would_execute(
+    monkeypatch: pytest.MonkeyPatch,
+    is_terminal: bool,  # noqa: FBT001
+    expected: bytes,
+) -> None:
+    out = TextIOWrapper(BytesIO())
+    monkeypatch.setattr(out, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    asyncio.run(_print(Batches(), 1))  # type: ignore[arg-type]
+    assert out.buffer.getvalue() == expected
 
 
 def test_count_cuts_a_batch(tickbridge: Run, options: settings.Kafka) -> None:

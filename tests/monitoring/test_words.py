@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.monitoring.words import duration
+from bridge.monitoring.words import duration, printable
 
 
 @pytest.mark.parametrize(
@@ -11,3 +11,15 @@ from bridge.monitoring.words import duration
 )
 def test_a_time_is_told_in_the_largest_unit_it_fills(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("币安人生USDT", "币安人生USDT"),
+        ("A\x1b[2J\nB\x00\x9b", r"A\x1b[2J\nB\x00\x9b"),
+        ("right\u202eleft", r"right\u202eleft"),
+    ],
+)
+def test_what_a_terminal_would_execute_is_shown_as_an_escape(text: str, expected: str) -> None:
+    assert printable(text) == expected

@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import InvalidFrame
+from bridge.pipeline import pipeline
 from bridge.pipeline.pipeline import Pipeline
 from bridge.tools.simulator import Capture
 from tests.support.events import repeatable
@@ -70,10 +72,31 @@ def test_each_sink_gets_the_frames_of_one_read_at_once() -> None:
     assert [sink.reads for sink in bench.sinks] == [2, 2]
 
 
-def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> None:
-    good = '{"e":"24hrMiniTicker","E":1,"s":"%s","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"}'
+MINI_TICKER = (
+    '{"e":"24hrMiniTicker","E":1,"s":"%s","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"}'
+)
+
+
+def test_names_beyond_a_bound_are_invalid_and_the_known_ones_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "MAX_MARKET_SYMBOLS", 2)
     bench = Bench()
-    members = f'{good % "AUSDT"},{{"e":"24hrMiniTicker"}},{good % "BUSDT"}'
+    for time, names in enumerate(("AB", "CA"), 1):
+        members = ",".join(MINI_TICKER % f"{name}USDT" for name in names)
+        members = members.replace('"E":1', f'"E":{time}')
+        bench.handle_frames(f'{{"stream":"!miniTicker@arr","data":[{members}]}}')
+    events = [json.loads(record.value) for record in bench.sinks[0].records]
+    kinds = [event["message_type"] for event in events]
+    assert kinds == ["mini_ticker", "mini_ticker", "invalid", "mini_ticker"]
+    assert events[2]["reason"] == "wrong_symbol"
+    assert "CUSDT" in events[2]["payload"]
+    bench.check()
+
+
+def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> None:
+    bench = Bench()
+    members = f'{MINI_TICKER % "AUSDT"},{{"e":"24hrMiniTicker"}},{MINI_TICKER % "BUSDT"}'
     bench.handle_frames(f'{{"stream":"!miniTicker@arr","data":[{members}]}}')
     assert bench.pipeline.counts.frames == 1
     assert bench.pipeline.counts.received == {"mini_ticker": 2, "invalid": 1}

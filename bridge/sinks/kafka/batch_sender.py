@@ -11,8 +11,8 @@ from aiokafka.structs import RecordMetadata
 from bridge import settings
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
-from bridge.sinks.kafka.lanes import OF_PARTITION, Lanes
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
+from bridge.sinks.kafka.resting import OF_PARTITION, RestingPartitions
 from bridge.sinks.outbox.outbox import PartitionQueue
 from bridge.telemetry import now_us
 
@@ -31,13 +31,13 @@ class BatchSender:
         producer: AIOKafkaProducer,
         options: settings.Kafka,
         producer_state: ProducerState,
-        lanes: Lanes,
+        resting: RestingPartitions,
         changed: asyncio.Event,
     ) -> None:
         self._producer = producer
         self._options = options
         self._producer_state = producer_state
-        self._lanes = lanes
+        self._resting = resting
         self._changed = changed
         self._in_flight = 0
         self._deadline: float | None = None
@@ -64,7 +64,7 @@ class BatchSender:
                     batch, queue.topic, partition=queue.partition
                 )
         except OF_PARTITION as error:
-            self._lanes.rest(queue, error)
+            self._resting.rest(queue, error)
             return took_all
         if not self._in_flight:
             self._rearm()
@@ -114,7 +114,7 @@ class BatchSender:
         """
         known = self._producer.client.cluster.partitions_for_topic(queue.topic)
         if known is None:
-            self._lanes.rest(queue, SinkUnavailable(f"Kafka has no topic {queue.topic} any more"))
+            self._resting.rest(queue, SinkUnavailable(f"Kafka has no topic {queue.topic} any more"))
             return False
         if queue.partition not in known:
             place = f"partition {queue.partition} of {queue.topic}"
@@ -157,7 +157,7 @@ class BatchSender:
         elif isinstance(error, OF_PARTITION):
             if isinstance(error, kafka_errors.InvalidTimestampError):
                 queue.timestamps.refuse()
-            self._lanes.rest(queue, error)
+            self._resting.rest(queue, error)
         elif isinstance(error, Exception):
             self._producer_state.failed(error)
             if isinstance(error, _TOO_LARGE):
@@ -166,7 +166,7 @@ class BatchSender:
         else:
             self._rearm()
             self._acknowledge(queue, future.result(), published)
-            self._lanes.accepted(queue)
+            self._resting.accepted(queue)
         self._changed.set()
 
     def _acknowledge(

@@ -25,10 +25,11 @@ from bridge.brokers.kafka_client import (
     client_options,
     failure,
     reason_of,
+    topics_denied,
 )
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.unreadable import decode_ours
-from bridge.errors import Fenced, SinkRefused, SinkUnavailable, TopicsDenied
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable
 from bridge.sinks.kafka.producer import (
     OWNER_PREFIX,
     StateTopics,
@@ -159,8 +160,8 @@ class Fence:
             self._id = ""
         except TopicAuthorizationFailedError as error:
             self._producer_state.discard(error)
-            denied = failure(error)
-            if not (self.raised.is_set() and isinstance(denied, TopicsDenied) and denied.topics):
+            denied = topics_denied(error)
+            if not (self.raised.is_set() and denied.topics):
                 raise denied from error
             # The right was taken away since the start. The other topics continue.
             allowed = [topic for topic in topics if topic not in denied.topics]
@@ -172,7 +173,7 @@ class Fence:
             raise await self._failure(error) from error
         finally:
             await discard(producer)
-        if len(allowed) < len(topics) and allowed:
+        if allowed and len(allowed) < len(topics):
             await self._shut(allowed)
 
     async def _mark(self, producer: AIOKafkaProducer, topics: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ async def discard(producer: AIOKafkaProducer) -> None:
     would send them, would wait for batches that are never answered, and would leave its sender task
     running after a timeout. So the sender task is cancelled and the connections are closed here.
     Both swallow cancellations, so this waits with `asyncio.wait`. A request that was cut off makes
-    the sender task wait for metadata that no longer comes, so it does not get as long.
+    the sender task wait for metadata that no longer comes, so it gets SENDER_TIMEOUT_S only.
     """
     producer._closed = True  # noqa: SLF001 - otherwise it warns that `stop` was not called
     closing = asyncio.ensure_future(producer.client.close())

@@ -25,13 +25,13 @@ from bridge.sinks.batch_pacer import BatchPacer
 from bridge.sinks.kafka import recover_spill
 from bridge.sinks.kafka.batch_sender import BatchSender
 from bridge.sinks.kafka.fence import Fence
-from bridge.sinks.kafka.lanes import Lanes
 from bridge.sinks.kafka.loss_reporter import LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, discard, ensure_topics
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.kafka.recover_batches import find_committed
 from bridge.sinks.kafka.recover_positions import read_start
+from bridge.sinks.kafka.resting import RestingPartitions
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.sinks.outbox.spiller import Spiller
 
@@ -63,7 +63,7 @@ class DeliveryState:
     losses: LossReporter
     producer_state: ProducerState
     fence: Fence
-    lanes: Lanes
+    resting: RestingPartitions
     changed: asyncio.Event
 
 
@@ -84,7 +84,7 @@ class ProducerSession:
         self._state = state
         self._producer = producer
         self._sender = BatchSender(
-            producer, state.options, state.producer_state, state.lanes, state.changed
+            producer, state.options, state.producer_state, state.resting, state.changed
         )
         self._on_published = on_published
 
@@ -124,7 +124,7 @@ class ProducerSession:
             await pacer.rest()
             changed.clear()
             await self._wake_partitions()
-            self._state.lanes.trim()
+            self._state.resting.trim()
             for queue in outbox.idle():
                 losses.drop_too_large(queue)
             losses.announce()
@@ -163,7 +163,7 @@ class ProducerSession:
                     raise
                 for topic in error.topics:
                     self._denied.add(topic)
-                    self._state.lanes.rest_topic(topic, error)
+                    self._state.resting.rest_topic(topic, error)
 
     async def add_topics(self, topics: Sequence[str]) -> None:
         """Do as `ensure_topics`, and shut other processes out of these topics. If this fails, the
@@ -228,14 +228,14 @@ class ProducerSession:
 
     async def _wake_partitions(self) -> None:
         """Try the partitions again whose rest is over. Their records in doubt are sent first."""
-        lanes, producer_state = self._state.lanes, self._state.producer_state
-        for outbox, queue in lanes.due():
+        resting, producer_state = self._state.resting, self._state.producer_state
+        for outbox, queue in resting.due():
             try:
                 await self._check_leader(queue)
                 if outbox is self._state.outbox and queue.in_doubt:
                     await self._find_committed([queue])
             except (*FAILURES, SinkUnavailable, SinkRefused) as error:
-                lanes.rest(queue, error)
+                resting.rest(queue, error)
             else:
                 producer_state.number_again(self._producer, topic_partition(queue))
                 queue.is_resting = False
@@ -248,10 +248,9 @@ class ProducerSession:
         async with asyncio.timeout(self._state.options.request_timeout_ms / 1000):
             await client.force_metadata_update()
         if queue.topic not in client.cluster.topics():
-            await self.ensure_topics([queue.topic])
             self._state.producer_state.forget(queue.topic, self._producer)
             self._state.fence.forget(queue.topic)
-            await self._state.fence.raise_around([queue.topic])
+            await self.add_topics([queue.topic])
             log.warning("kafka_topic_created_again", topic=queue.topic)
         place = topic_partition(queue)
         is_there = queue.partition in client.cluster.partitions_for_topic(queue.topic)

@@ -22,13 +22,13 @@ from bridge.retry import Backoff, forever
 from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.fence import Fence
-from bridge.sinks.kafka.lanes import PARTITION_UNAVAILABLE, Lanes
 from bridge.sinks.kafka.loss_events import TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
 from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, ProducerState
+from bridge.sinks.kafka.resting import PARTITION_UNAVAILABLE, RestingPartitions
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
 from bridge.sinks.outbox.spiller import Spiller
@@ -81,7 +81,7 @@ class KafkaSink:
         self._positions = PositionWriter(state_topics.position)
         producer_state = ProducerState(self.counts.failures)
         self._fence = Fence(options, state_topics, producer_state)
-        self._lanes = Lanes(
+        self._resting = RestingPartitions(
             (self.outbox, self._positions.outbox), self.counts.failures, self._changed.set
         )
         self._state = DeliveryState(
@@ -95,7 +95,7 @@ class KafkaSink:
             losses=self._losses,
             producer_state=producer_state,
             fence=self._fence,
-            lanes=self._lanes,
+            resting=self._resting,
             changed=self._changed,
         )
         self._session: ProducerSession | None = None
@@ -134,7 +134,7 @@ class KafkaSink:
 
     async def has_room(self) -> None:
         """Return when there is room for trades that are fetched again, and no partition rests."""
-        while self._lanes or not self.outbox.has_room(ROOM_SHARE):
+        while self._resting or not self.outbox.has_room(ROOM_SHARE):
             self._progressed.clear()
             await self._progressed.wait()
 

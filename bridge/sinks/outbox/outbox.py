@@ -74,7 +74,12 @@ class PartitionQueue:
 
 
 class Outbox:
-    """All partition queues in memory, and the bound they share."""
+    """All partition queues in memory, and the bound they share.
+
+    `resting_share` is how much of it the queues that rest may take.
+    """
+
+    resting_share = 1.0
 
     def __init__(self, max_bytes: int, counts: SinkCounts) -> None:
         self.max_bytes = max_bytes
@@ -171,10 +176,11 @@ class Outbox:
         """Return the queues that rest."""
         return [queue for queue in self._queues.values() if queue.is_resting]
 
-    def trim_resting(self, share: float) -> None:
-        """Drop the oldest records of the queues that rest until they take less than this share of
-        the bound.
+    def trim_resting(self) -> None:
+        """Drop the oldest records of the queues that rest until they take no more than their share
+        of the bound.
         """
+        share = self.resting_share
         if self.has_room(share):
             return
         resting = self.resting()

@@ -26,6 +26,9 @@ CHUNK_MAX_SHARE = 1 / 16
 class SpillingOutbox(Outbox):
     """The queues in memory, and the accounts of the records on disk."""
 
+    # With more, the other records would stay on disk: see `BRING_BACK_BELOW` of the spiller.
+    resting_share = 0.2
+
     def __init__(self, max_bytes: int, counts: SinkCounts) -> None:
         super().__init__(max_bytes, counts)
         chunk_max_bytes = min(CHUNK_MAX_BYTES, round(max_bytes * CHUNK_MAX_SHARE))

@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from bridge.monitoring.tables import print_whole, report_console
+from bridge.monitoring.words import printable
 from bridge.tools.audit.report import Report, StreamReport
 
 MAX_ROWS = 30
@@ -16,7 +17,7 @@ def print_report(report: Report) -> None:
     if report.symbols:
         print_whole(console, _table(report))
     for line in (*_findings(report), *_summary(report)):
-        console.print(line)
+        console.print(printable(line))
 
 
 def _table(report: Report) -> Table:
@@ -27,7 +28,7 @@ def _table(report: Report) -> Table:
     for name in _cells(report, streams[0]):
         table.add_column(name, justify="right", no_wrap=True)
     for stream in streams[:MAX_ROWS]:
-        table.add_row(stream.name, *_cells(report, stream).values())
+        table.add_row(printable(stream.name), *_cells(report, stream).values())
     if hidden := streams[MAX_ROWS:]:
         found = sum(stream.symbol in guilty for stream in hidden)
         words = f"{found:,} of them with findings" if found else "without findings"

@@ -143,7 +143,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def trim(self, share: float) -> None:
         before = self.pending()
         others = [waiting for waiting in before if not self.queue_of(waiting).is_resting]
-        self.outbox.trim_resting(share)
+        self.outbox.resting_share = share
+        self.outbox.trim_resting()
         dropped = self.dropped_since(before)
         assert not {id(waiting) for waiting in dropped} & {id(waiting) for waiting in others}
         self.forget(set(map(id, dropped)))

@@ -31,9 +31,6 @@ OF_PARTITION = (
 )
 PARTITION_UNAVAILABLE = "partition_unavailable"
 FIRST_REST_S, MAX_REST_S = 1.0, 8.0
-# The share of the outbox that the records of resting partitions may take. Above BRING_BACK_BELOW
-# they would keep the records of all partitions on the disk.
-RESTING_SHARE = 0.1
 TRIM_INTERVAL_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -45,7 +42,7 @@ class _Rest(NamedTuple):
     failure: RepeatedFailure
 
 
-class Lanes:
+class RestingPartitions:
     """The partitions of some outboxes that rest. `wake` is called when one is to be tried again.
 
     `failures` counts failures by reason.
@@ -118,4 +115,4 @@ class Lanes:
         if now_s >= self._trim_at_s:
             self._trim_at_s = now_s + TRIM_INTERVAL_S
             for outbox in self._outboxes:
-                outbox.trim_resting(RESTING_SHARE)
+                outbox.trim_resting()
