@@ -50,7 +50,7 @@ class Service:
         self._on_disk = store.positions() if store else {}
         kafka = KafkaSink(settings.kafka, topics, SPOT, store)
         heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
-        self.sinks = Sinks(kafka, RedisSink(settings.redis, SPOT, heartbeat))
+        self.sinks = Sinks(kafka, RedisSink(settings.redis, SPOT, heartbeat, types))
         self.status = Status(types, self.sinks)
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()

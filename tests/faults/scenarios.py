@@ -26,6 +26,8 @@ _SECOND_LINE_S = 6.0
 _RHYTHM_S = 22.0
 _TRADES = "*rade"  # trade and aggTrade: a missing quote cannot be detected
 _GAP = frozenset({"gap"})
+# A partition rests if its leader is missing while a broker starts.
+_KAFKA_AWAY = frozenset({"kafka_unavailable", "kafka_slow", "kafka_partition_unavailable"})
 _QUEUE_FULL = frozenset({("redis", "queue_full")})
 _OUTBOX_FULL = frozenset({("kafka", "outbox_full")})
 
@@ -228,7 +230,7 @@ SCENARIOS = (
         full=Size(60),
         short=Size(5),
         fault_action=fault_actions.pause_kafka,
-        expected=frozenset({"kafka_slow", "kafka_unavailable"}),
+        expected=_KAFKA_AWAY,
         settings={"kafka": {"outbox_max_bytes": "1GiB"}},
         memory_mib=1500,
     ),
@@ -238,7 +240,7 @@ SCENARIOS = (
         full=Size(0, times=4),
         short=Size(0, times=1),
         fault_action=fault_actions.kill_kafka,
-        expected=frozenset({"kafka_unavailable"}),
+        expected=_KAFKA_AWAY,
     ),
     Scenario(
         name="kafka-leader-moved",
@@ -246,7 +248,7 @@ SCENARIOS = (
         full=Size(0, times=3),
         short=None,
         fault_action=fault_actions.move_leaders,
-        expected=frozenset({"kafka_unavailable"}),
+        expected=_KAFKA_AWAY,
         way="cluster",
         replicas=3,
     ),
@@ -266,7 +268,7 @@ SCENARIOS = (
         full=Size(0.5, times=6),
         short=Size(0.5, times=2),
         fault_action=fault_actions.reset_connections,
-        expected=frozenset({"kafka_unavailable"}),
+        expected=_KAFKA_AWAY,
         way="proxy",
     ),
     Scenario(
@@ -284,7 +286,7 @@ SCENARIOS = (
         short=Size(2, times=2),
         fault_action=fault_actions.refuse_batches,
         settings={"kafka": {"compression": "none"}},
-        expected=frozenset({"kafka_unavailable"}),
+        expected=_KAFKA_AWAY,
         shows="kafka_producer_id_discarded",
     ),
     Scenario(
@@ -294,9 +296,7 @@ SCENARIOS = (
         short=Size(3),
         fault_action=fault_actions.fill_disk,
         shows="spill_full",
-        expected=frozenset(
-            {"kafka_unavailable", "kafka_slow", "kafka_gap", "spill_started", "spill_ended"}
-        ),
+        expected=_KAFKA_AWAY | {"kafka_gap", "spill_started", "spill_ended"},
         settings={"kafka": {"outbox_max_bytes": "8MiB"}},
         drops=_OUTBOX_FULL,
         disk_mib=28,

@@ -219,6 +219,15 @@ async def fill_redis(world: World) -> None:
     world.redis.is_full = False
 
 
+async def put_other_types_into_redis(world: World) -> None:
+    """Let keys of some symbols have another type: only their own values may wait."""
+    keys = sorted(world.redis.hashes)
+    gone = {key for key in keys if world.random.random() < 0.5}
+    world.redis.mistyped |= gone
+    await _a_while(world)
+    world.redis.mistyped -= gone
+
+
 async def leave_some_streams_out(world: World) -> None:
     """Remove streams and add them again; the missed events are then fetched or announced."""
     world.file.leave_some_out()
@@ -337,6 +346,7 @@ FAULTS: tuple[Fault, ...] = (
     lose_calls_of_redis,
     take_redis_away,
     fill_redis,
+    put_other_types_into_redis,
     *(leave_some_streams_out,) * 3,
     *(kill_the_bridge,) * 3,
     kill_the_bridge_behind_a_gap,

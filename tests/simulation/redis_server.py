@@ -11,22 +11,24 @@ from typing import Any
 from redis import exceptions
 
 from bridge import settings
+from bridge.sinks.redis.sink import RIGHTS
 from tests.simulation import process
 
-Reply = tuple[int, int, bytes | None]
+Reply = tuple[int, int, bytes, list[int], bytes, list[int]]
 
 
 class RedisServer:
     """The server. `loses` is the probability that a call fails, before or after its execution.
 
-    While `is_full`, it keeps no values. `calls` counts the calls under way. `published` has all
-    messages.
+    While `is_full`, it keeps no values, and of `mistyped` keys it never does. `calls` counts the
+    calls under way. `published` has all messages.
     """
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.loses = 0.0
         self.is_full = self.is_away = False
+        self.mistyped: set[str] = set()
         self.calls = 0
         self.published: list[tuple[str, bytes]] = []
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -50,12 +52,12 @@ class RedisServer:
         """Do what the script does, in the same order."""
         ahead, count = map(int, arguments[:2])
         done = stale = 0
-        failure = b""
-        hashes = iter(keys[1:])
+        failure, failed = b"", []
+        hashes = enumerate(keys[1:], 1)
         groups = arguments[2 + 2 * count :]
         for names, restart_us, values, text in zip(*[iter(groups)] * 4, strict=True):
             fields, contents = names.split("\n")[:-1], iter(text.splitlines())
-            for key in islice(hashes, values):
+            for number, key in islice(hashes, values):
                 group = dict(zip(fields, islice(contents, len(fields)), strict=True))
                 kept = self.hashes[key]
                 before = int(kept.get(fields[0], -1))
@@ -63,10 +65,14 @@ class RedisServer:
                 if restart_us:  # the last field is a time
                     younger_us = int(group[fields[-1]]) - int(kept.get(fields[-1], -1))
                     guards = younger_us <= restart_us
-                if guards and before >= int(group[fields[0]]):
+                if key in self.mistyped:
+                    failure = b"WRONGTYPE (%s)" % key.encode()
+                    failed.append(number)
+                elif guards and before >= int(group[fields[0]]):
                     stale += 1
                 elif self.is_full:
                     failure = b"OOM (%s)" % key.encode()
+                    failed.append(number)
                 else:
                     if fields[1] == "price":
                         self.hashes[keys[0]][key.partition(":")[2]] = group["price"]
@@ -74,7 +80,7 @@ class RedisServer:
                     done += 1
         messages = arguments[2 : 2 + 2 * count]
         self.published += zip(messages[::2], messages[1::2], strict=True)
-        return done, stale, failure
+        return done, stale, failure, failed, b"", []
 
 
 class Client:
@@ -83,17 +89,14 @@ class Client:
         self._timeout_s = options.timeout_s
         self._process = process.current.get()
 
-    async def eval(self, _script: str, _count: int, key: str, *arguments: str) -> Reply:
-        reply: Reply = await self._call(partial(self._server.run, [key], list(arguments)))
-        return reply
-
     async def set(self, key: str, value: str, *, px: int) -> None:
         await self._call(partial(self._server.keep, key, value, px / 1000))
 
-    def register_script(self, _script: str) -> Callable[..., Awaitable[Reply]]:
-        async def run(keys: list[str], args: list[Any]) -> Reply:
-            reply: Reply = await self._call(partial(self._server.run, keys, args))
-            return reply
+    def register_script(self, script: str) -> Callable[..., Awaitable[Any]]:
+        async def run(keys: list[str], args: list[Any]) -> Any:
+            if script == RIGHTS:
+                return b""
+            return await self._call(partial(self._server.run, keys, args))
 
         return run
 

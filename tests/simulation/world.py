@@ -173,10 +173,13 @@ class World:
         (sink,) = (sink for sink in life.service.sinks if isinstance(sink, RedisSink))
         if sink._latest or self.redis.calls:
             return
+        resting = {value.key for value in sink._resting}
         for symbol, newest in life.observer.newest_trades.items():
-            if symbol in self.file.left_out:
-                continue  # a hole of a removed stream may be filled, and sets no values
-            shown = self.redis.hashes[latest_key(SPOT, symbol)].get("trade_id")
+            key = latest_key(SPOT, symbol)
+            # A hole of a removed stream may be filled, and sets no values.
+            if symbol in self.file.left_out or key in resting:
+                continue
+            shown = self.redis.hashes[key].get("trade_id")
             # After a restart of the ids Redis waits for a trade that is a second younger.
             is_same_life = self.market.is_same_life(symbol, int(shown or newest), newest)
             if is_same_life and int(shown or -1) < newest:

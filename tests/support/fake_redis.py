@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from bridge.settings import load_settings
 from bridge.sinks.redis.sink import RedisSink
 
-DONE = b"*3\r\n:0\r\n:0\r\n$0\r\n\r\n"
+
+def _reply_of(failure: bytes, failed_values: int) -> bytes:
+    numbers = b"".join(b":%d\r\n" % number for number in range(1, failed_values + 1))
+    words = b"$%d\r\n%s\r\n" % (len(failure), failure)
+    return b"*6\r\n:0\r\n:0\r\n%s*%d\r\n%s$0\r\n\r\n*0\r\n" % (words, failed_values, numbers)
+
+
+DONE = _reply_of(b"", 0)
 STALL = b"stall"
 HANG_UP = b"hang up"
 
 
 def failed(words: bytes) -> bytes:
-    """Return the reply to a flush that published its messages but did not set its values."""
-    return b"*3\r\n:0\r\n:0\r\n$%d\r\n%s\r\n" % (len(words), words)
+    """Return the reply to a flush that published its messages but did not set its one value."""
+    return _reply_of(words, 1)
 
 
 @dataclass(frozen=True)
@@ -72,16 +79,24 @@ class FakeRedis:
 
     def _reply(self, words: list[bytes]) -> bytes:
         match words[0].upper():
-            case b"EVAL":
-                return self._connecting.pop(0) if self._connecting else DONE
             case b"EVALSHA":
-                return self._flush(words[3:], int(words[2]))
+                return self._run(words[3:], int(words[2]))
             case b"SCRIPT":
                 self.loads += 1
                 return b"$1\r\nx\r\n"
             case b"HELLO":
                 return b"%1\r\n$5\r\nproto\r\n:3\r\n"
         return b"+OK\r\n"
+
+    def _run(self, arguments: list[bytes], keys: int) -> bytes:
+        """Answer a check of the server, a check of the rights (its arguments are channels), or a
+        flush.
+        """
+        if arguments[keys:] == [b"0", b"0"]:
+            return self._connecting.pop(0) if self._connecting else DONE
+        if not arguments[keys].isdigit():
+            return b"$0\r\n\r\n"
+        return self._flush(arguments, keys)
 
     def _flush(self, arguments: list[bytes], keys: int) -> bytes:
         count = int(arguments[keys + 1])

@@ -15,6 +15,9 @@ from bridge.telemetry import accounts
 TIME_US = 1_790_000_000_000_000
 
 
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "牛来USDT")
+
+
 def trade(venue: str, trade_id: int, symbol: str = "BTCUSDT", price: str = "") -> Trade:
     time = TIME_US + trade_id
     price = price or f"{trade_id}.5"
@@ -69,17 +72,16 @@ def ticker(venue: str, moment: int, symbol: str = "BTCUSDT") -> Ticker:
     )
 
 
-def streams(*kinds: str) -> list[Stream]:
-    symbols = ("BTCUSDT", "ETHUSDT", "牛来USDT")
+def streams(*kinds: str, symbols: Iterable[str] = SYMBOLS) -> list[Stream]:
     return [stream_of(symbol, kind) for symbol in symbols for kind in kinds or ("trade",)]
 
 
 class Feeder:
     """Pushes events into a sink as the pipeline does, and keeps the accounts."""
 
-    def __init__(self, sink: Sink, *kinds: str) -> None:
+    def __init__(self, sink: Sink, *kinds: str, symbols: Iterable[str] = SYMBOLS) -> None:
         self._sink = sink
-        self._router = Router(streams(*kinds), "{venue}.{message_type}")
+        self._router = Router(streams(*kinds, symbols=symbols), "{venue}.{message_type}")
         self.received: Counter[str] = Counter()
 
     def push(self, *events: Event) -> None:

@@ -105,7 +105,7 @@ class Router:
             event.symbol,
             topic_name(self._topic_template, event.venue, message_type),
             event.symbol.encode(),
-            f"{event.venue}.{message_type}:{event.symbol}",
+            channel_name(event.venue, message_type, event.symbol),
             latest_values(event.venue, event.symbol, type(event), payloads),
             contiguous_id(type(event)),
         )
@@ -127,6 +127,11 @@ def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:
 def priority_record(record: Record) -> PriorityRecord:
     """Return the record as one that is sent before the records on disk."""
     return PriorityRecord(*msgspec.structs.astuple(record))
+
+
+def channel_name(venue: str, message_type: str, symbol: str) -> str:
+    """Return the channel of one message type and symbol: `binance.spot.trade:BTCUSDT`."""
+    return f"{venue}.{message_type}:{symbol}"
 
 
 def topic_name(template: str, venue: str, message_type: str) -> str:

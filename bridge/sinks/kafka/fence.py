@@ -44,8 +44,6 @@ from bridge.telemetry import now_us
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
 # the data of the closed connection.
 SETTLE_S = 0.5
-# The empty transactions of a fence: each writes one marker into each partition.
-MARKERS = 2
 _REFUSALS = (
     kafka_errors.TransactionalIdAuthorizationFailed,
     kafka_errors.UnsupportedVersionError,
@@ -185,10 +183,9 @@ class Fence:
         places = [TopicPartition(topic, number) for topic in topics for number in found[topic]]
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             # The commit returns before the markers are written. The next one waits for them.
-            for _ in range(MARKERS):
+            for _ in range(2):
                 await _commit(producer, places)
-        # The coordinator writes one more if it has ended a transaction by itself.
-        state.marked(places, MARKERS + 1)
+        state.marked(places)
 
     async def _own(self, producer: AIOKafkaProducer) -> None:
         """Take over the identity of a producer, and write the record that names us as the owner.

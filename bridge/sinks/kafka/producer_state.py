@@ -7,6 +7,7 @@ arrives second, even if that copy has waited in the buffers of a frozen broker. 
 records.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from bridge.sinks.outbox.outbox import PartitionQueue
 
 # The sequence number after this one is 0.
 MAX_SEQUENCE = 2**31 - 1
+# The last markers of a fence may be written after the first batch, within this time.
+LATE_MARKERS_S = 5.0
 # A batch that does not directly follow the previous one: another producer wrote in between.
 FOREIGN_RECORDS = "foreign_records"
 # aiokafka itself retries retriable errors, without limit for an idempotent producer. So a retriable
@@ -46,8 +49,9 @@ class ProducerState:
         self.is_continued = True
         # The expected offset of the next record of each partition, if known.
         self.next_offsets: dict[TopicPartition, int] = {}
-        # How many markers may still lie between two batches of a partition.
-        self._markers: dict[TopicPartition, int] = {}
+        # Partitions whose next batch comes after markers, and when the last markers were written.
+        self._marked: set[TopicPartition] = set()
+        self._marked_at_s = -LATE_MARKERS_S
         # The identity under which each partition got its last batch.
         self._senders: dict[TopicPartition, ProducerId | None] = {}
         self._next_sequences: defaultdict[TopicPartition, int] = defaultdict(int)
@@ -85,27 +89,28 @@ class ProducerState:
         self._next_sequences.update(manager._sequence_numbers)  # noqa: SLF001
         self.identity = identity_of(producer)
 
-    def marked(self, partitions: Iterable[TopicPartition], count: int) -> None:
-        """Note that up to `count` markers take offsets in each of these partitions."""
-        self._markers.update(dict.fromkeys(partitions, count))
+    def marked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Note that markers are written into these partitions, which take offsets as records do."""
+        self._marked.update(partitions)
+        self._marked_at_s = asyncio.get_running_loop().time()
 
     def acknowledged(self, partition: TopicPartition, count: int, answer: RecordMetadata) -> int:
         """Note an acknowledged batch; return the offset of its first record."""
         expected = self.next_offsets.get(partition, answer.offset)
         # -1: a duplicate so old that the broker no longer knows the offset of the first copy.
         offset: int = expected if answer.offset < 0 else answer.offset
-        if offset != expected:
-            self._note_jump(partition, expected, offset)
+        if offset != expected and not self._may_have_markers(partition):
+            self._note_foreign(partition, expected, offset)
+        self._marked.discard(partition)
         self.next_offsets[partition] = offset + count
         self._advance(partition, count)
         return offset
 
-    def _note_jump(self, partition: TopicPartition, expected: int, offset: int) -> None:
-        """Report records of another writer, unless markers explain the jump."""
-        markers = self._markers.get(partition, 0)
-        if 0 < offset - expected <= markers:
-            self._markers[partition] = markers - (offset - expected)
-            return
+    def _may_have_markers(self, partition: TopicPartition) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        return partition in self._marked or now_s < self._marked_at_s + LATE_MARKERS_S
+
+    def _note_foreign(self, partition: TopicPartition, expected: int, offset: int) -> None:
         self._failures[FOREIGN_RECORDS] += 1
         batches = self._failures[FOREIGN_RECORDS]
         # With a second bridge nearly every batch is one, so only powers of two are logged.

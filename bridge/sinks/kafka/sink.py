@@ -99,7 +99,9 @@ class KafkaSink:
             changed=self._changed,
         )
         self._session: ProducerSession | None = None
-        self._session_began = 0
+        # The first record of each queue at the last look, to see whether Kafka takes any.
+        self._heads: list[Record] = []
+        self._looked_at_s = 0.0
         self._is_slow = False
         self._was_ready = self._is_fenced = False
         self._backoff = Backoff(MAX_DELAY_S)
@@ -280,15 +282,17 @@ class KafkaSink:
         self._ticking = loop.call_later(position_writer.INTERVAL_S, self._tick)
 
     def _warn_if_slow(self) -> None:
-        """Log once that a connected Kafka lets events wait. A new session has time for them."""
-        now = now_us()
-        oldest = self.outbox.oldest_received() or now
-        waits_us = now - max(oldest, self._session_began)
-        was_slow, self._is_slow = self._is_slow, waits_us > PENDING_MAX_S * 1e6
+        """Log once that a connected Kafka lets events wait: the same ones as PENDING_MAX_S ago."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._looked_at_s + PENDING_MAX_S:
+            return
+        before, self._heads, self._looked_at_s = self._heads, self.outbox.heads(), now_s
+        stuck = [record for record in self._heads if record in before]
+        was_slow, self._is_slow = self._is_slow, bool(stuck)
         if self._is_slow and not was_slow and self._session:
             log.warning(
                 "kafka_slow",
-                oldest_s=round((now - oldest) / 1e6, 1),
+                topics=sorted({record.route.topic for record in stuck}),
                 waiting=len(self.outbox),
                 consequence="the bridge is not ready until Kafka has taken these events",
             )
@@ -312,7 +316,7 @@ class KafkaSink:
         session = ProducerSession(self._state, producer, self._on_published)
         try:
             await session.recover()
-            self._session, self._session_began = session, now_us()
+            self._session, self._heads = session, []
             self._was_ready = True
             log.info("kafka_connected", topics=len(session.partitions))
             await session.drain()

@@ -105,6 +105,10 @@ class Outbox:
         """Return when the frame of the oldest record in the queues arrived, in microseconds."""
         return min((queue.records[0].received for queue in self._filled()), default=None)
 
+    def heads(self) -> list[Record]:
+        """Return the first record of each queue."""
+        return [queue.records[0] for queue in self._filled()]
+
     def has_room(self, share: float) -> bool:
         """Return whether less than this share of the bound is taken."""
         return self.bytes < self.max_bytes * share

@@ -12,12 +12,15 @@
 -- does not apply. If the guard is a time, `restart_us` is 0, and a stored time that is too far ahead
 -- guards nothing. The price, if any, is the second field.
 --
--- Returns {values set, values that were not newer, the text of an error or ''}. Values are set
--- before messages are published. If a value fails (out of memory), messages are still published.
+-- Returns {values set, values that were not newer, the text of the last error of a value or '', the
+-- numbers of the values that failed, the text of the last error of a message or '', the numbers of
+-- the messages that failed}. Values are set before messages are published. If a value or a message
+-- fails, all others are still set and published.
 local function lines(text) return string.gmatch(text, '([^\n]*)\n') end
 local function failure(reply) return type(reply) == 'table' and reply.err end
 local ahead = tonumber(ARGV[1])
-local set, stale, failed = 0, 0, ''
+local set, stale, failed, failed_values = 0, 0, '', {}
+local denied, denied_messages = '', {}
 local symbol_at = #KEYS[1] - #'prices' + #'latest:' + 1
 local last_message = 2 + 2 * tonumber(ARGV[2])
 local key = 2
@@ -48,12 +51,21 @@ for group = last_message + 1, #ARGV, 4 do
         err = failure(redis.pcall('HSET', KEYS[1], string.sub(KEYS[value], symbol_at), fields[4]))
       end
       if not err then err = failure(redis.pcall('HSET', KEYS[value], unpack(fields))) end
-      if err then failed = err .. ' (' .. KEYS[value] .. ')' else set = set + 1 end
+      if err then
+        failed = err .. ' (' .. KEYS[value] .. ')'
+        failed_values[#failed_values + 1] = value - 1
+      else
+        set = set + 1
+      end
     end
     key = value + 1
   end
 end
 for i = 3, last_message, 2 do
-  redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
+  local err = failure(redis.pcall('PUBLISH', ARGV[i], ARGV[i + 1]))
+  if err then
+    denied = err .. ' (' .. ARGV[i] .. ')'
+    denied_messages[#denied_messages + 1] = (i - 1) / 2
+  end
 end
-return {set, stale, failed}
+return {set, stale, failed, failed_values, denied, denied_messages}

@@ -28,19 +28,32 @@ from redis.commands.core import AsyncScript
 
 from bridge import settings
 from bridge.brokers.redis_client import REFUSALS, connect
-from bridge.core.model.events import Event
-from bridge.core.records.latest_values import Group, LatestValue, heartbeat_key, prices_key
-from bridge.core.records.record import Record, Route
+from bridge.core.model.events import STATUS, Event
+from bridge.core.records.latest_values import (
+    Group,
+    LatestValue,
+    heartbeat_key,
+    latest_key,
+    prices_key,
+)
+from bridge.core.records.record import Record, Route, channel_name
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.retry import Backoff, check_cancelled, forever
+from bridge.retry import Backoff, RepeatedFailure, check_cancelled, forever
 from bridge.sinks.batch_pacer import BatchPacer
 from bridge.telemetry import SinkCounts, now_us
 
-SCRIPT = resources.files(__package__).joinpath("latest.lua").read_text()
+_LUA = resources.files(__package__)
+SCRIPT = _LUA.joinpath("latest.lua").read_text()
+RIGHTS = _LUA.joinpath("rights.lua").read_text()
 MAX_DELAY_S = 5.0
-# Values wait this long after Redis had no memory for them. Messages are still sent.
+# Values that Redis did not take wait this long. All others are still set, and messages are sent.
 VALUES_REST_S = 1.0
+# The errors of a server that takes no value at all.
+_TAKES_NOTHING = ("OOM", "MISCONF", "READONLY")
+DENIED = "denied"
+# The symbol of the channels whose rights are checked at the start.
+_ANY_SYMBOL = "BTCUSDT"
 # The heartbeat expires after this many intervals without a further beat.
 HEARTBEAT_INTERVALS = 3
 # At 5,000 messages a second a flush holds about five, and the next one follows at once.
@@ -63,14 +76,22 @@ class RedisSink:
     """Messages wait in a bounded queue; of each latest value only the newest waits."""
 
     name = "redis"
-    drop_causes: tuple[str, ...] = ("queue_full",)
-    failure_reasons: tuple[str, ...] = ("unavailable", "values")
+    drop_causes: tuple[str, ...] = ("queue_full", DENIED)
+    failure_reasons: tuple[str, ...] = ("unavailable", "values", DENIED)
 
     def __init__(
-        self, options: settings.Redis, venue: str, heartbeat: Heartbeat | None = None
+        self,
+        options: settings.Redis,
+        venue: str,
+        heartbeat: Heartbeat | None = None,
+        message_types: Sequence[str] = (),
     ) -> None:
         self.counts = SinkCounts()
         self._options = options
+        self._latest_key = latest_key(venue, _ANY_SYMBOL)
+        self._channels = [
+            channel_name(venue, each, _ANY_SYMBOL) for each in (*message_types, STATUS)
+        ]
         self._prices_key = prices_key(venue)
         self._heartbeat_key = heartbeat_key(venue)
         self._heartbeat = heartbeat
@@ -80,7 +101,11 @@ class RedisSink:
         self._latest: dict[LatestValue, Event] = {}
         # The newest status of each symbol. They are in no account: they are no events of a stream.
         self._statuses: dict[str, Record] = {}
-        self._values_rest_until = 0.0
+        # Values that Redis did not take, until they are tried again.
+        self._resting: dict[LatestValue, Event] = {}
+        self._rest_until_s = 0.0
+        self._takes_nothing = False
+        self._failing_values, self._denied_channels = RepeatedFailure(), RepeatedFailure()
         self._pushed = asyncio.Event()
         self._flushed = asyncio.Event()
         self._ready = False
@@ -95,9 +120,10 @@ class RedisSink:
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
         """Queue the messages. If the queue is full, drop the oldest."""
         self._messages.extend(records)
-        values = self._latest
+        resting = self._resting
         for route, event in latest.items():
             for value in route.latest:
+                values = resting if value in resting else self._latest
                 # An event fetched over REST may be older than the value: it may fill a gap.
                 is_late = event.source == "rest" and value in values
                 values[value] = value.newest(event, values[value]) if is_late else event
@@ -122,7 +148,7 @@ class RedisSink:
         return waiting[0].received if waiting else None
 
     async def drained(self) -> None:
-        while self._messages or self._sending or self._latest or self._statuses:
+        while self._messages or self._sending or self._latest or self._resting or self._statuses:
             self._flushed.clear()
             await self._flushed.wait()
 
@@ -141,7 +167,7 @@ class RedisSink:
                 check_cancelled()
                 await self._wait_for_work()
                 await self._beat(client)
-                if self._messages or self._latest or self._statuses:
+                if self._has_work():
                     await self._pace.rest()
                     await self._flush(script)
         except _FAILURES as error:
@@ -151,25 +177,37 @@ class RedisSink:
             await client.aclose()
 
     async def _check(self, client: Redis) -> None:
-        """Send an empty flush, to check the connection, the credentials and the right to run it."""
+        """Check the connection, the credentials, the server and the rights. The first time a wrong
+        one ends the bridge; later the settings of Redis may be changed while Kafka continues.
+        """
         try:
-            await client.eval(SCRIPT, 1, self._prices_key, "0", "0")
+            # Two keys: a cluster refuses keys of different slots.
+            keys = [self._prices_key, self._heartbeat_key]
+            await client.register_script(SCRIPT)(keys=keys, args=["0", "0"])
+            rights_of = [self._prices_key, self._latest_key, self._heartbeat_key]
+            denied = await client.register_script(RIGHTS)(keys=rights_of, args=self._channels)
             self._next_beat = 0.0
             await self._beat(client)
         except _FAILURES as error:
             refusal = _refusal(error)
-            # The password was changed while running. Kafka continues, and we try again.
             if refusal is None or self._was_ready:
                 raise
             raise refusal from error
+        if denied and not self._was_ready:
+            what = f"Redis refuses us: the ACL denies {denied.decode(errors='replace')}"
+            raise SinkRefused(what, "grant the rights that docs/operations.md lists")
         self._ready = self._was_ready = True
         log.info("redis_connected")
 
+    def _has_work(self) -> bool:
+        has_rested = self._resting and not self._rest_s()
+        return bool(self._messages or self._latest or self._statuses or has_rested)
+
     async def _wait_for_work(self) -> None:
         self._pushed.clear()
-        if self._messages or self._statuses:
+        if self._has_work():
             return
-        waits_s = [self._values_rest_s()] if self._latest else []
+        waits_s = [self._rest_s()] if self._resting else []
         if self._heartbeat:
             waits_s.append(max(0.0, self._next_beat - asyncio.get_running_loop().time()))
         with suppress(TimeoutError):
@@ -197,28 +235,34 @@ class RedisSink:
         started = time.perf_counter()
         try:
             messages = [*self._sending, *statuses.values()]
-            keys, arguments = _script_call(self._prices_key, messages, latest)
-            _, stale, failure = await script(keys=keys, args=arguments)
+            call = _script_call(self._prices_key, messages, latest)
+            _, stale, failure, failed, denial, denied = await script(call.keys, call.arguments)
         except BaseException:
             self._put_back(latest)
             self._statuses = statuses | self._statuses
             raise
         self.counts.latency.observe(time.perf_counter() - started)
+        if denial:
+            self._drop_denied(denial.decode(errors="replace"), denied)
         self._count_published()
         self.counts.stale_values += stale
         self._flushed.set()
         if failure:
-            self._rest_values(latest, failure.decode(errors="replace"))
-        else:
-            self._ready = not self._values_rest_s()
-            self._backoff.worked()
+            values = [call.values[number - 1] for number in failed]
+            self._rest(failure.decode(errors="replace"), {v: latest[v] for v in values})
+        elif not self._resting:
+            self._failing_values = RepeatedFailure()
+        # One value that fails, for example because its key has another type, is no reason.
+        self._ready = not (self._resting and self._takes_nothing)
+        self._backoff.worked()
 
     def _take(self) -> dict[LatestValue, Event]:
         """Move the first messages to `_sending`, and return the values that may be sent."""
         count = min(len(self._messages), self._options.flush_max_records)
         self._sending = [self._messages.popleft() for _ in range(count)]
-        if self._values_rest_s():
-            return {}
+        if self._resting and not self._rest_s():
+            resting, self._resting = self._resting, {}
+            self._put_values_back(resting)
         if len(self._latest) <= self._options.flush_max_records:
             latest, self._latest = self._latest, {}
             return latest
@@ -241,19 +285,34 @@ class RedisSink:
         for value in latest.keys() & since.keys():
             self._latest[value] = value.newest(since[value], latest[value])
 
-    def _rest_values(self, latest: dict[LatestValue, Event], failure: str) -> None:
-        """Put values back that failed, for example out of memory. The messages were published."""
-        self._put_values_back(latest)
-        self._values_rest_until = asyncio.get_running_loop().time() + VALUES_REST_S
-        self._ready = False
+    def _rest(self, failure: str, failed: dict[LatestValue, Event]) -> None:
+        """Let the values rest that Redis did not take. The messages were published."""
+        if not self._resting:
+            self._rest_until_s = asyncio.get_running_loop().time() + VALUES_REST_S
+        for value, event in failed.items():
+            since = self._latest.pop(value, event)
+            self._resting[value] = value.newest(since, event)
+        self._takes_nothing = failure.startswith(_TAKES_NOTHING)
         self.counts.failures["values"] += 1
-        log.warning("redis_keeps_no_values", error=failure, waiting=len(self._latest))
+        error = SinkUnavailable(f"Redis: {failure}")
+        if self._failing_values.should_log(error):
+            log.warning("redis_keeps_no_values", error=failure, waiting=len(self._resting))
         if failure.startswith("READONLY"):
             raise SinkUnavailable("Redis: this server is now a replica")
 
-    def _values_rest_s(self) -> float:
-        """Return the time that values still have to wait, in seconds."""
-        return max(0.0, self._values_rest_until - asyncio.get_running_loop().time())
+    def _rest_s(self) -> float:
+        """Return the time that resting values still have to wait, in seconds."""
+        return max(0.0, self._rest_until_s - asyncio.get_running_loop().time())
+
+    def _drop_denied(self, denial: str, denied: Sequence[int]) -> None:
+        """Drop the messages whose channels the ACL denies; the last ones may be statuses."""
+        gone = {number - 1 for number in denied}
+        for number in sorted(gone & set(range(len(self._sending)))):
+            self.counts.dropped[self._sending[number].route.message_type, DENIED] += 1
+        self._sending = [r for number, r in enumerate(self._sending) if number not in gone]
+        self.counts.failures[DENIED] += 1
+        if self._denied_channels.should_log(SinkUnavailable(denial)):
+            log.warning("redis_channel_denied", error=denial, messages=len(gone))
 
     def _count_published(self) -> None:
         self.counts.published.update(map(_message_type, self._sending))
@@ -269,6 +328,20 @@ class RedisSink:
             log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
 
 
+# What a server says that can never work with these settings, and the remedy.
+_OF_CLUSTERS = (
+    exceptions.ClusterCrossSlotError,
+    exceptions.ClusterDownError,
+    exceptions.MovedError,
+)
+_NO_CLUSTER = "give a Redis without cluster mode in redis.url"
+_WRONG_SERVER = (
+    ("DB index", "give a database that this server has at the end of redis.url"),
+    ("SELECT is not allowed", _NO_CLUSTER),
+    ("unknown command", "give a Redis that allows EVALSHA, SCRIPT LOAD, SET and PUBLISH"),
+)
+
+
 def _refusal(error: Exception) -> SinkRefused | None:
     """Return a refusal if a failure shows that a setting is wrong."""
     if isinstance(error, REFUSALS):
@@ -278,17 +351,27 @@ def _refusal(error: Exception) -> SinkRefused | None:
     if isinstance(error.__context__, ssl.SSLCertVerificationError):
         remedy = "check redis.url, redis.ca_file and this machine's clock"
         return SinkRefused(f"the certificate of Redis cannot be verified: {error}", remedy)
+    if isinstance(error, _OF_CLUSTERS):
+        return SinkRefused(f"Redis cannot be used: {error}", _NO_CLUSTER)
+    for words, remedy in _WRONG_SERVER:
+        if words in str(error):
+            return SinkRefused(f"Redis cannot be used: {error}", remedy)
     return None
 
 
-def _script_call(
-    prices: str, messages: list[Record], latest: dict[LatestValue, Event]
-) -> tuple[list[str], list[str | int | bytes]]:
+class _Call(NamedTuple):
+    """A call of `latest.lua`: its keys and arguments, and its values in the order of the keys."""
+
+    keys: list[str]
+    arguments: list[str | int | bytes]
+    values: list[LatestValue]
+
+
+def _script_call(prices: str, messages: list[Record], latest: dict[LatestValue, Event]) -> _Call:
     """Return the keys and arguments that `latest.lua` expects.
 
     They are few, because each takes hiredis 0.1 to 0.2 us to pack, and takes Redis more to parse.
     """
-    keys = [prices]
     ahead = now_us() + MAX_AHEAD_US
     arguments: list[str | int | bytes] = [ahead, len(messages)]
     for record in messages:
@@ -296,9 +379,10 @@ def _script_call(
     grouped: defaultdict[tuple[Group, bool], list[LatestValue]] = defaultdict(list)
     for value, event in latest.items():
         grouped[value.group, event.source == "rest"].append(value)
+    ordered: list[LatestValue] = []
     for (group, is_fetched), values in grouped.items():
-        keys += [value.key for value in values]
+        ordered += values
         contents = [group.contents(latest[value]) for value in values]
         restart_us = "" if is_fetched and group.restart_us else group.restart_us
         arguments += (group.names, restart_us, len(values), "".join(contents))
-    return keys, arguments
+    return _Call([prices, *(value.key for value in ordered)], arguments, ordered)

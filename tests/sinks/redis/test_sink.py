@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from bridge.brokers.redis_client import connect
 from bridge.core.model.events import Event, Quote, Trade
 from bridge.core.records.latest_values import latest_key, prices_key
+from bridge.errors import SinkRefused
 from bridge.settings import load_settings
 from bridge.sinks.redis.sink import SCRIPT, VALUES_REST_S, RedisSink
 from tests.support.brokers import Choice, RedisAddress, RedisProcess, RedisServer
@@ -166,6 +167,118 @@ async def test_a_key_of_another_type_stops_neither_messages_nor_other_values(
         await sink.drained()
     assert await client.hget(latest_key(unique, "BTCUSDT"), "trade_id") == "4"
     assert await client.hget(prices_key(unique), "BTCUSDT") == "4.5"
+
+
+@pytest.mark.usefixtures("scripts_go_on")
+async def test_only_the_value_that_fails_waits(
+    redis: RedisAddress, client: Redis, unique: str
+) -> None:
+    """More values than fit into a flush: those that fail do not keep the others out."""
+    symbols = [f"S{number}USDT" for number in range(30)]
+    for symbol in symbols[:5]:
+        await client.set(latest_key(unique, symbol), "somebody else's")
+    sink = sink_for(redis, unique, flush_max_records=4)
+    feeder = Feeder(sink, symbols=symbols)
+    async with at_work(sink), asyncio.timeout(30):
+        for number in range(3):
+            for symbol in symbols:
+                feeder.push(*trades(unique, [number], symbol))
+            for symbol in symbols[5:]:
+                key = latest_key(unique, symbol)
+                while await client.hget(key, "trade_id") != str(number):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert sink.ready
+        for symbol in symbols[:5]:
+            await client.delete(latest_key(unique, symbol))
+        await sink.drained()
+        feeder.check()
+    for symbol in symbols[:5]:
+        assert await client.hget(latest_key(unique, symbol), "trade_id") == "2"
+
+
+@pytest.fixture
+async def limited(brokers: Choice, client: Redis, unique: str) -> "Limit":
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Redis with an ACL; {brokers}")
+
+    async def limit(*rights: str) -> dict[str, str]:
+        words = ["ACL", "SETUSER", unique, "on", ">secret", "~*", *rights]
+        await client.execute_command(*words)  # type: ignore[no-untyped-call]
+        return {"username": unique, "password": "secret"}
+
+    return limit
+
+
+Limit = Callable[..., Awaitable[dict[str, str]]]
+
+
+async def test_a_channel_that_is_denied_later_costs_only_its_own_messages(
+    limited: Limit, redis: RedisAddress, client: Redis, unique: str, journal: Journal
+) -> None:
+    user = await limited("+@all", "&*")
+    sink = sink_for(redis, unique, **user)
+    feeder = Feeder(sink)
+    async with client.pubsub() as subscriber, at_work(sink):
+        await journal.until("redis_connected")
+        await subscriber.psubscribe(f"{unique}.*")
+        assert (await subscriber.get_message(timeout=5) or {})["type"] == "psubscribe"
+        await limited("resetchannels", f"&{unique}.agg_trade:*")
+        feeder.push(trade(unique, 1), agg_trade(unique, 1), trade(unique, 2), agg_trade(unique, 2))
+        await sink.drained()
+        feeder.check()
+        seen = [await subscriber.get_message(timeout=1) for _ in range(3)]
+    assert [message and message["channel"] for message in seen] == [
+        *(f"{unique}.agg_trade:BTCUSDT", f"{unique}.agg_trade:BTCUSDT", None)
+    ]
+    assert sink.counts.dropped == {("trade", "denied"): 2}
+    assert sink.counts.published == {"agg_trade": 2}
+    assert f"{unique}.trade:BTCUSDT" in journal.named("redis_channel_denied")[0]["error"]
+    assert await client.hget(latest_key(unique, "BTCUSDT"), "trade_id")
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [
+        (("+@all", "-evalsha", "&*"), "evalsha"),
+        (("+@all", "-script", "&*"), "script"),
+        (("+@all", "-hset", "&*"), "HSET"),
+        (("+@all", "resetchannels", "&{}.trade:*"), "PUBLISH {}.status:BTCUSDT"),
+    ],
+    ids=["evalsha", "script", "hset", "channel"],
+)
+async def test_a_right_that_is_missing_at_the_start_is_named(  # noqa: PLR0917
+    limited: Limit,
+    redis: RedisAddress,
+    client: Redis,
+    unique: str,
+    rights: tuple[str, ...],
+    words: str,
+) -> None:
+    user = await limited(*(right.format(unique) for right in rights))
+    await client.script_flush()
+    with pytest.raises(SinkRefused, match=words.format(unique)) as refused:
+        await sink_for(redis, unique, **user).run()
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_database_that_the_server_does_not_have_is_refused(
+    brokers: Choice, redis: RedisAddress, unique: str
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Redis with a limit of databases; {brokers}")
+    sink = sink_for(redis, unique, url=redis.url.replace("/0", "/99"))
+    with pytest.raises(SinkRefused, match=r"database .* at the end of redis\.url"):
+        await sink.run()
+
+
+async def test_a_cluster_is_refused(brokers: Choice, unique: str) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Redis in cluster mode; {brokers}")
+    with (
+        RedisServer("--cluster-enabled", "yes") as cluster,
+        pytest.raises(SinkRefused, match="without cluster mode"),
+    ):
+        await sink_for(cluster, unique).run()
 
 
 async def test_a_hung_server_delays_nothing_for_good(
