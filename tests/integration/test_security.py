@@ -152,7 +152,7 @@ class SecureRedis(RedisServer):
     """A server that speaks only TLS, with a user that has exactly the rights the bridge needs."""
 
     def __init__(self, certificates: Path) -> None:
-        rights = "resetchannels &binance.spot.* ~binance.spot.* +@connection +eval +evalsha".split()
+        rights = "resetchannels &binance.spot.* ~binance.spot.* +@connection +evalsha".split()
         rights += "+script|load +publish +hget +hset +set +hgetall +hmget +hkeys +get".split()
         super().__init__(
             *("--port", "0", "--tls-port", "6379", "--tls-auth-clients", "no"),
