@@ -159,10 +159,10 @@ class Fence:
         except TopicAuthorizationFailedError as error:
             self._producer_state.discard(error)
             denied = topics_denied(error)
-            if not (self.raised.is_set() and denied.topics):
+            allowed = [topic for topic in topics if topic not in denied.topics]
+            if not (self.raised.is_set() and 0 < len(allowed) < len(topics)):
                 raise denied from error
             # The right was taken away since the start. The other topics continue.
-            allowed = [topic for topic in topics if topic not in denied.topics]
         except (SinkUnavailable, SinkRefused) as error:
             self._producer_state.discard(error)
             raise
@@ -171,7 +171,7 @@ class Fence:
             raise await self._failure(error) from error
         finally:
             await discard(producer)
-        if allowed and len(allowed) < len(topics):
+        if len(allowed) < len(topics):
             await self._shut(allowed)
 
     async def _mark(self, producer: AIOKafkaProducer, topics: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ PartitionOf = Callable[[Route], int]
 class PartitionQueue:
     """The records of one partition, oldest first. The first `in_flight` of them are being sent.
     The first `in_doubt` were sent by a producer that failed. `limit` is what the broker accepts in
-    one batch, `timestamps` which ones. While it `is_resting`, nothing is sent.
+    one batch, `timestamps` which times it accepts. While it `is_resting`, nothing is sent.
     """
 
     __slots__ = (
@@ -87,6 +87,8 @@ class Outbox:
         self.losses = Losses()
         self.counts = counts
         self._partition_of: PartitionOf = lambda _: 0
+        # What applied to the topics that stayed as they were at the last `assign`.
+        self._partition_of_unchanged: dict[str, PartitionOf] = {}
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
         self._queue_of: dict[Route, PartitionQueue] = {}
         self._gap_queues: list[PartitionQueue] = []
@@ -151,11 +153,12 @@ class Outbox:
         first.
         """
         waiting = list(self.in_queues())
-        earlier, earlier_of = self._queues.copy(), self._partition_of
-        fixed = {*unchanged, *(queue.topic for queue in self.resting())}
-        self._partition_of = lambda route: (
-            earlier_of(route) if route.topic in fixed else partition_of(route)
-        )
+        earlier = self._queues.copy()
+        self._partition_of_unchanged = {
+            topic: self._partition_of_unchanged.get(topic, self._partition_of)
+            for topic in (*unchanged, *(queue.topic for queue in self.resting()))
+        }
+        self._partition_of = partition_of
         self._queues.clear()
         self._queue_of.clear()
         self._gap_queues.clear()
@@ -284,7 +287,8 @@ class Outbox:
         self.bytes -= size_of(records)
 
     def _queue_for(self, route: Route) -> PartitionQueue:
-        key = (route.topic, self._partition_of(route))
+        partition_of = self._partition_of_unchanged.get(route.topic, self._partition_of)
+        key = (route.topic, partition_of(route))
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = PartitionQueue(*key, route.message_type)

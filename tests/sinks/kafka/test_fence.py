@@ -4,13 +4,18 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ProducerFenced, TransactionalIdAuthorizationFailed
+from aiokafka.errors import (
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from bridge import settings
-from bridge.errors import Fenced, SinkUnavailable
+from bridge.errors import Fenced, SinkUnavailable, TopicsDenied
 from bridge.sinks.kafka import fence, producer_session
 from bridge.sinks.kafka import producer as producer_module
 from bridge.sinks.kafka import sink as kafka_sink
@@ -133,6 +138,25 @@ async def test_a_producer_with_a_request_in_flight_is_discarded_at_once(
         await asyncio.sleep(0)
     async with asyncio.timeout(20):
         await discard(producer)
+
+
+@pytest.mark.parametrize(
+    "denied", [{"{}.trade", "{}.position"}, {"another"}], ids=["all", "none of them"]
+)
+async def test_a_fence_that_can_leave_out_nothing_is_not_taken_for_raised(
+    fencing_kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, denied: set[str]
+) -> None:
+    """Otherwise the next producer would have an identity that no other bridge can shut out."""
+    topics = [f"{unique}.trade", f"{unique}.position"]
+    fence = Fence(
+        options_for(fencing_kafka.bootstrap_servers), state_topics(unique), ProducerState()
+    )
+    await fence.raise_around(topics)
+    fence.renew()
+    error = TopicAuthorizationFailedError({name.format(unique) for name in denied})
+    monkeypatch.setattr(Fence, "_mark", AsyncMock(side_effect=error))
+    with pytest.raises(TopicsDenied):
+        await fence.raise_around(topics)
 
 
 async def test_a_renewed_fence_interrupts_nothing(

@@ -1,5 +1,7 @@
 from collections import Counter, defaultdict
+from gc import collect
 from itertools import pairwise
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -276,6 +278,23 @@ def test_a_symbol_keeps_its_order_in_a_merge_even_if_the_clock_went_back() -> No
     for of in (ROUTES[0], ROUTES[2]):
         expected = [new for new in pushed if new.route is of]
         assert [waiting for waiting in queue.records if waiting.route is of] == expected
+
+
+def test_an_outbox_keeps_nothing_of_an_earlier_producer_except_what_a_resting_topic_needs() -> None:
+    box = outbox()
+    box.push(record(ROUTES[0], 1))
+    partitions = [lambda _: 0, lambda _: 0, lambda _: 0]
+    first, second, third = map(ref, partitions)
+    box.assign(partitions.pop(0))
+    box.idle()[0].rest()
+    for _ in range(2):
+        box.assign(partitions.pop(0))
+    collect()
+    assert (first() is None, second() is None, third() is None) == (False, True, False)
+    box.resting()[0].is_resting = False
+    box.assign(lambda _: 0)
+    collect()
+    assert [each() for each in (first, second, third)] == [None] * 3
 
 
 def test_a_full_outbox_drops_from_the_queue_with_the_oldest_record() -> None:
