@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.options import Config, examples, reader_settings, run_async
-from bridge.monitoring.words import duration, printable
+from bridge.monitoring.words import duration, name_cell
 
 if TYPE_CHECKING:
     from bridge.client import LatestPrice, LatestPrices
@@ -102,7 +102,6 @@ def _print_json(found: Found, now: int) -> None:
 
 def _print_table(found: Found, now: int) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from bridge.monitoring.tables import print_whole
@@ -115,7 +114,7 @@ def _print_table(found: Found, now: int) -> None:
     table.add_column("feed", no_wrap=True)
     for latest in found.values():
         texts = (latest.symbol, *_cells(latest, now))
-        table.add_row(*(escape(printable(text)) for text in texts))
+        table.add_row(*map(name_cell, texts))
     print_whole(Console(), table)
 
 

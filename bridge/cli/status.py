@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.options import Config, examples, reader_settings, run_async
-from bridge.monitoring.words import duration, printable
+from bridge.monitoring.words import duration, name_cell, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,13 +127,6 @@ def _print(found: "Report") -> None:
             console.print(more, end="")
 
 
-def _name(name: str) -> str:
-    """Return a name from outside, which must be neither markup nor a command for the terminal."""
-    from rich.markup import escape
-
-    return escape(printable(name))
-
-
 def _more(count: int, noun: str) -> str:
     return f"{count} more {noun}; use --json to list all\n" if count > 0 else ""
 
@@ -171,7 +164,7 @@ def _symbols(found: "Report") -> "Table":
     for status in by_need[:MAX_SYMBOLS]:
         feed = status.feed if status.feed == "live" else f"[red]{status.feed}[/red]"
         times = (status.since, status.complete_to, status.checked)
-        table.add_row(_name(status.symbol), feed, *(_ago(time, now) for time in times))
+        table.add_row(name_cell(status.symbol), feed, *(_ago(time, now) for time in times))
     return table
 
 
@@ -185,7 +178,7 @@ def _streams(found: "Report") -> "Table":
     silent = sorted(found.streams, key=lambda s: -(never if s.silence_s is None else s.silence_s))
     for stream in silent[:MAX_STREAMS]:
         heard = "never" if stream.silence_s is None else f"{duration(stream.silence_s)} ago"
-        table.add_row(_name(stream.name), f"[red]{heard}[/red]" if stream.is_stalled else heard)
+        table.add_row(name_cell(stream.name), f"[red]{heard}[/red]" if stream.is_stalled else heard)
     return table
 
 
@@ -194,7 +187,9 @@ def _gaps(found: "Report") -> "Table":
     table = _table("gap", "symbol", right=("held", "first id", "last id", "cause"))
     for position in found.positions:
         for held, first, last, cause in _gaps_of(position):
-            table.add_row(position.message_type, _name(position.symbol), held, first, last, cause)
+            table.add_row(
+                position.message_type, name_cell(position.symbol), held, first, last, cause
+            )
     return table
 
 

@@ -25,3 +25,10 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def name_cell(name: str) -> str:
+    """Return a text from outside as a cell of a table of rich, which takes it for no markup."""
+    from rich.markup import escape
+
+    return escape(printable(name))

@@ -99,7 +99,8 @@ async def ensure_topics(
             "kafka.create_topics to true"
         ) from error
     finally:
-        await client.set_topics(())
+        if missing:
+            await client.set_topics(())
 
 
 async def discard(producer: AIOKafkaProducer) -> None:

@@ -98,11 +98,13 @@ class ProducerSession:
         await self._take_out_committed()
         self._state.producer_state.number(self._producer)
         await self._send_again()
-        known = self.partitions.keys() | self._denied
-        while added := [topic for topic in self._state.topics if topic not in known]:
+        while added := [
+            topic
+            for topic in self._state.topics
+            if topic not in self.partitions and topic not in self._denied
+        ]:
             await self._state.fence.raise_around(added)
             await self.ensure_topics(added)
-            known |= set(added)
         # All records of a topic that is not known yet wait in one queue for the next producer.
         self._state.outbox.assign(
             lambda route: partition_of(route, self.partitions.get(route.topic, [0])), self._denied

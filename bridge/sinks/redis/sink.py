@@ -306,10 +306,12 @@ class RedisSink:
 
     def _drop_denied(self, denial: str, denied: Sequence[int]) -> None:
         """Drop the messages whose channels the ACL denies; the last ones may be statuses."""
-        gone = {number - 1 for number in denied}
-        for number in sorted(gone & set(range(len(self._sending)))):
-            self.counts.dropped[self._sending[number].route.message_type, DENIED] += 1
-        self._sending = [r for number, r in enumerate(self._sending) if number not in gone]
+        sent, self._sending, gone = self._sending, [], set(denied)
+        for number, record in enumerate(sent, 1):
+            if number in gone:
+                self.counts.dropped[record.route.message_type, DENIED] += 1
+            else:
+                self._sending.append(record)
         self.counts.failures[DENIED] += 1
         if self._denied_channels.should_log(SinkUnavailable(denial)):
             log.warning("redis_channel_denied", error=denial, messages=len(gone))

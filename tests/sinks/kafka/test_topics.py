@@ -148,15 +148,20 @@ async def test_where_kafka_does_not_answer_the_next_producer_makes_the_topic(
     assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade", 2)) == [1, 2]
 
 
-@pytest.mark.parametrize("kind", ["trade", "position"])
-async def test_a_topic_that_is_deleted_is_created_again_as_at_the_start(
-    brokers: Choice, kafka: Kafka, unique: str, journal: Journal, kind: str
-) -> None:
+@pytest.fixture
+def creating_kafka(brokers: Choice, kafka: Kafka) -> Kafka:
     if brokers.kind == "embedded":
         pytest.skip(f"needs a Kafka that creates topics; {brokers}")
-    sink = sink_for(kafka.bootstrap_servers, unique, partitions=3, request_timeout_ms=1500)
+    return kafka
+
+
+@pytest.mark.parametrize("kind", ["trade", "position"])
+async def test_a_topic_that_is_deleted_is_created_again_as_at_the_start(
+    creating_kafka: Kafka, unique: str, journal: Journal, kind: str
+) -> None:
+    sink = sink_for(creating_kafka.bootstrap_servers, unique, partitions=3, request_timeout_ms=1500)
     feeder, topic = Feeder(sink), f"{unique}.{kind}"
-    async with at_work(sink), administration(kafka) as admin, asyncio.timeout(60):
+    async with at_work(sink), administration(creating_kafka) as admin, asyncio.timeout(60):
         feeder.push(*trades(unique, range(10)))
         await sink.drained()
         made = await configured(admin, topic)
@@ -168,19 +173,19 @@ async def test_a_topic_that_is_deleted_is_created_again_as_at_the_start(
         feeder.check()
         assert await configured(admin, topic) == made
     first = 10 if kind == "trade" else 0
-    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == [*range(first, 30)]
+    assert ids(await read_topic(creating_kafka.bootstrap_servers, f"{unique}.trade")) == [
+        *range(first, 30)
+    ]
     for event in ("kafka_unavailable", "kafka_producer_id_discarded", "kafka_foreign_records"):
         assert journal.named(event) == []
 
 
 async def test_a_topic_that_others_have_created_again_with_fewer_partitions_is_used_as_it_is(
-    brokers: Choice, kafka: Kafka, unique: str, journal: Journal
+    creating_kafka: Kafka, unique: str, journal: Journal
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Kafka that creates topics; {brokers}")
-    sink = sink_for(kafka.bootstrap_servers, unique, partitions=3, request_timeout_ms=1500)
+    sink = sink_for(creating_kafka.bootstrap_servers, unique, partitions=3, request_timeout_ms=1500)
     feeder, topic = Feeder(sink), f"{unique}.trade"
-    async with at_work(sink), administration(kafka) as admin, asyncio.timeout(60):
+    async with at_work(sink), administration(creating_kafka) as admin, asyncio.timeout(60):
         for symbol in SYMBOLS:
             feeder.push(*trades(unique, range(10), symbol))
         await sink.drained()
@@ -191,7 +196,7 @@ async def test_a_topic_that_others_have_created_again_with_fewer_partitions_is_u
             feeder.push(*trades(unique, range(10, 20), symbol))
         await sink.drained()
         feeder.check()
-    records = await read_topic(kafka.bootstrap_servers, topic)
+    records = await read_topic(creating_kafka.bootstrap_servers, topic)
     assert {record.partition for record in records} == {0}
     for symbol in SYMBOLS:
         assert ids(records, symbol) == [*range(10, 20)]
