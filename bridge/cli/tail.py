@@ -51,6 +51,8 @@ def tail(  # noqa: PLR0913 - each is an option of its own
 ) -> None:
     """Print the events of a Kafka topic as they arrive, one JSON object per line, unchanged.
 
+    A terminal gets escapes for characters that it would execute.
+
     Joins no consumer group and commits nothing. Ctrl-C stops it.
     """
     from bridge.client import KafkaReader
