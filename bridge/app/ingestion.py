@@ -8,14 +8,15 @@ from typing import NamedTuple
 import structlog
 
 from bridge.app.symbol_statuses import SymbolStatuses
-from bridge.binance.feed import Feed, find_streams
+from bridge.binance.feed import Feed
+from bridge.binance.listing import Listing
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Change, Subscription, difference
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, where_to_continue
-from bridge.core.sequencing.sequencers import Sequencers
+from bridge.core.sequencing.sequencers import NOWHERE, Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.head_check import HeadCheck
@@ -58,10 +59,14 @@ class Ingestion:
     """The feed, the pipeline and the repair of one bridge."""
 
     def __init__(
-        self, settings: Settings, rest: Rest, sinks: Sinks, found: Subscription, stopped: Stopped
+        self, settings: Settings, rest: Rest, sinks: Sinks, listing: Listing, stopped: Stopped
     ) -> None:
         self.message_types = message_types(settings)
-        self.subscription = found
+        self.subscription = found = listing.streams_of(settings.binance)
+        self._listing = listing
+        # The settings that the streams follow. One change of the streams at a time.
+        self._options = settings.binance
+        self._changing = asyncio.Lock()
         in_topics = stopped.in_topics or {}
         self.sequencers = Sequencers(
             found.streams, where_to_continue(in_topics.values(), stopped.on_disk.values())
@@ -123,6 +128,7 @@ class Ingestion:
             self._inputs = [
                 group.create_task(self.feed.run(), name="connectors"),
                 group.create_task(self._check_history(), name="history check"),
+                group.create_task(self._follow_listing(), name="listing"),
             ]
             if self._settings.repair.head_check_interval_s:
                 checking = self._head_check.run(lambda: self.subscription.streams)
@@ -158,19 +164,35 @@ class Ingestion:
         """Put the symbols and streams of these settings into effect, as a start does: topics are
         created, and streams continue after what the topics have.
 
-        Raises what `find_streams` raises, and SinkUnavailable or SinkRefused if Kafka has no topic
+        Raises what `Listing.find` raises, and SinkUnavailable or SinkRefused if Kafka has no topic
         for them. Then nothing has changed.
         """
-        found = await find_streams(settings.binance, self._rest)
-        new_types = [each for each in message_types(settings) if each not in self.message_types]
-        template = self._settings.kafka.topic
-        await self._kafka.add_topics([topic_name(template, SPOT, each) for each in new_types])
-        positions = await self._positions_of(new_types)
-        self.message_types += new_types
+        async with self._changing:
+            found = await self._listing.find(settings.binance)
+            new_types = [each for each in message_types(settings) if each not in self.message_types]
+            template = self._settings.kafka.topic
+            await self._kafka.add_topics([topic_name(template, SPOT, each) for each in new_types])
+            positions = await self._positions_of(new_types)
+            self.message_types += new_types
+            self._options = settings.binance
+            return await self._subscribe(found, positions)
+
+    async def _follow_listing(self) -> None:
+        """Let the streams follow what the exchange lists."""
+        while True:
+            await self._listing.next()
+            async with self._changing:
+                change = await self._subscribe(self._listing.streams_of(self._options))
+            if any(change):
+                log.info("streams_changed", **change.summary())
+
+    async def _subscribe(self, found: Subscription, positions: Positions = NOWHERE) -> Change:
+        """Replace the streams; `positions` are those of new message types."""
         change = difference(self.subscription.streams, found.streams)
-        self.pipeline.set_streams(found.streams, positions)
         self.subscription = found
-        await self.feed.set_streams(found.streams)
+        if any(change) or positions:
+            self.pipeline.set_streams(found.streams, positions)
+            await self.feed.set_streams(found.streams)
         return change
 
     async def _positions_of(self, new_types: Sequence[str]) -> dict[StreamKey, Position]:
@@ -193,14 +215,15 @@ async def start_ingestion(
 
     Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong.
     """
-    found = await find_streams(settings.binance, rest)
+    listing = Listing(rest, settings.binance.reconnect_max_delay_s)
+    found = await listing.find(settings.binance)
     types = message_types(settings)
     in_topics = await _read_positions(settings, sinks.kafka, types, on_disk)
     if in_topics and not sinks.kafka.records_on_disk:
         await _reopen_gaps(settings, found, in_topics, sinks.kafka)
     if in_topics:
         sinks.kafka.resume(in_topics.values())
-    return Ingestion(settings, rest, sinks, found, Stopped(in_topics, on_disk))
+    return Ingestion(settings, rest, sinks, listing, Stopped(in_topics, on_disk))
 
 
 async def _read_positions(

@@ -16,9 +16,6 @@ from bridge.errors import FeedRefused, SettingsError, SinkRefused, SinkUnavailab
 from bridge.settings import Settings, waiting_for_a_restart, with_streams_of
 from bridge.telemetry import Reloads
 
-# How many added and removed streams a log entry names.
-NAMED_MAX = 20
-
 log = structlog.get_logger(__name__)
 
 
@@ -82,10 +79,4 @@ class Reloader:
             return
         self._settings = settings
         self._reloads.count("changed" if any(change) else "unchanged")
-        log.info(
-            "settings_read",
-            added=change.added[:NAMED_MAX],
-            removed=change.removed[:NAMED_MAX],
-            streams_added=len(change.added),
-            streams_removed=len(change.removed),
-        )
+        log.info("settings_read", **change.summary())

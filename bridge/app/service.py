@@ -106,7 +106,8 @@ class Service:
             status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
             status.counts, status.rest = ingestion.pipeline.counts, rest
             status.repairer, status.symbols = ingestion.repairer, ingestion.statuses.latest
-            self._show_streams(ingestion)
+            status.subscription = lambda: ingestion.subscription
+            status.message_types = ingestion.message_types
             self._ingestion = ingestion
             self._started.set()
             await ingestion.run()
@@ -115,14 +116,7 @@ class Service:
         """Put changed streams into effect, as soon as the ingestion has started."""
         await self._started.wait()
         assert self._ingestion is not None  # noqa: S101 - it has started
-        change = await self._ingestion.set_streams(settings)
-        self._show_streams(self._ingestion)
-        return change
-
-    def _show_streams(self, ingestion: Ingestion) -> None:
-        """Show in the status what changed streams may change."""
-        self.status.refused = ingestion.subscription.refused
-        self.status.message_types = tuple(ingestion.message_types)
+        return await self._ingestion.set_streams(settings)
 
     async def _drain(
         self, ingesting: list[asyncio.Task[None]], draining: list[asyncio.Task[None]]

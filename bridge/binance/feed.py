@@ -4,48 +4,17 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
-import structlog
-
 from bridge import settings
 from bridge.binance.connection import FrameHandler
 from bridge.binance.connector import Connector, State, later
 from bridge.binance.coverage import LINES, ShardCoverage, ShardSlot
 from bridge.binance.rate_limit import RateLimiter
-from bridge.binance.rest import Rest
-from bridge.core.binance.subscription import (
-    Subscription,
-    is_pattern,
-    make_shards,
-    subscribe,
-    update_shards,
-)
+from bridge.core.binance.subscription import make_shards, update_shards
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.errors import FeedUnavailable, Problem, SettingsError
-from bridge.retry import Backoff, forever
 
 # Problems of new connections at the exchange must not hit both lines at once.
 SECOND_LINE_AFTER_S = 5.0
-
-log = structlog.get_logger(__name__)
-
-
-async def find_streams(options: settings.Binance, rest: Rest) -> Subscription:
-    """Return the streams of the settings, checked against the symbols that the exchange lists.
-
-    If the exchange does not answer, named symbols are not checked; patterns wait for the answer.
-    Raises SettingsError if nothing is left to subscribe to, FeedRefused if the exchange refuses us.
-    """
-    listed = await _listed(options, rest)
-    found = subscribe(options.symbols, options.streams, options.extra_streams, listed)
-    for sentence in found.refused:
-        log.error("not_subscribed", error=sentence)
-    if not found.streams:
-        raise SettingsError(
-            Problem("binance.symbols", None, sentence, "name symbols the exchange lists")
-            for sentence in found.refused
-        )
-    return found
 
 
 class Feed:
@@ -130,6 +99,7 @@ class Feed:
         async with self._group:
             for connector in self.connectors:
                 self._start(connector)
+            await asyncio.Event().wait()  # without streams the group would end
 
     async def set_streams(self, streams: Sequence[Stream]) -> None:
         """Set the streams while the feed runs. Each stream stays in its shard. Connectors whose
@@ -188,24 +158,3 @@ async def _run(connector: Connector) -> None:
 
 def _is_flowing(connector: Connector) -> bool:
     return connector.state is State.OPEN and len(connector.without_data()) < len(connector.streams)
-
-
-async def _listed(options: settings.Binance, rest: Rest) -> dict[str, str] | None:
-    """Return the exchange's symbols; None if it does not answer and no pattern needs them."""
-    wait_for_it = any(map(is_pattern, options.symbols))
-    backoff = Backoff(options.reconnect_max_delay_s)
-
-    def on_retry(error: Exception, delay_s: float) -> None:
-        if backoff.should_log(error):
-            log.warning("symbols_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
-
-    async for attempt in forever(backoff, FeedUnavailable, on_retry=on_retry):
-        with attempt:
-            try:
-                return await rest.symbols()
-            except FeedUnavailable as error:
-                if wait_for_it:
-                    raise
-                log.warning("symbols_not_checked", error=str(error))
-                return None
-    raise AssertionError("forever has no end")

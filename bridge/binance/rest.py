@@ -5,7 +5,7 @@ last id of each stream.
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 import structlog
@@ -14,6 +14,7 @@ from bridge import settings
 from bridge.binance.rest_client import RestClient
 from bridge.core.binance.normalize import microseconds
 from bridge.core.binance.rest_rows import candle_reader, id_of, row_reader
+from bridge.core.binance.subscription import LISTED_MAX
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.binance.wire import Natural
 from bridge.core.model.events import AggTrade, Candle, Event
@@ -52,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 class _Symbol(msgspec.Struct):
     symbol: str
-    status: str
+    status: Annotated[str, msgspec.Meta(max_length=32)]
 
     def __post_init__(self) -> None:
         if not is_symbol(self.symbol):
@@ -145,8 +146,18 @@ class Rest:
         for rate_limit in info.rate_limits:
             if rate_limit.is_weight_per_minute:
                 self.budget.allowed = rate_limit.limit
-        listed = self._client.readable(_EXCHANGE_INFO, info.symbols, _decode_symbol)
-        return {symbol.symbol: symbol.status for symbol in listed}
+        if not 0 < len(info.symbols) <= LISTED_MAX:
+            raise FeedUnavailable(
+                f"{self._client.url}{_EXCHANGE_INFO} lists {len(info.symbols)} symbols, and not "
+                f"between 1 and {LISTED_MAX}"
+            )
+        statuses: dict[str, str] = {}
+        for begin in range(0, len(info.symbols), _SLICE_ROWS):
+            some = info.symbols[begin : begin + _SLICE_ROWS]
+            for row in self._client.readable(_EXCHANGE_INFO, some, _decode_symbol):
+                statuses[row.symbol] = row.status
+            await asyncio.sleep(0)
+        return statuses
 
     async def time_us(self) -> int:
         """Return the exchange's time, in microseconds since the epoch."""

@@ -121,7 +121,8 @@ class _Feed:
         self._feed: Feed | None = None
 
     async def run(self) -> None:
-        from bridge.binance.feed import Feed, find_streams
+        from bridge.binance.feed import Feed
+        from bridge.binance.listing import find_streams
         from bridge.binance.rest import Rest
 
         async with Rest(self._options) as rest:

@@ -110,7 +110,7 @@ def _print(found: "Report") -> None:
     console = Console(highlight=False)
     state = "[red]not ready[/red]" if found.unready else "[green]ready[/green]"
     console.print(f"Tickbridge {found.version}, up {duration(found.uptime_s)}, {state}")
-    for reason in (*found.unready, *found.refused):
+    for reason in (*found.unready, *found.refused, *found.waiting):
         console.print(f"  {printable(reason)}", markup=False)
     if found.needs_restart:
         console.print(f"  changed, takes effect after a restart: {', '.join(found.needs_restart)}")

@@ -61,8 +61,9 @@ class Report(msgspec.Struct):
     """The whole report.
 
     `settings_age_s` is the time since the streams last changed. The settings in `needs_restart`
-    have changed, but take effect only after a restart. `refused` lists what the exchange refused.
-    `gaps` counts the gap events by state. `symbols` are the statuses as consumers get them.
+    have changed, but take effect only after a restart. `refused` lists what the exchange does not
+    list, `waiting` the patterns whose symbols do not trade yet. `gaps` counts the gap events by
+    state. `symbols` are the statuses as consumers get them.
     """
 
     version: str
@@ -72,6 +73,7 @@ class Report(msgspec.Struct):
     needs_restart: list[str]
     unready: list[str]
     refused: list[str]
+    waiting: list[str]
     connectors: list[ConnectorReport]
     symbols: list[SymbolStatus]
     streams: list[StreamReport]

@@ -22,6 +22,7 @@ _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
 
 def report(status: Status) -> Report:
     """Return the report of a bridge at this moment."""
+    subscription = status.subscription()
     return Report(
         version=version("tickbridge"),
         libraries={name: version(name) for name in _LIBRARIES},
@@ -29,7 +30,8 @@ def report(status: Status) -> Report:
         settings_age_s=status.settings_age_s(),
         needs_restart=status.reloads.waiting,
         unready=status.unready(),
-        refused=list(status.refused),
+        refused=subscription.refused,
+        waiting=subscription.waiting,
         connectors=[_connector(connector) for connector in status.feed.connectors]
         if status.feed
         else [],

@@ -124,14 +124,16 @@ async def _live(_request: web.Request) -> web.Response:
 async def _ready(status: Status, _request: web.Request) -> web.Response:
     """Return 200 if the feed delivers and both sinks accept events, otherwise 503.
 
-    The body names everything that is missing or refused.
+    The body names everything that is missing, refused or waiting.
     """
     unready = status.unready()
+    subscription = status.subscription()
     body = {
         "ready": not unready,
         "unready": unready,
         "streams_without_data": status.streams_without_data(),
-        "refused": list(status.refused),
+        "refused": subscription.refused,
+        "waiting": subscription.waiting,
     }
     return web.json_response(body, status=503 if unready else 200)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -12,6 +12,7 @@ from bridge.binance.connector import Connector, State
 from bridge.binance.coverage import LINES
 from bridge.binance.feed import Feed
 from bridge.binance.rest import Rest
+from bridge.core.binance.subscription import Subscription
 from bridge.core.model.events import FeedState, SymbolStatus
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
@@ -54,7 +55,7 @@ class Status:
     rest: Rest | None = None
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
-    refused: Sequence[str] = ()
+    subscription: Callable[[], Subscription] = Subscription
     draining: bool = False
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -170,6 +171,8 @@ class Status:
         reasons += filter(None, map(_unready_sink, self.sinks))
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
+        elif not self.feed.connectors:
+            reasons.append("feed: there is no stream to subscribe to yet")
         else:
             reasons += map(_unready_connector, self.feed.unready())
         held = {stream: age_s for stream, age_s in self.held_s().items() if age_s > HELD_MAX_S}

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.app.service import Service
 from bridge.binance import connector as connectors
+from bridge.binance import listing
 from bridge.errors import SinkUnavailable
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
@@ -94,21 +95,29 @@ class Running:
 class Bench:
     """An exchange and brokers that serve one bridge after another."""
 
-    def __init__(self, settings: dict[str, Any], kafka: str, topic: str) -> None:
+    def __init__(
+        self, settings: dict[str, Any], kafka: str, topic: str, statuses: dict[str, str]
+    ) -> None:
         self.settings = settings
+        self.statuses = statuses
         self._kafka = kafka
         self._topic = topic
 
     @asynccontextmanager
     async def bridge(
-        self, *symbols: str, streams: tuple[str, ...], is_killed: bool = False
+        self,
+        *symbols: str,
+        streams: tuple[str, ...],
+        is_killed: bool = False,
+        is_open: bool = True,
     ) -> AsyncIterator[Running]:
         binance = self.settings["binance"] | {"symbols": [*symbols], "streams": [*streams]}
         with journal_kept() as journal:
             running = Running(self.settings | {"binance": binance}, journal)
             task = asyncio.create_task(running.service.run())
             await journal.until("kafka_connected")
-            await journal.until("connection_open")
+            if is_open:
+                await journal.until("connection_open")
             yield running
             if is_killed:  # before it has written a position
                 task.cancel()
@@ -154,7 +163,7 @@ async def bench(kafka: Kafka, redis: RedisAddress, unique: str) -> AsyncIterator
             "redis": {"url": redis.url},
             "http": {"port": 0},
         }
-        yield Bench(settings, kafka.bootstrap_servers, unique)
+        yield Bench(settings, kafka.bootstrap_servers, unique, exchange.rest.statuses)
 
 
 async def test_a_symbol_comes_and_the_others_never_notice(bench: Bench) -> None:
@@ -238,7 +247,7 @@ async def test_a_symbol_the_exchange_does_not_list_is_named_and_the_others_come(
         await running.flow(("trade", "BTCUSDT"))
         await running.change(symbols=["BTCUSDT", "ETHUSD", "BNBUSDT"])
         await running.flow(("trade", "BNBUSDT"))
-        (sentence,) = running.service.status.refused
+        (sentence,) = running.service.status.subscription().refused
         assert "'ETHUSD'" in sentence
     await bench.assert_whole("trade", "BTCUSDT", "BNBUSDT")
 
@@ -261,6 +270,41 @@ async def test_a_pattern_is_asked_for_again(bench: Bench) -> None:
         await running.change("unchanged")
         await running.change(symbols=["*USDT"])
         await running.flow(("trade", "ETHUSDT"))
+    await bench.assert_whole("trade", *SYMBOLS)
+
+
+async def test_symbols_that_wait_at_the_start_are_subscribed_to_when_they_trade(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trades since the last process are fetched, although the symbols were in BREAK since."""
+    async with bench.bridge("*USDT", streams=("trade",)) as running:
+        await running.flow(*(("trade", symbol) for symbol in SYMBOLS))
+    monkeypatch.setattr(listing, "INTERVAL_S", 0.1)
+    bench.statuses |= dict.fromkeys(SYMBOLS, "BREAK")
+    async with bench.bridge("*USDT", streams=("trade",), is_open=False) as running:
+        await running.journal.until("feed_starting")
+        status = running.service.status
+        assert "feed: there is no stream to subscribe to yet" in status.unready()
+        bench.statuses["BTCUSDT"] = "TRADING"
+        await running.flow(("trade", "BTCUSDT"))
+        assert status.subscription().waiting == []
+        assert status.unready() == []
+        bench.statuses.clear()
+        await running.flow(*(("trade", symbol) for symbol in SYMBOLS))
+        assert [entry["streams_added"] for entry in running.journal.named("streams_changed")] == [
+            *(1, 2)
+        ]
+        assert status.counts.gaps == {}
+    await bench.assert_whole("trade", *SYMBOLS)
+
+
+@pytest.mark.parametrize("status", ["BREAK", "HALT"])
+async def test_a_reload_in_maintenance_touches_no_stream(bench: Bench, status: str) -> None:
+    async with bench.bridge("*USDT", streams=("trade",)) as running:
+        await running.flow(*(("trade", symbol) for symbol in SYMBOLS))
+        bench.statuses |= dict.fromkeys(SYMBOLS, status)
+        await running.change("unchanged")
+        await running.flow(*(("trade", symbol) for symbol in SYMBOLS))
     await bench.assert_whole("trade", *SYMBOLS)
 
 

@@ -52,6 +52,7 @@ def a_report() -> Report:
         needs_restart=["log.level"],
         unready=[],
         refused=[],
+        waiting=["'*USDT' waits until a symbol that it matches trades"],
         connectors=[ConnectorReport("connector-1", "open", 65.0, 2, 1, 12_345, 0)],
         symbols=[
             status("BTCUSDT", "live", now - 61_000_000, now - 122_000_000),

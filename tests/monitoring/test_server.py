@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.binance.connector import State
 from bridge.binance.coverage import LINES
+from bridge.core.binance.subscription import Subscription
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.monitoring import server
 from bridge.monitoring import status as monitored
@@ -160,10 +161,14 @@ async def test_what_could_not_be_subscribed_to_is_said_and_changes_nothing(
     url: str, running: Running
 ) -> None:
     running.flow()
-    running.status.refused = ["the exchange lists no symbol 'X'"]
+    running.status.subscription = lambda: Subscription(
+        refused=["the exchange lists no symbol 'X'"],
+        waiting=["'*USDT' waits until a symbol that it matches trades"],
+    )
     status, body = await ready(url)
     assert status == 200
     assert body["refused"] == ["the exchange lists no symbol 'X'"]
+    assert body["waiting"] == ["'*USDT' waits until a symbol that it matches trades"]
 
 
 async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> None:

@@ -8,6 +8,7 @@ from bridge.core.policy.silence import CONNECTION_FLOOR_S
 from tests.simulation.broker import NODES
 from tests.simulation.exchange import SHUTDOWN, Connection
 from tests.simulation.loop import within
+from tests.simulation.settings_file import SYMBOLS
 from tests.simulation.world import World
 
 Fault = Callable[[World], Awaitable[None]]
@@ -235,6 +236,18 @@ async def leave_some_streams_out(world: World) -> None:
     world.file.name_all()
 
 
+async def close_some_symbols(world: World) -> None:
+    """Let the exchange list some symbols as closed, and read the settings again meanwhile."""
+    closed = [symbol for symbol in SYMBOLS if world.random.random() < 0.7]
+    status = world.random.choice(("BREAK", "HALT"))
+    world.rest.statuses |= dict.fromkeys(closed, status)
+    await _a_while(world)
+    world.file.notify()
+    await _a_while(world)
+    for symbol in closed:
+        world.rest.statuses.pop(symbol, None)
+
+
 async def kill_the_bridge(world: World) -> None:
     async with world.restarting:
         world.kill()
@@ -348,6 +361,7 @@ FAULTS: tuple[Fault, ...] = (
     fill_redis,
     put_other_types_into_redis,
     *(leave_some_streams_out,) * 3,
+    *(close_some_symbols,) * 2,
     *(kill_the_bridge,) * 3,
     kill_the_bridge_behind_a_gap,
     kill_the_bridge_when_a_gap_is_filled,

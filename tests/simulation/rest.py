@@ -43,7 +43,7 @@ class Rest:
 
     `fails` is the probability that a request fails. `ids_behind` is the number of newest ids
     that REST does not have yet, `lacks` the share of ids that it never has. Without `has_history`,
-    only the latest trades are available.
+    only the latest trades are available. `statuses` are those of symbols that do not trade.
     """
 
     def __init__(self, random: Random, market: Market, symbols: list[str]) -> None:
@@ -51,6 +51,7 @@ class Rest:
         self.ids_behind = 0
         self.lacks = 0.0
         self.has_history = True
+        self.statuses: dict[str, str] = {}
         self.random = random
         self._market = market
         self._symbols = symbols
@@ -67,7 +68,7 @@ class Rest:
             return self._failure()
         match path.rpartition("/")[2]:
             case "exchangeInfo":
-                rows = [f'{{"symbol":"{name}","status":"TRADING"}}' for name in self._symbols]
+                rows = map(self._listed, self._symbols)
                 return _good(f'{{"symbols":[{",".join(rows)}]}}')
             case "24hr":
                 return _good(f"[{','.join(map(self._day, self._symbols))}]")
@@ -82,6 +83,9 @@ class Rest:
             case _:
                 found = self._page("trade", symbol, from_id)
         return _good(f"[{','.join(map(row, found))}]")
+
+    def _listed(self, symbol: str) -> str:
+        return f'{{"symbol":"{symbol}","status":"{self.statuses.get(symbol, "TRADING")}"}}'
 
     def _day(self, symbol: str) -> str:
         """Return the statistics of a symbol, as old as REST is behind."""

@@ -11,6 +11,7 @@ import structlog
 from bridge.core.sequencing.rules import ARRIVAL_RESTART_US, RESTART_EVENTS
 from bridge.settings import Settings, load_settings
 from tests.simulation import faults, loop, process
+from tests.simulation.settings_file import PATTERNS, SYMBOLS
 from tests.simulation.truth import find_problems
 from tests.simulation.world import World, edges
 from tests.support.journal import Journal, journal_kept
@@ -67,7 +68,7 @@ async def _play(
     running_in.clock_ahead_s = random.choice(CLOCK_ERRORS_S)
     with edges(world):
         if random.random() < RESTARTS_SHARE:
-            world.market.let_restart(world.settings.binance.symbols[0])
+            world.market.let_restart(SYMBOLS[0])
         if random.random() < 0.2:
             world.file.leave_some_out()
         world.start()
@@ -118,28 +119,29 @@ def draw_settings(random: Random) -> Settings:
             ("trade", "kline_1s", "blockTrade"),
         )
     )
-    connection_max_age_s = random.choice((8, 80_000, 80_000))
-    transactional_id = random.choice((None, None, None, ""))
     return _settings(
-        random.choice((1, 2)),
-        streams,
-        random.choice((1, 2, 3)),
-        connection_max_age_s,
-        transactional_id,
+        symbols=random.choice((SYMBOLS, PATTERNS)),
+        streams=streams,
+        connections=random.choice((1, 2)),
+        connection_max_age_s=random.choice((8, 80_000, 80_000)),
+        partitions=random.choice((1, 2, 3)),
+        transactional_id=random.choice((None, None, None, "")),
     )
 
 
 @cache
 def _settings(
-    connections: int,
+    *,
+    symbols: tuple[str, ...],
     streams: tuple[str, ...],
-    partitions: int,
+    connections: int,
     connection_max_age_s: float,
+    partitions: int,
     transactional_id: str | None,
 ) -> Settings:
     overrides = {
         "binance": {
-            "symbols": ["AUSDT", "BUSDT", "RAREUSDT"],
+            "symbols": list(symbols),
             "streams": list(streams),
             "redundancy": connections,
             "reconnect_max_delay_s": 2,

@@ -8,6 +8,14 @@ from random import Random
 from bridge.settings import Settings
 
 READ_S = 0.01
+SYMBOLS = ("AUSDT", "BUSDT", "RAREUSDT")
+# Each matches one of them.
+PATTERNS = ("A*", "B*", "RARE*")
+
+
+def symbol_of(name: str) -> str:
+    """Return the symbol that a setting names, or that its pattern matches."""
+    return dict(zip(PATTERNS, SYMBOLS, strict=True)).get(name, name)
 
 
 class SettingsFile:
@@ -47,13 +55,17 @@ class SettingsFile:
         names = list(getattr(self._whole.binance, key))
         name = self._random.choice(names)
         names.remove(name)
-        self.left_out.update({"trade": self._whole.binance.symbols}.get(name, [name]))
+        self.left_out.update({"trade": SYMBOLS}.get(name, {symbol_of(name)}))
         self._write(self._whole.binance.model_copy(update={key: names}))
+
+    def notify(self) -> None:
+        """Let the bridge read the settings again, as SIGHUP does."""
+        for notice in self._notices:
+            notice()
 
     def name_all(self) -> None:
         self._write(self._whole.binance)
 
     def _write(self, binance: object) -> None:
         self.settings = self._whole.model_copy(update={"binance": binance})
-        for notice in self._notices:
-            notice()
+        self.notify()

@@ -15,6 +15,7 @@ from bridge.core.sequencing.position import Position
 from tests.simulation.broker import Stored
 from tests.simulation.loop import BEGIN_S, is_clock_slow
 from tests.simulation.market import CONTIGUOUS, FIRST_ID
+from tests.simulation.settings_file import SYMBOLS
 from tests.simulation.statuses import status_problems
 from tests.simulation.world import World
 
@@ -39,7 +40,7 @@ def find_problems(world: World) -> Iterator[str]:
         published: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in _events(world, kind):
             published[event["symbol"]].append(event)
-        for symbol in world.settings.binance.symbols:
+        for symbol in SYMBOLS:
             name = (kind, symbol)
             if kind in CONTIGUOUS:
                 begins[name] = _begin(world, name, _numbers(world, name, published[symbol]))
@@ -346,7 +347,7 @@ def _redis(world: World) -> Iterator[str]:
         places = [order[value] for value in published if value in order]
         if places != sorted(places):
             yield f"Redis: messages of process {life.number} out of order"
-    for symbol in world.settings.binance.symbols:
+    for symbol in SYMBOLS:
         values = world.redis.hashes[latest_key(SPOT, symbol)]
         for kind, field in (("trade", "trade_id"), ("quote", "quote_id")):
             if kind == "trade" and symbol in {world.market.rare, *world.file.left_out}:

@@ -19,7 +19,7 @@ import aiohttp
 
 from bridge.app import service
 from bridge.app.service import Service
-from bridge.binance import connection
+from bridge.binance import connection, listing
 from bridge.brokers import kafka_client, kafka_consumer
 from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
@@ -44,11 +44,13 @@ from tests.simulation.market import FIRST_ID, Market
 from tests.simulation.observer import Observer
 from tests.simulation.redis_server import RedisServer
 from tests.simulation.rest import Rest
-from tests.simulation.settings_file import SettingsFile
+from tests.simulation.settings_file import SYMBOLS, SettingsFile
 from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
+# Short enough for many answers of the exchange in a schedule.
+LISTING_INTERVAL_S = 3.0
 # The fence is renewed then.
 SESSION_AGES_S = (5.0, 12 * 3600.0)
 # For a request under way when the timeout starts or ends.
@@ -89,7 +91,7 @@ class World:
         self.settings = settings
         self.file = SettingsFile(random, settings)
         self.journal = journal
-        symbols, payloads = settings.binance.symbols, settings.binance.streams
+        symbols, payloads = list(SYMBOLS), settings.binance.streams
         self.market = Market(random, symbols, payloads)
         self.exchange = Exchange(random, self.market)
         self.rest = Rest(random, self.market, symbols)
@@ -263,6 +265,7 @@ def edges(world: World) -> Iterator[None]:
             (aiohttp, "ClientSession", world.rest.session),
             (kafka_producer, "AIOKafkaProducer", producer),
             (kafka_fence, "AIOKafkaProducer", producer),
+            (listing, "INTERVAL_S", LISTING_INTERVAL_S),
             (producer_session, "MAX_AGE_S", world.random.choice(SESSION_AGES_S)),
             (kafka_producer, "AIOKafkaAdminClient", admin),
             (kafka_client, "create_conn", _no_connection),

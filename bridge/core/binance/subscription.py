@@ -10,19 +10,33 @@ import msgspec
 from bridge.core.binance.stream_names import parse_stream, stream_of, streams_path
 from bridge.core.model.stream import Stream
 
-TRADING = "TRADING"
+# The status of a symbol that does not trade: it is delisted, or the exchange is in maintenance.
+BREAK = "BREAK"
+# Several times what the exchange lists.
+LISTED_MAX = 20_000
+# How many streams or symbols a log entry names.
+NAMED_MAX = 20
 # Web servers refuse a request line of more than 8 KiB by default (414).
 MAX_PATH_CHARS = 8000
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """The streams to open, one sentence for each setting that cannot be satisfied, and the symbols
-    of the settings that the exchange does not list.
+    """The streams to open, and what is missing.
+
+    `refused` has one sentence for each setting that cannot be satisfied, `waiting` one for each
+    pattern whose symbols do not trade yet or are not known yet. `unlisted` has the symbols of the
+    settings that the exchange does not list.
     """
 
-    streams: list[Stream]
-    refused: list[str]
+    streams: list[Stream] = []
+    refused: list[str] = []
+    waiting: list[str] = []
     unlisted: list[str] = []
+
+    @property
+    def problems(self) -> list[str]:
+        """Return all sentences."""
+        return self.refused + self.waiting
 
 
 class Change(NamedTuple):
@@ -30,6 +44,15 @@ class Change(NamedTuple):
 
     added: list[str]
     removed: list[str]
+
+    def summary(self) -> dict[str, int | list[str]]:
+        """Return what a log entry says about it: the first names, and how many there are."""
+        return {
+            "added": self.added[:NAMED_MAX],
+            "removed": self.removed[:NAMED_MAX],
+            "streams_added": len(self.added),
+            "streams_removed": len(self.removed),
+        }
 
 
 def difference(before: Iterable[Stream], after: Iterable[Stream]) -> Change:
@@ -44,30 +67,45 @@ def is_pattern(symbol: str) -> bool:
     return "*" in symbol or "?" in symbol
 
 
+def updated(before: Mapping[str, bool] | None, statuses: Mapping[str, str]) -> dict[str, bool]:
+    """Return each symbol that the exchange has listed, and whether patterns match it.
+
+    `before` is the result for the previous answer, None if there was none; `statuses` is the new
+    answer. Patterns match a symbol that is not in BREAK. What they have matched once they match for
+    good: the symbol is halted or in maintenance, and trades again. A symbol that was not there
+    before is about to trade.
+    """
+    known = before or {}
+    listed = dict(known) if len(known.keys() | statuses.keys()) <= LISTED_MAX else {}
+    for symbol, status in statuses.items():
+        is_new = before is not None and symbol not in before
+        listed[symbol] = is_new or status != BREAK or known.get(symbol, False)
+    return listed
+
+
 def subscribe(
     symbols: Sequence[str],
     suffixes: Sequence[str],
     extra_streams: Sequence[str],
-    listed: Mapping[str, str] | None,
+    listed: Mapping[str, bool] | None,
 ) -> Subscription:
     """Return the streams of all symbols and suffixes and the extra streams, without duplicates.
 
-    `listed` maps each symbol of the exchange to its status. If it is None, the listing is unknown:
-    names are accepted unchecked, and patterns match nothing. A named symbol is kept whatever its
-    status, because it may trade again. A pattern matches only symbols that trade.
+    `listed` is the result of `updated`. If it is None, the exchange has not answered yet: names are
+    accepted unchecked, and patterns wait. A named symbol is kept whatever its status.
     """
-    refused: list[str] = []
-    unlisted: list[str] = []
+    found = Subscription()
     streams: dict[str, Stream] = {}
-    for symbol in _resolve(symbols, listed, refused, unlisted):
+    for symbol in _resolve(symbols, listed, found):
         for suffix in suffixes:
             stream = stream_of(symbol, suffix)
             streams[stream.name] = stream
     for name in extra_streams:
         stream = parse_stream(name)
-        if stream.symbol is None or _is_listed(stream.symbol, listed, refused, unlisted):
+        if stream.symbol is None or _is_listed(stream.symbol, listed, found):
             streams[stream.name] = stream
-    return Subscription(list(streams.values()), refused, unlisted)
+    found.streams.extend(streams.values())
+    return found
 
 
 def make_shards(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
@@ -134,32 +172,34 @@ def _spread(streams: Sequence[Stream], count: int) -> list[list[Stream]]:
 
 
 def _resolve(
-    symbols: Sequence[str],
-    listed: Mapping[str, str] | None,
-    refused: list[str],
-    unlisted: list[str],
+    symbols: Sequence[str], listed: Mapping[str, bool] | None, found: Subscription
 ) -> Iterator[str]:
     for symbol in symbols:
         if is_pattern(symbol):
-            matches = [s for s, status in (listed or {}).items() if _trades(s, status, symbol)]
-            if not matches:
-                refused.append(f"binance.symbols: no trading symbol matches {symbol!r}")
-            yield from matches
-        elif _is_listed(symbol, listed, refused, unlisted):
+            yield from _matches(symbol, listed, found)
+        elif _is_listed(symbol, listed, found):
             yield symbol
 
 
-def _trades(symbol: str, status: str, pattern: str) -> bool:
-    return status == TRADING and fnmatchcase(symbol, pattern)
+def _matches(pattern: str, listed: Mapping[str, bool] | None, found: Subscription) -> list[str]:
+    """Return the symbols that a pattern matches."""
+    if listed is None:
+        found.waiting.append(f"{pattern!r} waits until the exchange says which symbols it lists")
+        return []
+    of_pattern = [symbol for symbol in listed if fnmatchcase(symbol, pattern)]
+    matches = [symbol for symbol in of_pattern if listed[symbol]]
+    if not of_pattern:
+        found.refused.append(f"the exchange lists no symbol that matches {pattern!r}")
+    elif not matches:
+        found.waiting.append(f"{pattern!r} waits until a symbol that it matches trades")
+    return matches
 
 
-def _is_listed(
-    symbol: str, listed: Mapping[str, str] | None, refused: list[str], unlisted: list[str]
-) -> bool:
+def _is_listed(symbol: str, listed: Mapping[str, bool] | None, found: Subscription) -> bool:
     if listed is None or symbol in listed:
         return True
     close = difflib.get_close_matches(symbol, listed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    refused.append(f"the exchange lists no symbol {symbol!r}{hint}")
-    unlisted.append(symbol)
+    found.refused.append(f"the exchange lists no symbol {symbol!r}{hint}")
+    found.unlisted.append(symbol)
     return False

@@ -75,7 +75,7 @@ class SimulatedExchange:
             None if faults is None else FaultEngine(faults, source, lambda: self._player.played_s)
         )
         known = PartialHistory(self.history, self._engine) if self._engine else None
-        self._rest = Rest(source, known or self.history, WeightBudget(weight_per_minute))
+        self.rest = Rest(source, known or self.history, WeightBudget(weight_per_minute))
         self._compression = "deflate" if compression else None
         self._life_s = life_s
         self._stack = AsyncExitStack()
@@ -180,7 +180,7 @@ class SimulatedExchange:
             return None
         unit = request.headers.get("X-MBX-TIME-UNIT", "")
         microseconds = unit.upper() == "MICROSECOND"
-        return _response(self._rest.answer(path, query, microseconds=microseconds))
+        return _response(self.rest.answer(path, query, microseconds=microseconds))
 
     async def _respond_badly(
         self, fault_engine: FaultEngine, connection: ServerConnection, request: Request

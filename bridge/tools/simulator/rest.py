@@ -94,13 +94,17 @@ class Trades(Protocol):
 
 
 class Rest:
-    """Answers `/api/v3/...` from the market and its history."""
+    """Answers `/api/v3/...` from the market and its history.
+
+    `statuses` is what `exchangeInfo` says of symbols whose status is not TRADING.
+    """
 
     def __init__(self, source: Source, history: Trades, budget: WeightBudget) -> None:
         self._source = source
         self._history = history
         self._budget = budget
         self._symbols = frozenset(source.symbols)
+        self.statuses: dict[str, str] = {}
         self._endpoints: dict[str, tuple[Callable[[Query], int], Callable[[Query], Any]]] = {
             "/api/v3/ping": (_weighs(1), lambda _: {}),
             "/api/v3/time": (_weighs(1), lambda _: {"serverTime": source.now_ms}),
@@ -154,7 +158,10 @@ class Rest:
                 }
             ],
             "exchangeFilters": [],
-            "symbols": [_listed(symbol) for symbol in self._asked_symbols(query)],
+            "symbols": [
+                _listed(symbol, self.statuses.get(symbol, "TRADING"))
+                for symbol in self._asked_symbols(query)
+            ],
         }
 
     def _latest_trades(self, query: Query) -> Any:
@@ -281,11 +288,11 @@ def _trades_limit(query: Query) -> int:
     return limit
 
 
-def _listed(symbol: str) -> Mapping[str, Any]:
+def _listed(symbol: str, status: str) -> Mapping[str, Any]:
     base, quote = assets_of(symbol)
     return {
         "symbol": symbol,
-        "status": "TRADING",
+        "status": status,
         "baseAsset": base,
         "baseAssetPrecision": 8,
         "quoteAsset": quote,

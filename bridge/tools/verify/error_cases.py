@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 
 from bridge import settings
-from bridge.binance.feed import Feed, find_streams
+from bridge.binance.feed import Feed
+from bridge.binance.listing import find_streams
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import Event

@@ -5,7 +5,8 @@ import time
 from contextlib import suppress
 
 from bridge.binance.connector import State
-from bridge.binance.feed import Feed, find_streams
+from bridge.binance.feed import Feed
+from bridge.binance.listing import find_streams
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Subscription
 from bridge.core.model.stream import SPOT
@@ -43,7 +44,7 @@ class _Live:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._observer = Observer()
-        self._found = Subscription([], [])
+        self._found = Subscription()
         self._clock: Clock | None = None
         self._begun = time.time_ns() // 1000
         self._sequencers = Sequencers([])

@@ -6,23 +6,26 @@ from hypothesis import strategies as st
 
 from bridge.core.binance.stream_names import parse_stream, stream_of, streams_path
 from bridge.core.binance.subscription import (
+    LISTED_MAX,
     MAX_PATH_CHARS,
     difference,
     is_pattern,
     make_shards,
     subscribe,
     update_shards,
+    updated,
 )
 from bridge.core.model.stream import Stream
 from tests.support.events import repeatable
 
-LISTED = {
+STATUSES = {
     "BTCUSDT": "TRADING",
-    "ETHUSDT": "TRADING",
+    "ETHUSDT": "HALT",
     "LUNAUSDT": "BREAK",
     "ETHBTC": "TRADING",
     "币安人生USDT": "TRADING",
 }
+LISTED = updated(None, STATUSES)
 
 
 def names(*args: object, **kwargs: object) -> list[str]:
@@ -38,7 +41,7 @@ def test_every_symbol_has_every_kind() -> None:
     assert subscription.refused == []
 
 
-def test_a_pattern_takes_the_symbols_that_trade() -> None:
+def test_a_pattern_takes_the_symbols_that_trade_or_are_halted() -> None:
     assert names(["*USDT"], ["trade"], [], LISTED) == [
         *("btcusdt@trade", "ethusdt@trade", "币安人生usdt@trade")
     ]
@@ -56,7 +59,56 @@ def test_a_pattern_is_known_by_its_signs(symbol: str, pattern: bool) -> None:  #
 def test_a_pattern_that_matches_nothing_is_named() -> None:
     subscription = subscribe(["*EUR"], ["trade"], [], LISTED)
     assert subscription.streams == []
-    assert subscription.refused == ["binance.symbols: no trading symbol matches '*EUR'"]
+    assert subscription.refused == ["the exchange lists no symbol that matches '*EUR'"]
+
+
+def test_a_pattern_waits_for_its_symbols_if_all_are_in_break() -> None:
+    subscription = subscribe(["LUNA*"], ["trade"], [], LISTED)
+    assert (subscription.streams, subscription.refused) == ([], [])
+    assert subscription.waiting == ["'LUNA*' waits until a symbol that it matches trades"]
+    trading = updated(LISTED, STATUSES | {"LUNAUSDT": "TRADING"})
+    assert names(["LUNA*"], ["trade"], [], trading) == ["lunausdt@trade"]
+
+
+def test_a_pattern_waits_while_the_listing_is_not_known_and_names_do_not() -> None:
+    subscription = subscribe(["*USDT", "BTCUSDT"], ["trade"], [], None)
+    assert [stream.name for stream in subscription.streams] == ["btcusdt@trade"]
+    (sentence,) = subscription.waiting
+    assert "'*USDT'" in sentence
+
+
+@pytest.mark.parametrize("status", ["BREAK", "HALT", "PENDING_TRADING", "nonsense"])
+def test_a_symbol_that_is_listed_later_is_matched_before_it_trades(status: str) -> None:
+    later = updated(LISTED, STATUSES | {"NEWUSDT": status})
+    assert "newusdt@trade" in names(["*USDT"], ["trade"], [], later)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from("ABCD"), st.sampled_from(("TRADING", "BREAK", "HALT"))),
+        min_size=1,
+    )
+)
+def test_what_was_subscribed_to_stays_whatever_the_exchange_lists_later(
+    answers: list[dict[str, str]],
+) -> None:
+    listed: dict[str, bool] | None = None
+    before: set[str] = set()
+    for statuses in answers:
+        listed = updated(listed, statuses)
+        now = set(names(["?", "A"], ["trade"], ["b@bookTicker"], listed))
+        assert before <= now
+        assert {f"{name.lower()}@trade" for name, it in statuses.items() if it != "BREAK"} <= now
+        before = now
+
+
+def test_an_exchange_that_lists_ever_new_symbols_does_not_fill_the_memory() -> None:
+    listed: dict[str, bool] | None = None
+    for begin in range(0, 10 * LISTED_MAX, LISTED_MAX // 2):
+        new = {f"S{number}USDT": "TRADING" for number in range(begin, begin + LISTED_MAX // 2)}
+        listed = updated(listed, new)
+        assert set(new) <= set(listed)
+        assert len(listed) <= LISTED_MAX
 
 
 def test_an_unlisted_symbol_is_named_with_the_nearest_and_the_others_go_on() -> None:
