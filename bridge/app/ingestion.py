@@ -13,6 +13,7 @@ from bridge.binance.listing import Listing
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Change, Subscription, difference
+from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, where_to_continue
@@ -48,11 +49,12 @@ class Sinks(NamedTuple):
 
 class Stopped(NamedTuple):
     """Where the previous process stopped each stream: in the topics, if Kafka could be read, and on
-    disk.
+    disk. And the gaps that it has left open.
     """
 
     in_topics: Positions | None
     on_disk: Positions
+    open_gaps: OpenGaps
 
 
 class Ingestion:
@@ -73,6 +75,7 @@ class Ingestion:
         )
         self._settings = settings
         self._on_disk = stopped.on_disk
+        self._open_gaps = stopped.open_gaps
         self._rest = rest
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
@@ -99,6 +102,7 @@ class Ingestion:
         )
         self.feed = Feed(settings.binance, found.streams, self.pipeline, self._head_check.request)
         kafka.watch_losses(self._late_repairer.notice)
+        self._take_back_gaps()
         self.statuses = SymbolStatuses(
             settings.status.interval_s,
             settings.kafka.topic,
@@ -192,8 +196,15 @@ class Ingestion:
         self.subscription = found
         if any(change) or positions:
             self.pipeline.set_streams(found.streams, positions)
+            self._take_back_gaps()
             await self.feed.set_streams(found.streams)
         return change
+
+    def _take_back_gaps(self) -> None:
+        """Close the gaps of the previous process whose ids the streams bring themselves."""
+        streams = self.subscription.streams
+        keys = (StreamKey(stream.message_type, stream.symbol or "") for stream in streams)
+        self._kafka.publish(self._open_gaps.taken_back(keys))
 
     async def _positions_of(self, new_types: Sequence[str]) -> dict[StreamKey, Position]:
         """Return where streams of message types stopped that are new to this process. For the other
@@ -216,14 +227,15 @@ async def start_ingestion(
     Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong.
     """
     listing = Listing(rest, settings.binance.reconnect_max_delay_s)
-    found = await listing.find(settings.binance)
+    await listing.find(settings.binance)
     types = message_types(settings)
     in_topics = await _read_positions(settings, sinks.kafka, types, on_disk)
+    gaps = OpenGaps()
     if in_topics and not sinks.kafka.records_on_disk:
-        await _reopen_gaps(settings, found, in_topics, sinks.kafka)
+        gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
     if in_topics:
         sinks.kafka.resume(in_topics.values())
-    return Ingestion(settings, rest, sinks, listing, Stopped(in_topics, on_disk))
+    return Ingestion(settings, rest, sinks, listing, Stopped(in_topics, on_disk, gaps))
 
 
 async def _read_positions(
@@ -249,24 +261,22 @@ async def _read_positions(
     return positions
 
 
-async def _reopen_gaps(
-    settings: Settings, found: Subscription, positions: Positions, kafka: KafkaSink
-) -> None:
-    """Repair the gaps that the previous process has left open. Not if records wait on disk: they
-    may be what is missing.
+async def _reopen_gaps(settings: Settings, positions: Positions, kafka: KafkaSink) -> OpenGaps:
+    """Repair the gaps that the previous process has left open, and return them. Not if records wait
+    on disk: they may be what is missing.
     """
-    ours = [StreamKey(stream.message_type, stream.symbol or "") for stream in found.streams]
     try:
-        gaps = await read_open_gaps(settings.kafka, SPOT, positions, ours)
+        gaps = await read_open_gaps(settings.kafka, SPOT, positions)
         # Streams with open gaps may be left out now. Their topics must be known all the same.
         left_out = sorted(gaps.message_types.difference(message_types(settings)))
         await kafka.add_topics([topic_name(settings.kafka.topic, SPOT, each) for each in left_out])
     except (SinkRefused, SinkUnavailable) as error:
         log.warning("open_gaps_unavailable", error=str(error), consequence="they stay open")
-        return
+        return OpenGaps()
     if gaps:
         log.info("gaps_reopened", gaps=len(gaps))
         kafka.reopen(gaps)
+    return gaps
 
 
 def message_types(settings: Settings) -> list[str]:

@@ -4,7 +4,7 @@ A killed process leaves such gaps. The events that it fetched for them are in th
 gap. The other missing events can still be fetched.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -21,18 +21,19 @@ class OpenGaps:
 
     def __init__(self) -> None:
         self._open: dict[StreamKey, list[Gap]] = {}
-        self._ahead: list[Gap] = []
+        # The parts of gaps beyond the positions: see `taken_back`.
+        self._ahead: dict[StreamKey, list[Gap]] = {}
         # The time of the first event after the last restart of the ids.
         self._restarted_at: dict[StreamKey, int] = {}
         self._brought: dict[StreamKey, set[int]] = {}
 
     def __len__(self) -> int:
-        return len(self._ahead) + sum(map(len, self._open.values()))
+        return sum(map(len, (*self._ahead.values(), *self._open.values())))
 
     @property
     def message_types(self) -> set[str]:
         """Return the message types that have such gaps."""
-        return {gap.kind for gap in self._ahead} | {key.message_type for key in self._open}
+        return {key.message_type for key in (*self._ahead, *self._open)}
 
     def see(self, gap: Gap) -> None:
         """Take the next gap event."""
@@ -47,16 +48,14 @@ class OpenGaps:
         left = [part for old in self._open.get(key, ()) for part in _outside(old, ids)]
         self._open[key] = [*left, gap] if gap.state == "open" else left
 
-    def go_back(
-        self, positions: Mapping[StreamKey, Position], streams: Collection[StreamKey]
-    ) -> None:
-        """Split the gaps at the positions after which these streams continue.
+    def go_back(self, positions: Mapping[StreamKey, Position]) -> None:
+        """Split the gaps at the positions after which the streams continue.
 
         Ids beyond a position were never published. The gap event had overtaken the events that
         precede the gap, and those had not been written. The same holds for all ids if the ids have
-        restarted beyond a position. So the stream itself now brings these ids, or announces them
-        again. The gaps of a stream without a known position are not tracked any longer, and stay
-        open in the topic.
+        restarted beyond a position. So the stream itself brings these ids, or announces them again
+        (`taken_back`). The gaps of a stream without a known position are not tracked any longer,
+        and stay open in the topic.
         """
         known = {key: gaps for key, gaps in self._open.items() if key in positions}
         self._open = {}
@@ -64,8 +63,7 @@ class OpenGaps:
             position = positions[key]
             has_restarted = self._restarted_at.get(key, -1) > position.time
             last_id = -1 if has_restarted else position.last_id
-            if key in streams:
-                self._ahead += [part for gap in gaps for part in _outside(gap, (0, last_id))]
+            self._ahead[key] = [part for gap in gaps for part in _outside(gap, (0, last_id))]
             self._open[key] = [part for gap in gaps for part in _inside(gap, last_id)]
 
     def since(self, message_type: str) -> int | None:
@@ -95,10 +93,16 @@ class OpenGaps:
         if any(first <= identity <= last for first, last in ranges):
             self._brought.setdefault(key, set()).add(identity)
 
+    def taken_back(self, streams: Iterable[StreamKey]) -> list[Gap]:
+        """Return `filled` gap events for the ids that these streams, now subscribed to, bring. Each
+        is returned once.
+        """
+        ahead = [gap for key in streams for gap in self._ahead.pop(key, ())]
+        return [replace(gap, state="filled") for gap in ahead]
+
     def filled(self) -> list[Gap]:
-        """Return `filled` gap events for ids that are in the topic or that the stream brings."""
-        taken_back = [replace(gap, state="filled") for gap in self._ahead]
-        return [*taken_back, *(gap for gap in self._closings() if gap.state == "filled")]
+        """Return `filled` gap events for ids that are in the topic."""
+        return [gap for gap in self._closings() if gap.state == "filled"]
 
     def left(self) -> list[Gap]:
         """Return the ranges that are still missing, as open gaps."""

@@ -1,7 +1,7 @@
 """Reads the gaps that the previous process has left open, before the feed starts."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -28,21 +28,18 @@ _decode = msgspec.json.Decoder(Gap).decode
 
 
 async def read_open_gaps(
-    options: settings.Kafka,
-    venue: str,
-    positions: Mapping[StreamKey, Position],
-    streams: Collection[StreamKey],
+    options: settings.Kafka, venue: str, positions: Mapping[StreamKey, Position]
 ) -> OpenGaps:
     """Return the open gaps, with their ids that are already in the topics.
 
-    `streams` continue after `positions`. Raises SinkUnavailable if Kafka cannot be read in time,
+    The streams continue after `positions`. Raises SinkUnavailable if Kafka cannot be read in time,
     and SinkRefused if it rejects us.
     """
     gaps = OpenGaps()
     try:
         async with asyncio.timeout(READ_TIMEOUT_S), TopicReader(options) as reader:
             await _read_gaps(reader, topic_name(options.topic, venue, "gap"), gaps)
-            gaps.go_back(positions, streams)
+            gaps.go_back(positions)
             for message_type in ("trade", "agg_trade"):
                 await _read_brought(
                     reader, topic_name(options.topic, venue, message_type), message_type, gaps

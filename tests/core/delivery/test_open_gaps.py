@@ -51,14 +51,14 @@ def ids(events: list[Gap]) -> list[tuple[int | None, int | None, str]]:
 
 def test_what_nothing_is_said_of_any_more_is_left_open() -> None:
     gaps = seen(gap(3, 9), gap(20, 20), gap(4, 5, "filled"), gap(9, 9, "lost"))
-    gaps.go_back(at(50), [BTCUSDT])
+    gaps.go_back(at(50))
     assert ids(gaps.left()) == [(3, 3, "open"), (6, 8, "open"), (20, 20, "open")]
     assert gaps.filled() == []
 
 
 def test_what_was_brought_is_filled_and_not_asked_for_again() -> None:
     gaps = seen(gap(3, 9))
-    gaps.go_back(at(50), [BTCUSDT])
+    gaps.go_back(at(50))
     for identity in (1, 3, 4, 7, 12):
         gaps.brought(BTCUSDT, identity)
     gaps.brought(ETHUSDT, 5)
@@ -69,39 +69,44 @@ def test_what_was_brought_is_filled_and_not_asked_for_again() -> None:
 def test_what_lies_beyond_the_position_comes_with_the_stream_itself() -> None:
     """The gap event had overtaken the events before the gap, and those had not been written."""
     gaps = seen(gap(3, 9), gap(12, 13))
-    gaps.go_back(at(5), [BTCUSDT])
-    assert ids(gaps.filled()) == [(6, 9, "filled"), (12, 13, "filled")]
-    assert ids(gaps.left()) == [(3, 5, "open")]
-
-
-def test_what_lies_beyond_the_position_of_a_stream_nobody_has_is_left_alone() -> None:
-    gaps = seen(gap(3, 9))
-    gaps.go_back(at(5), [])
+    gaps.go_back(at(5))
+    assert ids(gaps.taken_back([BTCUSDT])) == [(6, 9, "filled"), (12, 13, "filled")]
+    assert gaps.taken_back([BTCUSDT]) == []
     assert gaps.filled() == []
     assert ids(gaps.left()) == [(3, 5, "open")]
 
 
+def test_what_lies_beyond_the_position_stays_open_until_the_stream_is_subscribed_to() -> None:
+    gaps = seen(gap(3, 9))
+    gaps.go_back(at(5))
+    assert gaps.taken_back([ETHUSDT]) == []
+    assert gaps.message_types == {"trade"}
+    assert ids(gaps.left()) == [(3, 5, "open")]
+    assert ids(gaps.taken_back([ETHUSDT, BTCUSDT])) == [(6, 9, "filled")]
+
+
 def test_what_lies_beyond_a_restart_of_the_ids_and_the_position_comes_with_the_stream() -> None:
     gaps = seen(gap(None, None, "lost", cause="ids_restarted"), gap(0, 2))
-    gaps.go_back(at(5_000, time=1_999), [BTCUSDT])
-    assert (ids(gaps.filled()), gaps.left()) == ([(0, 2, "filled")], [])
+    gaps.go_back(at(5_000, time=1_999))
+    assert (gaps.filled(), gaps.left()) == ([], [])
+    assert ids(gaps.taken_back([BTCUSDT])) == [(0, 2, "filled")]
 
 
 def test_streams_without_a_position_are_left_alone() -> None:
     gaps = seen(gap(3, 9))
-    gaps.go_back(at(50, ETHUSDT), [BTCUSDT])
+    gaps.go_back(at(50, ETHUSDT))
     assert (len(gaps), gaps.filled(), gaps.left()) == (0, [], [])
 
 
 def test_ids_that_have_started_again_are_asked_for_no_more() -> None:
     gaps = seen(gap(3, 9), gap(None, None, "lost", cause="ids_restarted"), gap(2, 2))
-    gaps.go_back(at(50, time=2_000), [BTCUSDT])
+    gaps.go_back(at(50, time=2_000))
     assert ids(gaps.left()) == [(2, 2, "open")]
 
 
 def test_interruptions_without_ids_leave_nothing_open() -> None:
     gaps = seen(gap(3, 9), gap(None, None, "lost", kind="quote", cause="closed"))
-    gaps.go_back(at(50), [BTCUSDT])
+    gaps.go_back(at(50))
     assert ids(gaps.left()) == [(3, 9, "open")]
 
 
@@ -135,13 +140,14 @@ def test_each_open_id_is_left_or_filled_and_no_other_is(
     for first, more, state in said:
         gaps.see(gap(first, first + more, state))
         latest |= dict.fromkeys(range(first, first + more + 1), state)
-    gaps.go_back(at(last_id), [BTCUSDT])
+    gaps.go_back(at(last_id))
     for identity in there:
         gaps.brought(BTCUSDT, identity)
     still_open = {identity for identity, state in latest.items() if state == "open"}
     left = _spread(gaps.left())
     assert left == sorted(i for i in still_open if i <= last_id and i not in there)
-    assert _spread(gaps.filled()) == sorted(still_open.difference(left))
+    filled = [*gaps.filled(), *gaps.taken_back([BTCUSDT])]
+    assert _spread(filled) == sorted(still_open.difference(left))
 
 
 def _spread(events: list[Gap]) -> list[int]:

@@ -35,7 +35,7 @@ async def test_the_next_process_brings_what_is_left_and_closes_the_gap(
     await leave_open(kafka, unique)
     options = options_for(kafka.bootstrap_servers)
     positions = await read_start(options, unique, ["trade"])
-    gaps = await read_open_gaps(options, unique, positions, positions)
+    gaps = await read_open_gaps(options, unique, positions)
     assert len(gaps) == 1
 
     sink = sink_for(kafka.bootstrap_servers, unique, "trade", "gap")
@@ -69,10 +69,10 @@ async def test_what_would_take_too_long_to_look_for_stays_open(
     await leave_open(kafka, unique)
     monkeypatch.setattr(recover_gaps, "MAX_RECORDS", 20)
     positions = {StreamKey("trade", "BTCUSDT"): Position("trade", "BTCUSDT", 39, 0, 0, 0)}
-    gaps = await read_open_gaps(options_for(kafka.bootstrap_servers), unique, positions, [])
+    gaps = await read_open_gaps(options_for(kafka.bootstrap_servers), unique, positions)
     assert (gaps.filled(), gaps.left()) == ([], [])
 
 
 async def test_without_a_gap_topic_nothing_is_open(kafka: Kafka, unique: str) -> None:
-    gaps = await read_open_gaps(options_for(kafka.bootstrap_servers), unique, {}, [])
+    gaps = await read_open_gaps(options_for(kafka.bootstrap_servers), unique, {})
     assert not gaps

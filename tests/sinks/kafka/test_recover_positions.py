@@ -187,7 +187,7 @@ async def test_records_of_others_are_passed_over_and_logged_once_for_each_topic(
     await discard(producer)
     assert await last_ids(options, unique) == {"BTCUSDT": 2}
     positions = await read_start(options, unique, ["trade"])
-    await read_open_gaps(options, unique, positions, positions.keys())
+    await read_open_gaps(options, unique, positions)
     topics = [entry["topic"] for entry in journal.named("kafka_record_passed_over")]
     assert sorted(topics) == [
         *(f"{unique}.gap", f"{unique}.position", f"{unique}.position"),
