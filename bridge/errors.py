@@ -6,6 +6,7 @@
     ├── FeedUnavailable       1  refused, reset, timed out, 5xx, 403, 418, 429: retried
     ├── InvalidFrame          1  one frame is unreadable: counted by reason, the bridge continues
     ├── SinkUnavailable       1  Kafka or Redis is unreachable: retried
+    ├── RecordsRemoved        1  Kafka no longer has the records that a reader continues with
     ├── BridgeUnavailable     1  the bridge does not answer a request for its status
     ├── SinkRefused           2  Kafka or Redis refuses the settings: credentials, TLS
     │   └── TopicsDenied      2  Kafka denies a right to a topic
@@ -123,6 +124,17 @@ class InvalidFrame(TickbridgeError):
 
 class SinkUnavailable(TickbridgeError):
     """Kafka or Redis is unavailable at the moment; a retry will help."""
+
+
+class RecordsRemoved(TickbridgeError):
+    """Kafka no longer has the records at the offset at which a reader continues."""
+
+    def __init__(self, partition: str, offset: int, begin: int, end: int) -> None:
+        super().__init__(
+            f"Kafka has no record {offset} of {partition}, only those from {begin} to {end}: "
+            "retention has removed it, or the topic was created again; start with 'earliest' to "
+            "read what is left"
+        )
 
 
 class BridgeUnavailable(TickbridgeError):

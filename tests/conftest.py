@@ -58,6 +58,16 @@ def kafka(brokers: Choice) -> Iterator[Kafka]:
         yield kafka
 
 
+@pytest.fixture
+def real_kafka(brokers: Choice, kafka: Kafka) -> Kafka:
+    """Return the shared Kafka. Skip the test if it is the embedded one: that finds no offset by
+    time, deletes no records, and adds no partitions.
+    """
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a real Kafka; {brokers}")
+    return kafka
+
+
 @pytest.fixture(scope="session")
 def redis(brokers: Choice) -> Iterator[RedisAddress]:
     """Yield the Redis that all tests share: use keys and channels of your own (`unique`)."""

@@ -22,6 +22,7 @@ from bridge.brokers.kafka_client import (
     unreachable_broker,
 )
 from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.retry import check_cancelled
 
 
 class Reader(ABC):
@@ -53,6 +54,7 @@ class Reader(ABC):
         await _stop(self._consumer)
 
     async def _opening_failure(self, error: Exception) -> SinkRefused | SinkUnavailable:
+        check_cancelled()
         with suppress(*FAILURES):
             if unreachable := await unreachable_broker(self._options):
                 return failure(unreachable, self._options.bootstrap_servers)

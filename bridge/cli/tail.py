@@ -61,7 +61,9 @@ def tail(  # noqa: PLR0913 - each is an option of its own
     settings = reader_settings(config, kafka=kafka)
     logs.configure(settings.log)
     try:
-        reader = KafkaReader(settings.kafka, [kind], symbols=symbol, from_start=from_start)
+        reader = KafkaReader(
+            settings.kafka, [kind], symbols=symbol, start="earliest" if from_start else "latest"
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="KIND") from None
     with suppress(KeyboardInterrupt):

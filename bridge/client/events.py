@@ -23,6 +23,10 @@ class UnreadableEvent(TickbridgeError):
     """A message that is not an event, or lacks a required field of its type."""
 
 
+class ForeignMessage(UnreadableEvent):
+    """A message that no bridge can have written: it has no message type."""
+
+
 class UnknownMessageType(UnreadableEvent):
     """An event of a type that this version does not know. A newer bridge has sent it."""
 
@@ -199,7 +203,7 @@ _decode_tag = msgspec.json.Decoder(_Tag).decode
 def decode_event(value: bytes) -> AnyEvent:
     """Decode one event: the value of a Kafka record, or the data of a Redis message.
 
-    Raises UnreadableEvent or its subclass UnknownMessageType, and nothing else.
+    Raises UnreadableEvent or one of its subclasses, and nothing else.
     """
     try:
         event: AnyEvent = _decode(value)
@@ -212,7 +216,7 @@ def _unreadable(value: bytes, error: Exception) -> UnreadableEvent:
     try:
         message_type = _decode_tag(value).message_type
     except UNREADABLE:
-        return UnreadableEvent(f"not an event of Tickbridge: {error}")
+        return ForeignMessage(f"not an event of Tickbridge: {error}")
     if message_type not in EVENT_TYPES:
         return UnknownMessageType(message_type)
     return UnreadableEvent(f"not a valid {message_type} event of Tickbridge: {error}")

@@ -4,6 +4,7 @@ An event is lost for a subscriber that is not connected, or is behind by more th
 (`client-output-buffer-limit`). To get every event, read Kafka.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
@@ -12,15 +13,19 @@ from redis import exceptions
 
 from bridge import settings
 from bridge.brokers.redis_client import REFUSALS, connect
-from bridge.client.events import AnyEvent, decode_event
+from bridge.client.events import AnyEvent, ForeignMessage, decode_event
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.retry import check_cancelled
+from bridge.retry import Backoff, check_cancelled, forever
 from bridge.settings.urls import SecretUrl
 
 # A quiet market and a hanging server look the same: check after this time without messages.
 QUIET_S = 5.0
+# Between two attempts to reach Redis again.
+MAX_DELAY_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 async def redis_events(
@@ -33,22 +38,26 @@ async def redis_events(
     """Yield events as they are published, without end. Arguments and errors are those of
     RedisReader.
 
-    Raises UnreadableEvent for a message that is not an event.
+    Raises UnreadableEvent for an event of another version. Messages that no bridge can have
+    published are passed over.
     """
     async with RedisReader(redis, message_types, symbols=symbols, venue=venue) as reader:
         async for value in reader.values():
-            yield decode_event(value)
+            with suppress(ForeignMessage):
+                yield decode_event(value)
 
 
 class RedisReader:
-    """Reads messages, byte for byte. An async context manager: after entry it is subscribed.
+    """Reads messages, byte for byte. An async context manager: after entry it is subscribed. If
+    Redis goes away, it logs that, reconnects and subscribes again; what was published meanwhile is
+    missed.
 
     `redis` is a URL or the section `redis` of the settings. `message_types` are for example trade
     and quote; one may be given as a string, and so may one symbol. Without `symbols`, all symbols
     are read.
 
-    Raises ValueError for an unknown message type, SinkRefused if the server rejects the
-    credentials, and SinkUnavailable if the server is absent or stops answering.
+    Raises ValueError for an unknown message type, and SinkRefused if the server rejects the
+    credentials. Entry raises SinkUnavailable if the server is absent.
     """
 
     def __init__(
@@ -69,14 +78,7 @@ class RedisReader:
         ]
 
     async def __aenter__(self) -> Self:
-        self._client = connect(self._options)
-        self._pubsub = self._client.pubsub()
-        try:
-            with redis_errors(self._options):
-                await self._subscribe()
-        except BaseException:
-            await self._close()
-            raise
+        await self._open()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -85,14 +87,47 @@ class RedisReader:
     async def values(self) -> AsyncGenerator[bytes, None]:
         """Yield each message of the requested channels, without end."""
         while True:
-            with redis_errors(self._options):
-                message = await self._pubsub.get_message(timeout=QUIET_S)
-                if message is None:
-                    await self._pubsub.ping()
-                    message = await self._answer()
+            try:
+                message = await self._next()
+            except SinkUnavailable as error:
+                log.warning("Listening is interrupted: %s", error)
+                await self._reconnect()
+                continue
             check_cancelled()
             if message["type"] in {"message", "pmessage"}:
                 yield message["data"]
+
+    async def _next(self) -> dict[str, Any]:
+        """Return the next message; on a quiet channel it is the answer to a ping."""
+        with redis_errors(self._options):
+            message: dict[str, Any] | None = await self._pubsub.get_message(timeout=QUIET_S)
+            if message is None:
+                await self._pubsub.ping()
+                message = await self._answer()
+        return message
+
+    async def _open(self) -> None:
+        self._client = connect(self._options)
+        self._pubsub = self._client.pubsub()
+        try:
+            with redis_errors(self._options):
+                await self._subscribe()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _reconnect(self) -> None:
+        backoff = Backoff(MAX_DELAY_S)
+
+        def on_retry(error: Exception, _delay_s: float) -> None:
+            if backoff.should_log(error):
+                log.warning("Redis is not back yet: %s", error)
+
+        await self._close()
+        async for attempt in forever(backoff, SinkUnavailable, on_retry=on_retry):
+            with attempt:
+                await self._open()
+        log.warning("Listening continues; what was published meanwhile is missed")
 
     async def _subscribe(self) -> None:
         """Subscribe, and wait until the server has confirmed every channel."""

@@ -1,16 +1,25 @@
-"""Reading the topics: every event, in order, and a timeout for every wait."""
+"""Reading the topics: every event, in order, through failures, and a timeout for every wait."""
 
 import asyncio
-from contextlib import aclosing
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
 from bridge import settings
 from bridge.brokers import kafka_consumer
-from bridge.client import KafkaReader, kafka_events
+from bridge.brokers.kafka_client import client_options
+from bridge.client import AnyEvent, KafkaReader, Trade, UnknownMessageType, kafka_events
 from bridge.client import kafka as reading
-from bridge.errors import SinkUnavailable
+from bridge.client.kafka import Start
+from bridge.errors import RecordsRemoved, SinkUnavailable
 from bridge.tools.embedded import free_port
+from tests.support.audit_publishing import publish as write_values
 from tests.support.brokers import Kafka, KafkaBroker, never_answering
 from tests.support.publishing import gap, kafka_options, publish, trade
 
@@ -30,9 +39,48 @@ async def read(reader: KafkaReader, count: int) -> list[bytes]:
     return values
 
 
+async def taken(reader: KafkaReader, count: int) -> list[AnyEvent]:
+    async with asyncio.timeout(60):
+        return [await anext(reader) for _ in range(count)]
+
+
+def ids(events: Iterable[AnyEvent]) -> list[int]:
+    return [event.trade_id for event in events if isinstance(event, Trade)]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def administration(options: settings.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(options))
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def delete_records(options: settings.Kafka, partition: str, before: int) -> None:
+    topic, _, number = partition.rpartition(":")
+    async with administration(options) as admin:
+        place = TopicPartition(topic, int(number))
+        await admin.delete_records({place: RecordsToDelete(before_offset=before)})
+
+
+async def write_foreign(options: settings.Kafka, *values: bytes) -> None:
+    """Write to the partition that has BTCUSDT."""
+    async with KafkaReader(options, "trade", symbols="BTCUSDT") as reader:
+        (name,) = reader.position
+    await write_values(options, "trade", values, partition=int(name.rpartition(":")[2]))
+
+
 async def test_from_the_start_every_record_is_read_in_order(options: settings.Kafka) -> None:
     values = await publish(options, [trade("BTCUSDT", number) for number in range(2500)])
-    async with KafkaReader(options, ["trade"], from_start=True) as reader:
+    async with KafkaReader(options, ["trade"], start="earliest") as reader:
         assert await read(reader, 2500) == values
 
 
@@ -48,14 +96,14 @@ async def test_a_reader_misses_nothing_from_the_moment_it_is_entered(
 async def test_a_symbol_costs_only_its_own_partition(options: settings.Kafka) -> None:
     symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"]
     await publish(options, [trade(s, number) for number in range(3) for s in symbols])
-    async with KafkaReader(options, ["trade"], symbols=["ethusdt"], from_start=True) as reader:
-        assert len(reader._consumer.assignment()) == 1
+    async with KafkaReader(options, ["trade"], symbols=["ethusdt"], start="earliest") as reader:
+        assert len(reader.position) == 1
         assert [b"ETHUSDT" in value for value in await read(reader, 3)] == [True] * 3
 
 
 async def test_events_of_several_kinds_come_typed(options: settings.Kafka) -> None:
     await publish(options, [trade("BTCUSDT", 7), gap("BTCUSDT")])
-    events = kafka_events(options, ["trade", "gap"], from_start=True)
+    events = kafka_events(options, ["trade", "gap"], start="earliest")
     async with asyncio.timeout(30), aclosing(events):
         message_types = {type(await anext(events)).__name__ for _ in range(2)}
     assert message_types == {"Trade", "Gap"}
@@ -79,21 +127,154 @@ async def test_a_broker_that_never_answers_is_given_up() -> None:
             await KafkaReader(options, ["trade"]).__aenter__()
 
 
-async def test_a_cluster_that_freezes_behind_a_reader_ends_it(
-    own_kafka: KafkaBroker, unique: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_reader_continues_without_a_loss_after_kafka_was_away(
+    own_kafka: KafkaBroker,
+    unique: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(reading, "QUIET_S", 0.1)
     monkeypatch.setattr(kafka_consumer, "STOP_TIMEOUT_S", 0.5)
     options = kafka_options(own_kafka, unique)
-    await publish(options, [trade("BTCUSDT", 1)])
+    await publish(options, [trade("BTCUSDT", number) for number in range(10)])
     options = options.model_copy(update={"request_timeout_ms": 3000})
-    async with KafkaReader(options, ["trade"]) as reader:
+    async with KafkaReader(options, "trade", start="earliest") as reader:
+        first = [await anext(reader) for _ in range(4)]
+        coming = asyncio.create_task(taken(reader, 16))
         await asyncio.to_thread(own_kafka.pause)
         try:
-            with pytest.raises(SinkUnavailable, match="does not answer within 3 s"):
-                await read(reader, 1)
+            await until(lambda: "does not answer within 3 s" in caplog.text)
         finally:
             await asyncio.to_thread(own_kafka.unpause)
+        await publish(options, [trade("BTCUSDT", number) for number in range(10, 20)])
+        assert ids([*first, *await coming]) == [*range(20)]
+
+
+async def test_a_reader_continues_at_a_position_that_was_stored(options: settings.Kafka) -> None:
+    """Also within a fetch: the position belongs to the last event that was returned."""
+    symbols = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+    await publish(options, [trade(s, number) for number in range(20) for s in symbols])
+    found: list[AnyEvent] = []
+    position: Start = "earliest"
+    for count in (1, 7, 0, 30, 22):
+        async with KafkaReader(options, "trade", start=position) as reader:
+            found += await taken(reader, count)
+            position = json.loads(json.dumps(reader.position))
+    for symbol in symbols:
+        assert ids([event for event in found if event.symbol == symbol]) == [*range(20)]
+
+
+async def test_batches_have_a_position_too(options: settings.Kafka) -> None:
+    values = await publish(options, [trade("BTCUSDT", number) for number in range(2500)])
+    async with KafkaReader(options, "trade", start="earliest") as reader:
+        first = await read(reader, 1)
+    async with KafkaReader(options, "trade", start=reader.position) as again:
+        assert first + await read(again, 2500 - len(first)) == values
+
+
+async def test_a_reader_starts_at_a_time(real_kafka: Kafka, unique: str) -> None:
+    options = kafka_options(real_kafka, unique)
+    await publish(options, [trade("BTCUSDT", number) for number in range(5)])
+    await asyncio.sleep(0.01)  # records have times in milliseconds
+    since = datetime.now(UTC)
+    await publish(options, [trade("BTCUSDT", number) for number in range(5, 10)])
+    async with KafkaReader(options, "trade", start=since) as reader:
+        assert ids(await taken(reader, 5)) == [*range(5, 10)]
+    async with KafkaReader(options, "trade", start=datetime(1900, 1, 1, tzinfo=UTC)) as reader:
+        assert ids(await taken(reader, 10)) == [*range(10)]
+
+
+async def test_a_start_after_the_last_record_waits_for_the_next(options: settings.Kafka) -> None:
+    await publish(options, [trade("BTCUSDT", 1)])
+    async with KafkaReader(options, "trade", start=datetime.now(UTC) + timedelta(days=1)) as reader:
+        await publish(options, [trade("BTCUSDT", 2)])
+        assert ids(await taken(reader, 1)) == [2]
+
+
+@pytest.mark.parametrize("offset", [3, 10**9], ids=["removed", "not_there_yet"])
+async def test_records_that_are_gone_are_named_and_not_skipped(
+    real_kafka: Kafka, unique: str, offset: int
+) -> None:
+    options = kafka_options(real_kafka, unique)
+    await publish(options, [trade("BTCUSDT", number) for number in range(10)])
+    async with KafkaReader(options, "trade", symbols="BTCUSDT") as reader:
+        (name,) = reader.position
+    await delete_records(options, name, 5)
+    with pytest.raises(RecordsRemoved, match=rf"no record {offset} of {name}.* from 5 to 10"):
+        await KafkaReader(options, "trade", start={name: offset}).__aenter__()
+
+
+async def test_records_that_are_removed_before_they_are_read_are_named(
+    real_kafka: Kafka, unique: str
+) -> None:
+    options = kafka_options(real_kafka, unique)
+    await publish(options, [trade("BTCUSDT", number) for number in range(10)])
+    async with KafkaReader(options, "trade", symbols="BTCUSDT", start="earliest") as reader:
+        (name,) = reader.position
+        await delete_records(options, name, 5)
+        # As if nothing had been fetched ahead.
+        (place,) = reader._consumer.offsets
+        reader._consumer._consumer.seek(place, 0)
+        with pytest.raises(RecordsRemoved, match=rf"no record 0 of {name}"):
+            await taken(reader, 10)
+
+
+async def test_a_partition_that_is_added_is_read_from_its_beginning(
+    real_kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "QUIET_S", 0.1)
+    monkeypatch.setitem(reading._Consumer.consumer_options, "metadata_max_age_ms", 200)
+    options = kafka_options(real_kafka, unique)
+    symbols = [f"S{number}USDT" for number in range(40)]
+    await publish(options, [trade(symbol, 1) for symbol in symbols])
+    async with KafkaReader(options, "trade", start="earliest") as reader:
+        await taken(reader, 40)
+        async with administration(options) as admin:
+            more = NewPartitions(total_count=2 * options.partitions)
+            await admin.create_partitions({f"{unique}.trade": more})
+        await publish(options, [trade(symbol, 2) for symbol in symbols])
+        assert sorted(event.symbol for event in await taken(reader, 40)) == sorted(symbols)
+        assert len(reader.position) == 2 * options.partitions
+
+
+async def test_foreign_records_are_passed_over_and_the_first_is_named(
+    options: settings.Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(options, [trade("BTCUSDT", 1)])
+    await write_foreign(options, b"\xff", b"[" * 100_000, b"{}")
+    await publish(options, [trade("BTCUSDT", 2)])
+    async with KafkaReader(options, "trade", start="earliest") as reader:
+        assert ids(await taken(reader, 2)) == [1, 2]
+    assert caplog.text.count("Foreign records are passed over") == 1
+
+
+async def test_an_event_of_a_newer_version_is_named_and_reading_can_go_on(
+    options: settings.Kafka,
+) -> None:
+    await publish(options, [trade("BTCUSDT", 1)])
+    await write_foreign(options, b'{"message_type":"hologram"}')
+    await publish(options, [trade("BTCUSDT", 2)])
+    async with KafkaReader(options, "trade", start="earliest") as reader:
+        assert ids(await taken(reader, 1)) == [1]
+        with pytest.raises(UnknownMessageType, match="hologram"):
+            await anext(reader)
+        assert ids(await taken(reader, 1)) == [2]
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("newest", "'newest' is not earliest, latest"),
+        (datetime(2026, 1, 1), "has no time zone"),  # noqa: DTZ001
+        ({"binance.spot.quote:0": 1}, "'binance.spot.quote:0', which is no partition of"),
+        ({"binance.spot.trade:x": 1}, "'binance.spot.trade:x', which is no partition of"),
+        ({"binance.spot.trade:0": -1}, "is -1, which is no offset"),
+        ({"binance.spot.trade:0": "1"}, "is '1', which is no offset"),
+    ],
+)
+def test_a_wrong_start_is_named(start: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        KafkaReader("localhost:9092", "trade", start=start)
 
 
 def test_servers_that_are_none_are_refused_before_anything_is_opened() -> None:
