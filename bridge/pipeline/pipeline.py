@@ -32,11 +32,14 @@ from bridge.telemetry import FeedCounts
 
 # Errors for frames that the fast path cannot read.
 UNUSUAL = (*UNREADABLE, InvalidFrame)
-# A time that is far ahead is logged at most this often.
-AHEAD_LOG_INTERVAL_US = 60_000_000
+# What may happen with every frame is logged at most this often.
+LOG_INTERVAL_US = 60_000_000
 # A market-wide stream names its symbols itself, and each one becomes a key in Redis. Binance lists
 # 3,600 symbols. Further names than these are invalid.
 MAX_MARKET_SYMBOLS = 10_000
+# Each invalid frame becomes an event, but not in a flood of them: it would take the place of the
+# trades in the buffers of the sinks.
+MAX_INVALID_PER_SECOND = 100
 Control = Callable[[Reply | ServerShutdown], None]
 
 log = structlog.get_logger(__name__)
@@ -56,7 +59,10 @@ class Pipeline:
         # The number of changes of the streams.
         self._changes = 0
         self._sinks = tuple(sinks)
-        self._next_ahead_log = 0
+        # When each of these log events may come again.
+        self._next_log: dict[str, int] = {}
+        # The present second, and its invalid events.
+        self._invalid_second, self._invalid_events = 0, 0
         # The symbols of market-wide streams.
         self._market_symbols: set[str] = set()
         # The records of this read that the sinks do not have yet, and the last event of each route.
@@ -240,25 +246,46 @@ class Pipeline:
         """Count an event whose time is far ahead of our clock, and log it."""
         message_type, received = str(event.__struct_config__.tag), event.received
         self.counts.ahead[message_type] += 1
-        if received >= self._next_ahead_log:
-            self._next_ahead_log = received + AHEAD_LOG_INTERVAL_US
-            log.warning(
-                "event_time_ahead",
-                message_type=message_type,
-                symbol=event.symbol,
-                ahead_s=((event.timestamp or 0) - received) / 1e6,
-                remedy="check the clock of this machine; if it is right, the exchange is wrong",
-            )
+        self._warn_seldom(
+            "event_time_ahead",
+            received,
+            message_type=message_type,
+            symbol=event.symbol,
+            ahead_s=((event.timestamp or 0) - received) / 1e6,
+            remedy="check the clock of this machine; if it is right, the exchange is wrong",
+        )
 
     def _invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
         """Publish an unreadable frame as an invalid event, and count it by reason."""
         self.counts.invalid[error.reason] += 1
         log.debug("invalid_frame", reason=error.reason, detail=error.detail)
-        self._publish(invalid_event(error, payload, received, self._venue))
+        if self._may_publish_invalid(received):
+            self._publish(invalid_event(error, payload, received, self._venue))
 
     def _invalid_member(self, event: Invalid) -> None:
         self.counts.invalid[event.reason] += 1
-        self._publish(event)
+        if self._may_publish_invalid(event.received):
+            self._publish(event)
+
+    def _may_publish_invalid(self, received: int) -> bool:
+        """Count one more invalid event, and return whether this second has room for it."""
+        if (second := received // 1_000_000) != self._invalid_second:
+            self._invalid_second, self._invalid_events = second, 0
+        self._invalid_events += 1
+        if self._invalid_events <= MAX_INVALID_PER_SECOND:
+            return True
+        self._warn_seldom(
+            "invalid_frames_limited",
+            received,
+            events_per_second=MAX_INVALID_PER_SECOND,
+            consequence="further invalid frames are counted, and not published",
+        )
+        return False
+
+    def _warn_seldom(self, name: str, received: int, **fields: object) -> None:
+        if received >= self._next_log.get(name, 0):
+            self._next_log[name] = received + LOG_INTERVAL_US
+            log.warning(name, **fields)
 
     def _publish(self, event: Event) -> None:
         record = self._router.record(event)

@@ -25,6 +25,7 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.tools.simulator import Capture
 from tests.support.events import repeatable
 from tests.support.exchange import NAME, Recorder, quote, trade
+from tests.support.journal import Journal
 
 NOW = 1_790_000_000_000_000
 AHEAD_MS = MAX_AHEAD_US // 1000
@@ -44,9 +45,11 @@ class Bench:
         self.arrivals = Arrivals()
         self.control: list[Reply | ServerShutdown] = []
 
-    def handle_frames(self, *frames: str | bytes) -> None:
+    def handle_frames(self, *frames: str | bytes, received: int = NOW) -> None:
         encoded = [frame.encode() if isinstance(frame, str) else frame for frame in frames]
-        self.pipeline.handle_frames(self.decoder, encoded, NOW, self.control.append, self.arrivals)
+        self.pipeline.handle_frames(
+            self.decoder, encoded, received, self.control.append, self.arrivals
+        )
 
     def check(self) -> None:
         """Check that both sinks got everything received, with the same bytes in the same order."""
@@ -102,6 +105,25 @@ def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> No
     assert bench.pipeline.counts.received == {"mini_ticker": 2, "invalid": 1}
     assert bench.pipeline.counts.invalid == {"mistyped": 1}
     bench.check()
+
+
+def test_a_flood_of_invalid_frames_is_counted_and_not_published(journal: Journal) -> None:
+    """It would take the place of the trades in the buffers of the sinks."""
+    bench = Bench()
+    most = pipeline.MAX_INVALID_PER_SECOND
+    for _ in range(3):
+        bench.handle_frames(*["{"] * most, trade(1), *["{"] * most)
+    names = [f"S{number}USDT" for number in range(10 * most)]
+    bench.handle_frames(
+        json.dumps({"stream": "!miniTicker@arr", "data": [{"s": n} for n in names]})
+    )
+    assert bench.pipeline.counts.invalid == {"malformed": 6 * most, "mistyped": 10 * most}
+    assert bench.pipeline.counts.received == {"trade": 1, "invalid": most}
+    bench.check()
+    (entry,) = journal.named("invalid_frames_limited")
+    assert entry["events_per_second"] == most
+    bench.handle_frames("{", received=NOW + 1_000_000)
+    assert bench.pipeline.counts.received["invalid"] == most + 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ from typing import Protocol
 # not close the connection, as the library's limit does (close code 1009). Memory still has a bound.
 MAX_WIRE_BYTES = 2**24
 CLOSE_TIMEOUT_S = 2.0
+# We send only pings and pongs. An exchange that does not read them gets no more of them.
+MAX_UNSENT_BYTES = 2**16
+NOT_READ = f"the exchange does not read: {MAX_UNSENT_BYTES} bytes of pongs wait"
+TOO_LARGE = f"the exchange sends a message of more than {MAX_WIRE_BYTES} bytes"
 
 
 class FrameListener(Protocol):
@@ -61,27 +65,31 @@ class FrameBatch:
     a frame.
     """
 
-    __slots__ = ("_binary", "_is_text", "_listener", "_parts", "texts")
+    __slots__ = ("_binary", "_is_text", "_listener", "_part", "texts")
 
     def __init__(self, listener: FrameListener) -> None:
         self._listener = listener
         self.texts: list[bytes] = []
         self._binary: list[bytes] = []
-        self._parts: list[bytes] = []
+        self._part = bytearray()
         self._is_text = True
 
     def add_part(self, payload: bytes, *, is_text: bool | None, is_last: bool) -> None:
         """Add a binary message or a part of a message. `is_text` is None if it continues a
         message.
+
+        Raises OverflowError if the message has more than MAX_WIRE_BYTES.
         """
         if is_text is not None:
             self._is_text = is_text
-        self._parts.append(payload)
+        self._part += payload
+        if len(self._part) > MAX_WIRE_BYTES:
+            self._part.clear()
+            raise OverflowError(TOO_LARGE)
         if is_last:
-            message = b"".join(self._parts)
-            self._parts.clear()
             messages = self.texts if self._is_text else self._binary
-            messages.append(message)
+            messages.append(bytes(self._part))
+            self._part.clear()
 
     def hand_over(self) -> None:
         """Give all messages to the listener."""

@@ -17,13 +17,23 @@ from python_socks import ProxyError
 from bridge import settings
 from bridge.binance.failures import from_exception, from_proxy, from_status
 from bridge.binance.proxy import proxy_of
-from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
+from bridge.binance.transport.base import (
+    CLOSE_TIMEOUT_S,
+    MAX_UNSENT_BYTES,
+    MAX_WIRE_BYTES,
+    NOT_READ,
+    FrameBatch,
+    FrameListener,
+)
 from bridge.errors import FeedRefused, FeedUnavailable
 
 # A read may hold thousands of frames: the library doubles its buffer whenever a read fills it.
 # After this many frames the sinks get their turn. Without that, Redis had 12 flushes a second under
 # full load, and dropped most messages.
 TURN_FRAMES = 200
+# A read may have millions of frames of two bytes. The exchange sends a control frame in 20 s and no
+# fragments. If so many of them come in one read, the connection is broken off.
+MAX_UNUSUAL_FRAMES = 10_000
 # We log ourselves what the library warns of.
 logging.getLogger("picows").setLevel(logging.CRITICAL)
 
@@ -36,6 +46,12 @@ class PicowsConnection(WSListener):
         self._listener = listener
         self._batch = FrameBatch(listener)
         self._transport: WSTransport
+        # The texts of a large read that wait for their turn, the next one last.
+        self._later: list[bytes] = []
+        # The frames of this read that are no complete text.
+        self._unusual = 0
+        # Why we have broken it off.
+        self._fault = ""
 
     @property
     def has_missed_pong(self) -> bool:
@@ -54,7 +70,7 @@ class PicowsConnection(WSListener):
     def ending(self) -> str:
         """Describe how it was closed, for people."""
         frames = [f"{who} {code} {reason}".rstrip() for who, code, reason in self._close_frames]
-        return "; then ".join(frames) or "no close frame received or sent"
+        return self._fault or "; then ".join(frames) or "no close frame received or sent"
 
     @property
     def _close_frames(self) -> list[tuple[str, int, str]]:
@@ -76,6 +92,8 @@ class PicowsConnection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         opcode = frame.msg_type
+        if self._fault:
+            return
         if opcode is WSMsgType.TEXT and frame.fin:
             self._batch.texts.append(frame.get_payload_as_bytes())
         else:
@@ -88,45 +106,71 @@ class PicowsConnection(WSListener):
         only, and it may be the last of a read.
         """
         is_pong = frame.msg_type is WSMsgType.PONG
-        if is_pong and frame.last_in_buffer:
-            self._hand_over()
+        if is_pong:
+            self._count_unusual()
+            if frame.last_in_buffer:
+                self._hand_over()
         return is_pong
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
+        self._take_later(len(self._later))
         self._batch.hand_over()
         self._listener.on_lost()
 
     def _hand_over(self) -> None:
-        """Hand over the frames of one turn. The others wait for the next turn, and reading
-        pauses.
+        """Hand over the frames of a read; of a large one those of one turn. Then reading pauses
+        until the others have had theirs.
         """
         transport, batch = self._transport.underlying_transport, self._batch
-        if len(batch.texts) < TURN_FRAMES or transport.is_closing():
+        frames, self._unusual = len(batch.texts) + self._unusual, 0
+        if frames < TURN_FRAMES or transport.is_closing():
             batch.hand_over()
             return
-        left = batch.texts[TURN_FRAMES:]
+        self._later = batch.texts[: TURN_FRAMES - 1 : -1]
         del batch.texts[TURN_FRAMES:]
         batch.hand_over()
-        batch.texts = left
         transport.pause_reading()
         asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
+        self._take_later(TURN_FRAMES)
+        self._batch.hand_over()
         transport = self._transport.underlying_transport
-        if not transport.is_closing():
+        if self._later:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        elif not transport.is_closing():
             transport.resume_reading()
-        self._hand_over()
+
+    def _take_later(self, most: int) -> None:
+        """Take frames that have waited for their turn."""
+        later = self._later
+        self._batch.texts[:0] = [later.pop() for _ in range(min(most, len(later)))]
 
     def _take_unusual(self, transport: WSTransport, frame: WSFrame, opcode: WSMsgType) -> None:
+        self._count_unusual()
         payload = frame.get_payload_as_bytes()
         if opcode is WSMsgType.PING:
             transport.send_pong(payload)
+            if transport.underlying_transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+                self._break_off(NOT_READ)
         elif opcode is WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
         elif opcode is not WSMsgType.PONG:
             is_text = None if opcode is WSMsgType.CONTINUATION else opcode is WSMsgType.TEXT
-            self._batch.add_part(payload, is_text=is_text, is_last=frame.fin)
+            try:
+                self._batch.add_part(payload, is_text=is_text, is_last=frame.fin)
+            except OverflowError as error:
+                self._break_off(str(error))
+
+    def _count_unusual(self) -> None:
+        self._unusual += 1
+        if self._unusual == MAX_UNUSUAL_FRAMES:
+            self._break_off(f"the exchange sends {MAX_UNUSUAL_FRAMES} frames without data at once")
+
+    def _break_off(self, fault: str) -> None:
+        self._fault = fault
+        self._transport.disconnect(graceful=False)
 
 
 async def open_with_picows(

@@ -14,7 +14,14 @@ from websockets.frames import Frame, Opcode
 from bridge import settings
 from bridge.binance.failures import from_exception
 from bridge.binance.proxy import proxy_of
-from bridge.binance.transport.base import CLOSE_TIMEOUT_S, MAX_WIRE_BYTES, FrameBatch, FrameListener
+from bridge.binance.transport.base import (
+    CLOSE_TIMEOUT_S,
+    MAX_UNSENT_BYTES,
+    MAX_WIRE_BYTES,
+    NOT_READ,
+    FrameBatch,
+    FrameListener,
+)
 
 # A read may hold 256 KiB: over 5,000 compressed frames, and 55 ms of work. It is processed in
 # pieces of this size, and between two pieces the sinks get their turn. Measured: without that they
@@ -32,6 +39,8 @@ class WebsocketsConnection(ClientConnection):
         self._listener = listener
         self._batch = FrameBatch(listener)
         self._unread = b""
+        # Why we have broken it off.
+        self._fault = ""
 
     @property
     def has_missed_pong(self) -> bool:
@@ -48,7 +57,7 @@ class WebsocketsConnection(ClientConnection):
     @property
     def ending(self) -> str:
         """Describe how it was closed, for people."""
-        return str(self.protocol.close_exc)
+        return self._fault or str(self.protocol.close_exc)
 
     def data_received(self, data: bytes) -> None:
         if len(data) <= PIECE_BYTES:
@@ -73,6 +82,11 @@ class WebsocketsConnection(ClientConnection):
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
         self._batch.hand_over()
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._fault = NOT_READ
+            self.transport.abort()
+        elif self.close_deadline is not None and self.loop.time() > self.close_deadline:
+            self.transport.abort()  # the exchange sends on after a close frame
 
     def _receive_piece(self) -> None:
         if not self._unread:
