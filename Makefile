@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV ?= uv
 SECONDS ?=
 SCHEDULES ?= 2000
+MINUTES ?= 3
+TARGET ?=
 SHORT ?=
 SEED ?=
 RATE ?=
@@ -22,7 +24,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench simulate deploy install lint types contracts schemas docs chart image lock sbom advisories clean
+.PHONY: help demo test faults bench simulate fuzz deploy install lint types contracts schemas docs chart image lock sbom advisories clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -43,6 +45,9 @@ faults: $(VENV)/.dev  ## inject every failure under load (50 minutes); SHORT=1 t
 
 simulate: $(VENV)/.dev  ## run the service under SCHEDULES=2000 random fault schedules; SEED=17 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
+
+fuzz: $(VENV)/.dev  ## try damaged input on all that reads input from outside, for MINUTES=3; TARGET=frames SEED=17 replays a round
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(TARGET:%=--target %) $(SEED:%=--seed %)
 
 bench: $(VENV)/.dev  ## measure this machine (40 minutes) and write docs/performance.md; QUICK=1 only tries the benchmarks
 	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/performance.md)

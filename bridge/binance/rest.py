@@ -264,14 +264,23 @@ class Rest:
     async def _page(
         self, message_type: str, symbol: str, path: str, **parameters: str
     ) -> list[Event]:
-        rows = await self._client.get(
+        rows = await self._rows(
             path,
             _AGG_TRADES_WEIGHT if path == _AGG_TRADES else _TRADES_WEIGHT,
-            _decode_rows,
             {"symbol": symbol, "limit": str(_PAGE_ROWS), **parameters},
         )
         read = row_reader(message_type, SPOT, symbol, now_us())
         return self._client.readable(path, rows, read)
+
+    async def _rows(
+        self, path: str, weight: int, parameters: Mapping[str, str], most: int = _PAGE_ROWS
+    ) -> list[msgspec.Raw]:
+        rows = await self._client.get(path, weight, _decode_rows, parameters)
+        if len(rows) > most:
+            raise FeedUnavailable(
+                f"{self._client.url}{path} sends {len(rows)} rows, and at most {most} were expected"
+            )
+        return rows
 
     async def _candles(self, place: int, until: Candle) -> list[Event]:
         interval, _, zone = until.interval.partition("@")
@@ -284,14 +293,14 @@ class Rest:
         }
         if zone:
             parameters["timeZone"] = zone.lstrip("+")
-        rows = await self._client.get(_KLINES, _KLINES_WEIGHT, _decode_rows, parameters)
+        rows = await self._rows(_KLINES, _KLINES_WEIGHT, parameters)
         read = candle_reader(SPOT, until.symbol, until.interval, now_us())
         return self._client.readable(_KLINES, rows, read)
 
     async def _days(
         self, symbols: Collection[str], weight: int, parameters: Mapping[str, str]
     ) -> dict[str, Head]:
-        rows = await self._client.get(_DAYS, weight, _decode_rows, {"type": "MINI", **parameters})
+        rows = await self._rows(_DAYS, weight, {"type": "MINI", **parameters}, LISTED_MAX)
         received, wanted = now_us(), set(symbols)
         found: dict[str, Head] = {}
         for begin in range(0, len(rows), _SLICE_ROWS):

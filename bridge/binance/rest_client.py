@@ -25,8 +25,10 @@ from bridge.errors import FeedUnavailable, InvalidFrame
 
 # From the exchange's documents, "Rate limits"; `exchangeInfo` may correct it.
 WEIGHT_PER_MINUTE = 6000
-# Several times the largest answer: `exchangeInfo` of all symbols.
-MAX_ANSWER_BYTES = 64 * 2**20
+# Several times the largest answer: `exchangeInfo` of all symbols. A value of three bytes takes 75
+# bytes in memory, so the values are bounded too. They are counted by their commas.
+MAX_ANSWER_BYTES = 16 * 2**20
+MAX_ANSWER_VALUES = 1_000_000
 _USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 _MAX_DIGITS = 9
 
@@ -68,6 +70,11 @@ class RestClient:
     ) -> T:
         """Return the decoded answer to a request."""
         body = await self._get(path, weight, parameters or {})
+        if body.count(b",") >= MAX_ANSWER_VALUES:
+            raise FeedUnavailable(
+                f"{self.url}{path} sends more than {MAX_ANSWER_VALUES} values; check "
+                "binance.rest_url"
+            )
         try:
             return decode(body)
         except UNREADABLE as error:

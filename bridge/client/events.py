@@ -33,7 +33,7 @@ class UnknownMessageType(UnreadableEvent):
     def __init__(self, message_type: str) -> None:
         self.message_type = message_type
         super().__init__(
-            f"message_type {message_type!r} is unknown to this version; update tickbridge"
+            f"message_type {message_type!r:.100} is unknown to this version; update tickbridge"
         )
 
 

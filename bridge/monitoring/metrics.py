@@ -51,7 +51,7 @@ class BridgeCollector(Collector):
         )
         yield _counter(
             "frames_invalid",
-            "Invalid frames, by reason. At most 100 in a second become events.",
+            "Invalid frames, by reason. At most 1,000 in a second become events.",
             _series(counts.invalid, INVALID_REASONS),
             "reason",
         )

@@ -39,7 +39,7 @@ LOG_INTERVAL_US = 60_000_000
 MAX_MARKET_SYMBOLS = 10_000
 # Each invalid frame becomes an event, but not in a flood of them: it would take the place of the
 # trades in the buffers of the sinks.
-MAX_INVALID_PER_SECOND = 100
+MAX_INVALID_PER_SECOND = 1000
 Control = Callable[[Reply | ServerShutdown], None]
 
 log = structlog.get_logger(__name__)

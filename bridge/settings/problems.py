@@ -1,6 +1,7 @@
 """Turns pydantic's errors into ours: dotted key, value without secrets, problem, remedy."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -15,6 +16,10 @@ from bridge.settings.types import MASK, Password, WrongValue
 from bridge.settings.urls import SecretUrl, hide_user
 
 SHOWN_MAX_CHARS = 100
+# A file may have thousands of wrong lines. These are enough to start with.
+PROBLEMS_MAX = 100
+# What no name of a setting contains.
+_NO_NAME = re.compile(r"[^\w.-]")
 
 
 def _known_keys() -> dict[str, FieldInfo]:
@@ -68,17 +73,22 @@ def shown(value: object) -> str:
     text = str(value)
     if "\n" in text:  # a pasted private key instead of the path of its file
         return MASK
-    text = hide_user(text)
-    return text if len(text) <= SHOWN_MAX_CHARS else f"{text[:SHOWN_MAX_CHARS]}…"
+    return _cut(hide_user(text))
 
 
 def problems_of(error: ValidationError, origins: Mapping[str, str]) -> list[Problem]:
     """Return pydantic's errors as problems. `origins` maps a dotted key to its variable."""
-    return [_problem(details, origins) for details in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    problems = [_problem(each, origins) for each in details[:PROBLEMS_MAX]]
+    if more := len(details) - len(problems):
+        problems.append(
+            Problem("the settings", None, f"have {more:,} more problems", "correct these first")
+        )
+    return problems
 
 
 def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
-    location = [str(part) for part in details["loc"]]
+    location = [_cut_name(str(part)) for part in details["loc"]]
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
         return Problem(key, None, "is not a setting", _remedy_for_unknown(key))
@@ -91,6 +101,16 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     value = _value(key, details["input"], origins.get(key))
     what, remedy = _words(details, KEYS[key])
     return Problem(key, value, what, remedy)
+
+
+def _cut_name(name: str) -> str:
+    """Return a key as an error may show it. `password x` and `password:x` are one key to YAML."""
+    sound = _NO_NAME.split(name, maxsplit=1)[0][:SHOWN_MAX_CHARS]
+    return name if sound == name else f"{sound}…"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_MAX_CHARS else f"{text[:SHOWN_MAX_CHARS]}…"
 
 
 def _remedy_for_unknown(key: str) -> str:

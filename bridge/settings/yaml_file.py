@@ -12,6 +12,11 @@ from bridge.settings.files import read_file
 
 # A thousand symbols and all settings have 40 KB.
 MAX_BYTES = 2**20
+# A number or a date. YAML also reads 1:1:1 as a number, and does that slowly if it is long.
+MAX_VALUE_CHARS = 100
+# Each alias may repeat all that was written before it.
+MAX_ALIASES = 100
+MAX_DEPTH = 20
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTED = re.compile(r"(?s)(alias|anchor|tag|handle) ['\"].*['\"]")
@@ -23,6 +28,22 @@ class _Loader(yaml.SafeLoader):
 
     PyYAML itself uses the last of two equal keys, which hides a setting.
     """
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self._aliases = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        self._aliases += isinstance(event, yaml.AliasEvent)
+        if self._aliases > MAX_ALIASES:
+            raise _WrongKey(f"more than {MAX_ALIASES} aliases", event.start_mark)
+        if self._depth > MAX_DEPTH:
+            raise _WrongKey(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -36,6 +57,9 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        is_text = not isinstance(node, yaml.ScalarNode) or node.tag == _TEXT
+        if not is_text and len(node.value) > MAX_VALUE_CHARS:
+            raise _WrongKey("is too long for a number; put it in quotes", node.start_mark)
         try:
             return super().construct_object(node, deep)
         except ValueError:  # raised by datetime for 2024-13-45, which is not a date

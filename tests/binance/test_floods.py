@@ -56,7 +56,8 @@ async def replaced(journal: Journal, flood: Step, *before: Step) -> str:
 
 
 async def test_pings_whose_pongs_are_not_read_end_the_connection(journal: Journal) -> None:
-    assert "does not read" in await replaced(journal, Flood(PING), go_deaf)
+    error = await replaced(journal, Flood(PING), go_deaf)
+    assert "does not read" in error or "frames without data" in error
 
 
 async def test_a_message_without_an_end_ends_the_connection(journal: Journal) -> None:

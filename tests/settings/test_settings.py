@@ -402,6 +402,41 @@ http: {port: 0x}
 """
 
 
+@pytest.mark.parametrize("slip", ["password hunter2", "password:hunter2", "password=hunter2"])
+def test_a_password_without_its_colon_is_not_shown_as_a_key(write: Write, slip: str) -> None:
+    text = text_of_error(write(f"kafka: {{{slip}}}\n"), SYMBOLS)
+    assert "kafka.password…" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "".join(f"k{number}: 1\n" for number in range(10_000)),
+        f"binance: {{symbols: [{','.join(f'a {number}' for number in range(10_000))}]}}",
+        f"{'k' * 100_000}: 1\n",
+    ],
+    ids=["keys", "values", "long"],
+)
+def test_a_file_of_nothing_but_problems_has_a_short_error(write: Write, content: str) -> None:
+    text = text_of_error(write(content), {})
+    assert len(text) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f"http: {{port: 1{':1' * 100_000}}}", "too long for a number"),
+        (f"http: {{port: {'9' * 100_000}}}", "too long for a number"),
+        ("binance: " + "[" * 100_000, "deeper than 20 levels"),
+        ("a: &a 1\nb: [" + "*a," * 1000 + "]", "more than 100 aliases"),
+    ],
+    ids=["sixty", "digits", "depth", "aliases"],
+)
+def test_what_costs_more_than_its_length_is_refused(write: Write, content: str, words: str) -> None:
+    assert words in text_of_error(write(content), {})
+
+
 @given(PASSWORDS.map(lambda password: f"{password}§§"))
 def test_no_password_is_ever_in_the_text_of_an_error(
     tmp_path_factory: pytest.TempPathFactory, password: str

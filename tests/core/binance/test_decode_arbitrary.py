@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.events import AnyEvent, Event
 from bridge.core.records.record import Router
 from bridge.errors import INVALID_REASONS, InvalidFrame
+from tests.fuzz.inputs import JSON_VALUES, damaged
 from tests.support.events import (
     FRAMES,
     RECEIVED,
@@ -43,14 +43,6 @@ STREAMS = [
 ]
 NAMES = [stream.name for stream in STREAMS]
 
-_json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
-    max_leaves=8,
-)
-_odd_values = _json_values | st.sampled_from(
-    [-1, 2**63, 2**64, 10**400, "", "1e5", "NaN", "１", "-0", " 1", "a\x00b", "牛", [["1"]], []]
-)
 _decode_any_event: Callable[[bytes], Any] = msgspec.json.Decoder(AnyEvent).decode
 
 
@@ -81,38 +73,6 @@ def check_record(event: Event, router: Router) -> None:
         assert latest_fields(value, event)
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """Draw a real frame with a few bytes flipped, deleted or inserted."""
-    frame = bytearray(draw(st.sampled_from(REAL)).encode())
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(frame) - 1))
-        put_in = draw(st.binary(max_size=3))
-        frame[place : place + draw(st.integers(0, 3))] = put_in
-    return bytes(frame)
-
-
-@st.composite
-def retyped(draw: st.DrawFn) -> bytes:
-    """Draw a real frame with a few fields removed or of another type, at any depth."""
-    frame = json.loads(draw(st.sampled_from(REAL)))
-    for _ in range(draw(st.integers(1, 3))):
-        container, key = draw(st.sampled_from(_places(frame) or [({"e": ""}, "e")]))
-        if draw(st.booleans()):
-            container[key] = deepcopy(draw(_odd_values))
-        else:
-            del container[key]
-    return json.dumps(frame, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
-
-
-def _places(node: Any) -> list[tuple[Any, Any]]:
-    if not isinstance(node, dict | list):
-        return []
-    items = list(node.items() if isinstance(node, dict) else enumerate(node))
-    below = [place for _, child in items for place in _places(child)]
-    return [(node, key) for key, _ in items] + below
-
-
 @repeatable
 @given(st.binary())
 def test_arbitrary_bytes_are_an_event_or_an_invalid_frame(frame: bytes) -> None:
@@ -120,13 +80,13 @@ def test_arbitrary_bytes_are_an_event_or_an_invalid_frame(frame: bytes) -> None:
 
 
 @repeatable
-@given(_json_values)
+@given(JSON_VALUES)
 def test_arbitrary_json_is_an_event_or_an_invalid_frame(value: object) -> None:
     check(json.dumps(value).encode())
 
 
 @repeatable
-@given(st.sampled_from([*NAMES, "!serverShutdown", "", "x"]), _json_values)
+@given(st.sampled_from([*NAMES, "!serverShutdown", "", "x"]), JSON_VALUES)
 def test_arbitrary_data_on_a_known_stream_is_an_event_or_an_invalid_frame(
     name: str, data: object
 ) -> None:
@@ -134,17 +94,11 @@ def test_arbitrary_data_on_a_known_stream_is_an_event_or_an_invalid_frame(
 
 
 @repeatable
-@given(mutated())
-def test_a_damaged_frame_is_an_event_or_an_invalid_frame(frame: bytes) -> None:
-    check(frame)
-
-
-@repeatable
-@given(retyped())
+@given(damaged([frame.encode() for frame in REAL]))
 @example(
     json.dumps({"stream": "!miniTicker@arr", "data": [payload("miniTicker", s="\0")]}).encode()
 )
-def test_a_frame_of_wrong_fields_is_an_event_or_an_invalid_frame(frame: bytes) -> None:
+def test_a_damaged_frame_is_an_event_or_an_invalid_frame(frame: bytes) -> None:
     check(frame)
 
 
