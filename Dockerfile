@@ -26,9 +26,9 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /whe
  && /build/bin/pip --python /opt/tickbridge/bin/python install --quiet --no-deps /wheel/*.whl
 
 FROM ${PYTHON_IMAGE}
-# The final image needs no package installer.
+# The final image needs no package installer: neither Python's nor Debian's.
 RUN python -c "import ensurepip, pip, shutil; [shutil.rmtree(m.__path__[0]) for m in (ensurepip, pip)]" \
- && rm -f /usr/bin/pip* /usr/local/bin/pip* \
+ && rm -f /usr/bin/pip* /usr/local/bin/pip* /usr/bin/apt* /usr/bin/dpkg* \
  && install -d -o 10001 -g 10001 /var/lib/tickbridge
 COPY --from=build /opt/tickbridge /opt/tickbridge
 ENV PATH=/opt/tickbridge/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -73,7 +73,9 @@ def test_its_user_may_write_the_data_and_nothing_of_the_program(image: str) -> N
     assert in_image(image, "touch /etc/tickbridge/x").returncode != 0
 
 
-@pytest.mark.parametrize("name", ["pip", "pip3", "gcc", "cc", "make", "curl"])
+@pytest.mark.parametrize(
+    "name", ["pip", "pip3", "apt", "apt-get", "dpkg", "gcc", "cc", "make", "curl"]
+)
 def test_it_holds_nothing_that_installs_or_compiles(image: str, name: str) -> None:
     assert in_image(image, f"command -v {name}").returncode != 0
 

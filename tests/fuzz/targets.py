@@ -154,7 +154,7 @@ async def _ask_symbols(rest: Rest) -> None:
 _SETTINGS = [
     (
         b"binance: {symbols: [BTCUSDT, '*USDT'], streams: [trade, kline_1m]}\n"
-        b"kafka: {bootstrap_servers: [localhost:9092], password: ****}\n"
+        b"kafka: {bootstrap_servers: [localhost:9092], password: x9}\n"
         b"redis:\n  url: redis://user:hunter2@localhost:6379/0\nlog:\n  level: info\n"
     ),
     (
