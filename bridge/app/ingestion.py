@@ -47,11 +47,12 @@ class Sinks(NamedTuple):
     redis: RedisSink
 
 
-class Stopped(NamedTuple):
-    """Where the previous process stopped each stream: in the topics, if Kafka could be read, and on
-    disk. And the gaps that it has left open.
+class Start(NamedTuple):
+    """What a start has found: the streams, where the previous process stopped each of them (in the
+    topics, if Kafka could be read, and on disk), and the gaps that it has left open.
     """
 
+    subscription: Subscription
     in_topics: Positions | None
     on_disk: Positions
     open_gaps: OpenGaps
@@ -61,21 +62,21 @@ class Ingestion:
     """The feed, the pipeline and the repair of one bridge."""
 
     def __init__(
-        self, settings: Settings, rest: Rest, sinks: Sinks, listing: Listing, stopped: Stopped
+        self, settings: Settings, rest: Rest, sinks: Sinks, listing: Listing, start: Start
     ) -> None:
         self.message_types = message_types(settings)
-        self.subscription = found = listing.streams_of(settings.binance)
+        self.subscription = found = start.subscription
         self._listing = listing
         # The settings that the streams follow. One change of the streams at a time.
         self._options = settings.binance
         self._changing = asyncio.Lock()
-        in_topics = stopped.in_topics or {}
+        in_topics = start.in_topics or {}
         self.sequencers = Sequencers(
-            found.streams, where_to_continue(in_topics.values(), stopped.on_disk.values())
+            found.streams, where_to_continue(in_topics.values(), start.on_disk.values())
         )
         self._settings = settings
-        self._on_disk = stopped.on_disk
-        self._open_gaps = stopped.open_gaps
+        self._on_disk = start.on_disk
+        self._open_gaps = start.open_gaps
         self._rest = rest
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
@@ -97,7 +98,7 @@ class Ingestion:
             self.sequencers,
             notice=self._repairer.notice,
             # Positions of today would hide from the next start what this one could not read.
-            resume=_ignore if stopped.in_topics is None else kafka.resume,
+            resume=_ignore if start.in_topics is None else kafka.resume,
             counts=self.pipeline.counts,
         )
         self.feed = Feed(settings.binance, found.streams, self.pipeline, self._head_check.request)
@@ -110,7 +111,7 @@ class Ingestion:
             sequencers=self.sequencers,
             kafka=kafka,
             redis=sinks.redis,
-            knows_positions=stopped.in_topics is not None,
+            knows_positions=start.in_topics is not None,
         )
         # The tasks that bring events or find holes.
         self._inputs: list[asyncio.Task[None]] = []
@@ -227,7 +228,7 @@ async def start_ingestion(
     Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong.
     """
     listing = Listing(rest, settings.binance.reconnect_max_delay_s)
-    await listing.find(settings.binance)
+    found = await listing.find(settings.binance)
     types = message_types(settings)
     in_topics = await _read_positions(settings, sinks.kafka, types, on_disk)
     gaps = OpenGaps()
@@ -235,13 +236,13 @@ async def start_ingestion(
         gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
     if in_topics:
         sinks.kafka.resume(in_topics.values())
-    return Ingestion(settings, rest, sinks, listing, Stopped(in_topics, on_disk, gaps))
+    return Ingestion(settings, rest, sinks, listing, Start(found, in_topics, on_disk, gaps))
 
 
 async def _read_positions(
     settings: Settings, kafka: KafkaSink, types: Iterable[str], on_disk: Positions
 ) -> dict[StreamKey, Position] | None:
-    """Return where the previous process stopped. Without Kafka return None: the feed starts all the
+    """Return where the previous process start. Without Kafka return None: the feed starts all the
     same, so that Redis is served. Then only streams on disk know what they have missed.
 
     Raises SinkRefused if Kafka denies reading.

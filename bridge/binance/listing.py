@@ -34,8 +34,8 @@ class Listing:
         """Ask the exchange once, and return the streams of these settings.
 
         If it does not answer, the last answer counts. Before the first answer, named symbols are
-        not checked, and patterns wait. Raises SettingsError if there is no stream and none can
-        follow, FeedRefused if the exchange refuses us.
+        not checked, and patterns wait. Raises SettingsError if the exchange lists no symbol of the
+        settings, FeedRefused if it refuses us.
         """
         try:
             async with asyncio.timeout(options.connect_timeout_s):
@@ -53,16 +53,18 @@ class Listing:
         return found
 
     async def next(self) -> None:
-        """Wait for the next answer of the exchange. It is asked after INTERVAL_S, and at growing
-        intervals as long as it does not answer.
+        """Wait until the exchange lists something else than before. It is asked every INTERVAL_S,
+        and at growing intervals as long as it does not answer.
         """
-        await asyncio.sleep(FIRST_INTERVAL_S if self._listed is None else INTERVAL_S)
-        async for attempt in forever(
-            self._backoff, FeedUnavailable, FeedRefused, on_retry=self._on_retry
-        ):
-            with attempt:
-                await self._ask()
-        self._backoff.worked()
+        before = self._listed
+        while self._listed == before:
+            await asyncio.sleep(FIRST_INTERVAL_S if self._listed is None else INTERVAL_S)
+            async for attempt in forever(
+                self._backoff, FeedUnavailable, FeedRefused, on_retry=self._on_retry
+            ):
+                with attempt:
+                    await self._ask()
+            self._backoff.worked()
 
     def streams_of(self, options: settings.Binance) -> Subscription:
         """Return the streams of these settings, by the last answer. Log what is missing."""

@@ -3,9 +3,9 @@ last id of each stream.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import msgspec
 import structlog
@@ -47,6 +47,8 @@ _INFO_PARAMETERS = {
 # The answers of hosts without `historicalTrades` or `historicalBlockTrades`: the one for market
 # data only has no such paths, Binance.US wants a key.
 _NO_HISTORY = (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED)
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -151,13 +153,8 @@ class Rest:
                 f"{self._client.url}{_EXCHANGE_INFO} lists {len(info.symbols)} symbols, and not "
                 f"between 1 and {LISTED_MAX}"
             )
-        statuses: dict[str, str] = {}
-        for begin in range(0, len(info.symbols), _SLICE_ROWS):
-            some = info.symbols[begin : begin + _SLICE_ROWS]
-            for row in self._client.readable(_EXCHANGE_INFO, some, _decode_symbol):
-                statuses[row.symbol] = row.status
-            await asyncio.sleep(0)
-        return statuses
+        listed = self._in_slices(_EXCHANGE_INFO, info.symbols, _decode_symbol)
+        return {symbol.symbol: symbol.status async for symbol in listed}
 
     async def time_us(self) -> int:
         """Return the exchange's time, in microseconds since the epoch."""
@@ -302,11 +299,14 @@ class Rest:
     ) -> dict[str, Head]:
         rows = await self._rows(_DAYS, weight, {"type": "MINI", **parameters}, LISTED_MAX)
         received, wanted = now_us(), set(symbols)
-        found: dict[str, Head] = {}
+        days = self._in_slices(_DAYS, rows, _decode_day)
+        return {day.symbol: day.head(received) async for day in days if day.symbol in wanted}
+
+    async def _in_slices(
+        self, path: str, rows: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]
+    ) -> AsyncIterator[T]:
+        """Yield what is read of each readable row. Others get a turn between two slices."""
         for begin in range(0, len(rows), _SLICE_ROWS):
-            some = rows[begin : begin + _SLICE_ROWS]
-            for day in self._client.readable(_DAYS, some, _decode_day):
-                if day.symbol in wanted:
-                    found[day.symbol] = day.head(received)
+            for row in self._client.readable(path, rows[begin : begin + _SLICE_ROWS], read):
+                yield row
             await asyncio.sleep(0)
-        return found

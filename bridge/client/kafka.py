@@ -25,16 +25,15 @@ from bridge.brokers.kafka_consumer import (
 )
 from bridge.client.events import AnyEvent, ForeignMessage, decode_event
 from bridge.client.message_types import Names, check_message_types, upper_symbols
+from bridge.client.reconnect import until_open
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import RecordsRemoved, SinkUnavailable
-from bridge.retry import Backoff, check_cancelled, forever
+from bridge.retry import check_cancelled
 
 BATCH_MAX_RECORDS = 1000
 # A quiet topic and an unreachable cluster look the same: check after this time without records.
 QUIET_S = 5.0
-# Between two attempts to reach Kafka again.
-MAX_DELAY_S = 5.0
 # How soon a reader notices further partitions of its topics.
 METADATA_MAX_AGE_MS = 60_000
 
@@ -120,7 +119,7 @@ class KafkaReader(AsyncIterator[AnyEvent]):
         """Return where to continue after the last event that was returned: the offset of the next
         record by `topic:partition`. It may be stored as JSON.
         """
-        return {f"{at.topic}:{at.partition}": offset for at, offset in self._offsets.items()}
+        return {_name(*at): offset for at, offset in self._offsets.items()}
 
     async def __anext__(self) -> AnyEvent:
         while True:
@@ -149,7 +148,7 @@ class KafkaReader(AsyncIterator[AnyEvent]):
         except ForeignMessage as error:
             if record.topic not in self._passed_over:
                 self._passed_over.add(record.topic)
-                where = f"{record.topic}:{record.partition}, offset {record.offset}"
+                where = f"offset {record.offset} of {_name(record.topic, record.partition)}"
                 log.warning("Foreign records are passed over, first at %s: %s", where, error)
             return None
 
@@ -162,17 +161,8 @@ class KafkaReader(AsyncIterator[AnyEvent]):
             return await self._consumer.fetch()
         except SinkUnavailable as error:
             log.warning("Reading is interrupted: %s", error)
-        backoff = Backoff(MAX_DELAY_S)
-
-        def on_retry(error: Exception, _delay_s: float) -> None:
-            if backoff.should_log(error):
-                log.warning("Kafka is not back yet: %s", error)
-
-        async for attempt in forever(backoff, SinkUnavailable, on_retry=on_retry):
-            with attempt:
-                await self._consumer.reopen()
+        await until_open("Kafka", self._consumer.reopen)
         log.warning("Reading continues, without a loss")
-        self._offsets = self._consumer.offsets | self._offsets
         return {}
 
 
@@ -263,7 +253,7 @@ class _Consumer(Reader):
                 since_ms = max(0, round(self._start.timestamp() * 1000))
                 found = await self._consumer.offsets_for_times(dict.fromkeys(begins, since_ms))
                 return {at: ends[at] if (of := found[at]) is None else of.offset for at in begins}
-        return {at: self._start.get(_name(at), begin) for at, begin in begins.items()}
+        return {at: self._start.get(_name(*at), begin) for at, begin in begins.items()}
 
     def _choose(self, known: dict[str, list[int]]) -> list[TopicPartition]:
         """Return all partitions of the topics, or only those of the requested symbols."""
@@ -324,8 +314,8 @@ def _check_range(
     """Raise RecordsRemoved if a partition no longer has the record at an offset."""
     for at, offset in offsets.items():
         if at not in begins or not begins[at] <= offset <= ends[at]:
-            raise RecordsRemoved(_name(at), offset, begins.get(at, 0), ends.get(at, 0))
+            raise RecordsRemoved(_name(*at), offset, begins.get(at, 0), ends.get(at, 0))
 
 
-def _name(at: TopicPartition) -> str:
-    return f"{at.topic}:{at.partition}"
+def _name(topic: str, partition: int) -> str:
+    return f"{topic}:{partition}"

@@ -15,15 +15,14 @@ from bridge import settings
 from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.client.events import AnyEvent, ForeignMessage, decode_event
 from bridge.client.message_types import Names, check_message_types, upper_symbols
+from bridge.client.reconnect import until_open
 from bridge.core.model.stream import SPOT
 from bridge.errors import SinkRefused, SinkUnavailable
-from bridge.retry import Backoff, check_cancelled, forever
+from bridge.retry import check_cancelled
 from bridge.settings.urls import SecretUrl
 
 # A quiet market and a hanging server look the same: check after this time without messages.
 QUIET_S = 5.0
-# Between two attempts to reach Redis again.
-MAX_DELAY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,9 @@ class RedisReader:
                 message = await self._next()
             except SinkUnavailable as error:
                 log.warning("Listening is interrupted: %s", error)
-                await self._reconnect()
+                await self._close()
+                await until_open("Redis", self._open)
+                log.warning("Listening continues; what was published meanwhile is missed")
                 continue
             check_cancelled()
             if message["type"] in {"message", "pmessage"}:
@@ -115,19 +116,6 @@ class RedisReader:
         except BaseException:
             await self._close()
             raise
-
-    async def _reconnect(self) -> None:
-        backoff = Backoff(MAX_DELAY_S)
-
-        def on_retry(error: Exception, _delay_s: float) -> None:
-            if backoff.should_log(error):
-                log.warning("Redis is not back yet: %s", error)
-
-        await self._close()
-        async for attempt in forever(backoff, SinkUnavailable, on_retry=on_retry):
-            with attempt:
-                await self._open()
-        log.warning("Listening continues; what was published meanwhile is missed")
 
     async def _subscribe(self) -> None:
         """Subscribe, and wait until the server has confirmed every channel."""

@@ -172,7 +172,7 @@ class Status:
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
         elif not self.feed.connectors:
-            reasons.append("feed: there is no stream to subscribe to yet")
+            reasons.append("feed: it has no streams yet")
         else:
             reasons += map(_unready_connector, self.feed.unready())
         held = {stream: age_s for stream, age_s in self.held_s().items() if age_s > HELD_MAX_S}

@@ -2,25 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from bridge import settings
 from bridge.brokers import kafka_consumer
-from bridge.brokers.kafka_client import client_options
 from bridge.client import AnyEvent, KafkaReader, Trade, UnknownMessageType, kafka_events
 from bridge.client import kafka as reading
 from bridge.client.kafka import Start
 from bridge.errors import RecordsRemoved, SinkUnavailable
 from bridge.tools.embedded import free_port
 from tests.support.audit_publishing import publish as write_values
-from tests.support.brokers import Kafka, KafkaBroker, never_answering
+from tests.support.brokers import Kafka, KafkaBroker, administration, never_answering
+from tests.support.journal import logged
 from tests.support.publishing import gap, kafka_options, publish, trade
 
 
@@ -48,25 +48,9 @@ def ids(events: Iterable[AnyEvent]) -> list[int]:
     return [event.trade_id for event in events if isinstance(event, Trade)]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - a log has no event
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def administration(options: settings.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options(options))
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
-async def delete_records(options: settings.Kafka, partition: str, before: int) -> None:
+async def delete_records(kafka: Kafka, partition: str, before: int) -> None:
     topic, _, number = partition.rpartition(":")
-    async with administration(options) as admin:
+    async with administration(kafka) as admin:
         place = TopicPartition(topic, int(number))
         await admin.delete_records({place: RecordsToDelete(before_offset=before)})
 
@@ -143,7 +127,7 @@ async def test_a_reader_continues_without_a_loss_after_kafka_was_away(
         coming = asyncio.create_task(taken(reader, 16))
         await asyncio.to_thread(own_kafka.pause)
         try:
-            await until(lambda: "does not answer within 3 s" in caplog.text)
+            await logged(caplog, "does not answer within 3 s")
         finally:
             await asyncio.to_thread(own_kafka.unpause)
         await publish(options, [trade("BTCUSDT", number) for number in range(10, 20)])
@@ -199,7 +183,7 @@ async def test_records_that_are_gone_are_named_and_not_skipped(
     await publish(options, [trade("BTCUSDT", number) for number in range(10)])
     async with KafkaReader(options, "trade", symbols="BTCUSDT") as reader:
         (name,) = reader.position
-    await delete_records(options, name, 5)
+    await delete_records(real_kafka, name, 5)
     with pytest.raises(RecordsRemoved, match=rf"no record {offset} of {name}.* from 5 to 10"):
         await KafkaReader(options, "trade", start={name: offset}).__aenter__()
 
@@ -211,7 +195,7 @@ async def test_records_that_are_removed_before_they_are_read_are_named(
     await publish(options, [trade("BTCUSDT", number) for number in range(10)])
     async with KafkaReader(options, "trade", symbols="BTCUSDT", start="earliest") as reader:
         (name,) = reader.position
-        await delete_records(options, name, 5)
+        await delete_records(real_kafka, name, 5)
         # As if nothing had been fetched ahead.
         (place,) = reader._consumer.offsets
         reader._consumer._consumer.seek(place, 0)
@@ -229,7 +213,7 @@ async def test_a_partition_that_is_added_is_read_from_its_beginning(
     await publish(options, [trade(symbol, 1) for symbol in symbols])
     async with KafkaReader(options, "trade", start="earliest") as reader:
         await taken(reader, 40)
-        async with administration(options) as admin:
+        async with administration(real_kafka) as admin:
             more = NewPartitions(total_count=2 * options.partitions)
             await admin.create_partitions({f"{unique}.trade": more})
         await publish(options, [trade(symbol, 2) for symbol in symbols])

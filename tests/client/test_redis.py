@@ -12,6 +12,7 @@ from bridge.client import redis as listening
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.tools.embedded import free_port
 from tests.support.brokers import RedisAddress, RedisProcess, RedisServer
+from tests.support.journal import logged
 from tests.support.publishing import trade
 
 
@@ -23,12 +24,6 @@ async def publish(url: str, *messages: tuple[str, bytes]) -> None:
 
 def encoded(symbol: str, trade_id: int) -> bytes:
     return msgspec.json.encode(trade(symbol, trade_id))
-
-
-async def logged(caplog: pytest.LogCaptureFixture, words: str) -> None:
-    async with asyncio.timeout(30):
-        while words not in caplog.text:  # noqa: ASYNC110 - a log has no event
-            await asyncio.sleep(0.01)
 
 
 async def take(reader: RedisReader, count: int) -> list[bytes]:

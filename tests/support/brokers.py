@@ -17,6 +17,7 @@ from typing import Literal, Protocol, Self, get_args
 import docker
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka.admin import AdminClient
 from docker.errors import APIError, DockerException, ImageNotFound
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -290,6 +291,16 @@ async def never_answering() -> AsyncIterator[str]:
     async with await asyncio.start_server(hang, LOOPBACK, 0) as server:
         yield f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
         gone.set()
+
+
+@asynccontextmanager
+async def administration(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import pytest
 import structlog
 
 
@@ -29,6 +30,13 @@ class Journal:
             self._written.clear()
             await self._written.wait()
         return self.named(event)
+
+
+async def logged(caplog: pytest.LogCaptureFixture, words: str) -> None:
+    """Wait until the standard library has logged these words."""
+    async with asyncio.timeout(60):
+        while words not in caplog.text:  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.01)
 
 
 @contextmanager

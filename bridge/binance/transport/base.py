@@ -4,6 +4,7 @@ A connection hands over its frames inside the read callback, all frames of one r
 `recv()` in a loop costs 7-8 us a frame.
 """
 
+import asyncio
 import time
 from typing import Protocol
 
@@ -13,8 +14,6 @@ MAX_WIRE_BYTES = 2**24
 CLOSE_TIMEOUT_S = 2.0
 # We send only pings and pongs. An exchange that does not read them gets no more of them.
 MAX_UNSENT_BYTES = 2**16
-NOT_READ = f"the exchange does not read: {MAX_UNSENT_BYTES} bytes of pongs wait"
-TOO_LARGE = f"the exchange sends a message of more than {MAX_WIRE_BYTES} bytes"
 
 
 class FrameListener(Protocol):
@@ -58,6 +57,13 @@ class WebSocket(Protocol):
         ...
 
 
+def unsent_fault(transport: asyncio.WriteTransport) -> str:
+    """Return why to break a connection off whose pongs are not read; empty if they are."""
+    if transport.get_write_buffer_size() <= MAX_UNSENT_BYTES:
+        return ""
+    return f"the exchange does not read: {MAX_UNSENT_BYTES} bytes of pongs wait"
+
+
 class FrameBatch:
     """The messages of one read, and the parts of a message that is not complete yet.
 
@@ -85,7 +91,7 @@ class FrameBatch:
         self._part += payload
         if len(self._part) > MAX_WIRE_BYTES:
             self._part.clear()
-            raise OverflowError(TOO_LARGE)
+            raise OverflowError(f"the exchange sends a message of more than {MAX_WIRE_BYTES} bytes")
         if is_last:
             messages = self.texts if self._is_text else self._binary
             messages.append(bytes(self._part))

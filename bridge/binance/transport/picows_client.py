@@ -19,11 +19,10 @@ from bridge.binance.failures import from_exception, from_proxy, from_status
 from bridge.binance.proxy import proxy_of
 from bridge.binance.transport.base import (
     CLOSE_TIMEOUT_S,
-    MAX_UNSENT_BYTES,
     MAX_WIRE_BYTES,
-    NOT_READ,
     FrameBatch,
     FrameListener,
+    unsent_fault,
 )
 from bridge.errors import FeedRefused, FeedUnavailable
 
@@ -151,8 +150,8 @@ class PicowsConnection(WSListener):
         payload = frame.get_payload_as_bytes()
         if opcode is WSMsgType.PING:
             transport.send_pong(payload)
-            if transport.underlying_transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-                self._break_off(NOT_READ)
+            if fault := unsent_fault(transport.underlying_transport):
+                self._break_off(fault)
         elif opcode is WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()

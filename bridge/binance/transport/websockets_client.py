@@ -16,11 +16,10 @@ from bridge.binance.failures import from_exception
 from bridge.binance.proxy import proxy_of
 from bridge.binance.transport.base import (
     CLOSE_TIMEOUT_S,
-    MAX_UNSENT_BYTES,
     MAX_WIRE_BYTES,
-    NOT_READ,
     FrameBatch,
     FrameListener,
+    unsent_fault,
 )
 
 # A read may hold 256 KiB: over 5,000 compressed frames, and 55 ms of work. It is processed in
@@ -82,8 +81,8 @@ class WebsocketsConnection(ClientConnection):
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
         self._batch.hand_over()
-        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self._fault = NOT_READ
+        if fault := unsent_fault(self.transport):
+            self._fault = fault
             self.transport.abort()
         elif self.close_deadline is not None and self.loop.time() > self.close_deadline:
             self.transport.abort()  # the exchange sends on after a close frame

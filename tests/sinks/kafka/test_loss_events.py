@@ -14,8 +14,8 @@ from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.repair import Repair
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.tools.audit.run import audit_topic
-from tests.sinks.kafka.test_sink import administration, ids, options_for, sink_for
-from tests.support.brokers import Choice, Kafka, read_topic
+from tests.sinks.kafka.test_sink import ids, options_for, sink_for
+from tests.support.brokers import Choice, Kafka, administration, read_topic
 from tests.support.sinks import Feeder, at_work, ticker, trade, trades
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(90)]

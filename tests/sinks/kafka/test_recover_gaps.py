@@ -28,7 +28,7 @@ async def leave_open(kafka: Kafka, venue: str) -> None:
         await sink.drained()
 
 
-@pytest.mark.usefixtures("finds_offsets_by_time")
+@pytest.mark.usefixtures("real_kafka")
 async def test_the_next_process_brings_what_is_left_and_closes_the_gap(
     kafka: Kafka, unique: str
 ) -> None:
@@ -62,7 +62,7 @@ async def test_the_next_process_brings_what_is_left_and_closes_the_gap(
     ]
 
 
-@pytest.mark.usefixtures("finds_offsets_by_time")
+@pytest.mark.usefixtures("real_kafka")
 async def test_what_would_take_too_long_to_look_for_stays_open(
     kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,8 +19,8 @@ from bridge.sinks.kafka.recover_gaps import read_open_gaps
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.tools.embedded import LOOPBACK, free_port
-from tests.sinks.kafka.test_sink import administration, options_for, sink_for
-from tests.support.brokers import Choice, Kafka, read_topic
+from tests.sinks.kafka.test_sink import options_for, sink_for
+from tests.support.brokers import Kafka, administration, read_topic
 from tests.support.journal import Journal
 from tests.support.sinks import Feeder, agg_trade, at_work, ticker, trade, trades
 
@@ -140,37 +140,33 @@ async def test_a_stream_that_stays_quiet_after_a_start_is_known_at_the_next(
 
 
 async def test_a_topic_that_has_lost_its_head_or_all_is_no_obstacle(
-    brokers: Choice, kafka: Kafka, unique: str
+    real_kafka: Kafka, unique: str
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Kafka that deletes records; {brokers}")
-    options = options_for(kafka.bootstrap_servers, partitions=1)
-    sink = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    options = options_for(real_kafka.bootstrap_servers, partitions=1)
+    sink = sink_for(real_kafka.bootstrap_servers, unique, partitions=1)
     async with at_work(sink):
         Feeder(sink).push(*trades(unique, range(10)))
         await sink.drained()
-    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"ETHUSDT": range(10)})
+    await publish(sink_for(real_kafka.bootstrap_servers, unique), unique, {"ETHUSDT": range(10)})
     place = TopicPartition(f"{unique}.trade", 0)
-    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")
+    records = await read_topic(real_kafka.bootstrap_servers, f"{unique}.trade")
     for last, expected in ((14, {"BTCUSDT": 9, "ETHUSDT": 9}), (19, {"BTCUSDT": 9})):
         before = RecordsToDelete(before_offset=records[last].offset + 1)
-        async with administration(kafka) as admin:
+        async with administration(real_kafka) as admin:
             await admin.delete_records({place: before})
         assert await last_ids(options, unique) == expected
 
 
 async def test_after_a_change_of_partitions_the_greatest_id_counts(
-    brokers: Choice, kafka: Kafka, unique: str
+    real_kafka: Kafka, unique: str
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Kafka that adds partitions; {brokers}")
-    first = sink_for(kafka.bootstrap_servers, unique, partitions=1)
+    first = sink_for(real_kafka.bootstrap_servers, unique, partitions=1)
     await publish(first, unique, {symbol: range(10) for symbol in SYMBOLS})
-    async with administration(kafka) as admin:
+    async with administration(real_kafka) as admin:
         await admin.create_partitions({f"{unique}.trade": NewPartitions(total_count=5)})
-    second = sink_for(kafka.bootstrap_servers, unique)
+    second = sink_for(real_kafka.bootstrap_servers, unique)
     await publish(second, unique, {symbol: range(10, 30) for symbol in SYMBOLS[:6]})
-    found = await last_ids(options_for(kafka.bootstrap_servers), unique)
+    found = await last_ids(options_for(real_kafka.bootstrap_servers), unique)
     assert found == {symbol: 29 if symbol in SYMBOLS[:6] else 9 for symbol in SYMBOLS}
 
 

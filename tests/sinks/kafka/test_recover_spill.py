@@ -61,7 +61,7 @@ def moments(records: list[ConsumerRecord]) -> list[int]:
     return [json.loads(record.value)["timestamp"] for record in records]
 
 
-@pytest.mark.usefixtures("finds_offsets_by_time")
+@pytest.mark.usefixtures("real_kafka")
 @pytest.mark.parametrize("published", [1, 3000, 12_000])
 async def test_what_has_committed_of_it_is_not_sent_again_and_the_rest_is(
     published: int,

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from typing import Any
 from unittest.mock import Mock
 
@@ -20,7 +19,7 @@ from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.telemetry import now_us
 from bridge.tools.embedded import LOOPBACK, free_port
-from tests.support.brokers import Choice, Kafka, KafkaBroker, read_topic
+from tests.support.brokers import Choice, Kafka, KafkaBroker, administration, read_topic
 from tests.support.journal import Journal
 from tests.support.sinks import Feeder, at_work, trade, trades
 
@@ -54,16 +53,6 @@ def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]
     """Return the trade ids of one symbol in the order of the topic."""
     key = symbol.encode()
     return [json.loads(record.value)["trade_id"] for record in records if record.key == key]
-
-
-@asynccontextmanager
-async def administration(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await client.start()
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def configured(admin: AIOKafkaAdminClient, name: str) -> tuple[int, str, str]:

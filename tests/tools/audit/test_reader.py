@@ -5,18 +5,17 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 
 from bridge import settings
 from bridge.brokers import kafka_consumer
-from bridge.brokers.kafka_client import client_options
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.errors import SinkUnavailable
 from bridge.tools.audit.run import audit_topic
 from bridge.tools.embedded import free_port
 from tests.support.audit import event, ids_in, ranges
 from tests.support.audit_publishing import gap_value, publish, topic_of, trade_values
-from tests.support.brokers import KafkaBroker, never_answering
+from tests.support.brokers import KafkaBroker, administration, never_answering
 from tests.support.publishing import kafka_options
 
 
@@ -93,11 +92,9 @@ async def test_the_proof_begins_where_retention_has_left_the_topic(
 ) -> None:
     options = kafka_options(own_kafka, unique)
     await publish(options, "trade", trade_values(1, 5, *range(10, 20)))
-    admin = AIOKafkaAdminClient(**client_options(options))
-    await admin.start()
     place = TopicPartition(topic_of(options, "trade"), 0)
-    await admin.delete_records({place: RecordsToDelete(before_offset=4)})
-    await admin.close()
+    async with administration(own_kafka) as admin:
+        await admin.delete_records({place: RecordsToDelete(before_offset=4)})
     report = await audit_topic(options, "trade")
     (stream,) = report.symbols
     assert (report.verdict, stream.first_id, stream.first_offset) == ("ok", 12, 4)
