@@ -15,6 +15,18 @@ from bridge import settings
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 
 STOP_TIMEOUT_S = 3.0
+
+
+class InvalidRecordError(kafka_errors.BrokerResponseError):  # type: ignore[misc]
+    """A rule of the broker rejects a record. aiokafka does not know this code."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "This record has failed the validation on the broker."
+
+
+kafka_errors.kafka_errors[InvalidRecordError.errno] = InvalidRecordError
+
 # The errors of a Kafka client if the cluster fails or cannot be reached.
 FAILURES = (kafka_errors.KafkaError, OSError, TimeoutError)
 _REFUSALS = (
@@ -54,6 +66,11 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
         return SinkUnavailable(
             "Kafka refuses the time of a record; check message.timestamp.before.max.ms and "
             "message.timestamp.after.max.ms of the topic, and the clock of this machine"
+        )
+    if isinstance(error, InvalidRecordError):
+        return SinkUnavailable(
+            "Kafka refuses a record (INVALID_RECORD); check the rules for records of this topic, "
+            "like the schema validation of the broker"
         )
     where = f"Kafka at {', '.join(servers)}" if servers else "Kafka"
     return SinkUnavailable(f"{where}: {_describe(error)}")

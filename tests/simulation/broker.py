@@ -23,6 +23,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
+from bridge.brokers.kafka_client import InvalidRecordError
 from bridge.sinks.kafka.producer_state import ProducerId
 
 NODES = 2
@@ -99,7 +100,8 @@ class Broker:
     """The cluster, with its faults as probabilities.
 
     `loses`: a request is lost with its connection. `mutes`: its answer is lost. `refuses`: a batch
-    is refused. `leaderless` partitions are neither written nor read.
+    is refused. `is_invalid` says which records a rule refuses. `leaderless` partitions are neither
+    written nor read.
     """
 
     def __init__(self, random: Random) -> None:
@@ -107,6 +109,7 @@ class Broker:
         self.logs: dict[TopicPartition, list[Stored]] = {}
         self.nodes = [Node() for _ in range(NODES)]
         self.loses = self.mutes = self.refuses = 0.0
+        self.is_invalid: Callable[[Stored], bool] | None = None
         self.leaderless: set[TopicPartition] = set()
         self._known: defaultdict[TopicPartition, dict[int, _Known]] = defaultdict(dict)
         self._producers = 0
@@ -247,6 +250,8 @@ class Broker:
         if self.random.random() < self.refuses:
             refusal: type[Exception] = self.random.choice(REFUSALS)
             return refusal()
+        if self.is_invalid and any(map(self.is_invalid, batch.records)):
+            return InvalidRecordError()
         known = self._known_of(batch.place, ProducerId(batch.producer_id, batch.epoch))
         if batch.epoch < known.epoch:
             return OLD_EPOCH()

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
+import msgspec
+
 from bridge.core.policy.silence import CONNECTION_FLOOR_S
-from tests.simulation.broker import NODES
+from tests.simulation.broker import NODES, Stored
 from tests.simulation.exchange import SHUTDOWN, Connection
 from tests.simulation.loop import within
 from tests.simulation.settings_file import SYMBOLS
@@ -162,6 +164,22 @@ async def refuse_batches(world: World) -> None:
     world.broker.refuses = world.random.random() / 4
     await _a_while(world)
     world.broker.refuses = 0.0
+
+
+async def refuse_some_trades(world: World) -> None:
+    """Let a rule of the brokers refuse some trades for good, or most of them until it is mended."""
+    share = world.random.choice((0.05, 0.95))
+
+    def is_invalid(record: Stored) -> bool:
+        """Say the same of all copies of a trade."""
+        event = msgspec.json.decode(record.value)
+        is_trade = event.get("message_type") == "trade" and "price" in event
+        is_trade = is_trade and event["symbol"] != world.market.rare
+        return is_trade and Random(f"{event['symbol']} {event['trade_id']}").random() < share
+
+    world.broker.is_invalid = is_invalid
+    await _a_while(world)
+    world.broker.is_invalid = None
 
 
 async def freeze_a_broker(world: World) -> None:
@@ -351,6 +369,7 @@ FAULTS: tuple[Fault, ...] = (
     lose_requests_to_kafka,
     lose_answers_of_kafka,
     refuse_batches,
+    refuse_some_trades,
     freeze_a_broker,
     kill_a_broker,
     *(lose_some_leaders,) * 2,

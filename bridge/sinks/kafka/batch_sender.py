@@ -9,6 +9,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from bridge import settings
+from bridge.brokers.kafka_client import InvalidRecordError
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
@@ -85,6 +86,7 @@ class BatchSender:
         latest_ms = now_ms + MAX_AHEAD_US // 1000
         timestamps = queue.timestamps if queue.timestamps.refusals else None
         room = None if queue.in_doubt else queue.limit.bytes
+        most = queue.in_doubt or queue.refused.batch_size
         for record in queue.records:
             value = record.value
             if room is not None:
@@ -101,7 +103,7 @@ class BatchSender:
             if append(key=record.route.key, value=value, timestamp=timestamp) is None:
                 break
             count += 1
-            if count == queue.in_doubt:
+            if count == most:
                 break
         queue.in_flight = count
         return batch
@@ -155,19 +157,28 @@ class BatchSender:
         if future.cancelled():
             self._failure = SinkUnavailable("Kafka: a batch was abandoned")
         elif isinstance(error, OF_PARTITION):
-            if isinstance(error, kafka_errors.InvalidTimestampError):
-                queue.timestamps.refuse()
-            self._resting.rest(queue, error)
+            self._refuse(queue, error)
         elif isinstance(error, Exception):
             self._producer_state.failed(error)
             if isinstance(error, _TOO_LARGE):
-                queue.refuse()
+                queue.limit.refuse(queue.batch())
             self._failure = error
         else:
             self._rearm()
             self._acknowledge(queue, future.result(), published)
             self._resting.accepted(queue)
         self._changed.set()
+
+    def _refuse(self, queue: PartitionQueue, error: Exception) -> None:
+        """Let a partition rest, or send half of the batch at once to find a refused record."""
+        if isinstance(error, kafka_errors.InvalidTimestampError):
+            queue.timestamps.refuse()
+        is_invalid = isinstance(error, InvalidRecordError)
+        if is_invalid and queue.refused.refuse(queue.batch()) and not queue.in_doubt:
+            queue.in_flight = 0
+            self._producer_state.number_again(self._producer, topic_partition(queue))
+        else:
+            self._resting.rest(queue, error)
 
     def _acknowledge(
         self, queue: PartitionQueue, answer: RecordMetadata, published: Published

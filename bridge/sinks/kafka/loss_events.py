@@ -12,7 +12,7 @@ from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.sequencers import contiguous_sequencer
 
-TOO_LARGE = "too_large"
+TOO_LARGE, REFUSED = "too_large", "refused"
 
 Notice = Callable[[str, Contiguous], None]
 
@@ -60,7 +60,11 @@ class GapReporter:
     def _events(self, loss: Loss, now: int) -> list[Event]:
         if loss.first_id == NO_IDENTITY:
             # The invalid event of the record already announces this loss.
-            return [] if loss.cause == TOO_LARGE else [self._logged(_gap(self._venue, loss, now))]
+            return (
+                []
+                if loss.cause in {TOO_LARGE, REFUSED}
+                else [self._logged(_gap(self._venue, loss, now))]
+            )
         gap = self._logged(_gap(self._venue, loss, now))
         if gap.state == "lost":
             return [gap]
@@ -76,21 +80,26 @@ class GapReporter:
         return gap
 
 
-def too_large_event(venue: str, record: Record, max_bytes: int, now: int) -> Invalid:
-    """Return the event that replaces a record that is too large for Kafka."""
+def refused_event(venue: str, record: Record, cause: str, max_bytes: int, now: int) -> Invalid:
+    """Return the event that replaces a record that Kafka refuses. `cause` is TOO_LARGE or REFUSED,
+    `max_bytes` is the size of a batch.
+    """
     route = record.route
     identity = "" if record.identity == NO_IDENTITY else f" {record.identity}"
-    detail = (
-        f"{route.message_type}{identity} of {route.symbol}: {len(record.value)} bytes; a batch "
-        f"holds {max_bytes} (kafka.batch_max_bytes), or the topic less (max.message.bytes)"
+    reason = (
+        f"{len(record.value)} bytes; a batch holds {max_bytes} (kafka.batch_max_bytes), or the "
+        "topic less (max.message.bytes)"
+        if cause == TOO_LARGE
+        else f"topic {route.topic} refuses it (INVALID_RECORD)"
     )
+    detail = f"{route.message_type}{identity} of {route.symbol}: {reason}"
     payload = payload_text(record.value)
-    return Invalid(venue, route.symbol, None, now, "websocket", TOO_LARGE, payload, detail)
+    return Invalid(venue, route.symbol, None, now, "websocket", cause, payload, detail)
 
 
 def _gap(venue: str, loss: Loss, now: int) -> Gap:
     has_ids = loss.first_id != NO_IDENTITY
-    is_open = has_ids and loss.is_exact and loss.cause != TOO_LARGE
+    is_open = has_ids and loss.is_exact and loss.cause not in {TOO_LARGE, REFUSED}
     return Gap(
         venue=venue,
         symbol=loss.symbol,

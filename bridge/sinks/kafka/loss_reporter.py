@@ -10,7 +10,7 @@ from bridge.core.model.events import Event
 from bridge.core.records.record import Record, Router, priority_record
 from bridge.core.sequencing.contiguous import MAX_GAP_IDS
 from bridge.sinks.kafka.ack_waiters import AckWaiters
-from bridge.sinks.kafka.loss_events import TOO_LARGE, GapReporter, Notice, too_large_event
+from bridge.sinks.kafka.loss_events import REFUSED, TOO_LARGE, GapReporter, Notice, refused_event
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import now_us
 
@@ -70,27 +70,39 @@ class LossReporter:
             self._ack_waiters.lost(losses)
             self._progressed()
 
-    def drop_too_large(self, queue: PartitionQueue) -> None:
-        """Drop the first records of a queue that no batch can hold. An invalid event replaces
+    def drop_refused(self, queue: PartitionQueue) -> None:
+        """Drop the first records of a queue that Kafka refuses for good. An invalid event replaces
         each.
         """
-        if not (count := self._count_too_large(queue)):
-            return
-        for record in self._outbox.drop(queue, count, TOO_LARGE):
-            symbol, topic = record.route.symbol, queue.topic
-            log.warning("record_too_large", topic=topic, symbol=symbol, id=record.identity)
-            if queue.message_type != "invalid":
-                event = too_large_event(self._venue, record, self._max_bytes, now_us())
-                self._push(self._record(event))
-        self._progressed()
+        while queue.records and not queue.in_doubt and (cause := self._cause(queue)):
+            for record in self._outbox.drop(queue, 1, cause):
+                self._log(record, cause)
+                if queue.message_type != "invalid":
+                    event = refused_event(self._venue, record, cause, self._max_bytes, now_us())
+                    self._push(self._record(event))
+            queue.refused.dropped()
+            self._progressed()
 
-    def _count_too_large(self, queue: PartitionQueue) -> int:
-        count = 0
-        for record in queue.records:
-            if len(record.value) < self._max_bytes and record is not queue.limit.refused:
-                break
-            count += 1
-        return count
+    def _cause(self, queue: PartitionQueue) -> str | None:
+        """Return why Kafka refuses the first record of a queue; None if it does not."""
+        record = queue.records[0]
+        if len(record.value) >= self._max_bytes or record is queue.limit.refused:
+            return TOO_LARGE
+        return REFUSED if record is queue.refused.record else None
+
+    def _log(self, record: Record, cause: str) -> None:
+        """Log a dropped record. Many are logged only when their number is a power of two."""
+        route = record.route
+        dropped = self._outbox.counts.dropped[route.message_type, cause]
+        if dropped.bit_count() == 1:
+            log.warning(
+                "record_refused",
+                cause=cause,
+                topic=route.topic,
+                symbol=route.symbol,
+                id=record.identity,
+                dropped=dropped,
+            )
 
     def _push(self, record: Record) -> None:
         self._outbox.counts.restored[record.route.message_type] += 1

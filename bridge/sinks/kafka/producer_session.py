@@ -128,7 +128,7 @@ class ProducerSession:
             await self._wake_partitions()
             self._state.resting.trim()
             for queue in outbox.idle():
-                losses.drop_too_large(queue)
+                losses.drop_refused(queue)
             losses.announce()
             sent, left = 0, False
             for queue in outbox.sendable():
@@ -236,6 +236,8 @@ class ProducerSession:
                 await self._check_leader(queue)
                 if outbox is self._state.outbox and queue.in_doubt:
                     await self._find_committed([queue])
+                if resting.is_refused(queue):
+                    queue.in_doubt = 0
             except (*FAILURES, SinkUnavailable, SinkRefused) as error:
                 resting.rest(queue, error)
             else:

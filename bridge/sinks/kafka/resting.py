@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from bridge.brokers.kafka_client import failure
+from bridge.brokers.kafka_client import InvalidRecordError, failure
 from bridge.errors import TickbridgeError
 from bridge.retry import RepeatedFailure
 from bridge.sinks.kafka.producer_state import topic_partition
@@ -27,7 +27,8 @@ OF_PARTITION = (
     kafka_errors.NotLeaderForPartitionError,
     kafka_errors.InvalidTimestampError,
     kafka_errors.PolicyViolationError,
-    kafka_errors.UnknownError,  # also for codes that aiokafka does not know: INVALID_RECORD
+    kafka_errors.UnknownError,  # also for codes that aiokafka does not know
+    InvalidRecordError,
 )
 PARTITION_UNAVAILABLE = "partition_unavailable"
 FIRST_REST_S, MAX_REST_S = 1.0, 8.0
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 class _Rest(NamedTuple):
     length_s: float
     end_s: float
+    error: Exception
     failure: RepeatedFailure
 
 
@@ -67,7 +69,7 @@ class RestingPartitions:
         before = self._rests.get(place)
         length_s = min(2 * before.length_s, MAX_REST_S) if before else FIRST_REST_S
         repeated = before.failure if before else RepeatedFailure()
-        self._rests[place] = _Rest(length_s, loop.time() + length_s, repeated)
+        self._rests[place] = _Rest(length_s, loop.time() + length_s, error, repeated)
         queue.rest()
         loop.call_later(length_s, self._wake)
         self._failures[PARTITION_UNAVAILABLE] += 1
@@ -100,6 +102,10 @@ class RestingPartitions:
             for queue in outbox.resting()
             if self._rests[topic_partition(queue)].end_s <= now_s
         ]
+
+    def is_refused(self, queue: PartitionQueue) -> bool:
+        """Return whether a partition rests because it has refused a record."""
+        return isinstance(self._rests[topic_partition(queue)].error, InvalidRecordError)
 
     def accepted(self, queue: PartitionQueue) -> None:
         """Note that Kafka has accepted records of a partition."""

@@ -1,4 +1,4 @@
-"""Learns from a broker's refusals which batches and which timestamps it accepts."""
+"""Learns from a broker's refusals which batches, timestamps and records it accepts."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,8 @@ BOUNDLESS_BYTES = 2**24
 # Timestamps that differ less from our clock are recent.
 RECENT_MS = 60_000
 NO_TIMESTAMP = -1
+# If a partition refuses more records one after the other, it is the partition that is wrong.
+MAX_REFUSED_IN_ROW = 10
 
 
 class Probation:
@@ -93,3 +95,44 @@ class Timestamps:
         if self.refusals > 1:
             return NO_TIMESTAMP
         return timestamp_ms if abs(now_ms - timestamp_ms) <= RECENT_MS else now_ms
+
+
+class RefusedRecord:
+    """Finds by halving the record for which a broker refuses a batch.
+
+    `record` is one that was refused in a batch of its own. `batch_size` is how many records the
+    next batch may hold; 0 for any number.
+    """
+
+    __slots__ = ("_in_row", "_suspects", "record")
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        # One of so many first records of the queue is refused.
+        self._suspects = 0
+        self._in_row = 0
+
+    @property
+    def batch_size(self) -> int:
+        return max(self._suspects // 2, 1) if self._suspects else 0
+
+    def refuse(self, batch: Sequence[Record]) -> bool:
+        """Note that a batch was refused; return whether another one should be tried at once."""
+        self._suspects = len(batch)
+        if len(batch) > 1:
+            return True
+        if batch[0] is self.record or self._in_row == MAX_REFUSED_IN_ROW:
+            return False
+        self.record = batch[0]
+        self._in_row += 1
+        return True
+
+    def take(self, count: int) -> None:
+        """Note that a batch of `count` records was accepted."""
+        self._suspects = max(self._suspects - count, 0)
+        self._in_row = 0
+
+    def dropped(self) -> None:
+        """Note that `record` has left the queue."""
+        self.record = None
+        self._suspects = 0

@@ -20,7 +20,7 @@ from itertools import islice
 
 from bridge.core.delivery.losses import Losses
 from bridge.core.records.record import Record, Route
-from bridge.sinks.outbox.limits import BatchLimit, Timestamps
+from bridge.sinks.outbox.limits import BatchLimit, RefusedRecord, Timestamps
 from bridge.telemetry import SinkCounts
 
 # The objects of a record besides its value: the struct, its integers, its slot in the queue.
@@ -34,12 +34,13 @@ PartitionOf = Callable[[Route], int]
 class PartitionQueue:
     """The records of one partition, oldest first. The first `in_flight` of them are being sent.
     The first `in_doubt` were sent by a producer that failed. `limit` is what the broker accepts in
-    one batch, `timestamps` which times it accepts. While it `is_resting`, nothing is sent.
+    one batch, `timestamps` which times it accepts, `refused` which record it does not accept. While
+    it `is_resting`, nothing is sent.
     """
 
     __slots__ = (
         *("in_doubt", "in_flight", "is_resting", "limit"),
-        *("message_type", "partition", "records", "timestamps", "topic"),
+        *("message_type", "partition", "records", "refused", "timestamps", "topic"),
     )
 
     def __init__(self, topic: str, partition: int, message_type: str) -> None:
@@ -52,6 +53,7 @@ class PartitionQueue:
         self.is_resting = False
         self.limit = BatchLimit()
         self.timestamps = Timestamps()
+        self.refused = RefusedRecord()
 
     @property
     def protected(self) -> int:
@@ -68,9 +70,9 @@ class PartitionQueue:
         self.release()
         self.is_resting = True
 
-    def refuse(self) -> None:
-        """Note that the batch in flight was too large: the next one holds half as much."""
-        self.limit.refuse(list(islice(self.records, self.in_flight)))
+    def batch(self) -> list[Record]:
+        """Return the records in flight."""
+        return list(islice(self.records, self.in_flight))
 
 
 class Outbox:
@@ -214,6 +216,7 @@ class Outbox:
         queue.in_flight = queue.in_doubt = 0
         queue.limit.take()
         queue.timestamps.take()
+        queue.refused.take(len(done))
         self._forget(done)
         self.counts.published[queue.message_type] += len(done)
         return done

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from bridge.core.model.events import Event
 from bridge.core.records.record import Router
@@ -68,6 +69,45 @@ async def test_what_a_broker_refuses_alone_is_too_large_and_what_it_refused_with
     assert sink.counts.dropped == {("trade", "too_large"): 1}
     (invalid,) = await events(kafka, f"{unique}.invalid", 1)
     assert "trade 300" in invalid["detail"]
+    report = await audit_topic(options_for(kafka.bootstrap_servers), "trade", venue=unique)
+    assert report.findings == []
+
+
+async def test_a_record_that_a_rule_of_the_broker_refuses_is_set_aside_and_all_others_go_on(
+    brokers: Choice, kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that refuses records without a key; {brokers}")
+    compacted = NewTopic(f"{unique}.trade", 1, 1, topic_configs={"cleanup.policy": "compact"})
+    async with administration(kafka) as admin:
+        await admin.create_topics([compacted])
+    append, refused = BatchBuilder.append, {7, 8, 150, 399}
+
+    def append_some_without_key(builder: BatchBuilder, *, value: bytes, **fields: Any) -> object:
+        event = json.loads(value)
+        if event.get("message_type") == "trade" and event.get("trade_id") in refused:
+            fields["key"] = None
+        return append(builder, value=value, **fields)
+
+    monkeypatch.setattr(BatchBuilder, "append", append_some_without_key)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    feeder.push(*trades(unique, range(400)))
+    async with at_work(sink), asyncio.timeout(60):
+        await sink.drained()
+        feeder.check()
+    expected = [number for number in range(400) if number not in refused]
+    assert ids(await read_topic(kafka.bootstrap_servers, f"{unique}.trade")) == expected
+    assert sink.counts.dropped == {("trade", "refused"): len(refused)}
+    invalid = await events(kafka, f"{unique}.invalid", len(refused))
+    assert {event["reason"] for event in invalid} == {"refused"}
+    assert invalid[0]["detail"] == (
+        f"trade 7 of BTCUSDT: topic {unique}.trade refuses it (INVALID_RECORD)"
+    )
+    gaps = await events(kafka, f"{unique}.gap", len(refused))
+    assert [(gap["first_id"], gap["state"]) for gap in gaps] == [
+        (number, "lost") for number in sorted(refused)
+    ]
     report = await audit_topic(options_for(kafka.bootstrap_servers), "trade", venue=unique)
     assert report.findings == []
 

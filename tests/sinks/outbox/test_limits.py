@@ -1,12 +1,17 @@
 """What a partition accepts is learned from refusals, and tried again after a while."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bridge.core.records.record import Record
 from bridge.sinks.outbox.limits import (
     BOUNDLESS_BYTES,
+    MAX_REFUSED_IN_ROW,
     NO_TIMESTAMP,
     RECENT_MS,
     TRY_AFTER_BATCHES,
     BatchLimit,
+    RefusedRecord,
     Timestamps,
 )
 from tests.support.spilling import route
@@ -87,3 +92,53 @@ def test_the_times_of_events_are_tried_again_ever_later() -> None:
         assert timestamps.refusals == 1
         timestamps.take()
         assert timestamps.refusals == 0
+
+
+@given(
+    refused=st.sets(st.integers(0, 199), max_size=MAX_REFUSED_IN_ROW),
+    batch_size=st.integers(1, 200),
+)
+def test_halving_finds_each_refused_record_in_few_batches(
+    refused: set[int], batch_size: int
+) -> None:
+    search = RefusedRecord()
+    waiting = [Record(TRADES, 0, 0, b"x", number) for number in range(200)]
+    found: list[int] = []
+    accepted: list[int] = []
+    batches = 0
+    while waiting:
+        batches += 1
+        sent = waiting[: search.batch_size or batch_size]
+        if refused.isdisjoint(record.identity for record in sent):
+            search.take(len(sent))
+            accepted += [record.identity for record in sent]
+            del waiting[: len(sent)]
+            continue
+        assert search.refuse(sent)
+        if search.record:
+            assert waiting[0] is search.record
+            found.append(waiting.pop(0).identity)
+            search.dropped()
+    assert found == sorted(refused)
+    assert accepted == [number for number in range(200) if number not in refused]
+    assert batches <= 200 // batch_size + 1 + len(refused) * 2 * (batch_size.bit_length() + 1)
+
+
+def test_a_partition_that_refuses_every_record_keeps_all_except_the_first_few() -> None:
+    search, dropped = RefusedRecord(), 0
+    for number in range(100):
+        if not search.refuse([Record(TRADES, number, 1_000, b"x")]):
+            break
+        search.dropped()
+        dropped += 1
+    assert dropped == MAX_REFUSED_IN_ROW
+    assert not search.refuse([TRADE])
+    assert search.record is None
+    search.take(1)
+    assert search.refuse([TRADE])
+
+
+def test_a_record_that_nobody_drops_is_tried_at_once_only_once() -> None:
+    search = RefusedRecord()
+    assert search.refuse([TRADE])
+    assert not search.refuse([TRADE])
