@@ -55,6 +55,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += count
         self.total += value * count
 
+    def add(self, other: "Histogram") -> None:
+        """Add the observations of a histogram with the same bounds."""
+        self.counts = [sum(pair) for pair in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
     def quantile(self, share: float) -> float | None:
         """Return the bound below which `share` of the observations lie; None if there are none."""
         wanted = share * sum(self.counts)

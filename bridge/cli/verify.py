@@ -1,6 +1,8 @@
 """`tickbridge verify`."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +20,7 @@ from bridge.cli.options import (
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
+    from bridge.tools.verify.live import OnProgress
     from bridge.tools.verify.report import Report
 
 
@@ -27,12 +30,13 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "tickbridge verify --symbols BTCUSDT,ETHUSDT,BNBUSDT",
             "tickbridge verify -c tickbridge.yaml --seconds 600",
+            "tickbridge verify --symbols BTCUSDT --html report.html",
             "tickbridge verify --json | jq '.checks[] | select(.passed | not)'",
         ),
     )(verify)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - each is an option of its own
     *,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Time to observe the feed; Ctrl-C stops earlier.")
@@ -42,6 +46,17 @@ def verify(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole report as one JSON object.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            dir_okay=False,
+            writable=True,
+            show_default=False,
+            help="Also write the report with plots to this file, as one page to keep or print.",
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Verify the connection to the exchange: connect, measure, and print a report.
@@ -56,18 +71,46 @@ def verify(
     from bridge.settings import load_settings
     from bridge.tools.verify.text import print_report
 
+    if html and not html.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
     settings = load_settings(config, overrides={"binance": subscription(symbols, streams)})
-    if sys.stderr.isatty():
-        url = settings.binance.websocket_url
-        typer.echo(
-            f"Provoking five errors on loopback, then observing {url} for {seconds:g} s…", err=True
-        )
     # The report shows the provoked errors; the log must not.
     logs.configure(settings.log.model_copy(update={"level": "critical"}))
     report = run_async(_verify(settings, seconds))
     (print_json if as_json else print_report)(report)
+    if html:
+        _write(report, html)
     if report.verdict != "ok":
         raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(seconds: float) -> "Iterator[OnProgress]":
+    """Show a bar on standard error if that is a terminal, and yield the update function."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("provoking five errors on loopback", total=None)
+
+        def update(elapsed_s: float, events: int) -> None:
+            description = f"{events:,} events" if elapsed_s else "connecting"
+            progress.update(task, total=seconds, completed=elapsed_s, description=description)
+
+        yield update
+
+
+def _write(report: "Report", html: Path) -> None:
+    from bridge.tools.verify.html import page
+
+    try:
+        html.write_text(page(report), encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {html}: {error}", param_hint="--html") from error
 
 
 async def _verify(settings: "Settings", seconds: float) -> "Report":
@@ -79,9 +122,10 @@ async def _verify(settings: "Settings", seconds: float) -> "Report":
     from bridge.tools.verify.live import observe
     from bridge.tools.verify.report import Report
 
-    error_cases = await try_error_cases(settings.binance)
-    logs.configure(settings.log)
-    seen = await observe(settings, seconds, stopped_by_signal())
+    with _progress(seconds) as update:
+        error_cases = await try_error_cases(settings.binance)
+        logs.configure(settings.log)
+        seen = await observe(settings, seconds, stopped_by_signal(), update)
     made = [*checks(seen), *error_cases]
     return Report(
         version=metadata.version("tickbridge"),

@@ -4,11 +4,8 @@ settings are the defaults and no test waits.
 
 import asyncio
 import socket
-import ssl
-import subprocess
 from itertools import pairwise
 from pathlib import Path
-from shutil import which
 
 import pytest
 import uvloop
@@ -38,6 +35,7 @@ from tests.support.exchange import (
     drop,
     end,
     go_deaf,
+    self_signed,
     send,
     send_as_text,
     send_in_fragments,
@@ -256,20 +254,6 @@ async def test_over_tls_nothing_is_lost_when_the_end_comes_with_the_data(
     ):
         await running.sink.until(4000)
         assert running.sink.ids() == list(range(4000))
-
-
-def self_signed(folder: Path) -> ssl.SSLContext:
-    """Return server TLS for the loopback address, with a self-signed certificate."""
-    openssl = which("openssl")
-    if openssl is None:
-        pytest.skip("makes a certificate with openssl, which is not on PATH")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {key} -out {certificate}"
-    subject = ["-subj", "/CN=exchange", "-addext", f"subjectAltName=IP:{LOOPBACK}"]
-    subprocess.run([openssl, *command.split(), *subject], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
 
 
 async def test_a_heartbeat_failure_replaces_the_connection() -> None:

@@ -25,7 +25,7 @@ def _unprovoked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_market_that_behaves_is_verified(tickbridge: Run, simulator: Path) -> None:
     result = tickbridge(*("verify", "-c", str(simulator)), *QUICK)
     assert result.exit_code == 0
-    assert "VERIFIED: all 10 checks" in result.stdout
+    assert "VERIFIED: all 11 checks" in result.stdout
     for words in ("1 of 1 heard", "100 % valid", "none missing of", "wrong symbol", "no pong"):
         assert words in result.stdout
 
@@ -35,7 +35,11 @@ def test_the_report_is_one_object(tickbridge: Run, simulator: Path) -> None:
     result = tickbridge(*("verify", "-c", str(simulator), "--json"), *QUICK)
     report = json.loads(result.stdout)
     assert (result.exit_code, report["verdict"]) == (0, "ok")
-    assert len(report["checks"]) == 5
+    assert len(report["checks"]) == 6
+    assert report["observation"]["handshake"]["tls"] is None
+    assert report["observation"]["moments"][0]["at_s"] == 0
+    (stream,) = report["observation"]["streams"]
+    assert float(stream["prices"]["least"]) <= float(stream["prices"]["greatest"])
     assert all(check["passed"] for check in report["checks"])
     assert report["observation"]["messages"]["invalid"] == {}
 
@@ -59,7 +63,28 @@ def test_nobody_there_is_exit_1(tickbridge: Run) -> None:
         TICKBRIDGE_BINANCE__REST_URL=f"http://{nobody}",
     )
     assert result.exit_code == 1
-    assert "NOT VERIFIED: connection, messages, streams, order" in result.stdout
+    assert "NOT VERIFIED: handshake, connection, messages, streams, order" in result.stdout
+
+
+@pytest.mark.usefixtures("_unprovoked")
+def test_the_page_is_written_besides_the_report(tickbridge: Run, simulator: Path) -> None:
+    result = tickbridge(*("verify", "-c", str(simulator), "--html", "report.html"), *QUICK)
+    assert result.exit_code == 0
+    page = Path("report.html").read_text()
+    assert "VERIFIED: all 6 checks" in page
+    assert "VERIFIED: all 6 checks" in result.stdout
+    assert page.count("<polyline") == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("nowhere/report.html", "no folder nowhere"), (".", "is a directory")]
+)
+def test_a_page_that_cannot_be_written_is_an_error_before_it_begins(
+    tickbridge: Run, path: str, words: str
+) -> None:
+    result = tickbridge("verify", "--symbols", "BTCUSDT", "--html", path)
+    assert result.exit_code == 2
+    assert words in result.stderr
 
 
 def test_without_a_symbol_it_says_how_to_name_one(tickbridge: Run) -> None:

@@ -5,12 +5,17 @@ The script has one entry per connection. The last entry applies to all later con
 
 import asyncio
 import json
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
+from shutil import which
 from typing import Any
 
+import pytest
 from aiohttp import web
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -325,6 +330,20 @@ async def served(
         yield f"http://{LOOPBACK}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """Return server TLS for the loopback address, with a self-signed certificate."""
+    openssl = which("openssl")
+    if openssl is None:
+        pytest.skip("makes a certificate with openssl, which is not on PATH")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {key} -out {certificate}"
+    subject = ["-subj", "/CN=exchange", "-addext", f"subjectAltName=IP:{LOOPBACK}"]
+    subprocess.run([openssl, *command.split(), *subject], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 class FakeRest:

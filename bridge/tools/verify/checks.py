@@ -15,6 +15,7 @@ _PLANNED = frozenset[ReconnectCause](("rotation", "server_shutdown", "streams_ch
 def checks(seen: Observation) -> Iterator[Check]:
     """Yield the checks of the connection to the exchange."""
     yield _symbols(seen)
+    yield _handshake(seen)
     yield _connection(seen)
     yield _messages(seen)
     yield _streams(seen)
@@ -24,6 +25,18 @@ def checks(seen: Observation) -> Iterator[Check]:
 def _symbols(seen: Observation) -> Check:
     text = f"{seen.symbols:,} listed, {seen.asked:,} streams"
     return Check("symbols", not seen.refused and seen.asked > 0, _joined(text, seen.refused))
+
+
+def _handshake(seen: Observation) -> Check:
+    handshake = seen.handshake
+    if handshake is None:
+        return Check("handshake", passed=False, text=seen.handshake_error)
+    tls = f"{handshake.tls.version} to" if handshake.tls else "no TLS to"
+    text = f"{tls} {handshake.address} in {latency(handshake.handshake_ms / 1000)}"
+    pings_s = [each / 1000 for each in handshake.pings_ms]
+    spread = f"{latency(min(pings_s))} to {latency(max(pings_s))}"
+    pings = f"{len(pings_s)} pings answered, {spread}"
+    return Check("handshake", passed=True, text=_joined(text, [pings]))
 
 
 def _connection(seen: Observation) -> Check:

@@ -67,13 +67,16 @@ async def try_error_cases(options: settings.Binance) -> list[Check]:
 async def _try(
     name: str, case: Callable[[settings.Binance], Awaitable[str]], options: settings.Binance
 ) -> Check:
+    check = Check(name, passed=False, text="", is_provoked=True)
     try:
         async with asyncio.timeout(CASE_TIMEOUT_S):
-            return Check(name, passed=True, text=await case(options))
+            check.text = await case(options)
+            check.passed = True
     except TimeoutError:
-        return Check(name, passed=False, text=f"no result within {CASE_TIMEOUT_S:g} s")
+        check.text = f"no result within {CASE_TIMEOUT_S:g} s"
     except (_NotHandled, TickbridgeError) as error:
-        return Check(name, passed=False, text=str(error))
+        check.text = str(error)
+    return check
 
 
 async def _wrong_url(_: settings.Binance) -> str:

@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bridge.core.model.events import Event
+import msgspec
+
+from bridge.core.model.events import Event, Invalid
 from bridge.core.records.record import Record, Route
 from bridge.sinks.memory import Unbuffered
 from bridge.telemetry import FINE_BOUNDS_S, Histogram, SinkCounts
@@ -12,10 +14,9 @@ from bridge.tools.audit.announced import Announcements
 from bridge.tools.audit.claims import AllClaims
 from bridge.tools.audit.rules import RULES
 from bridge.tools.audit.topic import TopicAudit
-from bridge.tools.verify.report import StreamReport
+from bridge.tools.verify.report import PROBLEMS_MAX, Moment, Problem, StreamReport
+from bridge.tools.verify.statistics import StreamStatistics, Timeline
 
-# The longest latency that a histogram can measure.
-LONGEST_MS = FINE_BOUNDS_S[-1] * 1000
 # An audit needs a partition for each record.
 _PARTITION = 0
 
@@ -26,18 +27,6 @@ class _Row(NamedTuple):
     offset: int
     key: bytes
     value: bytes
-
-
-class _Stream:
-    """The events of one message type and symbol; times in microseconds."""
-
-    __slots__ = ("events", "first", "last", "latency", "longest")
-
-    def __init__(self, received: int) -> None:
-        self.events = 0
-        self.first = self.last = received
-        self.longest = 0
-        self.latency = Histogram(FINE_BOUNDS_S)
 
 
 class Observer(Unbuffered):
@@ -55,7 +44,9 @@ class Observer(Unbuffered):
         self.most_in_a_second = 0
         self.first_received = 0
         self._second = self._in_this_second = 0
-        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._streams: dict[tuple[str, str], StreamStatistics] = {}
+        self._timeline = Timeline()
+        self._problems: dict[tuple[str, str], Problem] = {}
         self._announced = {kind: Announcements(kind) for kind in RULES}
         self._audits = {
             kind: TopicAudit(kind, said, AllClaims(kind)) for kind, said in self._announced.items()
@@ -63,30 +54,32 @@ class Observer(Unbuffered):
 
     def push(self, records: Sequence[Record], latest: Mapping[Route, Event]) -> None:
         """Count the records of one read, and audit them."""
-        self.first_received = self.first_received or records[0].received
+        received = records[0].received
+        self.first_received = self.first_received or received
         self._count(records)
+        self._timeline.add(received, len(records))
         for route, event in latest.items():
             if event.timestamp is not None and event.source == "websocket":
                 latency_s = max(0, event.received - event.timestamp) / 1e6
                 self.latency.observe(latency_s)
+                self._timeline.observe(received, latency_s)
                 self._streams[route.message_type, route.symbol].latency.observe(latency_s)
 
     def streams(self, begun: int, ended: int) -> list[StreamReport]:
         """Return a report per message type and symbol. `begun` and `ended` are in microseconds."""
         return [
-            StreamReport(
-                message_type=message_type,
-                symbol=symbol,
-                events=seen.events,
-                per_second=seen.events / (ended - begun) * 1e6,
-                first_after_s=max(0, seen.first - begun) / 1e6,
-                longest_silence_s=max(seen.longest, ended - seen.last) / 1e6,
-                latency_p50_ms=quantile_ms(seen.latency, 0.5),
-                latency_p99_ms=quantile_ms(seen.latency, 0.99),
-            )
-            for (message_type, symbol), seen in sorted(self._streams.items())
+            seen.report(begun, ended)
+            for (message_type, _), seen in sorted(self._streams.items())
             if message_type in RULES
         ]
+
+    def moments(self) -> list[Moment]:
+        """Return the events and latencies over time."""
+        return self._timeline.moments()
+
+    def problems(self) -> list[Problem]:
+        """Return the problems of invalid messages, the most frequent first."""
+        return sorted(self._problems.values(), key=lambda problem: -problem.count)
 
     def findings(self) -> list[str]:
         """Return the findings of the audit, a sentence each. Do not call `push` afterwards."""
@@ -116,26 +109,27 @@ class Observer(Unbuffered):
             self.counts.published[kind] += 1
             seen = self._streams.get((kind, symbol))
             if seen is None:
-                seen = self._streams[kind, symbol] = _Stream(record.received)
-            seen.events += 1
-            seen.longest = max(seen.longest, record.received - seen.last)
-            seen.last = max(seen.last, record.received)
+                seen = self._streams[kind, symbol] = StreamStatistics(kind, symbol, record.received)
+            seen.add(record)
             if kind == "gap":
                 for said in self._announced.values():
                     said.observe(record.value)
+            elif kind == "invalid":
+                self._note(msgspec.json.decode(record.value, type=Invalid))
             elif kind in self._audits:
                 rows[kind].append(_Row(self.counts.published[kind], record.route.key, record.value))
         for kind, of_kind in rows.items():
             self._audits[kind].observe(_PARTITION, of_kind)
+
+    def _note(self, invalid: Invalid) -> None:
+        key = (invalid.symbol, invalid.reason)
+        if problem := self._problems.get(key):
+            problem.count += 1
+        elif len(self._problems) < PROBLEMS_MAX:
+            self._problems[key] = Problem(*key, 1, invalid.detail)
 
     def _count_second(self, second: int) -> None:
         if second != self._second:
             self._second, self._in_this_second = second, 0
         self._in_this_second += 1
         self.most_in_a_second = max(self.most_in_a_second, self._in_this_second)
-
-
-def quantile_ms(histogram: Histogram, share: float) -> float | None:
-    """Return a quantile in milliseconds, at most LONGEST_MS, or None without a sample."""
-    seconds = histogram.quantile(share)
-    return None if seconds is None else min(seconds * 1000, LONGEST_MS)

@@ -5,45 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from bridge.tools.verify.checks import NAMED_MAX, checks
-from bridge.tools.verify.report import Connection, Messages, Observation
-
-
-def good() -> Observation:
-    """Return an observation that passes all checks, with the figures of the first report."""
-    return Observation(
-        seconds=420.0,
-        asked=9,
-        symbols=3,
-        refused=[],
-        never_heard=[],
-        findings=[],
-        proven={"trade": 800},
-        connection=Connection(
-            websocket_url="wss://stream.binance.com:9443",
-            rest_url="https://api.binance.com",
-            transport="websockets",
-            compression="deflate",
-            connectors=1,
-            open=1,
-            first_message_s=0.34,
-            lost={},
-        ),
-        messages=Messages(
-            frames=1_321,
-            events=1_321,
-            invalid={},
-            per_second=3.1,
-            most_in_a_second=40,
-            duplicates=0,
-            fetched=0,
-            held=0,
-            gaps={},
-            latency_p50_ms=45.0,
-            latency_p99_ms=120.0,
-        ),
-        clock=None,
-        streams=[],
-    )
+from bridge.tools.verify.report import Observation
+from tests.support.verification import good
 
 
 def texts(seen: Observation) -> dict[str, str]:
@@ -58,6 +21,7 @@ def test_a_connection_without_a_fault_passes_every_check() -> None:
     assert failed(good()) == []
     assert texts(good()) == {
         "symbols": "3 listed, 9 streams",
+        "handshake": "TLSv1.3 to 52.1.2.3:9443 in 84 ms; 3 pings answered, 11 ms to 15 ms",
         "connection": "1 of 1 open, first message after 340 ms, none lost",
         "messages": "1,321, 100 % valid",
         "streams": "9 of 9 heard",
@@ -93,6 +57,10 @@ def announced(seen: Observation) -> None:
     seen.messages.gaps["lost"] = 1
 
 
+def unshaken(seen: Observation) -> None:
+    seen.handshake, seen.handshake_error = None, "a ping was not answered"
+
+
 def waiting(seen: Observation) -> None:
     seen.messages.held = 12
 
@@ -101,6 +69,7 @@ def waiting(seen: Observation) -> None:
     ("spoil", "name", "words"),
     [
         (refused, "symbols", "lists no symbol 'NOSUCHCOIN'"),
+        (unshaken, "handshake", "a ping was not answered"),
         (lost, "connection", "failed or lost: 2 ping_timeout"),
         (closed, "connection", "0 of 1 open"),
         (invalid, "messages", "99.92 % valid; 1 malformed"),

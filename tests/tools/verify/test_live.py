@@ -96,4 +96,5 @@ async def test_what_is_asked_for_when_it_is_stopped_is_all_there_is() -> None:
     stopped.set()
     async with exchange() as running:
         seen = await observe(settings(running), 60, stopped)
-    assert list(failed(seen)) == ["symbols", "connection", "messages", "streams", "order"]
+    names = ["symbols", "handshake", "connection", "messages", "streams", "order"]
+    assert list(failed(seen)) == names

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from bridge.core.model.events import Event, Quote
+from bridge.core.model.events import Event, Invalid, Quote
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.tools.verify.observer import Observer
+from bridge.tools.verify.report import PROBLEMS_MAX
 from tests.support.sinks import TIME_US, gap, trade, trades
 
 SECOND_US = 1_000_000
@@ -24,6 +25,10 @@ def push(observer: Observer, events: Iterable[Event]) -> None:
 
 def quote(update_id: int, received: int) -> Quote:
     return Quote(SPOT, "ETHUSDT", None, received, "websocket", update_id, "1", "1", "2", "1")
+
+
+def invalid(reason: str, detail: str) -> Invalid:
+    return Invalid(SPOT, "BTCUSDT", None, TIME_US, "websocket", reason, "{", detail)
 
 
 def test_trades_one_after_the_other_leave_nothing_to_find() -> None:
@@ -72,8 +77,8 @@ def test_each_stream_has_its_own_figures() -> None:
     assert quotes.per_second == pytest.approx(0.3)
     assert quotes.first_after_s == pytest.approx(1.0)
     assert quotes.longest_silence_s == pytest.approx(7.0, abs=0.001)
-    assert quotes.latency_p50_ms is None
-    assert btc.latency_p50_ms == pytest.approx(0.5, rel=0.06)
+    assert quotes.p50_ms is None
+    assert btc.p50_ms == pytest.approx(0.5, rel=0.06)
     assert observer.most_in_a_second == 2
 
 
@@ -81,3 +86,21 @@ def test_what_was_fetched_says_nothing_of_the_latency() -> None:
     observer = Observer()
     push(observer, [msgspec.structs.replace(trade(SPOT, 1), source="rest")])
     assert observer.latency.quantile(0.5) is None
+
+
+def test_invalid_messages_are_counted_by_symbol_and_reason_with_an_example() -> None:
+    observer = Observer()
+    push(observer, [invalid("malformed", f"byte {number}") for number in range(3)])
+    push(observer, [invalid("mistyped", "price")])
+    first, second = observer.problems()
+    assert (first.symbol, first.reason, first.count, first.example) == (
+        *("BTCUSDT", "malformed"),
+        *(3, "byte 0"),
+    )
+    assert (second.reason, second.count) == ("mistyped", 1)
+
+
+def test_only_so_many_problems_are_named() -> None:
+    observer = Observer()
+    push(observer, [invalid(f"reason{number}", "") for number in range(PROBLEMS_MAX + 5)])
+    assert len(observer.problems()) == PROBLEMS_MAX
