@@ -1,10 +1,8 @@
 """Fixtures of all tests: the brokers (one pair per run), a unique name, the captures."""
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -87,14 +85,8 @@ def own_kafka(brokers: Choice) -> Iterator[KafkaBroker]:
 @pytest.fixture
 def own_redis(brokers: Choice) -> Iterator[RedisServer | RedisProcess]:
     """Yield a Redis of this test alone, to pause, kill and restart."""
-    program = shutil.which("redis-server")
-    with ExitStack() as stack:
-        if brokers.kind == "containers":
-            yield stack.enter_context(RedisServer())
-        elif program:
-            yield stack.enter_context(RedisProcess(program))
-        else:
-            pytest.skip(f"needs a Redis that can be killed; {brokers}, no redis-server on PATH")
+    with RedisServer() if brokers.kind == "containers" else RedisProcess() as redis:
+        yield redis
 
 
 @pytest.fixture(scope="session")

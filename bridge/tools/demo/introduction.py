@@ -40,16 +40,11 @@ def introduce(
     for reason in exchange.reasons:
         line(f"          {reason}", "dim")
     line(f"  Kafka   {addresses.kafka}  (librdkafka's mock cluster)")
-    line(f"  Redis   {addresses.redis}  ({_redis(addresses.redis_kind)})")
+    line(f"  Redis   {addresses.redis}  ({addresses.redis_kind})")
     line(f"  HTTP    {addresses.http}/readyz  {addresses.http}/metrics")
     line("Try in a second terminal", "bold")
     for command in commands(addresses, symbol, kind):
         line(f"  {command}", "cyan")
-
-
-def _redis(kind: str) -> str:
-    """Return the kind of Redis. fakeredis delays messages: it looks for new ones every 10 ms."""
-    return f"{kind}, delays messages by up to 10 ms" if kind.startswith("fakeredis") else kind
 
 
 def commands(addresses: Addresses, symbol: str, kind: str) -> list[str]:

@@ -22,8 +22,7 @@ from bridge.tools.simulator import Capture, Market, Replay, SimulatedExchange, S
 from bridge.tools.simulator.fields import symbol_of
 
 SEED = 1
-# For all symbols together. With quotes that is about 300 messages a second; fakeredis takes 60 us
-# for each.
+# For all symbols together. With quotes that is about 300 messages a second.
 TRADES_PER_SECOND = 75.0
 
 

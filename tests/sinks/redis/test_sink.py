@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -140,13 +141,6 @@ async def test_no_value_stays_in_redis_because_of_an_id_or_a_time_of_the_past(
     await client.delete(latest_key(unique, "BTCUSDT"), prices_key(unique))
 
 
-@pytest.fixture
-def scripts_go_on(brokers: Choice) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"fakeredis ends a script at a key of another type; {brokers}")
-
-
-@pytest.mark.usefixtures("scripts_go_on")
 @pytest.mark.parametrize("broken", ["latest", "prices"])
 async def test_a_key_of_another_type_stops_neither_messages_nor_other_values(
     broken: str, redis: RedisAddress, client: Redis, unique: str, journal: Journal
@@ -169,7 +163,6 @@ async def test_a_key_of_another_type_stops_neither_messages_nor_other_values(
     assert await client.hget(prices_key(unique), "BTCUSDT") == "4.5"
 
 
-@pytest.mark.usefixtures("scripts_go_on")
 async def test_only_the_value_that_fails_waits(
     redis: RedisAddress, client: Redis, unique: str
 ) -> None:
@@ -197,10 +190,7 @@ async def test_only_the_value_that_fails_waits(
 
 
 @pytest.fixture
-async def limited(brokers: Choice, client: Redis, unique: str) -> "Limit":
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Redis with an ACL; {brokers}")
-
+async def limited(client: Redis, unique: str) -> "Limit":
     async def limit(*rights: str) -> dict[str, str]:
         words = ["ACL", "SETUSER", unique, "on", ">secret", "~*", *rights]
         await client.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -262,20 +252,21 @@ async def test_a_right_that_is_missing_at_the_start_is_named(  # noqa: PLR0917
 
 
 async def test_a_database_that_the_server_does_not_have_is_refused(
-    brokers: Choice, redis: RedisAddress, unique: str
+    redis: RedisAddress, unique: str
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Redis with a limit of databases; {brokers}")
     sink = sink_for(redis, unique, url=redis.url.replace("/0", "/99"))
     with pytest.raises(SinkRefused, match=r"database .* at the end of redis\.url"):
         await sink.run()
 
 
-async def test_a_cluster_is_refused(brokers: Choice, unique: str) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Redis in cluster mode; {brokers}")
+async def test_a_cluster_is_refused(brokers: Choice, unique: str, tmp_path: Path) -> None:
+    server = (
+        RedisServer("--cluster-enabled", "yes")
+        if brokers.kind == "containers"
+        else RedisProcess("--cluster-enabled", "yes", "--dir", str(tmp_path))
+    )
     with (
-        RedisServer("--cluster-enabled", "yes") as cluster,
+        server as cluster,
         pytest.raises(SinkRefused, match="without cluster mode"),
     ):
         await sink_for(cluster, unique).run()
