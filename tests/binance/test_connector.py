@@ -3,7 +3,9 @@ settings are the defaults and no test waits.
 """
 
 import asyncio
+import gc
 import socket
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -491,3 +493,26 @@ def test_of_two_connections_the_later_of_what_each_has_heard_counts() -> None:
     one, other = {"a": 1, "b": 5}, {"b": 3, "c": 4}
     assert later(one, other) == later(other, one) == {"a": 1, "b": 5, "c": 4}
     assert later(one, {}) == later({}, one) == one
+
+
+async def test_reconnects_leave_nothing_in_memory() -> None:
+    exchange = FakeExchange([send(trade(1)), end])
+    async with exchange.serving(), bridge(exchange) as running:
+        counts = running.pipeline.counts
+
+        async def held_after(reconnects: int) -> int:
+            """Return the bytes that are held after this many reconnects."""
+            while sum(counts.reconnects.values()) < reconnects:  # noqa: ASYNC110 - it is no event
+                await asyncio.sleep(1)
+            gc.collect()
+            ours = [tracemalloc.Filter(True, f"*/{name}/*") for name in ("bridge", "websockets")]
+            statistics = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
+            return sum(statistic.size for statistic in statistics)
+
+        tracemalloc.start()
+        try:
+            before = await held_after(CONNECTIONS_PER_WINDOW + 50)
+            growth = await held_after(CONNECTIONS_PER_WINDOW + 250) - before
+        finally:
+            tracemalloc.stop()
+    assert growth < 200 * 100, f"{growth} bytes in 200 reconnects"
