@@ -137,6 +137,16 @@ class RecordsRemoved(TickbridgeError):
         )
 
 
+class EventRemoved(TickbridgeError):
+    """Kafka no longer has the event at whose id a reader starts."""
+
+    def __init__(self, topic: str, wanted: int, first: int) -> None:
+        super().__init__(
+            f"the topic {topic} begins with id {first} of this symbol, after {wanted}: retention "
+            "has removed the earlier ones, or no bridge has published them; start with 'earliest'"
+        )
+
+
 class BridgeUnavailable(TickbridgeError):
     """No bridge answers at the address that was asked."""
 

@@ -9,7 +9,7 @@ import typer
 from bridge.cli.options import Brokers, Config, OnlySymbols, examples, reader_settings, run_async
 
 if TYPE_CHECKING:
-    from bridge.client import KafkaReader
+    from bridge.client import KafkaFeed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,30 +55,34 @@ def tail(  # noqa: PLR0913 - each is an option of its own
 
     Joins no consumer group and commits nothing. Ctrl-C stops it.
     """
-    from bridge.client import KafkaReader
+    from bridge.client import KafkaFeed
     from bridge.monitoring import logs
 
     settings = reader_settings(config, kafka=kafka)
     logs.configure(settings.log)
     try:
-        reader = KafkaReader(
-            settings.kafka, [kind], symbols=symbol, start="earliest" if from_start else "latest"
+        feed = KafkaFeed(
+            settings.kafka,
+            kind,
+            symbols=symbol,
+            start="earliest" if from_start else "latest",
+            check="off",
         )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="KIND") from None
     with suppress(KeyboardInterrupt):
-        run_async(_print(reader, count))
+        run_async(_print(feed, count))
 
 
-async def _print(reader: "KafkaReader", count: int | None) -> None:
+async def _print(feed: "KafkaFeed", count: int | None) -> None:
     """Print the batches. Each one is flushed, so that it does not wait in a buffer. A terminal gets
     escapes for what it would execute.
     """
     from bridge.monitoring.words import printable
 
     left = float("inf") if count is None else count
-    async with reader:
-        async for values in reader.batches():
+    async with feed:
+        async for values in feed.batches():
             lines = values if len(values) <= left else values[: int(left)]
             if sys.stdout.isatty():
                 lines = [

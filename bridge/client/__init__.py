@@ -3,13 +3,16 @@
     async with LatestPrices("redis://localhost:6379/0") as prices:
         btc = await prices.get("BTCUSDT")
 
-    async for trade in kafka_events("localhost:9092", ["trade"], symbols=["BTCUSDT"]):
-        ...
+    async with KafkaFeed("localhost:9092", "trade", symbols="BTCUSDT") as trades:
+        async for trade in trades:
+            ...
 
-Kafka has every event, in order and once. Redis is fast, but a subscriber that is too slow misses
-events. Prices and volumes are `Decimal`. Times are integer microseconds since 1970-01-01 UTC.
+Kafka has every event, in order and once, and the feed checks that. Redis is fast, but a subscriber
+that is too slow misses events. Prices and volumes are `Decimal`. Times are integer microseconds
+since 1970-01-01 UTC.
 """
 
+from bridge.client.continuity import Finding
 from bridge.client.events import (
     AggTrade,
     AnyEvent,
@@ -31,9 +34,10 @@ from bridge.client.events import (
     UnreadableEvent,
     decode_event,
 )
-from bridge.client.kafka import KafkaReader, kafka_events
+from bridge.client.kafka import ContinuityBroken, KafkaFeed
 from bridge.client.latest import LatestPrice, LatestPrices
-from bridge.client.redis import RedisReader, redis_events
+from bridge.client.redis import RedisFeed
+from bridge.client.start import FromId
 
 __all__ = [
     "AggTrade",
@@ -43,22 +47,23 @@ __all__ = [
     "Book",
     "BookDelta",
     "Candle",
+    "ContinuityBroken",
     "Event",
+    "Finding",
     "ForeignMessage",
+    "FromId",
     "Gap",
     "Invalid",
-    "KafkaReader",
+    "KafkaFeed",
     "LatestPrice",
     "LatestPrices",
     "MiniTicker",
     "Quote",
-    "RedisReader",
+    "RedisFeed",
     "ReferencePrice",
     "Ticker",
     "Trade",
     "UnknownMessageType",
     "UnreadableEvent",
     "decode_event",
-    "kafka_events",
-    "redis_events",
 ]

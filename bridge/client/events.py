@@ -6,6 +6,7 @@ values (`source`, `window`, `state`, `feed`) accept any text. docs/schemas.md li
 changes.
 """
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -17,6 +18,14 @@ from bridge.errors import TickbridgeError
 Side = Literal["buy", "sell"]
 Level = tuple[Decimal, Decimal]
 """Price and volume."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def datetime_of(microseconds: int) -> datetime:
+    """Return a time of an event as a datetime in UTC, exact to the microsecond."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 class UnreadableEvent(TickbridgeError):
@@ -38,13 +47,25 @@ class UnknownMessageType(UnreadableEvent):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, tag_field="message_type"):
-    """The fields of every event. Times are in microseconds."""
+    """The fields of every event. Times are in microseconds; `time` and `received_time` have them as
+    datetimes in UTC, which are made when they are asked for.
+    """
 
     venue: str
     symbol: str
     timestamp: int | None
     received: int
     source: str
+
+    @property
+    def time(self) -> datetime | None:
+        """Return the exchange's time of the event; None if it sends none."""
+        return None if self.timestamp is None else datetime_of(self.timestamp)
+
+    @property
+    def received_time(self) -> datetime:
+        """Return when the frame arrived at the bridge."""
+        return datetime_of(self.received)
 
 
 class Trade(Event, frozen=True, gc=False, tag="trade"):

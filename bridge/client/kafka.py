@@ -1,91 +1,71 @@
-"""Events from the Kafka topics: all of them, in order per symbol.
+"""Events from the Kafka topics: all of them, in order per symbol, and checked.
 
 Reading uses no consumer group and commits nothing, so it leaves no trace. To continue after a
-restart, store `KafkaReader.position` with your results, and pass it as `start`. To share the work
+restart, store `KafkaFeed.position` with your results, and pass it as `start`. To share the work
 between processes, use a group of your Kafka client and `decode_event`.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from datetime import datetime
-from typing import ClassVar, Literal, Self, TypeAlias
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Literal, Self
 
-from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
-from aiokafka.partitioner import DefaultPartitioner
+from aiokafka import TopicPartition
 
 from bridge import settings
-from bridge.brokers.kafka_client import FAILURES
-from bridge.brokers.kafka_consumer import (
-    Reader,
-    absent_topics,
-    partitions_of_topics,
-    reading_failure,
-)
-from bridge.client.events import AnyEvent, ForeignMessage, decode_event
+from bridge.client.continuity import CONTIGUOUS, Continuity, Finding, ids_of
+from bridge.client.events import AnyEvent, ForeignMessage, Gap, UnreadableEvent, decode_event
+from bridge.client.kafka_consumer import GAP, Consumer, Fetched, Record, name_of
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.client.reconnect import until_open
+from bridge.client.start import FromId, Start, check_start
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
-from bridge.errors import RecordsRemoved, SinkUnavailable
-from bridge.retry import check_cancelled
+from bridge.errors import SinkUnavailable, TickbridgeError
 
-BATCH_MAX_RECORDS = 1000
-# A quiet topic and an unreachable cluster look the same: check after this time without records.
-QUIET_S = 5.0
-# How soon a reader notices further partitions of its topics.
-METADATA_MAX_AGE_MS = 60_000
-
-Start = Literal["earliest", "latest"] | datetime | Mapping[str, int]
-"""Where reading starts: with the oldest records, with the next new one, with the first record of
-that time or later, or at the `position` of a reader.
+Check = Literal["report", "raise", "off"]
+"""What a feed does if ids are missing without a gap event, or come twice: it logs that and keeps it
+in `findings`, it raises ContinuityBroken, or it does not look.
 """
-
-Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
+# `findings` keeps the first ones. All are logged.
+FINDINGS_MAX = 1000
 
 log = logging.getLogger(__name__)
 
-_partition_of = DefaultPartitioner()
+
+class ContinuityBroken(TickbridgeError):
+    """Ids are missing without a gap event, or came twice. Reading can go on after it."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        super().__init__("; ".join(map(str, findings)))
 
 
-async def kafka_events(
-    kafka: str | settings.Kafka,
-    message_types: Names,
-    *,
-    symbols: Names = (),
-    venue: str = SPOT,
-    start: Start = "latest",
-) -> AsyncGenerator[AnyEvent, None]:
-    """Yield events as they arrive, without end. Arguments and errors are those of KafkaReader."""
-    async with KafkaReader(
-        kafka, message_types, symbols=symbols, venue=venue, start=start
-    ) as reader:
-        async for event in reader:
-            yield event
-
-
-class KafkaReader(AsyncIterator[AnyEvent]):
+class KafkaFeed(AsyncIterator[AnyEvent]):
     """Reads events. An async context manager: after entry it has a position in every partition, and
     misses no record from then on. If Kafka goes away, it waits, reconnects and continues there.
 
-        async with KafkaReader("localhost:9092", "trade", start=stored) as reader:
-            async for event in reader:
+        async with KafkaFeed("localhost:9092", ["trade", "gap"], start=stored) as feed:
+            async for event in feed:
                 ...
-                stored = reader.position
+                stored = feed.position
 
     `kafka` is `host:port` (several separated by commas) or the section `kafka` of the settings.
     `message_types` are for example trade and quote; one may be given as a string, and so may one
     symbol. Without `symbols`, all symbols are read.
 
+    The ids of trade, agg_trade and book_delta are checked while they are read (`check`). For this
+    the topic of gap events is read too. Gap events are returned if `message_types` has "gap", each
+    before the first event after its gap.
+
     Raises ValueError for an unknown message type or a wrong start, SinkRefused if the cluster
-    rejects the credentials, RecordsRemoved if Kafka no longer has the records at its position, and
-    UnreadableEvent for an event of another version; reading can go on after it. Entry raises
-    SinkUnavailable if the cluster or a topic is absent. Records that no bridge can have written are
-    logged and passed over.
+    rejects the credentials, RecordsRemoved or EventRemoved if Kafka no longer has what was asked
+    for, ContinuityBroken if `check` is "raise", and UnreadableEvent for an event of another
+    version; reading can go on after the last two. Entry raises SinkUnavailable if the cluster or a
+    topic is absent. Records that no bridge can have written are logged and passed over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         kafka: str | settings.Kafka,
         message_types: Names,
@@ -93,16 +73,31 @@ class KafkaReader(AsyncIterator[AnyEvent]):
         symbols: Names = (),
         venue: str = SPOT,
         start: Start = "latest",
+        check: Check = "report",
     ) -> None:
         if isinstance(kafka, str):
             kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
-        kinds = check_message_types(message_types)
-        topics = [topic_name(kafka.topic, venue, kind) for kind in kinds]
-        self._keys = frozenset(symbol.encode() for symbol in upper_symbols(symbols))
-        self._consumer = _Consumer(kafka, topics, self._keys, _checked(start, topics))
+        if check not in {"report", "raise", "off"}:
+            raise ValueError(f"check {check!r} is not report, raise or off")
+        wanted, names = check_message_types(message_types), upper_symbols(symbols)
+        self._check = "off" if set(CONTIGUOUS).isdisjoint(wanted) else check
+        read = wanted if self._check == "off" else dict.fromkeys((*wanted, GAP))
+        topics = {kind: topic_name(kafka.topic, venue, kind) for kind in read}
+        check_start(start, topics.values(), wanted, names)
+        self.findings: list[Finding] = []
+        self._from_id = start.id if isinstance(start, FromId) else None
+        self._keys = frozenset(name.encode() for name in names)
+        self._topics = frozenset(topics[kind] for kind in wanted)
+        self._gap_topic = topics.get(GAP)
+        self._consumer = Consumer(kafka, topics, self._keys, start)
+        self._continuity = Continuity()
         self._offsets: dict[TopicPartition, int] = {}
         # Records that were fetched and not returned yet.
-        self._fetched: Iterator[tuple[TopicPartition, Record]] = iter(())
+        self._fetched: deque[Record] = deque()
+        # The record that was compared with all gap events before it, and the one whose findings
+        # were raised: it is returned afterwards.
+        self._compared: Record | None = None
+        self._accepted: Record | None = None
         # The topics in which foreign records were found.
         self._passed_over: set[str] = set()
 
@@ -119,203 +114,114 @@ class KafkaReader(AsyncIterator[AnyEvent]):
         """Return where to continue after the last event that was returned: the offset of the next
         record by `topic:partition`. It may be stored as JSON.
         """
-        return {_name(*at): offset for at, offset in self._offsets.items()}
+        return {name_of(at): offset for at, offset in self._offsets.items()}
 
     async def __anext__(self) -> AnyEvent:
         while True:
-            for at, record in self._fetched:
-                self._offsets[at] = record.offset + 1
-                if self._wanted(record) and (event := self._event(record)):
+            while self._fetched:
+                record = self._fetched.popleft()
+                event = self._event(record)
+                if event and not self._is_next(event) and record is not self._accepted:
+                    if record is not self._compared and self._continuity.findings(event):
+                        await self._read_gaps_before(record)
+                        continue
+                    self._accept(record, event)
+                self._offsets[_place(record)] = record.offset + 1
+                if event:
                     return event
-            fetched = await self._fetch()
-            self._fetched = ((at, record) for at, records in fetched.items() for record in records)
+            self._queue(await self._fetch(self._consumer.fetch))
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
-        """Yield the record values of each fetch, byte for byte, for the requested symbols only,
-        without end.
+        """Yield the record values of each fetch, byte for byte, for the requested symbols and
+        message types only, without end and unchecked.
         """
         while True:
-            fetched = await self._fetch()
+            fetched = await self._fetch(self._consumer.fetch)
             self._offsets |= {at: records[-1].offset + 1 for at, records in fetched.items()}
             values = [r.value for records in fetched.values() for r in records if self._wanted(r)]
             if values:
                 yield values
 
     def _event(self, record: Record) -> AnyEvent | None:
-        """Return the event of a record; None if no bridge can have written it."""
-        try:
-            return decode_event(record.value)
-        except ForeignMessage as error:
-            if record.topic not in self._passed_over:
-                self._passed_over.add(record.topic)
-                where = f"offset {record.offset} of {_name(record.topic, record.partition)}"
-                log.warning("Foreign records are passed over, first at %s: %s", where, error)
+        """Return the event of a record; None if it was not asked for."""
+        if not self._wanted(record):
             return None
+        try:
+            event = decode_event(record.value)
+        except UnreadableEvent as error:
+            self._offsets[_place(record)] = record.offset + 1
+            if not isinstance(error, ForeignMessage):
+                raise
+            self._pass_over(record, error)
+            return None
+        return event if self._from_id is None else self._from(self._from_id, event)
+
+    def _from(self, number: int, event: AnyEvent) -> AnyEvent | None:
+        """Return the event if it is the first with this id or a higher one, or a gap event."""
+        if ids := ids_of(event):
+            if ids[1] < number:
+                return None
+            self._from_id = None
+        return event
 
     def _wanted(self, record: Record) -> bool:
-        return not self._keys or record.key in self._keys
+        return record.topic in self._topics and (not self._keys or record.key in self._keys)
 
-    async def _fetch(self) -> dict[TopicPartition, list[Record]]:
+    def _pass_over(self, record: Record, error: Exception) -> None:
+        if record.topic not in self._passed_over:
+            self._passed_over.add(record.topic)
+            where = f"offset {record.offset} of {name_of(_place(record))}"
+            log.warning("Foreign records are passed over, first at %s: %s", where, error)
+
+    def _is_next(self, event: AnyEvent) -> bool:
+        return self._check == "off" or self._continuity.follows(event)
+
+    def _accept(self, record: Record, event: AnyEvent) -> None:
+        """Continue with an event that does not follow the last one. Raises ContinuityBroken."""
+        findings = self._continuity.findings(event)
+        self._continuity.accept(event)
+        self.findings += findings[: FINDINGS_MAX - len(self.findings)]
+        for finding in findings:
+            log.warning("%s", finding)
+        if findings and self._check == "raise":
+            self._fetched.appendleft(record)
+            self._accepted = record
+            raise ContinuityBroken(findings)
+
+    async def _read_gaps_before(self, record: Record) -> None:
+        """Read the gap events up to their present end; they come before this record."""
+        self._fetched.appendleft(record)
+        self._queue(await self._fetch(self._consumer.fetch_gaps))
+        self._compared = record
+
+    def _queue(self, fetched: Fetched) -> None:
+        """Put records in front of those that wait, gap events first."""
+        first = sorted(fetched.items(), key=lambda item: item[0].topic != self._gap_topic)
+        records = [record for _, of_partition in first for record in of_partition]
+        self._fetched.extendleft(reversed(records))
+        if self._check != "off":
+            for record in records:
+                if record.topic == self._gap_topic:
+                    self._announce(record)
+
+    def _announce(self, record: Record) -> None:
+        try:
+            event = decode_event(record.value)
+        except UnreadableEvent:
+            return  # it is named when its turn comes
+        if isinstance(event, Gap):
+            self._continuity.announce(event)
+
+    async def _fetch(self, fetch: Callable[[], Awaitable[Fetched]]) -> Fetched:
         """Return the next records, which may be none. Reconnect if Kafka does not answer."""
-        try:
-            return await self._consumer.fetch()
-        except SinkUnavailable as error:
-            log.warning("Reading is interrupted: %s", error)
-        await until_open("Kafka", self._consumer.reopen)
-        log.warning("Reading continues, without a loss")
-        return {}
+        while True:
+            try:
+                return await fetch()
+            except SinkUnavailable as error:
+                log.warning("Reading is interrupted: %s", error)
+            await until_open("Kafka", self._consumer.reopen)
+            log.warning("Reading continues, without a loss")
 
 
-class _Consumer(Reader):
-    """A consumer with a position in every partition. `offsets` has the offset of the next record
-    that a fetch returns.
-    """
-
-    consumer_options: ClassVar = {
-        "max_poll_records": BATCH_MAX_RECORDS,
-        "metadata_max_age_ms": METADATA_MAX_AGE_MS,
-        # No reset: a reader must say so if records are gone, not skip them.
-        "auto_offset_reset": "none",
-    }
-
-    def __init__(
-        self,
-        options: settings.Kafka,
-        topics: list[str],
-        keys: frozenset[bytes],
-        start: Start,
-    ) -> None:
-        super().__init__(options)
-        self.offsets: dict[TopicPartition, int] = {}
-        self._topics = topics
-        self._keys = keys
-        self._start = start
-        # The number of partitions of each topic.
-        self._partitions: dict[str, int] = {}
-
-    async def reopen(self) -> None:
-        """Close, and open again at the same position. Raises what opening raises."""
-        await self.__aexit__()
-        await self.__aenter__()
-
-    async def fetch(self) -> dict[TopicPartition, list[Record]]:
-        """Return the next records; none if none arrive within QUIET_S.
-
-        Raises SinkUnavailable, SinkRefused or RecordsRemoved.
-        """
-        if self._has_more_partitions():
-            await self.reopen()
-        try:
-            fetched: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
-                timeout_ms=round(QUIET_S * 1000)
-            )
-            check_cancelled()
-            if not fetched:
-                await self._check_cluster()
-        except OffsetOutOfRangeError:
-            # Opening says which records are gone.
-            fetched = {}
-            await self.reopen()
-        except FAILURES as error:
-            raise reading_failure(self._options, error) from error
-        for at, records in fetched.items():
-            self.offsets[at] = records[-1].offset + 1
-        return fetched
-
-    async def _open(self) -> None:
-        known = await partitions_of_topics(self._options)
-        if missing := [topic for topic in self._topics if not known.get(topic)]:
-            raise absent_topics(self._options, missing)
-        partitions = self._choose(known)
-        self._consumer.assign(partitions)
-        await self._consumer.start()
-        begins = await self._consumer.beginning_offsets(partitions)
-        ends = await self._consumer.end_offsets(partitions)
-        # Partitions that have come since the first opening are read from their beginning.
-        starts = begins if self.offsets else await self._starts(begins, ends)
-        offsets = starts | self.offsets
-        _check_range(offsets, begins, ends)
-        for at, offset in offsets.items():
-            self._consumer.seek(at, offset)
-        self.offsets = offsets
-        self._partitions = {topic: len(known[topic]) for topic in self._topics}
-
-    async def _starts(
-        self, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """Return the offset of each partition at which reading starts."""
-        match self._start:
-            case "earliest":
-                return begins
-            case "latest":
-                return ends
-            case datetime():
-                since_ms = max(0, round(self._start.timestamp() * 1000))
-                found = await self._consumer.offsets_for_times(dict.fromkeys(begins, since_ms))
-                return {at: ends[at] if (of := found[at]) is None else of.offset for at in begins}
-        return {at: self._start.get(_name(*at), begin) for at, begin in begins.items()}
-
-    def _choose(self, known: dict[str, list[int]]) -> list[TopicPartition]:
-        """Return all partitions of the topics, or only those of the requested symbols."""
-        chosen = {
-            TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in known[topic]
-            if not self._keys or partition in self._partitions_of_symbols(known[topic])
-        }
-        return sorted(chosen.union(self.offsets))
-
-    def _partitions_of_symbols(self, partitions: list[int]) -> set[int]:
-        return {_partition_of(key, partitions, partitions) for key in self._keys}
-
-    def _has_more_partitions(self) -> bool:
-        """Return whether a topic has more partitions than at opening; aiokafka asks for its
-        metadata from time to time.
-        """
-        return any(
-            len(self._consumer.partitions_for_topic(topic) or ()) > count
-            for topic, count in self._partitions.items()
-        )
-
-    async def _check_cluster(self) -> None:
-        async with asyncio.timeout(self._timeout_s):
-            await self._consumer.end_offsets(self._consumer.assignment())
-
-
-def _checked(start: Start, topics: Iterable[str]) -> Start:
-    """Return `start` if it is one. Raises ValueError if it is not."""
-    if isinstance(start, datetime):
-        if start.tzinfo is None:
-            raise ValueError(f"start {start} has no time zone; add one, for example datetime.UTC")
-    elif isinstance(start, Mapping):
-        for name, offset in start.items():
-            topic, _, partition = name.rpartition(":")
-            if topic not in topics or not partition.isdecimal():
-                raise ValueError(
-                    f"start names {name!r}, which is no partition of {', '.join(topics)}; give the "
-                    "position of a reader of the same topics"
-                )
-            if not _is_offset(offset):
-                raise ValueError(f"start[{name!r}] is {offset!r}, which is no offset")
-    elif str(start) not in {"earliest", "latest"}:
-        raise ValueError(f"start {start!r} is not earliest, latest, a datetime or a position")
-    return start
-
-
-def _is_offset(value: object) -> bool:
-    return isinstance(value, int) and value >= 0
-
-
-def _check_range(
-    offsets: Mapping[TopicPartition, int],
-    begins: Mapping[TopicPartition, int],
-    ends: Mapping[TopicPartition, int],
-) -> None:
-    """Raise RecordsRemoved if a partition no longer has the record at an offset."""
-    for at, offset in offsets.items():
-        if at not in begins or not begins[at] <= offset <= ends[at]:
-            raise RecordsRemoved(_name(*at), offset, begins.get(at, 0), ends.get(at, 0))
-
-
-def _name(topic: str, partition: int) -> str:
-    return f"{topic}:{partition}"
+def _place(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)

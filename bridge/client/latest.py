@@ -1,5 +1,7 @@
 """Lookup of the latest prices in Redis."""
 
+import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Self
 
@@ -13,6 +15,9 @@ from bridge.core.model.stream import SPOT
 from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
 from bridge.errors import SinkUnavailable
+
+# How often `wait_for` looks.
+LOOK_INTERVAL_S = 0.1
 
 
 class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +90,20 @@ class LatestPrices:
     async def get(self, symbol: str) -> LatestPrice | None:
         """Return the latest price of a symbol, or None if there is none."""
         return next(iter((await self.get_many(symbol)).values()), None)
+
+    async def wait_for(self, symbol: str, timeout_s: float = 30.0) -> LatestPrice:
+        """Return the latest price of a symbol as soon as it has one. Raises SinkUnavailable if it
+        has none after `timeout_s`.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while (price := await self.get(symbol)) is None:  # noqa: ASYNC110 - it is no event
+                    await asyncio.sleep(LOOK_INTERVAL_S)
+                return price
+        raise SinkUnavailable(
+            f"Redis at {self._options.url} has no price of {symbol.upper()} after {timeout_s:g} s; "
+            "check that a bridge is subscribed to it (`tickbridge status`)"
+        )
 
     async def get_many(self, symbols: Names) -> dict[str, LatestPrice]:
         """Return the latest prices by symbol, in one round trip. Symbols without a price are

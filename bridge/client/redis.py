@@ -5,7 +5,8 @@ An event is lost for a subscriber that is not connected, or is behind by more th
 """
 
 import logging
-from collections.abc import AsyncGenerator, Iterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -24,39 +25,28 @@ from bridge.settings.urls import SecretUrl
 # A quiet market and a hanging server look the same: check after this time without messages.
 QUIET_S = 5.0
 
+_PATTERN = re.compile(r"[*?\[]")
+
 log = logging.getLogger(__name__)
 
 
-async def redis_events(
-    redis: str | settings.Redis,
-    message_types: Names,
-    *,
-    symbols: Names = (),
-    venue: str = SPOT,
-) -> AsyncGenerator[AnyEvent, None]:
-    """Yield events as they are published, without end. Arguments and errors are those of
-    RedisReader.
+class RedisFeed(AsyncIterator[AnyEvent]):
+    """Reads events as they are published. An async context manager: after entry it is subscribed.
+    If Redis goes away, it logs that, reconnects and subscribes again; what was published meanwhile
+    is missed.
 
-    Raises UnreadableEvent for an event of another version. Messages that no bridge can have
-    published are passed over.
-    """
-    async with RedisReader(redis, message_types, symbols=symbols, venue=venue) as reader:
-        async for value in reader.values():
-            with suppress(ForeignMessage):
-                yield decode_event(value)
-
-
-class RedisReader:
-    """Reads messages, byte for byte. An async context manager: after entry it is subscribed. If
-    Redis goes away, it logs that, reconnects and subscribes again; what was published meanwhile is
-    missed.
+        async with RedisFeed("redis://localhost:6379/0", "trade", symbols="*USDT") as feed:
+            async for event in feed:
+                ...
 
     `redis` is a URL or the section `redis` of the settings. `message_types` are for example trade
-    and quote; one may be given as a string, and so may one symbol. Without `symbols`, all symbols
-    are read.
+    and quote; one may be given as a string, and so may one symbol. A symbol may be a pattern of
+    Redis (`*USDT`). Without `symbols`, all symbols are read.
 
-    Raises ValueError for an unknown message type, and SinkRefused if the server rejects the
-    credentials. Entry raises SinkUnavailable if the server is absent.
+    Raises ValueError for an unknown message type, SinkRefused if the server rejects the
+    credentials, and UnreadableEvent for an event of another version; reading can go on after it.
+    Entry raises SinkUnavailable if the server is absent. Messages that no bridge can have published
+    are passed over.
     """
 
     def __init__(
@@ -67,14 +57,15 @@ class RedisReader:
         symbols: Names = (),
         venue: str = SPOT,
     ) -> None:
-        names = upper_symbols(symbols)
         self._options = redis_options(redis)
-        self._by_pattern = not names
-        self._channels = [
+        channels = [
             f"{venue}.{kind}:{name}"
             for kind in check_message_types(message_types)
-            for name in names or ("*",)
+            for name in upper_symbols(symbols) or ("*",)
         ]
+        self._patterns = [name for name in channels if _PATTERN.search(name)]
+        self._channels = [name for name in channels if name not in self._patterns]
+        self._values: AsyncGenerator[bytes, None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -82,6 +73,12 @@ class RedisReader:
 
     async def __aexit__(self, *_error: object) -> None:
         await self._close()
+
+    async def __anext__(self) -> AnyEvent:
+        self._values = self._values or self.values()
+        while True:
+            with suppress(ForeignMessage):
+                return decode_event(await anext(self._values))
 
     async def values(self) -> AsyncGenerator[bytes, None]:
         """Yield each message of the requested channels, without end."""
@@ -119,9 +116,11 @@ class RedisReader:
 
     async def _subscribe(self) -> None:
         """Subscribe, and wait until the server has confirmed every channel."""
-        subscribe = self._pubsub.psubscribe if self._by_pattern else self._pubsub.subscribe
-        await subscribe(*self._channels)
-        for _ in self._channels:
+        if self._channels:
+            await self._pubsub.subscribe(*self._channels)
+        if self._patterns:
+            await self._pubsub.psubscribe(*self._patterns)
+        for _ in (*self._channels, *self._patterns):
             await self._answer()
 
     async def _answer(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Decoding: every event that the bridge writes is accepted, and nothing else is."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.client import Trade, UnknownMessageType, UnreadableEvent, decode_event
-from bridge.client.events import EVENT_TYPES
+from bridge.client.events import EVENT_TYPES, datetime_of
 from bridge.core.model import events as core
 from tests.support.strategies import DECIMALS, events_of
 
@@ -85,3 +86,16 @@ def test_arbitrary_bytes_raise_nothing_but_unreadable_event(value: bytes) -> Non
 def test_a_value_nested_past_every_limit_is_refused() -> None:
     with pytest.raises(UnreadableEvent):
         decode_event(b"[" * 100_000)
+
+
+def test_times_are_datetimes_in_utc_on_demand() -> None:
+    trade = decode_event(written())
+    assert trade.time == datetime(2024, 8, 8, 23, 54, 14, 87000, tzinfo=UTC)
+    assert trade.received_time == datetime(2024, 8, 8, 23, 54, 14, 88000, tzinfo=UTC)
+    assert decode_event(written(timestamp=None)).time is None
+
+
+@given(st.integers(0, 253_402_300_799_999_999))
+def test_a_datetime_is_exact_to_the_microsecond(microseconds: int) -> None:
+    time = datetime_of(microseconds)
+    assert (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) == microseconds

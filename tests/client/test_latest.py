@@ -1,5 +1,6 @@
 """The lookup: it returns the values that the bridge has set, and None for absent ones."""
 
+import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -110,3 +111,17 @@ def test_the_age_is_never_negative() -> None:
     latest = LatestPrice(symbol="BTCUSDT", price=Decimal(1), price_time=2_000_000)
     assert latest.age_s(2_400_000) == 0.4
     assert latest.age_s(1_000_000) == 0
+
+
+async def test_a_price_that_comes_later_is_waited_for(redis: RedisAddress, unique: str) -> None:
+    async with LatestPrices(redis.url, venue=unique) as prices, asyncio.timeout(10):
+        waiting = asyncio.create_task(prices.wait_for("BTCUSDT"))
+        assert await prices.get("BTCUSDT") is None
+        await put(redis, unique, "BTCUSDT", FIELDS)
+        assert (await waiting).price == Decimal("61837.63000000")
+
+
+async def test_a_price_that_never_comes_is_named(redis: RedisAddress, unique: str) -> None:
+    async with LatestPrices(redis.url, venue=unique) as prices:
+        with pytest.raises(SinkUnavailable, match=r"no price of NOSUCH after 0\.2 s"):
+            await prices.wait_for("nosuch", timeout_s=0.2)

@@ -18,9 +18,10 @@ def trade(symbol: str, trade_id: int, price: str = "61837.63000000") -> Trade:
     return Trade(*head, trade_id, price, "0.00100000", "buy")  # type: ignore[arg-type]
 
 
-def gap(symbol: str) -> Gap:
+def gap(symbol: str, first_id: int = 1, last_id: int = 2) -> Gap:
     head = (SPOT, symbol, None, 1723161254088000, "websocket")
-    return Gap(*head, "trade", 1, 2, None, None, "closed", "open")  # type: ignore[arg-type]
+    ids = (first_id, last_id)
+    return Gap(*head, "trade", *ids, None, None, "closed", "open")  # type: ignore[arg-type]
 
 
 def kafka_options(kafka: Kafka, unique: str) -> settings.Kafka:
@@ -34,12 +35,15 @@ def kafka_options(kafka: Kafka, unique: str) -> settings.Kafka:
 
 
 async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[bytes]:
-    """Write events to their topics, created if necessary; return the record values."""
+    """Write events to their topics; return the record values. These topics and that of gap events
+    are created if necessary.
+    """
     topics = [topic_name(options.topic, SPOT, _kind(event)) for event in events]
     values = [msgspec.json.encode(event) for event in events]
     producer = await open_producer(options, ProducerState())
     try:
-        await ensure_topics(producer, options, sorted(set(topics)), ())
+        gap_topic = topic_name(options.topic, SPOT, "gap")
+        await ensure_topics(producer, options, sorted({*topics, gap_topic}), ())
         for event, topic, value in zip(events, topics, values, strict=True):
             await producer.send_and_wait(topic, value, event.symbol.encode())
     finally:

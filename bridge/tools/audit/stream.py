@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from bridge.core.model.id_ranges import IdRanges, Ids
 from bridge.tools.audit.announced import Announced
 from bridge.tools.audit.claims import Claims
-from bridge.tools.audit.ranges import IdRanges, Ids
 from bridge.tools.audit.report import MissingRange, Places, StreamReport
 from bridge.tools.audit.rules import Rule
 

@@ -6,7 +6,7 @@ from collections import Counter, deque
 
 import msgspec
 
-from bridge.client import RedisReader
+from bridge.client import RedisFeed
 from bridge.telemetry import FINE_BOUNDS_S, Histogram
 
 # After the bridge has stopped, its last messages may take this long to arrive.
@@ -38,7 +38,7 @@ class Listener:
         self._last_second: deque[int] = deque()
         self._arrived = asyncio.Event()
 
-    async def listen(self, reader: RedisReader) -> None:
+    async def listen(self, reader: RedisFeed) -> None:
         """Read messages until cancelled. Raises SinkUnavailable if Redis cannot be reached."""
         async for value in reader.values():
             self._take(_decode(value), time.time_ns() // 1000)

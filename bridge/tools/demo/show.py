@@ -5,7 +5,7 @@ import time
 from contextlib import AsyncExitStack, suppress
 
 from bridge.app.service import Service
-from bridge.client import LatestPrices, RedisReader
+from bridge.client import LatestPrices, RedisFeed
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.subscription import is_pattern
 from bridge.core.model.stream import SPOT
@@ -71,7 +71,7 @@ class _Demo:
         """Run the bridge until it stops, then wait for the last messages of the subscriber."""
         message_types = self._service.status.message_types
         async with (
-            RedisReader(self._settings.redis, message_types) as reader,
+            RedisFeed(self._settings.redis, message_types) as reader,
             self._prices,
             asyncio.TaskGroup() as group,
         ):

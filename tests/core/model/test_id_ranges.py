@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.tools.audit.ranges import IdRanges
+from bridge.core.model.id_ranges import IdRanges
 
 spans = st.tuples(st.integers(0, 80), st.integers(0, 8)).map(lambda s: (s[0], s[0] + s[1]))
 

@@ -25,6 +25,10 @@ class IdRanges:
         self._firsts.append(first)
         self._lasts.append(last)
 
+    def overlaps(self, first: int, last: int) -> bool:
+        """Return whether one of these ids is present."""
+        return bisect_left(self._lasts, first) < bisect_right(self._firsts, last)
+
     def remove(self, first: int, last: int) -> int:
         """Remove ids, and return how many of them were present."""
         begin, end = bisect_left(self._lasts, first), bisect_right(self._firsts, last)
