@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,8 @@ from bridge.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.tools.audit.certificate import Certificate
     from bridge.tools.audit.run import OnProgress
 
 
@@ -26,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "tickbridge audit",
             "tickbridge audit --kind agg_trade --symbol BTCUSDT",
+            "tickbridge audit --archive BTCUSDT-trades-2026-11-28.zip",
             "tickbridge audit --json | jq '.findings[].text'",
         ),
     )(audit)
@@ -44,7 +48,7 @@ def _kind(text: str) -> str:
     return kind
 
 
-def audit(
+def audit(  # noqa: PLR0913 - each is an option of its own
     *,
     kind: Annotated[
         str,
@@ -56,6 +60,25 @@ def audit(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole report as one JSON object.")
     ] = False,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            show_default=False,
+            help="Compare the topic with this daily archive of the exchange "
+            "(data.binance.vision), id by id and field by field. Its name says the symbol, the "
+            "day, and whether it has trades or aggTrades.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            show_default=False,
+            help="With --archive: also write the result to this file, as JSON.",
+        ),
+    ] = None,
     kafka: Brokers = None,
     config: Config = None,
 ) -> None:
@@ -71,8 +94,13 @@ def audit(
     from bridge.tools.audit.run import audit_topic
     from bridge.tools.audit.text import print_report
 
+    if certificate and not archive:
+        raise typer.BadParameter("needs --archive", param_hint="--certificate")
     settings = reader_settings(config, kafka=kafka)
     logs.configure(settings.log)
+    if archive:
+        _audit_against(settings, archive, certificate, as_json=as_json)
+        return
     with _progress(kind) as on_progress:
         report = run_async(
             audit_topic(
@@ -82,6 +110,40 @@ def audit(
     (print_json if as_json else print_report)(report)
     if report.findings:
         raise typer.Exit(1)
+
+
+def _audit_against(
+    settings: "Settings", source: str, certificate: Path | None, *, as_json: bool
+) -> None:
+    """Compare a topic with an archive, and print and write the certificate."""
+    import msgspec
+
+    from bridge.tools.audit.certificate_text import print_certificate
+
+    with _progress("archive") as on_progress:
+        found = run_async(_compared(settings, source, on_progress))
+    (print_json if as_json else print_certificate)(found)
+    if certificate:
+        try:
+            certificate.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        except OSError as error:
+            message = f"cannot write {certificate}: {error}"
+            raise typer.BadParameter(message, param_hint="--certificate") from error
+    if found.verdict != "equal":
+        raise typer.Exit(1)
+
+
+async def _compared(settings: "Settings", source: str, on_progress: "OnProgress") -> "Certificate":
+    from tempfile import TemporaryDirectory
+
+    from bridge.tools.audit.against_archive import audit_against
+    from bridge.tools.audit.archive import Archive
+    from bridge.tools.audit.download import download
+
+    with TemporaryDirectory() as folder:
+        is_url = source.startswith(("https://", "http://"))
+        path = await download(source, Path(folder)) if is_url else Path(source)
+        return await audit_against(settings.kafka, Archive(path), on_progress=on_progress)
 
 
 @contextmanager

@@ -34,9 +34,11 @@ def kafka_options(kafka: Kafka, unique: str) -> settings.Kafka:
     )
 
 
-async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[bytes]:
+async def publish(
+    options: settings.Kafka, events: Sequence[Event], *, at_their_time: bool = False
+) -> list[bytes]:
     """Write events to their topics; return the record values. These topics and that of gap events
-    are created if necessary.
+    are created if necessary. The records have the present time, or that of their events.
     """
     topics = [topic_name(options.topic, SPOT, _kind(event)) for event in events]
     values = [msgspec.json.encode(event) for event in events]
@@ -45,7 +47,9 @@ async def publish(options: settings.Kafka, events: Sequence[Event]) -> list[byte
         gap_topic = topic_name(options.topic, SPOT, "gap")
         await ensure_topics(producer, options, sorted({*topics, gap_topic}), ())
         for event, topic, value in zip(events, topics, values, strict=True):
-            await producer.send_and_wait(topic, value, event.symbol.encode())
+            time_ms = (event.timestamp or event.received) // 1000 if at_their_time else None
+            key = event.symbol.encode()
+            await producer.send_and_wait(topic, value, key, timestamp_ms=time_ms)
     finally:
         await discard(producer)
     return values
