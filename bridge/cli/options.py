@@ -1,9 +1,11 @@
 """Options and helpers that several commands share."""
 
+import re
 import sys
 from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.markup import escape
@@ -79,6 +81,32 @@ def examples(*lines: str) -> str:
 def comma_separated(text: str | None) -> list[str]:
     """Return the items of a comma-separated option."""
     return [item.strip() for item in (text or "").split(",") if item.strip()]
+
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def since(text: str, option: str = "--from") -> "Literal['earliest', 'latest'] | datetime":
+    """Return where reading starts: earliest, latest, a time in UTC, or how long ago.
+
+    Raises BadParameter if the text says none of these.
+    """
+    if text == "earliest":
+        return "earliest"
+    if text == "latest":
+        return "latest"
+    try:
+        if ago := _AGO.fullmatch(text):
+            return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _UNITS_S[ago[2]])
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is no time; write earliest, latest, a time in UTC like 2026-11-28T09:30, or "
+            "how long ago, like 90s, 15m, 2h or 1d",
+            param_hint=option,
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def subscription(symbols: str | None, streams: str | None) -> dict[str, object]:

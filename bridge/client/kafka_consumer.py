@@ -156,7 +156,13 @@ class Consumer(Reader):
                 return ends
             case datetime():
                 since_ms = max(0, round(self._start.timestamp() * 1000))
-                return await self._starts_at(since_ms, begins, ends)
+                starts = await self._starts_at(since_ms, begins, ends)
+                removed = [at for at in starts if starts[at] == begins[at] > 0]
+                for topic in sorted({at.topic for at in removed}):
+                    log.warning(
+                        "Retention has removed events of %s, perhaps since %s", topic, self._start
+                    )
+                return starts
             case FromId(number):
                 (at,) = (at for at in begins if at.topic != self._topics.get(GAP))
                 record = await self._find(at, number, begins[at], ends[at])
