@@ -21,6 +21,7 @@ from bridge.brokers.kafka_consumer import (
 from bridge.client.continuity import ids_of
 from bridge.client.events import UnreadableEvent, decode_event
 from bridge.client.start import FromId, Start
+from bridge.core.model.events import STATUS
 from bridge.errors import EventRemoved, RecordsRemoved
 from bridge.retry import check_cancelled
 
@@ -212,12 +213,16 @@ class Consumer(Reader):
         return []
 
     def _choose(self, known: dict[str, list[int]]) -> list[TopicPartition]:
-        """Return all partitions of the topics, or only those of the requested symbols."""
+        """Return all partitions of the topics, or only those of the requested symbols. A bridge
+        writes all statuses to one partition, however many there are.
+        """
         chosen = {
             TopicPartition(topic, partition)
-            for topic in self._topics.values()
+            for kind, topic in self._topics.items()
             for partition in known[topic]
-            if not self._keys or partition in self._partitions_of_symbols(known[topic])
+            if not self._keys
+            or kind == STATUS
+            or partition in self._partitions_of_symbols(known[topic])
         }
         return sorted(chosen.union(self.offsets))
 

@@ -101,6 +101,21 @@ async def test_events_of_several_kinds_come_typed(options: settings.Kafka) -> No
     assert message_types == {"Trade", "Gap"}
 
 
+async def test_statuses_of_a_symbol_are_found_in_the_partition_where_all_are(
+    options: settings.Kafka,
+) -> None:
+    status = {"message_type": "status", "venue": SPOT, "timestamp": None, "received": 1}
+    status |= {"source": "bridge", "feed": "live", "since": 1, "owner": "someone"}
+    status |= dict.fromkeys(("trade_id", "agg_trade_id", "complete_to", "checked"))
+    symbols = [f"S{number}USDT" for number in range(20)]
+    values = [json.dumps(status | {"symbol": symbol}).encode() for symbol in symbols]
+    await write_values(options, "status", values, partition=0, keys=symbols)
+    for symbol in symbols:
+        async with KafkaFeed(options, "status", symbols=symbol, start="earliest") as feed:
+            (event,) = await taken(feed, 1)
+            assert event.symbol == symbol
+
+
 async def test_an_absent_topic_is_named_and_not_created(options: settings.Kafka) -> None:
     for _ in range(2):
         with pytest.raises(SinkUnavailable, match=r"no topic \S+\.block_trade"):

@@ -1,6 +1,7 @@
 """Writes records into topics of one test."""
 
 from collections.abc import Iterable
+from itertools import cycle
 
 from aiokafka import AIOKafkaProducer
 
@@ -17,21 +18,30 @@ def topic_of(options: settings.Kafka, kind: str) -> str:
 
 
 async def publish(
-    options: settings.Kafka, kind: str, values: Iterable[bytes], *, partition: int = 0
+    options: settings.Kafka,
+    kind: str,
+    values: Iterable[bytes],
+    *,
+    partition: int = 0,
+    keys: Iterable[str] = ("BTCUSDT",),
 ) -> None:
-    """Write values in order to one partition of the topic of a kind; create it if necessary."""
+    """Write values in order to one partition of the topic of a kind; create it if necessary. The
+    keys are repeated.
+    """
     producer = await open_producer(options, ProducerState())
     try:
         await ensure_topics(producer, options, [topic_of(options, kind)], ())
-        await _send(producer, topic_of(options, kind), values, partition)
+        await _send(producer, topic_of(options, kind), zip(values, cycle(keys)), partition)
     finally:
         await discard(producer)
 
 
 async def _send(
-    producer: AIOKafkaProducer, topic: str, values: Iterable[bytes], partition: int
+    producer: AIOKafkaProducer, topic: str, rows: Iterable[tuple[bytes, str]], partition: int
 ) -> None:
-    sent = [await producer.send(topic, v, b"BTCUSDT", partition=partition) for v in values]
+    sent = [
+        await producer.send(topic, value, key.encode(), partition=partition) for value, key in rows
+    ]
     for future in sent:
         await future
 
