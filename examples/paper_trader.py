@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import median
+from typing import NamedTuple
 
 from bridge.client import AnyEvent, Quote, RedisFeed, Trade
 
@@ -29,8 +30,7 @@ class Limits:
     max_loss: Decimal = Decimal(500)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """An order at the market. A negative quantity sells."""
 
     symbol: str
