@@ -8,9 +8,11 @@ import argparse
 import asyncio
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from random import Random
 from statistics import median
 from typing import NamedTuple
 
@@ -129,20 +131,41 @@ class PaperTrader:
         return ""
 
 
-async def trade_on_paper(feed: RedisFeed, trader: PaperTrader, seconds: float) -> list[int]:
-    """Trade for some seconds; return the nanoseconds from each event to its order."""
-    taken_ns = []
+class Stopwatch:
+    """Trades, and measures the nanoseconds from each event to its order."""
+
+    def __init__(self, trader: PaperTrader) -> None:
+        self.trader = trader
+        self.taken_ns: list[int] = []
+
+    def on_event(self, event: AnyEvent) -> None:
+        begun_ns = time.perf_counter_ns()
+        if self.trader.on_event(event):
+            self.taken_ns.append(time.perf_counter_ns() - begun_ns)
+
+
+async def trade_on_paper(feed: RedisFeed, stopwatch: Stopwatch, seconds: float) -> None:
+    """Trade for some seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             async for event in feed:
-                begun_ns = time.perf_counter_ns()
-                if trader.on_event(event):
-                    taken_ns.append(time.perf_counter_ns() - begun_ns)
-    return taken_ns
+                stopwatch.on_event(event)
 
 
-def print_report(trader: PaperTrader, taken_ns: list[int]) -> None:
+def invented_market(count: int) -> Iterator[AnyEvent]:
+    """Yield quotes and trades whose price goes up and down at random."""
+    random, price, volume = Random(1), 60_000.0, Decimal(1)
+    for number in range(count // 2):
+        price += random.gauss(0, 5)
+        head = ("invented", "BTCUSDT", number, number, "invented")
+        bid, ask = Decimal(f"{price - 0.01:.2f}"), Decimal(f"{price + 0.01:.2f}")
+        yield Quote(*head, number, bid, volume, ask, volume)
+        yield Trade(*head, number, Decimal(f"{price:.2f}"), volume, "buy")
+
+
+def print_report(stopwatch: Stopwatch) -> None:
     """Print what came, what became of it, and the profit."""
+    trader, taken_ns = stopwatch.trader, stopwatch.taken_ns
     for name, count in sorted(trader.counts.items()):
         print(f"{name:<28}{count:>10,}")
     if taken_ns:
@@ -159,12 +182,17 @@ async def main() -> None:
     parser.add_argument("--redis", default="redis://localhost:6379/0", metavar="URL")
     parser.add_argument("--symbols", default="*", help="comma-separated; patterns as *USDT")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--invented", type=int, metavar="EVENTS", help="trade without a bridge")
     options = parser.parse_args()
-    trader = PaperTrader(Limits())
-    symbols = options.symbols.split(",")
-    async with RedisFeed(options.redis, ["trade", "quote"], symbols=symbols) as feed:
-        taken_ns = await trade_on_paper(feed, trader, options.seconds)
-    print_report(trader, taken_ns)
+    stopwatch = Stopwatch(PaperTrader(Limits()))
+    if options.invented:
+        for event in invented_market(options.invented):
+            stopwatch.on_event(event)
+    else:
+        symbols = options.symbols.split(",")
+        async with RedisFeed(options.redis, ["trade", "quote"], symbols=symbols) as feed:
+            await trade_on_paper(feed, stopwatch, options.seconds)
+    print_report(stopwatch)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,12 @@ async def test_the_paper_trader_turns_events_into_orders_and_profit(tmp_path: Pa
     assert "BTCUSDT" in printed
 
 
+async def test_the_paper_trader_needs_no_bridge_for_an_invented_market() -> None:
+    printed = await output(sys.executable, "paper_trader.py", "--invented", "20000")
+    assert printed.splitlines()[0].split() == ["events", "20,000"]
+    assert "event to order, median" in printed
+
+
 async def test_the_candle_builder_prints_complete_candles_in_order(tmp_path: Path) -> None:
     async with market(tmp_path) as at:
         words = ("--kafka", at.kafka, "--seconds", "1", "--candles", "3")
