@@ -8,6 +8,7 @@ between processes, use a group of your Kafka client and `decode_event`.
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Literal, Self
 
 from aiokafka import TopicPartition
@@ -27,7 +28,7 @@ Check = Literal["report", "raise", "off"]
 """What a feed does if ids are missing without a gap event, or come twice: it logs that and keeps it
 in `findings`, it raises ContinuityBroken, or it does not look.
 """
-# `findings` keeps the first ones. All are logged.
+# Of further findings only the number is kept.
 FINDINGS_MAX = 1000
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,10 @@ class KafkaFeed(AsyncIterator[AnyEvent]):
         topics = {kind: topic_name(kafka.topic, venue, kind) for kind in read}
         check_start(start, topics.values(), wanted, names)
         self.findings: list[Finding] = []
+        self.findings_count = 0
         self._from_id = start.id if isinstance(start, FromId) else None
+        # Gap events before this time, in microseconds, are read for the check alone.
+        self._since = round(start.timestamp() * 1e6) if isinstance(start, datetime) else 0
         self._keys = frozenset(name.encode() for name in names)
         self._topics = frozenset(topics[kind] for kind in wanted)
         self._gap_topic = topics.get(GAP)
@@ -154,15 +158,19 @@ class KafkaFeed(AsyncIterator[AnyEvent]):
                 raise
             self._pass_over(record, error)
             return None
-        return event if self._from_id is None else self._from(self._from_id, event)
+        return event if self._has_begun(event) else None
 
-    def _from(self, number: int, event: AnyEvent) -> AnyEvent | None:
-        """Return the event if it is the first with this id or a higher one, or a gap event."""
-        if ids := ids_of(event):
-            if ids[1] < number:
-                return None
+    def _has_begun(self, event: AnyEvent) -> bool:
+        """Return whether an event is not from before the start."""
+        if isinstance(event, Gap):
+            if self._from_id is not None:
+                return event.last_id is not None and event.last_id >= self._from_id
+            return event.received >= self._since
+        if self._from_id is not None and (ids := ids_of(event)):
+            if ids[1] < self._from_id:
+                return False
             self._from_id = None
-        return event
+        return True
 
     def _wanted(self, record: Record) -> bool:
         return record.topic in self._topics and (not self._keys or record.key in self._keys)
@@ -180,13 +188,20 @@ class KafkaFeed(AsyncIterator[AnyEvent]):
         """Continue with an event that does not follow the last one. Raises ContinuityBroken."""
         findings = self._continuity.findings(event)
         self._continuity.accept(event)
-        self.findings += findings[: FINDINGS_MAX - len(self.findings)]
-        for finding in findings:
-            log.warning("%s", finding)
+        self._note(findings)
         if findings and self._check == "raise":
             self._fetched.appendleft(record)
             self._accepted = record
             raise ContinuityBroken(findings)
+
+    def _note(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self.findings_count += 1
+            if len(self.findings) < FINDINGS_MAX:
+                self.findings.append(finding)
+                log.warning("%s", finding)
+            elif self.findings_count == FINDINGS_MAX + 1:
+                log.warning("More than %d findings: further ones are counted only", FINDINGS_MAX)
 
     async def _read_gaps_before(self, record: Record) -> None:
         """Read the gap events up to their present end; they come before this record."""

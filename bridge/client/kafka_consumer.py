@@ -30,6 +30,8 @@ GAP = "gap"
 BATCH_MAX_RECORDS = 1000
 # A quiet topic and an unreachable cluster look the same: check after this time without records.
 QUIET_S = 5.0
+# A gap event has the time of our clock, and the events after it have that of the exchange.
+GAP_MARGIN_MS = 3_600_000
 # How soon a reader notices further partitions of its topics.
 METADATA_MAX_AGE_MS = 60_000
 # aiokafka does not return from a fetch that brings only markers of transactions, although its
@@ -136,7 +138,7 @@ class Consumer(Reader):
         self._consumer.assign(partitions)
         await self._consumer.start()
         begins = await self._consumer.beginning_offsets(partitions)
-        ends = await self._consumer.end_offsets(partitions)
+        ends = await self._ends(partitions)
         # Partitions that have come since the first opening are read from their beginning.
         starts = begins if self.offsets else await self._starts(begins, ends)
         offsets = starts | self.offsets
@@ -145,6 +147,15 @@ class Consumer(Reader):
             self._consumer.seek(at, offset)
         self.offsets = offsets
         self._partitions = {topic: len(known[topic]) for topic in topics}
+
+    async def _ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the present ends, those of gap events first: no gap event may be left out whose
+        next event is read.
+        """
+        gaps = [at for at in partitions if at.topic == self._topics.get(GAP)]
+        others = [at for at in partitions if at not in gaps]
+        first = await self._consumer.end_offsets(gaps) if gaps else {}
+        return first | (await self._consumer.end_offsets(others) if others else {})
 
     async def _starts(
         self, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
@@ -176,8 +187,14 @@ class Consumer(Reader):
     async def _starts_at(
         self, since_ms: int, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Return the offsets of the first records of this time or later."""
-        found = await self._consumer.offsets_for_times(dict.fromkeys(begins, since_ms))
+        """Return the offsets of the first records of this time or later, and of gap events some
+        time before it.
+        """
+        times = {
+            at: max(0, since_ms - GAP_MARGIN_MS) if at.topic == self._topics.get(GAP) else since_ms
+            for at in begins
+        }
+        found = await self._consumer.offsets_for_times(times)
         return {at: ends[at] if (of := found[at]) is None else of.offset for at in begins}
 
     async def _find(self, at: TopicPartition, number: int, low: int, high: int) -> "Record | None":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
+from msgspec.structs import replace
 
 from bridge import settings
 from bridge.brokers import kafka_consumer
@@ -22,6 +23,7 @@ from bridge.client import (
     Trade,
     UnknownMessageType,
 )
+from bridge.client import kafka as kafka_feed
 from bridge.client import kafka_consumer as reading
 from bridge.client.start import Start
 from bridge.core.model.stream import SPOT
@@ -297,6 +299,34 @@ async def test_gap_events_are_read_for_the_check_and_not_returned(options: setti
     async with KafkaFeed(options, "trade", start="earliest") as feed:
         assert ids(await taken(feed, 2)) == [1, 4]
     assert feed.findings == []
+
+
+async def test_gap_events_from_before_the_start_count_and_are_not_returned(
+    real_kafka: Kafka, unique: str
+) -> None:
+    """Their time is that of our clock, and the clock of the exchange may be ahead of it."""
+    options = kafka_options(real_kafka, unique)
+    earlier = replace(gap("BTCUSDT", 2, 3), received=trade("BTCUSDT", 1).received - 600_000_000)
+    events = [earlier, trade("BTCUSDT", 1), trade("BTCUSDT", 4), gap("BTCUSDT", 5, 5)]
+    await publish(options, events, at_their_time=True)
+    start = datetime.fromtimestamp(1723161254, UTC)
+    async with KafkaFeed(options, ["trade", "gap"], start=start) as feed:
+        read = await taken(feed, 3)
+    assert sorted(ids(read)) == [1, 4]
+    assert [event.first_id for event in read if isinstance(event, Gap)] == [5]
+    assert feed.findings == []
+
+
+async def test_a_flood_of_findings_is_counted(
+    options: settings.Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kafka_feed, "FINDINGS_MAX", 3)
+    await publish(options, [trade("BTCUSDT", 2 * number) for number in range(10)])
+    async with KafkaFeed(options, "trade", start="earliest") as feed:
+        await taken(feed, 10)
+    assert (len(feed.findings), feed.findings_count) == (3, 9)
+    assert caplog.text.count("missing and not announced") == 3
+    assert caplog.text.count("More than 3 findings") == 1
 
 
 async def test_a_loss_that_nobody_has_announced_is_reported(
