@@ -67,7 +67,7 @@ class Continuity:
     def follows(self, event: AnyEvent) -> bool:
         """Return whether an event follows the last one of its stream, or has no contiguous ids.
 
-        If it does not, `judge` says what that means.
+        If it does not, `findings` says what that means, and `accept` continues with it.
         """
         if (ids_of := _ids_of.get(type(event))) is None:
             return True

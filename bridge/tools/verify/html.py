@@ -62,7 +62,8 @@ def page(report: Report) -> str:
 
 
 def plots(moments: Sequence[Moment]) -> list[Plot]:
-    """Return the plots of events and latencies over time; none without two moments."""
+    """Return the plots of events and latencies over time; none without two complete moments."""
+    moments = moments[:-1]  # the last one has not ended
     if len(moments) < 2:  # noqa: PLR2004 - a line has two ends
         return []
     rate: _Lines = {"events": lambda moment: moment.events / moment.length_s}

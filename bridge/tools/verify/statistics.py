@@ -107,7 +107,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self._length_s = 1
-        self._begin_s = 0
+        self._begin = 0
         self._events: list[int] = []
         self._latencies: list[Histogram] = []
 
@@ -136,9 +136,9 @@ class Timeline:
         ]
 
     def _place(self, received: int) -> int:
-        second = received // 1_000_000
-        self._begin_s = self._begin_s or second
-        while (place := max(0, second - self._begin_s) // self._length_s) >= MAX_MOMENTS:
+        self._begin = self._begin or received
+        second = max(0, received - self._begin) // 1_000_000
+        while (place := second // self._length_s) >= MAX_MOMENTS:
             self._join()
         while place >= len(self._events):
             self._events.append(0)

@@ -62,7 +62,7 @@ def test_the_verdict_names_what_failed() -> None:
 
 def test_each_plot_stays_in_its_frame_and_leaves_out_what_is_unknown() -> None:
     known = Latency(10.0, 11.0, 20.0, 21.0)
-    moments = [Moment(at_s=s, length_s=1, events=s, latency=known if s else None) for s in range(5)]
+    moments = [Moment(at_s=s, length_s=1, events=s, latency=known if s else None) for s in range(6)]
     rate, latencies = plots(moments)
     assert rate.highest == "4/s"
     assert rate.lines[0].points.split()[0] == "0.0,160.0"
@@ -71,15 +71,15 @@ def test_each_plot_stays_in_its_frame_and_leaves_out_what_is_unknown() -> None:
     assert latencies.highest == "20 ms"
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_a_line_needs_two_points(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_line_needs_two_moments_that_have_ended(count: int) -> None:
     moments = [Moment(at_s=0, length_s=1, events=1, latency=None)] * count
     assert plots(moments) == []
     assert "polyline points" not in page(report(moments=moments))
 
 
 def test_a_feed_without_events_has_a_page() -> None:
-    moments = [Moment(at_s=s, length_s=1, events=0, latency=None) for s in range(3)]
+    moments = [Moment(at_s=s, length_s=1, events=0, latency=None) for s in range(4)]
     (rate,) = plots(moments)
     assert rate.lines[0].points == "0.0,160.0 320.0,160.0 640.0,160.0"
     assert "NOT VERIFIED" not in page(report(moments=moments))
