@@ -59,7 +59,7 @@ def kafka(brokers: Choice) -> Iterator[Kafka]:
 @pytest.fixture
 def real_kafka(brokers: Choice, kafka: Kafka) -> Kafka:
     """Return the shared Kafka. Skip the test if it is the embedded one: that finds no offset by
-    time, deletes no records and no topics, and adds no partitions.
+    time, deletes no records and no topics, adds no partitions, and refuses no records.
     """
     if brokers.kind == "embedded":
         pytest.skip(f"needs a real Kafka; {brokers}")

@@ -242,7 +242,7 @@ async def start_ingestion(
 async def _read_positions(
     settings: Settings, kafka: KafkaSink, types: Iterable[str], on_disk: Positions
 ) -> dict[StreamKey, Position] | None:
-    """Return where the previous process start. Without Kafka return None: the feed starts all the
+    """Return where the previous process stopped. Without Kafka return None: the feed starts all the
     same, so that Redis is served. Then only streams on disk know what they have missed.
 
     Raises SinkRefused if Kafka denies reading.

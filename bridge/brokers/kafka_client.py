@@ -10,6 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.helpers import create_ssl_context
+from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
@@ -35,6 +36,14 @@ _REFUSALS = (
     kafka_errors.UnsupportedSaslMechanismError,
     ssl.SSLCertVerificationError,
 )
+
+
+def partition_of_key(key: bytes, partitions: list[int]) -> int:
+    """Return the partition that the Java client chooses, so that clients in every language find a
+    symbol in the same partition.
+    """
+    partition: int = DefaultPartitioner()(key, partitions, partitions)
+    return partition
 
 
 def client_options(options: settings.Kafka) -> dict[str, Any]:

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.options import (
+    AsJson,
     Brokers,
     Config,
     OnlySymbols,
+    check_folder,
     examples,
+    json_of,
     print_json,
+    progress_bar,
     reader_settings,
     run_async,
+    write_file,
 )
 
 if TYPE_CHECKING:
@@ -57,9 +62,7 @@ def audit(  # noqa: PLR0913 - each is an option of its own
         ),
     ] = "trade",
     symbol: OnlySymbols = [],  # noqa: B006 - typer's own way, and never changed
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole report as one JSON object.")
-    ] = False,
+    as_json: AsJson = False,
     archive: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +99,7 @@ def audit(  # noqa: PLR0913 - each is an option of its own
 
     if certificate and not archive:
         raise typer.BadParameter("needs --archive", param_hint="--certificate")
+    check_folder(certificate, "--certificate")
     settings = reader_settings(config, kafka=kafka)
     logs.configure(settings.log)
     if archive:
@@ -116,19 +120,13 @@ def _audit_against(
     settings: "Settings", source: str, certificate: Path | None, *, as_json: bool
 ) -> None:
     """Compare a topic with an archive, and print and write the certificate."""
-    import msgspec
-
     from bridge.tools.audit.certificate_text import print_certificate
 
     with _progress("archive") as on_progress:
         found = run_async(_compared(settings, source, on_progress))
     (print_json if as_json else print_certificate)(found)
     if certificate:
-        try:
-            certificate.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-        except OSError as error:
-            message = f"cannot write {certificate}: {error}"
-            raise typer.BadParameter(message, param_hint="--certificate") from error
+        write_file(certificate, json_of(found), "--certificate")
     if found.verdict != "equal":
         raise typer.Exit(1)
 
@@ -152,10 +150,8 @@ def _progress(kind: str) -> "Iterator[OnProgress]":
 
     The bar shows the share, the records, and the records per second.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -164,9 +160,7 @@ def _progress(kind: str) -> "Iterator[OnProgress]":
         TextColumn("{task.fields[rate]:,.0f}/s"),
         TimeElapsedColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task(kind, total=None, records=0, rate=0.0)
 
         def update(records: int, remaining: int) -> None:

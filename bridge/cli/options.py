@@ -13,6 +13,8 @@ from rich.markup import escape
 if TYPE_CHECKING:
     import asyncio
 
+    from rich.progress import Progress, ProgressColumn
+
     from bridge.settings import Settings
 
 T = TypeVar("T")
@@ -54,6 +56,7 @@ Streams = Annotated[
         metavar="A,B", show_default=False, help="Streams to use instead of binance.streams."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON object.")]
 OnlySymbols = Annotated[
     list[str],
     typer.Option(
@@ -87,7 +90,7 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def since(text: str, option: str = "--from") -> "Literal['earliest', 'latest'] | datetime":
+def since(text: str) -> "Literal['earliest', 'latest'] | datetime":
     """Return where reading starts: earliest, latest, a time in UTC, or how long ago.
 
     Raises BadParameter if the text says none of these.
@@ -104,7 +107,7 @@ def since(text: str, option: str = "--from") -> "Literal['earliest', 'latest'] |
         raise typer.BadParameter(
             f"{text!r} is no time; write earliest, latest, a time in UTC like 2026-11-28T09:30, or "
             "how long ago, like 90s, 15m, 2h or 1d",
-            param_hint=option,
+            param_hint="--from",
         ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -122,9 +125,37 @@ def subscription(symbols: str | None, streams: str | None) -> dict[str, object]:
 
 def print_json(report: object) -> None:
     """Print a report as one JSON object."""
+    sys.stdout.buffer.write(json_of(report))
+
+
+def json_of(report: object) -> bytes:
+    """Return a report as one JSON object for people, with an end of line."""
     import msgspec
 
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    return msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+
+
+def check_folder(path: Path | None, option: str) -> None:
+    """Raise BadParameter if the folder of a file that is to be written does not exist."""
+    if path and not path.parent.is_dir():
+        raise typer.BadParameter(f"the folder {path.parent} does not exist", param_hint=option)
+
+
+def write_file(path: Path, content: bytes, option: str) -> None:
+    """Write a file that an option names. Raises BadParameter."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {path}: {error}", param_hint=option) from error
+
+
+def progress_bar(*columns: "ProgressColumn") -> "Progress":
+    """Return a progress bar on standard error, which shows only if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def reader_settings(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import Config, examples, reader_settings, run_async
+from bridge.cli.options import AsJson, Config, examples, reader_settings, run_async
 from bridge.monitoring.words import duration, name_cell, printable
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def status(
         ),
     ] = None,
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole report as JSON.")
-    ] = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Show the status of a running bridge: connectors, sinks, symbols, streams and gaps.

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.options import (
+    AsJson,
     Config,
     Streams,
     Symbols,
+    check_folder,
     examples,
     print_json,
+    progress_bar,
     run_async,
     stopped_by_signal,
     subscription,
+    write_file,
 )
 
 if TYPE_CHECKING:
@@ -43,9 +47,7 @@ def verify(  # noqa: PLR0913 - each is an option of its own
     ] = 60.0,
     symbols: Symbols = None,
     streams: Streams = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole report as one JSON object.")
-    ] = False,
+    as_json: AsJson = False,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -71,15 +73,16 @@ def verify(  # noqa: PLR0913 - each is an option of its own
     from bridge.settings import load_settings
     from bridge.tools.verify.text import print_report
 
-    if html and not html.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
+    check_folder(html, "--html")
     settings = load_settings(config, overrides={"binance": subscription(symbols, streams)})
     # The report shows the provoked errors; the log must not.
     logs.configure(settings.log.model_copy(update={"level": "critical"}))
     report = run_async(_verify(settings, seconds))
     (print_json if as_json else print_report)(report)
     if html:
-        _write(report, html)
+        from bridge.tools.verify.html import page
+
+        write_file(html, page(report).encode(), "--html")
     if report.verdict != "ok":
         raise typer.Exit(1)
 
@@ -87,14 +90,10 @@ def verify(  # noqa: PLR0913 - each is an option of its own
 @contextmanager
 def _progress(seconds: float) -> "Iterator[OnProgress]":
     """Show a bar on standard error if that is a terminal, and yield the update function."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task("provoking five errors on loopback", total=None)
 
         def update(elapsed_s: float, events: int) -> None:
@@ -102,15 +101,6 @@ def _progress(seconds: float) -> "Iterator[OnProgress]":
             progress.update(task, total=seconds, completed=elapsed_s, description=description)
 
         yield update
-
-
-def _write(report: "Report", html: Path) -> None:
-    from bridge.tools.verify.html import page
-
-    try:
-        html.write_text(page(report), encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write {html}: {error}", param_hint="--html") from error
 
 
 async def _verify(settings: "Settings", seconds: float) -> "Report":

@@ -91,10 +91,6 @@ class Continuity:
         stream = self._stream(type(event), event.symbol)
         stream.accept(_ids_of[type(event)](event), event.timestamp)
 
-    def forget(self) -> None:
-        """Begin anew: the next event of each stream counts as its first."""
-        self._streams.clear()
-
     def _stream(self, of: type[Event], symbol: str) -> "_Stream":
         return self._streams.setdefault((of, symbol), _Stream())
 

@@ -16,10 +16,11 @@ from aiokafka import TopicPartition
 from bridge import settings
 from bridge.client.continuity import CONTIGUOUS, Continuity, Finding, ids_of
 from bridge.client.events import AnyEvent, ForeignMessage, Gap, UnreadableEvent, decode_event
-from bridge.client.kafka_consumer import GAP, Consumer, Fetched, Record, name_of
+from bridge.client.kafka_consumer import Consumer, Fetched, Record, name_of
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.client.reconnect import until_open
 from bridge.client.start import FromId, Start, check_start
+from bridge.core.model.events import GAP
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import SinkUnavailable, TickbridgeError

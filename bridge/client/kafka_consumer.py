@@ -8,24 +8,22 @@ from typing import ClassVar, TypeAlias
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
-from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
-from bridge.brokers.kafka_client import FAILURES
+from bridge.brokers.kafka_client import FAILURES, partition_of_key
 from bridge.brokers.kafka_consumer import (
     Reader,
     absent_topics,
     partitions_of_topics,
     reading_failure,
 )
+from bridge.brokers.kafka_reader import LOOK_MS
 from bridge.client.continuity import ids_of
 from bridge.client.events import UnreadableEvent, decode_event
 from bridge.client.start import FromId, Start
-from bridge.core.model.events import STATUS
+from bridge.core.model.events import GAP, STATUS
 from bridge.errors import EventRemoved, RecordsRemoved
 from bridge.retry import check_cancelled
-
-GAP = "gap"
 
 BATCH_MAX_RECORDS = 1000
 # A quiet topic and an unreachable cluster look the same: check after this time without records.
@@ -34,16 +32,11 @@ QUIET_S = 5.0
 GAP_MARGIN_MS = 3_600_000
 # How soon a reader notices further partitions of its topics.
 METADATA_MAX_AGE_MS = 60_000
-# aiokafka does not return from a fetch that brings only markers of transactions, although its
-# position moves on. So the position is looked at this often.
-LOOK_MS = 20
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 Fetched = dict[TopicPartition, list[Record]]
 
 log = logging.getLogger(__name__)
-
-_partition_of = DefaultPartitioner()
 
 
 class Consumer(Reader):
@@ -244,7 +237,7 @@ class Consumer(Reader):
         return sorted(chosen.union(self.offsets))
 
     def _partitions_of_symbols(self, partitions: list[int]) -> set[int]:
-        return {_partition_of(key, partitions, partitions) for key in self._keys}
+        return {partition_of_key(key, partitions) for key in self._keys}
 
     def _has_more_partitions(self) -> bool:
         """Return whether a topic has more partitions than at opening; aiokafka asks for its

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from bridge.client.continuity import CONTIGUOUS
+from bridge.core.model.events import GAP
 
 
 class FromId(NamedTuple):
@@ -27,7 +28,7 @@ def check_start(
         if start.tzinfo is None:
             raise ValueError(f"start {start} has no time zone; add one, for example datetime.UTC")
     elif isinstance(start, FromId):
-        _check_id(start.id, [each for each in message_types if each != "gap"], list(symbols))
+        _check_id(start.id, [each for each in message_types if each != GAP], list(symbols))
     elif isinstance(start, Mapping):
         _check_position(start, topics)
     elif str(start) not in {"earliest", "latest"}:

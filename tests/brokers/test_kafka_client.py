@@ -6,19 +6,11 @@ import pytest
 from aiokafka import errors as kafka_errors
 from aiokafka.partitioner import murmur2
 
-from bridge.brokers.kafka_client import client_options, failure
-from bridge.core.records.latest_values import LatestValue
-from bridge.core.records.record import Route
+from bridge.brokers.kafka_client import client_options, failure, partition_of_key
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.settings import load_settings
-from bridge.sinks.kafka.producer_session import partition_of
 
 SIX = list(range(6))
-
-
-def route(key: bytes) -> Route:
-    no_values: tuple[LatestValue, ...] = ()
-    return Route("trade", "", "topic", key, "channel", no_values)
 
 
 @pytest.mark.parametrize(
@@ -35,13 +27,13 @@ def route(key: bytes) -> Route:
 )
 def test_a_partition_is_the_one_javas_client_would_choose(key: bytes, murmur: int) -> None:
     assert murmur2(key) == murmur % 2**32
-    assert partition_of(route(key), SIX) == (murmur & 0x7FFFFFFF) % 6
+    assert partition_of_key(key, SIX) == (murmur & 0x7FFFFFFF) % 6
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "币安人生USDT", "牛来USDT", "1000PEPEUSDT"])
 def test_a_symbols_partition_is_that_of_its_key_in_utf8(symbol: str) -> None:
     key = symbol.encode()
-    assert partition_of(route(key), SIX) == (reference_murmur2(key) & 0x7FFFFFFF) % 6
+    assert partition_of_key(key, SIX) == (reference_murmur2(key) & 0x7FFFFFFF) % 6
 
 
 def reference_murmur2(data: bytes) -> int:

@@ -79,7 +79,8 @@ def test_the_page_is_written_besides_the_report(tickbridge: Run, simulator: Path
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("nowhere/report.html", "no folder nowhere"), (".", "is a directory")]
+    ("path", "words"),
+    [("nowhere/report.html", "the folder nowhere does not exist"), (".", "is a directory")],
 )
 def test_a_page_that_cannot_be_written_is_an_error_before_it_begins(
     tickbridge: Run, path: str, words: str

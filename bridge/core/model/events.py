@@ -14,8 +14,8 @@ PRICE_UNIT = "quote asset for one of the base asset"
 BASE_UNIT = "base asset"
 QUOTE_UNIT = "quote asset"
 TIME_UNIT = "microseconds since 1970-01-01 UTC"
-# The message type of SymbolStatus.
-STATUS = "status"
+# The message types of Gap and SymbolStatus.
+GAP, STATUS = "gap", "status"
 
 
 def _decimal(unit: str) -> Meta:
@@ -195,7 +195,7 @@ class BlockTrade(Event, frozen=True, gc=False, tag="block_trade"):
     side: Side
 
 
-class Gap(Event, frozen=True, gc=False, tag="gap"):
+class Gap(Event, frozen=True, gc=False, tag=GAP):
     """Missing events of a stream, published before the first event after the gap."""
 
     kind: Annotated[str, _says("The message_type of the missing events.")]

@@ -13,6 +13,8 @@ from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.sequencers import contiguous_sequencer
 
 TOO_LARGE, REFUSED = "too_large", "refused"
+# Kafka will never take these records. An invalid event replaces each.
+_FOR_GOOD = frozenset((TOO_LARGE, REFUSED))
 
 Notice = Callable[[str, Contiguous], None]
 
@@ -60,11 +62,7 @@ class GapReporter:
     def _events(self, loss: Loss, now: int) -> list[Event]:
         if loss.first_id == NO_IDENTITY:
             # The invalid event of the record already announces this loss.
-            return (
-                []
-                if loss.cause in {TOO_LARGE, REFUSED}
-                else [self._logged(_gap(self._venue, loss, now))]
-            )
+            return [] if loss.cause in _FOR_GOOD else [self._logged(_gap(self._venue, loss, now))]
         gap = self._logged(_gap(self._venue, loss, now))
         if gap.state == "lost":
             return [gap]
@@ -99,7 +97,7 @@ def refused_event(venue: str, record: Record, cause: str, max_bytes: int, now: i
 
 def _gap(venue: str, loss: Loss, now: int) -> Gap:
     has_ids = loss.first_id != NO_IDENTITY
-    is_open = has_ids and loss.is_exact and loss.cause not in {TOO_LARGE, REFUSED}
+    is_open = has_ids and loss.is_exact and loss.cause not in _FOR_GOOD
     return Gap(
         venue=venue,
         symbol=loss.symbol,

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import LeaderNotAvailableError
-from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
-from bridge.brokers.kafka_client import FAILURES, failure
-from bridge.core.records.record import Record, Route
+from bridge.brokers.kafka_client import FAILURES, failure, partition_of_key
+from bridge.core.records.record import Record
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.retry import check_cancelled
 from bridge.sinks.batch_pacer import BatchPacer
@@ -107,7 +106,8 @@ class ProducerSession:
             await self.ensure_topics(added)
         # All records of a topic that is not known yet wait in one queue for the next producer.
         self._state.outbox.assign(
-            lambda route: partition_of(route, self.partitions.get(route.topic, [0])), self._denied
+            lambda route: partition_of_key(route.key, self.partitions.get(route.topic, [0])),
+            self._denied,
         )
 
     async def drain(self) -> None:
@@ -282,11 +282,3 @@ class ProducerSession:
     def _positions_written(self, queue: PartitionQueue, _offsets: Sequence[int]) -> None:
         self._state.positions.outbox.acknowledge(queue)
         self._on_published(())
-
-
-def partition_of(route: Route, partitions: list[int]) -> int:
-    """Return the partition that the Java client chooses, so that clients in every language find a
-    symbol in the same partition.
-    """
-    partition: int = DefaultPartitioner()(route.key, partitions, partitions)
-    return partition

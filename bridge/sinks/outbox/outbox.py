@@ -19,14 +19,13 @@ from heapq import merge
 from itertools import islice
 
 from bridge.core.delivery.losses import Losses
+from bridge.core.model.events import GAP
 from bridge.core.records.record import Record, Route
 from bridge.sinks.outbox.limits import BatchLimit, RefusedRecord, Timestamps
 from bridge.telemetry import SinkCounts
 
 # The objects of a record besides its value: the struct, its integers, its slot in the queue.
 RECORD_OVERHEAD_BYTES = 200
-# Gap events are sent first and dropped last: they announce what else was lost.
-GAP = "gap"
 
 PartitionOf = Callable[[Route], int]
 
@@ -76,7 +75,8 @@ class PartitionQueue:
 
 
 class Outbox:
-    """All partition queues in memory, and the bound they share.
+    """All partition queues in memory, and the bound they share. Gap events are sent first and
+    dropped last: they announce what else was lost.
 
     `resting_share` is how much of it the queues that rest may take.
     """

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
 
+from bridge.core.model.events import GAP
 from bridge.core.records.record import PriorityRecord, Record, RouteKey, priority_record
-from bridge.sinks.outbox.outbox import GAP, Outbox, PartitionQueue, count_filling, size_of
+from bridge.sinks.outbox.outbox import Outbox, PartitionQueue, count_filling, size_of
 from bridge.sinks.outbox.spill_accounts import SpillAccounts
 from bridge.telemetry import SinkCounts
 

@@ -10,9 +10,9 @@ from importlib import metadata
 
 import msgspec
 from aiokafka import ConsumerRecord
-from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
+from bridge.brokers.kafka_client import partition_of_key
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
@@ -34,8 +34,6 @@ MAX_IDS = 100_000_000
 # and before it, because times of the exchange are not in order.
 MARGIN_MS = 3_600_000
 ABSENT = 0
-
-_partition_of = DefaultPartitioner()
 
 
 class _Event(msgspec.Struct, gc=False, tag_field="message_type"):
@@ -192,7 +190,7 @@ async def audit_against(
         version=metadata.version("tickbridge"),
         verdict="equal" if is_equal else "different",
         archive=archive.path.name,
-        sha256=archive.sha256(),
+        sha256=archive.sha256,
         checksum_verified=is_verified,
         topic=topic,
         message_type=archive.message_type,
@@ -220,7 +218,7 @@ async def _bounds(reader: TopicReader, topic: str, archive: Archive) -> list[Par
     }
     numbers = [part.partition for part in begins]
     key = archive.symbol.encode()
-    wanted = _partition_of(key, numbers, numbers) if numbers else None
+    wanted = partition_of_key(key, numbers) if numbers else None
     return [
         Partition(part.partition, part.begin_offset, max(part.begin_offset, ends[part.partition]))
         for part in begins

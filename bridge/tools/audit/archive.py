@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ class Archive:
         self.begin_ms = round(begin.timestamp() * 1000)
         self.end_ms = round((begin + timedelta(days=1)).timestamp() * 1000)
 
+    @cached_property
     def sha256(self) -> str:
         """Return the checksum of the file, as the exchange writes it."""
         digest = hashlib.sha256()
@@ -86,18 +88,18 @@ class Archive:
 
     def check(self) -> bool:
         """Return whether there is a file with the checksum. Raises BadArchive if it differs."""
-        beside = self.path.with_name(self.path.name + ".CHECKSUM")
+        file = self.path.with_name(self.path.name + ".CHECKSUM")
         try:
-            words = beside.read_text(encoding="ascii").split()
+            words = file.read_text(encoding="ascii").split()
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
-            raise BadArchive(f"{beside} cannot be read: {error}") from error
+            raise BadArchive(f"cannot read {file}: {error}") from error
         if not words or not _SHA256.fullmatch(words[0]):
-            raise BadArchive(f"{beside} has no SHA-256; download it again")
-        if words[0] != (found := self.sha256()):
+            raise BadArchive(f"{file} does not contain a SHA-256; download it again")
+        if words[0] != self.sha256:
             raise BadArchive(
-                f"{self.path.name} has the checksum {found}, and {beside.name} says {words[0]}; "
+                f"{self.path.name} has the checksum {self.sha256}, {file.name} says {words[0]}; "
                 "download both again, because the exchange replaces archives at times"
             )
         return True

@@ -18,7 +18,7 @@ def print_certificate(certificate: Certificate) -> None:
 
 
 def _lines(found: Certificate) -> Iterator[str]:
-    checked = "its checksum is right" if found.checksum_verified else "NO CHECKSUM FILE beside it"
+    checked = "its checksum is right" if found.checksum_verified else "NO CHECKSUM FILE"
     ids = f"ids {found.first_id} to {found.last_id}"
     yield f"{found.archive}: {found.rows:,} rows, {ids}, {checked}"
     yield f"  sha256 {found.sha256}"

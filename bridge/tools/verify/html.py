@@ -50,7 +50,7 @@ def page(report: Report) -> str:
         seen=seen,
         began=datetime.fromtimestamp(seen.begun / 1e6, UTC),
         figures=text.figures(seen),
-        streams=sorted(seen.streams, key=lambda stream: -stream.events),
+        streams=text.busiest_first(seen.streams),
         busiest=max((stream.events for stream in seen.streams), default=1),
         ids_text=text.ids_text,
         failed=text.failed(report),

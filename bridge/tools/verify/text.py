@@ -28,11 +28,11 @@ def print_report(report: Report) -> None:
     of = f"{seen.connection.websocket_url}, {seen.seconds:.0f} s"
     console.print(f"[bold]Verification[/bold] of {escape(of)}")
     console.print(_grid(figures(seen)))
-    if seen.streams:
+    if streams := busiest_first(seen.streams):
         console.print()
-        print_whole(console, _streams(seen.streams))
+        print_whole(console, _streams(streams))
         console.print()
-        print_whole(console, _ranges(seen.streams))
+        print_whole(console, _ranges(streams))
     if problems := seen.messages.problems:
         console.print()
         print_whole(console, _problems(problems))
@@ -54,6 +54,11 @@ def figures(seen: Observation) -> list[tuple[str, str]]:
         ("Clock", _clock(seen.clock)),
         ("Stability", _stability(seen)),
     ]
+
+
+def busiest_first(streams: list[StreamReport]) -> list[StreamReport]:
+    """Return the streams in the order of their events."""
+    return sorted(streams, key=lambda stream: -stream.events)
 
 
 def failed(report: Report) -> list[str]:
@@ -119,11 +124,11 @@ def _grid(rows: list[tuple[str, str]]) -> Table:
 
 
 def _streams(streams: list[StreamReport]) -> Table:
-    """Return the table of the streams, busiest first."""
+    """Return the table of the first streams."""
     table = right_aligned(
         "kind", "symbol", "events", "a second", "first after", "silent at most", "p50", "p99"
     )
-    for stream in sorted(streams, key=lambda s: -s.events)[:MAX_ROWS]:
+    for stream in streams[:MAX_ROWS]:
         table.add_row(
             stream.message_type,
             stream.symbol,
@@ -140,9 +145,9 @@ def _streams(streams: list[StreamReport]) -> Table:
 
 
 def _ranges(streams: list[StreamReport]) -> Table:
-    """Return the table of prices, volumes and ids, busiest first."""
+    """Return the table of prices, volumes and ids of the first streams."""
     table = right_aligned("kind", "symbol", "prices", "volumes", "ids")
-    for stream in sorted(streams, key=lambda s: -s.events)[:MAX_ROWS]:
+    for stream in streams[:MAX_ROWS]:
         table.add_row(
             stream.message_type,
             stream.symbol,

@@ -16,7 +16,7 @@ from bridge.settings.repair import Repair
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.tools.audit.run import audit_topic
 from tests.sinks.kafka.test_sink import ids, options_for, sink_for
-from tests.support.brokers import Choice, Kafka, administration, read_topic
+from tests.support.brokers import Kafka, administration, read_topic
 from tests.support.sinks import Feeder, at_work, ticker, trade, trades
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(90)]
@@ -26,6 +26,12 @@ async def events(kafka: Kafka, topic: str, count: int) -> list[dict[str, Any]]:
     records = await read_topic(kafka.bootstrap_servers, topic, count)
     assert len(records) == count
     return [json.loads(record.value) for record in records]
+
+
+async def create_topic(kafka: Kafka, name: str, configs: dict[str, str]) -> None:
+    """Create a topic with one partition."""
+    async with administration(kafka) as admin:
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs=configs)])
 
 
 async def test_in_the_place_of_a_record_too_large_go_an_invalid_event_and_a_gap(
@@ -48,13 +54,10 @@ async def test_in_the_place_of_a_record_too_large_go_an_invalid_event_and_a_gap(
 
 
 async def test_what_a_broker_refuses_alone_is_too_large_and_what_it_refused_with_it_is_not(
-    brokers: Choice, kafka: Kafka, unique: str
+    real_kafka: Kafka, unique: str
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Kafka that refuses large batches; {brokers}")
-    small = NewTopic(f"{unique}.trade", 1, 1, topic_configs={"max.message.bytes": "20000"})
-    async with administration(kafka) as admin:
-        await admin.create_topics([small])
+    kafka = real_kafka
+    await create_topic(kafka, f"{unique}.trade", {"max.message.bytes": "20000"})
     sink = sink_for(kafka.bootstrap_servers, unique, compression="none")
     feeder = Feeder(sink)
     feeder.push(*trades(unique, range(300)), trade(unique, 300, price="1" * 30_000))
@@ -74,13 +77,10 @@ async def test_what_a_broker_refuses_alone_is_too_large_and_what_it_refused_with
 
 
 async def test_a_record_that_a_rule_of_the_broker_refuses_is_set_aside_and_all_others_go_on(
-    brokers: Choice, kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+    real_kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if brokers.kind == "embedded":
-        pytest.skip(f"needs a Kafka that refuses records without a key; {brokers}")
-    compacted = NewTopic(f"{unique}.trade", 1, 1, topic_configs={"cleanup.policy": "compact"})
-    async with administration(kafka) as admin:
-        await admin.create_topics([compacted])
+    kafka = real_kafka
+    await create_topic(kafka, f"{unique}.trade", {"cleanup.policy": "compact"})
     append, refused = BatchBuilder.append, {7, 8, 150, 399}
 
     def append_some_without_key(builder: BatchBuilder, *, value: bytes, **fields: Any) -> object:

@@ -9,10 +9,11 @@ import pytest
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import NewTopic
 
+from bridge.brokers.kafka_client import partition_of_key
 from bridge.core.model.events import Quote
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.sinks.kafka import producer as kafka_producer
-from bridge.sinks.kafka.producer_session import ProducerSession, partition_of
+from bridge.sinks.kafka.producer_session import ProducerSession
 from bridge.sinks.kafka.sink import KafkaSink
 from tests.sinks.kafka.test_sink import configured, ids, sink_for
 from tests.support.brokers import Kafka, administration, read_topic
@@ -54,7 +55,7 @@ async def assert_sorted(sink: KafkaSink, kafka: Kafka, feeder: Feeder, venue: st
         partitions[record.key.decode()].add(record.partition)
     for route in {route.symbol: route for route in sink.outbox._queue_of}.values():
         if route.symbol in SYMBOLS:
-            expected = partition_of(route, sink._session.partitions[topic])
+            expected = partition_of_key(route.key, sink._session.partitions[topic])
             assert partitions[route.symbol] == {expected}
 
 

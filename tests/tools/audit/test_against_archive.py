@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from typer.testing import Result
 
 from bridge import settings
 from bridge.core.model.events import Event, Gap, Trade
@@ -115,19 +114,6 @@ async def test_an_empty_archive_is_refused(options: settings.Kafka, tmp_path: Pa
         await audit_against(options, Archive(write(tmp_path)))
 
 
-@pytest.fixture
-def run(tickbridge: Run, options: settings.Kafka) -> Run:
-    """Return a function that runs `audit` on the topics of the test."""
-
-    def audit(*arguments: str) -> Result:
-        servers = options.bootstrap_servers[0]
-        return tickbridge(
-            "audit", "--kafka", servers, *arguments, TICKBRIDGE_KAFKA__TOPIC=options.topic
-        )
-
-    return audit
-
-
 def test_the_command_prints_and_writes_the_certificate(
     options: settings.Kafka, tmp_path: Path, run: Run
 ) -> None:
@@ -164,6 +150,10 @@ def test_a_difference_is_exit_code_1_and_named(
     [
         (("--certificate", "x.json"), "needs --archive"),
         (("--archive", "BTCUSDT-trades-2026-11-28.zip"), "No such file"),
+        (
+            ("--archive", "x.zip", "--certificate", "nowhere/x.json"),
+            "folder nowhere does not exist",
+        ),
         (("--archive", "trades.csv"), "is not named like a daily archive"),
         (("--archive", "http://localhost:1/BTCUSDT-trades-2026-11-28.zip"), "http://localhost:1/"),
     ],

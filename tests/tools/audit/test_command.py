@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import Result
 
 from bridge import settings
 from bridge.tools.embedded import free_port
@@ -15,19 +14,6 @@ from tests.cli.conftest import Run
 from tests.support.audit import event
 from tests.support.audit_publishing import gap_value, publish, trade_values
 from tests.support.capture_reading import read_capture
-
-
-@pytest.fixture
-def run(tickbridge: Run, options: settings.Kafka) -> Run:
-    """Return a function that runs `audit` on the topics of the test."""
-
-    def audit(*arguments: str) -> Result:
-        servers = options.bootstrap_servers[0]
-        return tickbridge(
-            "audit", "--kafka", servers, *arguments, TICKBRIDGE_KAFKA__TOPIC=options.topic
-        )
-
-    return audit
 
 
 def published(options: settings.Kafka, kind: str, values: list[bytes]) -> None:
