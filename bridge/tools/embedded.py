@@ -8,6 +8,8 @@ group by 3 s. The Redis is a whole Valkey server, a child process.
 
 import socket
 import subprocess
+from contextlib import suppress
+from random import sample
 from typing import Any, ClassVar, Self
 
 from redis import Redis
@@ -20,6 +22,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from bridge.errors import TickbridgeError
 
 LOOPBACK = "127.0.0.1"
+# Below the ports of outgoing connections, on Linux and elsewhere.
+PORTS, PORTS_TRIED = range(20_000, 32_000), 100
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 
@@ -91,10 +95,16 @@ class EmbeddedRedis:
 
 
 def free_port() -> int:
-    """Return a loopback port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that is free at this moment. Raises OSError if there is none.
+
+    It is not one of those that a system gives to outgoing connections. Such a connection might take
+    it before it is used, or while its server is down.
+    """
+    for port in sample(PORTS, PORTS_TRIED):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise OSError(f"{PORTS_TRIED} ports between {PORTS.start} and {PORTS.stop} are in use")
 
 
 def start_redis(port: int, *options: str) -> subprocess.Popen[bytes]:

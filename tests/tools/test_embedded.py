@@ -1,15 +1,19 @@
 import os
 import re
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from bridge.tools import embedded
 from bridge.tools.embedded import (
+    LOOPBACK,
     EmbeddedKafka,
     EmbeddedRedis,
     MissingExtra,
@@ -107,6 +111,21 @@ async def test_one_script_publishes_and_keeps_a_latest_value(embedded_redis: Emb
 
 def test_the_embedded_redis_names_itself(embedded_redis: EmbeddedRedis) -> None:
     assert re.fullmatch(r"valkey \d+\.\d+\.\d+", embedded_redis.kind)
+
+
+def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert all(not first <= free_port() <= last for _ in range(100))
+
+
+def test_a_port_in_use_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(embedded, "PORTS", range(port, port + 1))
+        monkeypatch.setattr(embedded, "PORTS_TRIED", 1)
+        with pytest.raises(OSError, match="in use"):
+            free_port()
 
 
 def test_ctrl_c_does_not_reach_the_embedded_redis() -> None:
