@@ -21,6 +21,7 @@ from bridge.core.binance.subscription import Change
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import Problem, SettingsError, UndeliveredRecords, first_of_ours
+from bridge.monitoring.dashboard import Dashboard
 from bridge.monitoring.loop_lag import lag_observed
 from bridge.monitoring.server import serve
 from bridge.monitoring.status import Status
@@ -52,6 +53,7 @@ class Service:
         heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
         self.sinks = Sinks(kafka, RedisSink(settings.redis, SPOT, heartbeat, types))
         self.status = Status(types, self.sinks)
+        self._dashboard = Dashboard(self.status) if settings.http.dashboard else None
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
         self._started = asyncio.Event()
@@ -82,13 +84,15 @@ class Service:
 
     async def _run(self, on_started: Callable[[int], None]) -> None:
         async with (
-            serve(self._settings.http, self.status) as port,
+            serve(self._settings.http, self.status, self._dashboard) as port,
             asyncio.TaskGroup() as group,
         ):
             on_started(port)
             draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
             if spiller := self.sinks.kafka.spiller:
                 draining.append(group.create_task(spiller.run(), name="spill"))
+            if dashboard := self._dashboard:
+                draining.append(group.create_task(dashboard.run(), name="dashboard"))
             ingesting = [group.create_task(self._run_ingestion(), name="feed")]
             if self._source is not None:
                 reloader = Reloader(
@@ -108,6 +112,8 @@ class Service:
             status.repairer, status.symbols = ingestion.repairer, ingestion.statuses.latest
             status.subscription = lambda: ingestion.subscription
             status.message_types = ingestion.message_types
+            if self._dashboard:
+                self._dashboard.watch(ingestion.pipeline, self.sinks.kafka)
             self._ingestion = ingestion
             self._started.set()
             await ingestion.run()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from bridge.binance.connector import Connector
 from bridge.core.sequencing.contiguous import Contiguous
@@ -32,7 +33,7 @@ def report(status: Status) -> Report:
         unready=status.unready(),
         refused=subscription.refused,
         waiting=subscription.waiting,
-        connectors=[_connector(connector) for connector in status.feed.connectors]
+        connectors=[connector_report(connector) for connector in status.feed.connectors]
         if status.feed
         else [],
         symbols=list(status.symbols.values()),
@@ -41,11 +42,12 @@ def report(status: Status) -> Report:
         if status.sequencers
         else [],
         gaps=dict(status.counts.gaps),
-        sinks=[_sink(sink, status.counts.received) for sink in status.sinks],
+        sinks=[sink_report(sink, status.counts.received) for sink in status.sinks],
     )
 
 
-def _connector(connector: Connector) -> ConnectorReport:
+def connector_report(connector: Connector) -> ConnectorReport:
+    """Return the report of one connector."""
     return ConnectorReport(
         name=connector.name,
         state=connector.state.value,
@@ -60,11 +62,15 @@ def _connector(connector: Connector) -> ConnectorReport:
 def _streams(status: Status) -> Iterator[StreamReport]:
     heard = status.last_received()
     stalled = set(status.stalled_streams())
-    now = now_us()
     for connectors in status.feed.shards if status.feed else ():
-        for name in (stream.name for stream in connectors[0].streams):
-            silence_s = (now - heard[name]) / 1e6 if name in heard else None
-            yield StreamReport(name, silence_s, name in stalled)
+        for stream in connectors[0].streams:
+            yield stream_report(stream.name, heard, stalled)
+
+
+def stream_report(name: str, heard: Mapping[str, int], stalled: AbstractSet[str]) -> StreamReport:
+    """Return the report of one stream. `heard` is the result of `Status.last_received`."""
+    silence_s = (now_us() - heard[name]) / 1e6 if name in heard else None
+    return StreamReport(name, silence_s, name in stalled)
 
 
 def _position(symbol: str, sequencer: Sequencer) -> PositionReport:
@@ -79,7 +85,8 @@ def _position(symbol: str, sequencer: Sequencer) -> PositionReport:
     )
 
 
-def _sink(sink: Sink, received: Mapping[str, int]) -> SinkReport:
+def sink_report(sink: Sink, received: Mapping[str, int]) -> SinkReport:
+    """Return the report of one sink; `received` counts events by message type."""
     dropped: Counter[str] = Counter(dict.fromkeys(sink.drop_causes, 0))
     for (_, cause), count in sink.counts.dropped.items():
         dropped[cause] += count

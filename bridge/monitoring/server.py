@@ -1,7 +1,7 @@
-"""The HTTP server: `/livez`, `/readyz`, `/metrics`, `/status`. All of them are read-only."""
+"""The HTTP server: the dashboard, `/livez`, `/readyz`, `/metrics`, `/status`; all are read-only."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager, closing
 from functools import partial
 
@@ -13,8 +13,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from bridge import settings
 from bridge.errors import Problem, SettingsError
+from bridge.monitoring.dashboard import Dashboard
+from bridge.monitoring.dashboard.routes import Viewers
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.reporter import report
+from bridge.monitoring.shared import Shared
 from bridge.monitoring.status import Status
 
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -22,7 +25,8 @@ SHUTDOWN_TIMEOUT_S = 1.0
 MAX_BODY_BYTES = 1_024
 MAX_HEADERS = 64
 MAX_LINE_BYTES = 8_190
-# A new connection beyond that closes the oldest one, so that the probes always get through.
+# A new connection beyond that closes the oldest one, so that the probes always get through. The
+# viewers of the dashboard have a limit of their own.
 MAX_CONNECTIONS = 64
 # The time for a request, from the opening of its connection or from the request before it.
 REQUEST_TIMEOUT_S = 10.0
@@ -32,13 +36,16 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
+async def serve(
+    options: settings.Http, status: Status, dashboard: Dashboard | None = None
+) -> AsyncIterator[int]:
     """Serve while the context is open, and yield the port.
 
     Raises SettingsError if the server cannot listen on the address.
     """
+    viewers = Viewers(dashboard) if dashboard else None
     runner = web.AppRunner(
-        application(status),
+        application(status, viewers),
         access_log=None,
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         keepalive_timeout=REQUEST_TIMEOUT_S,
@@ -48,10 +55,11 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
     )
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - it is set up
+    accept = partial(_accept, runner.server, viewers.connections if viewers else ())
     create = asyncio.get_running_loop().create_server
     try:
         try:
-            server = await create(partial(_accept, runner.server), options.host, options.port)
+            server = await create(accept, options.host, options.port)
         except OSError as error:
             raise SettingsError([_taken(options, error)]) from error
         port: int = server.sockets[0].getsockname()[1]
@@ -62,46 +70,28 @@ async def serve(options: settings.Http, status: Status) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-def application(status: Status) -> web.Application:
+def application(status: Status, viewers: Viewers | None) -> web.Application:
     """Return the web application with the routes for one bridge."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_log_failures])
     app.router.add_get("/livez", _live)
     app.router.add_get("/readyz", partial(_ready, status))
-    metrics = _Shared(partial(exposition, status), CONTENT_TYPE_LATEST)
-    whole_status = _Shared(partial(_status, status), "application/json")
+    metrics = Shared(partial(exposition, status), CONTENT_TYPE_LATEST)
+    whole_status = Shared(partial(_status, status), "application/json")
     app.router.add_get("/metrics", metrics.answer)
     app.router.add_get("/status", whole_status.answer)
+    if viewers:
+        viewers.add_routes(app)
+    else:
+        app.router.add_get("/", _no_dashboard)
     return app
 
 
-def _accept(server: web.Server) -> asyncio.BaseProtocol:
+def _accept(server: web.Server, viewers: Container[asyncio.BaseProtocol]) -> asyncio.BaseProtocol:
     """Return the protocol of a new connection."""
-    open_ones = [one for one in server.connections if one.transport is not None]
-    if len(open_ones) >= MAX_CONNECTIONS and (oldest := open_ones[0].transport):
+    others = [o for o in server.connections if o.transport is not None and o not in viewers]
+    if len(others) >= MAX_CONNECTIONS and (oldest := others[0].transport):
         oldest.abort()
     return server()
-
-
-class _Shared:
-    """Renders once for all requests that wait at the same time."""
-
-    def __init__(self, render: Callable[[], Awaitable[bytes]], content_type: str) -> None:
-        self._render = render
-        self._headers = {"Content-Type": content_type}
-        self._rendering = asyncio.Lock()
-        self._rendered_at_s = -1.0
-        self._body = b""
-
-    async def answer(self, _request: web.Request) -> web.Response:
-        """Answer with what was rendered after the request had come."""
-        clock = asyncio.get_running_loop().time
-        asked_s = clock()
-        async with self._rendering:
-            if self._rendered_at_s < asked_s:
-                began_s = clock()
-                self._body = await self._render()
-                self._rendered_at_s = began_s
-        return web.Response(body=self._body, headers=self._headers)
 
 
 @web.middleware
@@ -114,6 +104,14 @@ async def _log_failures(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:
         log.exception("http_failed", path=request.path)
         raise
+
+
+async def _no_dashboard(_request: web.Request) -> web.Response:
+    """List the paths."""
+    text = (
+        "Paths: /livez /readyz /metrics /status\nThe dashboard is off: http.dashboard is false.\n"
+    )
+    return web.Response(text=text)
 
 
 async def _live(_request: web.Request) -> web.Response:

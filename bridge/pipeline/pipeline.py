@@ -41,6 +41,7 @@ MAX_MARKET_SYMBOLS = 10_000
 # trades in the buffers of the sinks.
 MAX_INVALID_PER_SECOND = 1000
 Control = Callable[[Reply | ServerShutdown], None]
+Push = Callable[[Sequence[Record], Mapping[Route, Event]], None]
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +54,13 @@ class Pipeline:
     ) -> None:
         self.counts = FeedCounts()
         self.on_hole: Callable[[str, Repairable], None] = lambda _symbol, _sequencer: None
+        self.on_gap: Callable[[Gap], None] = lambda _gap: None
         self._sequencers = sequencers
         self._router = router
         self._venue = venue
         # The number of changes of the streams.
         self._changes = 0
-        self._sinks = tuple(sinks)
+        self._pushes: list[Push] = [sink.push for sink in sinks]
         # When each of these log events may come again.
         self._next_log: dict[str, int] = {}
         # The present second, and its invalid events.
@@ -124,6 +126,10 @@ class Pipeline:
         if event is not None and event.timestamp is not None:
             counts.latency.observe(max(0, received - event.timestamp) / 1e6)
         self._flush()
+
+    def add_listener(self, push: Push) -> None:
+        """Give the records to one more, which must take them as a sink does: without waiting."""
+        self._pushes.append(push)
 
     def set_streams(
         self, streams: Sequence[Stream], positions: Mapping[StreamKey, Position]
@@ -238,6 +244,7 @@ class Pipeline:
                 if event.cause == RESTARTED and event.first_id is None:
                     self.counts.id_restarts[event.kind] += 1
                 log.warning("gap", **log_fields(event))
+                self.on_gap(event)
             self._publish(event)
             if event.source == "rest":
                 self.counts.repaired[str(event.__struct_config__.tag)] += 1
@@ -298,5 +305,5 @@ class Pipeline:
         records, self._records = self._records, []
         latest, self._latest = self._latest, {}
         if records:
-            for sink in self._sinks:
-                sink.push(records, latest)
+            for push in self._pushes:
+                push(records, latest)

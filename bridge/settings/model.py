@@ -23,6 +23,8 @@ class Http(Section):
     """Address to listen on; 0.0.0.0: all addresses."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0: any free port."""
+    dashboard: bool = True
+    """Whether `/` shows the dashboard. Without it `/` lists the other paths."""
 
 
 class Status(Section):

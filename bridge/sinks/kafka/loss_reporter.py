@@ -6,7 +6,7 @@ import structlog
 
 from bridge import settings
 from bridge.core.delivery.open_gaps import OpenGaps
-from bridge.core.model.events import Event
+from bridge.core.model.events import Event, Gap
 from bridge.core.records.record import Record, Router, priority_record
 from bridge.core.sequencing.contiguous import MAX_GAP_IDS
 from bridge.sinks.kafka.ack_waiters import AckWaiters
@@ -36,6 +36,7 @@ class LossReporter:
         progressed: Callable[[], None],
     ) -> None:
         room = round(options.outbox_max_bytes * ROOM_SHARE)
+        self.on_gap: Callable[[Gap], None] = lambda _gap: None
         self._gap_reporter = GapReporter(venue, min(MAX_GAP_IDS, room // 1000))
         self._max_bytes = options.batch_max_bytes
         self._venue = venue
@@ -55,6 +56,7 @@ class LossReporter:
     def publish(self, events: Iterable[Event]) -> None:
         """Put events into the outbox that are for this sink alone."""
         for event in events:
+            self._note(event)
             self._push(self._record(event))
 
     def announce(self) -> None:
@@ -66,6 +68,7 @@ class LossReporter:
         if self._outbox.losses and not self._outbox.has_gap_in_flight():
             losses = self._outbox.losses.take()
             for event in self._gap_reporter.announce(losses, now_us()):
+                self._note(event)
                 self._push(priority_record(self._record(event)))
             self._ack_waiters.lost(losses)
             self._progressed()
@@ -103,6 +106,10 @@ class LossReporter:
                 id=record.identity,
                 dropped=dropped,
             )
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Gap):
+            self.on_gap(event)
 
     def _push(self, record: Record) -> None:
         self._outbox.counts.restored[record.route.message_type] += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import structlog
@@ -11,7 +11,7 @@ from aiokafka import errors as kafka_errors
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.delivery.open_gaps import OpenGaps
-from bridge.core.model.events import STATUS, Event
+from bridge.core.model.events import STATUS, Event, Gap
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Record, Route, topic_name
 from bridge.core.sequencing.completeness import Committed
@@ -158,6 +158,10 @@ class KafkaSink:
         fetched again go to `publish`.
         """
         self._losses.watch(notice)
+
+    def watch_gaps(self, notice: Callable[[Gap], None]) -> None:
+        """Call `notice` for each gap event that this sink adds to those of the pipeline."""
+        self._losses.on_gap = notice
 
     def reopen(self, gaps: OpenGaps) -> None:
         """Publish what was filled of the gaps that the previous process has left open, and report

@@ -42,6 +42,7 @@ def introduce(
     line(f"  Kafka   {addresses.kafka}  (librdkafka's mock cluster)")
     line(f"  Redis   {addresses.redis}  ({addresses.redis_kind})")
     line(f"  HTTP    {addresses.http}/readyz  {addresses.http}/metrics")
+    line(f"  Browser {addresses.http}/")
     line("Try in a second terminal", "bold")
     for command in commands(addresses, symbol, kind):
         line(f"  {command}", "cyan")
