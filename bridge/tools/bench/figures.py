@@ -55,6 +55,10 @@ FIGURES: dict[str, Meaning] = {
     ),
     "growth.few": Meaning("CPU time per message: 3 symbols, 3 streams each", "µs", "less"),
     "growth.many": Meaning("CPU time per message: 1,000 symbols, 3 streams each", "µs", "less"),
+    "viewers.cpu": Meaning(
+        "50 viewers of the dashboard, 1,000 symbols, 5,000 msg/s: share of a core", "%", "less", 3
+    ),
+    "viewers.rate": Meaning("the same: frames of each viewer a second", "1/s", "more", 4),
     "pair.ratio": Meaning("sustained rate: two processes compared with one", "x", "more", 1.7),
     "pair.one": Meaning(f"one process, 20 symbols: {_RATE}", "msg/s", "more"),
     "pair.two": Meaning(f"two processes, 10 symbols each: {_RATE}", "msg/s", "more"),

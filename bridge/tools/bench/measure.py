@@ -23,12 +23,15 @@ SETTLE_MAX_S = 2.0
 
 @dataclass(slots=True)
 class Timeline:
-    """The measurements of a run. Times are in microseconds since the epoch."""
+    """The measurements of a run. Times are in microseconds since the epoch. `frames_per_s` is what
+    each viewer of the dashboard got.
+    """
 
     phases: tuple[Phase, ...]
     samples: list[Sample] = field(default_factory=list)
     offered: list[tuple[int, int]] = field(default_factory=list)
     heard: dict[str, Delays] = field(default_factory=dict)
+    frames_per_s: float = 0.0
 
     @property
     def begun_us(self) -> int:
@@ -65,6 +68,7 @@ async def play(brokers: Brokers, plan: Plan) -> Timeline:
         timeline = Timeline(plan.load.phases, offered=run.offered)
         async with aiohttp.ClientSession() as session:
             await _watch(run, session, ports, timeline)
+        timeline.frames_per_s = await run.stop_viewers()
         timeline.heard = await run.stop_listeners()
     return timeline
 

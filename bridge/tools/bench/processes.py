@@ -45,10 +45,14 @@ class Child:
         said = self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return BenchFailed("\n".join((f"the process `{self.name}` {what}", *said)))
 
-    async def stop(self) -> None:
-        """Send SIGTERM, and SIGKILL after STOP_TIMEOUT_S."""
+    def terminate(self) -> None:
+        """Send SIGTERM, unless the process has exited."""
         if self._process.returncode is None:
             self._process.terminate()
+
+    async def stop(self) -> None:
+        """Send SIGTERM, and SIGKILL after STOP_TIMEOUT_S."""
+        self.terminate()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._process.communicate()

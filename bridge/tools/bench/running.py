@@ -28,7 +28,9 @@ from bridge.tools.embedded import free_port
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The load, the bridges that carry it, and the listeners: `kafka`, `redis`, or both."""
+    """The load, the bridges that carry it, the listeners (`kafka`, `redis`, or both), and the
+    number of viewers of the first bridge's dashboard.
+    """
 
     load: Load
     transport: str = "websockets"
@@ -36,6 +38,7 @@ class Plan:
     bridges: int = 1
     listeners: tuple[str, ...] = ()
     ends_when_overrun: bool = False
+    viewers: int = 0
 
 
 class Run:
@@ -58,6 +61,7 @@ class Run:
         self._stack = stack
         self._bridges: list[Child] = []
         self._listeners: dict[str, Child] = {}
+        self._viewers: Child | None = None
 
     @classmethod
     @asynccontextmanager
@@ -107,6 +111,10 @@ class Run:
         ports = [await self.start_bridge(self.symbols[n::count]) for n in range(count)]
         async with aiohttp.ClientSession() as session:
             await _until_ready(self, session, ports)
+        if self.plan.viewers:
+            words = ("bridge.tools.bench.viewers", str(ports[0]), str(self.plan.viewers))
+            self._viewers = await self._stack.enter_async_context(python(self._folder, *words))
+            await self._viewers.line()
         return ports
 
     async def start_bridge(self, symbols: Sequence[str]) -> int:
@@ -120,7 +128,8 @@ class Run:
 
     def check(self) -> None:
         """Raise BenchFailed if any process has exited."""
-        for child in (self.exchange, *self._bridges, *self._listeners.values()):
+        viewers = [self._viewers] if self._viewers else []
+        for child in (self.exchange, *self._bridges, *self._listeners.values(), *viewers):
             child.check()
 
     async def stop_listeners(self) -> dict[str, Delays]:
@@ -132,6 +141,13 @@ class Run:
             pairs.frombytes((self._folder / f"{kind}.pairs").read_bytes())
             heard[kind] = Delays(pairs[::2], pairs[1::2])
         return heard
+
+    async def stop_viewers(self) -> float:
+        """Stop the viewers, and return the frames that each one got a second; 0 without any."""
+        if self._viewers is None:
+            return 0.0
+        self._viewers.terminate()
+        return float(await self._viewers.line())
 
     async def clean_up(self) -> None:
         await remove_traces(self._brokers, self._prefix, self.symbols)

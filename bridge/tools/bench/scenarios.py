@@ -42,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
     "burst": Scenario("a burst of ten times the rate", times.burst),
     "memory": Scenario("memory at 5,000 msg/s, and its growth at 50,000 msg/s", capacity.memory),
     "growth": Scenario("1,000 symbols compared with 3", capacity.growth),
+    "viewers": Scenario("50 viewers of the dashboard, 1,000 symbols", capacity.viewers),
     "pair": Scenario("two processes compared with one", capacity.pair),
     "start": Scenario("from the command to the first event", times.start),
 }

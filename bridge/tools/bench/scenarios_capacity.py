@@ -1,4 +1,4 @@
-"""Capacity: the sustained rate of each transport, many symbols, two processes, and memory."""
+"""Capacity: the rate of each transport, many symbols, viewers, two processes, and memory."""
 
 from bridge.tools.bench.drain import drain
 from bridge.tools.bench.measure import Timeline, play
@@ -8,6 +8,7 @@ from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome
 from bridge.tools.bench.statistics import Step, highest_sustained, settled_growth
 from bridge.tools.bench.workload import Load, Phase
 
+VIEWERS = 50
 THREE_KINDS = ("trade", "aggTrade", "bookTicker")
 
 
@@ -64,6 +65,19 @@ async def growth(bench: Bench) -> Outcome:
         load = Load(phases=phases, symbols=symbols, streams=THREE_KINDS)
         costs[key] = (await play(bench.brokers, Plan(load))).steps()[0].cpu_us
     return Outcome(costs | {"growth.cpu": costs["growth.many"] / costs["growth.few"]})
+
+
+async def viewers(bench: Bench) -> Outcome:
+    """Compare the CPU time of a bridge with 1,000 symbols without and with viewers."""
+    phases = (Phase(RATE, bench.profile.latency_s),)
+    load = Load(phases=phases, symbols=1000, streams=THREE_KINDS)
+    without = await play(bench.brokers, Plan(load))
+    viewed = await play(bench.brokers, Plan(load, viewers=VIEWERS))
+    shares = [timeline.steps()[0].cpu_share for timeline in (without, viewed)]
+    return Outcome(
+        {"viewers.cpu": 100 * (shares[1] - shares[0]), "viewers.rate": viewed.frames_per_s},
+        notes=[f"{VIEWERS} viewers: CPU {shares[0]:.1%} of a core without, {shares[1]:.1%} with"],
+    )
 
 
 async def pair(bench: Bench) -> Outcome:
