@@ -96,7 +96,7 @@ async def _record(options: "Binance", out: Path, seconds: float | None) -> int:
     began_s = time.monotonic()
     writer = _create(out)
     recorder = Recorder(writer, stopped)
-    feed = _Feed(options, recorder)
+    feed = RecordedFeed(options, recorder)
     try:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(feed.run(), name="feed")
@@ -112,7 +112,7 @@ async def _record(options: "Binance", out: Path, seconds: float | None) -> int:
     return recorder.counts.frames
 
 
-class _Feed:
+class RecordedFeed:
     """The feed, which exists once the streams are known."""
 
     def __init__(self, options: "Binance", recorder: "Recorder") -> None:
@@ -153,7 +153,7 @@ def _close(writer: "CaptureWriter", recorder: "Recorder", out: Path) -> None:
         out.unlink()
 
 
-def _summary(recorder: "Recorder", feed: _Feed, out: Path, seconds: float) -> str:
+def _summary(recorder: "Recorder", feed: RecordedFeed, out: Path, seconds: float) -> str:
     counts, without_data = recorder.counts, feed.without_data()
     names = ", ".join(without_data[:NAMED_MAX])
     more = f" and {len(without_data) - NAMED_MAX} more" if len(without_data) > NAMED_MAX else ""

@@ -1,18 +1,30 @@
 """`record`: it writes unchanged frames to a file that the simulator can play."""
 
+import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from bridge.binance.feed import Feed
+from bridge.cli.record import RecordedFeed
 from bridge.core.binance.decode import Decoder
-from bridge.core.binance.stream_names import stream_of
+from bridge.core.binance.stream_names import parse_stream, stream_of
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import Router
 from bridge.core.sequencing.arrivals import Arrivals
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, InvalidFrame
+from bridge.pipeline.pipeline import Pipeline
+from bridge.settings import load_settings
+from bridge.sinks.memory import MemorySink
+from bridge.telemetry import now_us
 from bridge.tools.embedded import free_port
-from bridge.tools.simulator import Capture
+from bridge.tools.recorder import Recorder
+from bridge.tools.simulator import Capture, CaptureWriter, Replay, SimulatedExchange
+from bridge.tools.simulator.capture import Frame
 from tests.cli.conftest import Run, ended, process
 
 TRADE = (
@@ -31,6 +43,49 @@ def test_a_recording_can_be_played(tickbridge: Run, simulator: Path, tmp_path: P
     assert {"btcusdt@trade", "btcusdt@bookTicker"} <= {frame.stream for frame in capture.frames}
     assert abs(capture.frames[-1].received_us / 1e6 - time.time()) < 60
     assert f"{len(capture.frames)} frames, " in result.stderr
+
+
+def test_a_recording_that_is_played_and_recorded_again_has_the_same_frames_and_events(
+    tickbridge: Run, simulator: Path, tmp_path: Path
+) -> None:
+    first, again = tmp_path / "first.gz", tmp_path / "again.gz"
+    tickbridge("record", "--out", str(first), "--seconds", "1.5", "-c", str(simulator))
+    frames = Capture.read(first).frames
+    asyncio.run(_record_again(simulator, first, again, len(frames)))
+    played = Capture.read(again).frames
+    assert [frame.payload for frame in played] == [frame.payload for frame in frames]
+    now = now_us()
+    assert _events(played, now) == _events(frames, now)
+
+
+async def _record_again(settings: Path, first: Path, again: Path, count: int) -> None:
+    """Play a recording, and record it until there are `count` frames."""
+    capture = Capture.read(first)
+    streams = len({frame.stream for frame in capture.frames})
+    async with (
+        asyncio.timeout(60),
+        SimulatedExchange(Replay([capture]), start_after_streams=streams) as exchange,
+    ):
+        urls = {"websocket_url": exchange.websocket_url, "rest_url": exchange.rest_url}
+        options = load_settings(settings, overrides={"binance": urls}).binance
+        with CaptureWriter(again) as writer:
+            recorder = Recorder(writer, asyncio.Event())
+            recording = asyncio.create_task(RecordedFeed(options, recorder).run())
+            while recorder.counts.frames < count:  # noqa: ASYNC110 - a counter only
+                await asyncio.sleep(0.01)
+            recording.cancel()
+
+
+def _events(frames: Sequence[Frame], received: int) -> list[bytes]:
+    """Return the events as a bridge publishes them, if all frames had arrived at `received`."""
+    streams = [parse_stream(name) for name in {frame.stream for frame in frames}]
+    sink = MemorySink()
+    pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Sequencers(streams), [sink])
+    texts = [
+        b'{"stream":"%b","data":%b}' % (frame.stream.encode(), frame.payload) for frame in frames
+    ]
+    pipeline.handle_frames(Decoder(streams), texts, received, lambda _: None, Arrivals())
+    return [record.value for record in sink.records]
 
 
 def test_the_options_choose_symbols_and_streams(
@@ -108,11 +163,6 @@ def test_a_full_disk_ends_the_recording(tickbridge: Run, simulator: Path) -> Non
 
 
 async def test_what_would_make_the_file_unreadable_is_left_out(tmp_path: Path) -> None:
-    import asyncio
-
-    from bridge.tools.recorder import Recorder
-    from bridge.tools.simulator import CaptureWriter
-
     out = tmp_path / "market"
     decoder = Decoder([stream_of("BTCUSDT", "trade")])
     spread = TRADE.replace(b',"s"', b',\n"s"')
