@@ -35,3 +35,9 @@ def test_the_notes_name_the_cause_of_a_pod_that_waits_where_there_are_secrets() 
     assert "waits for a Secret" not in notes()
     secrets = {"redis": {"password": {"name": "redis", "key": "password"}}}
     assert "waits for a Secret" in notes(secrets=secrets)
+
+
+def test_the_notes_say_how_to_see_the_dashboard_unless_it_is_off() -> None:
+    port = {"http": {"port": 9000}}
+    assert "port-forward deploy/ticks-tickbridge 8080:9000\n\nIn a program" in notes(settings=port)
+    assert "port-forward" not in notes(settings={"http": {"dashboard": False}})

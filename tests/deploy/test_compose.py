@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -75,6 +76,9 @@ def test_a_simulated_tick_is_read_back_from_redis_and_from_kafka(simulated: Comp
     )
     assert latest["symbol"] == SYMBOL
     assert _exchange(simulated) == "ws://simulator.internal:9999"
+    for path in ("", "dashboard.js"):
+        with urlopen(f"http://127.0.0.1:{os.environ['HTTP_PORT']}/{path}") as page:
+            assert b"Tickbridge" in page.read()
     assert "PROVEN" in simulated("exec", "-T", "tickbridge", "tickbridge", "audit")
     simulated("stop", "tickbridge")  # which delivers the waiting records
     records = asyncio.run(read_topic(f"localhost:{os.environ['KAFKA_PORT']}", "binance.spot.trade"))

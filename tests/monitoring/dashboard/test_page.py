@@ -57,6 +57,16 @@ async def test_prices_follow_the_bridge_without_a_reload(chromium: Browser, show
         await expect(page.locator("#state")).to_have_text("Live")
 
 
+async def test_the_change_is_that_of_the_day_or_without_a_ticker_of_the_last_minutes(
+    chromium: Browser, shown: Shown
+) -> None:
+    async with page_of(chromium, shown.url) as page:
+        await expect(page.locator("#change-name")).to_have_text("10 min")
+        shown.day("ETHUSDT", price="110.00", opened="100.00")
+        await expect(page.locator("#change-name")).to_have_text("24 h")
+        await expect(page.locator("#rows tr").last).to_contain_text("▲ 10.00 %")
+
+
 async def test_a_symbol_in_trouble_and_one_without_a_price_are_shown(
     chromium: Browser, shown: Shown
 ) -> None:

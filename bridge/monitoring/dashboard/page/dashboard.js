@@ -107,7 +107,7 @@ function setState(level, text) {
 function showPrices(prices, isWhole) {
   if (isWhole) {
     for (const symbol of [...state.rows.keys()]) {
-      if (!(symbol in prices.symbols)) removeRow(symbol);
+      if (!(symbol in prices.symbols || symbol in state.feeds)) removeRow(symbol);
     }
   }
   for (const symbol of prices.removed) removeRow(symbol);
@@ -163,6 +163,7 @@ function keepPrices() {
     row.prices = [...row.prices, row.cells[0] == null ? null : Number(row.cells[0])].slice(-HISTORY);
     drawSpark(row);
   }
+  if (find("order").value !== "symbol") sortRows();
 }
 
 function drawSpark(row) {
@@ -229,6 +230,8 @@ function showHealth(health) {
   state.feeds = health.feeds;
   for (const symbol of Object.keys(health.feeds)) rowOf(symbol);
   for (const row of state.rows.values()) showTrouble(row);
+  const hasDay = [...state.rows.values()].some((row) => row.cells[3] != null);
+  setText(find("change-name"), hasDay ? "24 h" : "10 min");
   const troubled = Object.keys(health.feeds).length;
   if (health.is_draining) setState("warn", "The bridge is stopping.");
   else if (health.unready.length) setState("warn", "Not ready");
@@ -370,21 +373,21 @@ function drawChart() {
   if (!row) return;
   const live = row.cells[0] == null ? [] : [Number(row.cells[0])];
   const prices = [...row.prices, ...live].slice(-HISTORY);
-  find("chart").replaceChildren(...linePlot("Price, last 10 minutes", [["", prices]], String, 100).children);
+  find("chart").replaceChildren(...linePlot("Price, last 10 minutes", [["", prices]], String, { height: 100, fromZero: false }).children);
 }
 
 // ---- Plots
 
-function linePlot(title, lines, format, height = 40) {
+function linePlot(title, lines, format, { height = 40, fromZero = true } = {}) {
   const values = lines.flatMap(([, each]) => each).filter((each) => each != null);
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const base = height > 40 ? low : 0; // a price has no use for zero
+  const base = fromZero ? 0 : low;
   const figure = plotFigure(title, lines.map(([name], index) => [name, index ? "second" : ""]));
   const svg = plotSvg(`${title}: ${values.length ? `${format(low)} to ${format(high)}` : "no values yet"}`, height);
   lines.forEach(([, each], index) => {
     svg.append(makeSvg("polyline", { points: points(each, HISTORY, height, base, high), class: index ? "second" : "" }));
   });
-  const axis = values.length ? (base ? `${format(low)} to ${format(high)}` : `max ${format(high)}`) : "";
+  const axis = values.length ? (fromZero ? `max ${format(high)}` : `${format(low)} to ${format(high)}`) : "";
   figure.append(svg, axisOf(axis));
   return figure;
 }
@@ -427,7 +430,7 @@ function axisOf(text) {
   return axis;
 }
 
-// The newest value is at the right edge. A line has a break where there is no value: it is left out.
+// Return the points of a line. The newest value is at the right edge; a missing one is left out.
 function points(values, width, height, low = null, high = null) {
   const known = values.filter((each) => each != null);
   if (!known.length) return "";
