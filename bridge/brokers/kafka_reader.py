@@ -63,12 +63,20 @@ class TopicReader(Reader):
         await self._consumer.start()
         self._topics = await partitions_of_topics(self._options)
 
-    async def bounds(self, topic: str, since_ms: int | None = None) -> list[Partition]:
-        """Return the current bounds of each partition; empty if the topic does not exist.
+    async def bounds(
+        self, topic: str, since_ms: int | None = None, *, only: int | None = None
+    ) -> list[Partition]:
+        """Return the current bounds of each partition, or of `only` one; empty if the topic or the
+        partition does not exist.
 
-        With `since_ms` a partition begins at its first record with that time or a later one.
+        With `since_ms` a partition begins at its first record with that time or a later one. Raises
+        SinkUnavailable if one of the partitions has no leader.
         """
-        partitions = [TopicPartition(topic, number) for number in self._topics.get(topic, ())]
+        partitions = [
+            TopicPartition(topic, number)
+            for number in self._topics.get(topic, ())
+            if only in {None, number}
+        ]
         if not partitions:
             return []
         try:

@@ -112,7 +112,7 @@ class ProducerSession:
 
     async def drain(self) -> None:
         """Send from every idle queue, wait for a push or an acknowledgement, and repeat. Return
-        after MAX_AGE_S.
+        after MAX_AGE_S, but not while partitions rest: the fence needs all of them.
 
         Raises SinkUnavailable if Kafka acknowledges nothing for too long, and what a batch failed
         with.
@@ -121,7 +121,7 @@ class ProducerSession:
         changed, positions = self._state.changed, self._state.positions.outbox
         sender, outbox, losses = self._sender, self._state.outbox, self._state.losses
         end = asyncio.get_running_loop().time() + MAX_AGE_S
-        while asyncio.get_running_loop().time() < end:
+        while asyncio.get_running_loop().time() < end or self._state.resting:
             check_cancelled()
             await pacer.rest()
             changed.clear()
@@ -212,11 +212,23 @@ class ProducerSession:
         for queue in self._state.outbox.in_doubt():
             if queue.partition not in self.partitions.get(queue.topic, ()):
                 queue.in_doubt = 0  # the topic was created again with fewer partitions
+        await self._rest_without_leader()
         await self._find_committed(self._state.outbox.in_doubt())
         if not producer_state.is_continued:
             self._state.outbox.clear_in_doubt()
             self._state.positions.outbox.clear_in_doubt()
             producer_state.is_continued = True
+
+    async def _rest_without_leader(self) -> None:
+        """Let the partitions in doubt rest that have no leader: nothing can be read from them, and
+        the others must not wait for them.
+        """
+        outboxes = (self._state.outbox, self._state.positions.outbox)
+        if queues := [queue for outbox in outboxes for queue in outbox.in_doubt()]:
+            await self._update_metadata()
+            for queue in queues:
+                if not self._has_leader(queue):
+                    self._state.resting.rest(queue, LeaderNotAvailableError())
 
     async def _find_committed(self, queues: Sequence[PartitionQueue]) -> None:
         """Read the tails of these queues, and remove the records that Kafka has."""
@@ -248,18 +260,27 @@ class ProducerSession:
         """Raise LeaderNotAvailableError if a partition has no leader. If its topic was deleted,
         create it again. That it may have fewer partitions then shows when a batch is sent.
         """
-        client = self._producer.client
-        async with asyncio.timeout(self._state.options.request_timeout_ms / 1000):
-            await client.force_metadata_update()
-        if queue.topic not in client.cluster.topics():
+        await self._update_metadata()
+        if queue.topic not in self._producer.client.cluster.topics():
             self._state.producer_state.forget(queue.topic, self._producer)
             self._state.fence.forget(queue.topic)
             await self.add_topics([queue.topic])
             log.warning("kafka_topic_created_again", topic=queue.topic)
-        place = topic_partition(queue)
-        is_there = queue.partition in client.cluster.partitions_for_topic(queue.topic)
-        if is_there and client.cluster.leader_for_partition(place) in {None, -1}:
+        if not self._has_leader(queue):
             raise LeaderNotAvailableError
+
+    async def _update_metadata(self) -> None:
+        async with asyncio.timeout(self._state.options.request_timeout_ms / 1000):
+            await self._producer.client.force_metadata_update()
+
+    def _has_leader(self, queue: PartitionQueue) -> bool:
+        """Return whether a partition has a leader, or is not there at all, by the last metadata."""
+        cluster = self._producer.client.cluster
+        is_there = queue.partition in (cluster.partitions_for_topic(queue.topic) or ())
+        return not is_there or cluster.leader_for_partition(topic_partition(queue)) not in {
+            None,
+            -1,
+        }
 
     async def _send_again(self) -> None:
         """Deliver the batches that are still in doubt, each as it was, before anything else."""
