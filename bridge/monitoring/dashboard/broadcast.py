@@ -58,10 +58,11 @@ class Dashboard:
         self._viewers = 0
         self._has_viewers = asyncio.Event()
         self._is_over = False
-        # What the next frame tells apart from prices.
+        # What the next frame has besides prices.
         self._news = b""
         self._has_new_gaps = False
-        # The newest frame. It is replaced by the next one, whoever has it by then.
+        # The newest frame: its number, what has changed since the one before, and what viewers have
+        # asked for. The next one replaces it, even if some viewers do not have it by then.
         self._number = 0
         self._delta = self._health_text = b""
         self._rendered: dict[str | None, bytes] = {}
@@ -93,7 +94,7 @@ class Dashboard:
     def end(self) -> None:
         """End the streams of all viewers."""
         self._is_over = True
-        self._wake()
+        self._next_frame.set()
 
     async def frames(self, symbol: str | None) -> AsyncGenerator[bytes, None]:
         """Yield frames as server-sent events, with all of `symbol` if there is one, until `end`.
@@ -166,9 +167,6 @@ class Dashboard:
         self._news, self._has_new_gaps = b"", False
         self._rendered.clear()
         self._number += 1
-        self._wake()
-
-    def _wake(self) -> None:
         newest, self._next_frame = self._next_frame, asyncio.Event()
         newest.set()
 
