@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
 from bridge import settings
@@ -80,6 +81,27 @@ async def partitions_of_topics(options: settings.Kafka) -> dict[str, list[int]]:
         topic["topic"]: sorted(part["partition"] for part in topic["partitions"])
         for topic in topics
     }
+
+
+async def retention_ms_of(options: settings.Kafka, topic: str) -> int | None:
+    """Return how long Kafka keeps the records of a topic; None if that has no limit, depends on
+    their size too, or may not be asked.
+    """
+    admin = AIOKafkaAdminClient(**client_options(options))
+    try:
+        await admin.start()
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    except FAILURES:
+        return None
+    finally:
+        await admin.close()
+    entries = [
+        entry for answer in answers for resource in answer.resources for entry in resource[4]
+    ]
+    values = {name: value for name, value, *_ in entries}
+    if values.get("retention.bytes") != "-1" or values.get("retention.ms", "-1") == "-1":
+        return None
+    return int(values["retention.ms"])
 
 
 def absent_topics(options: settings.Kafka, topics: Iterable[str]) -> SinkUnavailable:

@@ -1,7 +1,7 @@
 """Reads topics up to their current ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar
 
 import msgspec
@@ -15,6 +15,7 @@ from bridge.brokers.kafka_consumer import (
     absent_topics,
     partitions_of_topics,
     reading_failure,
+    retention_ms_of,
 )
 from bridge.errors import SinkUnavailable
 
@@ -28,6 +29,8 @@ LOOK_MS = 20
 
 log = structlog.get_logger(__name__)
 
+# Called with the number of records read so far, and the number of offsets that remain.
+OnProgress = Callable[[int, int], None]
 Batch = tuple[int, "list[ConsumerRecord[bytes, bytes]]"]
 
 
@@ -97,6 +100,23 @@ class TopicReader(Reader):
             part: ends[part] if (at := found[part]) is None else min(at.offset, ends[part])
             for part in partitions
         }
+
+    async def between(self, topic: str, since_ms: int | None, until_ms: int) -> list[Partition]:
+        """Return the range of each partition from its first record with the time `since_ms` or a
+        later one, up to its first one with `until_ms` or later, or its current end; empty if the
+        topic does not exist. Without `since_ms` it is from the beginning.
+        """
+        begins = await self.bounds(topic, since_ms)
+        ends = await self.bounds(topic, until_ms)
+        return [
+            Partition(part.partition, part.begin_offset, max(part.begin_offset, end.begin_offset))
+            for part, end in zip(begins, ends, strict=True)
+        ]
+
+    async def retention_ms(self, topic: str) -> int | None:
+        """Return how long Kafka keeps the records of a topic; None if that is not known."""
+        async with asyncio.timeout(self._timeout_s):
+            return await retention_ms_of(self._options, topic)
 
     async def read(self, topic: str, bounds: list[Partition]) -> AsyncGenerator[Batch, None]:
         """Yield the records inside the bounds: batches of one partition, each partition in order.

@@ -18,6 +18,7 @@ from bridge.cli import (
     bench,
     config,
     demo,
+    export,
     price,
     record,
     run,
@@ -58,8 +59,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for register in (
-    *(run, demo, status, price, tail, audit),
-    *(verify, record, simulate, bench, config, schemas),
+    *(run, demo, status, price, tail, export),
+    *(audit, verify, record, simulate, bench, config, schemas),
 ):
     register.add_to(app)
 

@@ -1,7 +1,5 @@
 """`tickbridge audit`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,16 +14,16 @@ from bridge.cli.options import (
     examples,
     json_of,
     print_json,
-    progress_bar,
     reader_settings,
+    record_progress,
     run_async,
     write_file,
 )
 
 if TYPE_CHECKING:
+    from bridge.brokers.kafka_reader import OnProgress
     from bridge.settings import Settings
     from bridge.tools.audit.certificate import Certificate
-    from bridge.tools.audit.run import OnProgress
 
 
 def add_to(app: typer.Typer) -> None:
@@ -105,7 +103,7 @@ def audit(  # noqa: PLR0913 - each is an option of its own
     if archive:
         _audit_against(settings, archive, certificate, as_json=as_json)
         return
-    with _progress(kind) as on_progress:
+    with record_progress(kind) as on_progress:
         report = run_async(
             audit_topic(
                 settings.kafka, kind, symbols=upper_symbols(symbol), on_progress=on_progress
@@ -122,7 +120,7 @@ def _audit_against(
     """Compare a topic with an archive, and print and write the certificate."""
     from bridge.tools.audit.certificate_text import print_certificate
 
-    with _progress("archive") as on_progress:
+    with record_progress("archive") as on_progress:
         found = run_async(_compared(settings, source, on_progress))
     (print_json if as_json else print_certificate)(found)
     if certificate:
@@ -142,32 +140,3 @@ async def _compared(settings: "Settings", source: str, on_progress: "OnProgress"
         is_url = source.startswith(("https://", "http://"))
         path = await download(source, Path(folder)) if is_url else Path(source)
         return await audit_against(settings.kafka, Archive(path), on_progress=on_progress)
-
-
-@contextmanager
-def _progress(kind: str) -> "Iterator[OnProgress]":
-    """Show the progress on standard error if that is a terminal, and yield the update function.
-
-    The bar shows the share, the records, and the records per second.
-    """
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[records]:,} records"),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TimeElapsedColumn(),
-    )
-    with progress_bar(*columns) as progress:
-        task = progress.add_task(kind, total=None, records=0, rate=0.0)
-
-        def update(records: int, remaining: int) -> None:
-            total = progress.tasks[0].total or remaining
-            rate = records / (progress.tasks[0].elapsed or 1)
-            progress.update(
-                task, total=total, completed=total - remaining, records=records, rate=rate
-            )
-
-        yield update

@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, ProgressColumn
 
+    from bridge.brokers.kafka_reader import OnProgress
     from bridge.settings import Settings
 
 T = TypeVar("T")
@@ -86,12 +88,19 @@ def comma_separated(text: str | None) -> list[str]:
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
+def message_types(incomplete: str) -> list[str]:
+    """Return the message types that begin with a text, to complete it in a shell."""
+    from bridge.core.model.events import EVENT_TYPES
+
+    return [kind for kind in EVENT_TYPES if kind.startswith(incomplete)]
+
+
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def since(text: str) -> "Literal['earliest', 'latest'] | datetime":
-    """Return where reading starts: earliest, latest, a time in UTC, or how long ago.
+def since(text: str, option: str = "--from") -> "Literal['earliest', 'latest'] | datetime":
+    """Return what an option says: earliest, latest, a time in UTC, or how long ago.
 
     Raises BadParameter if the text says none of these.
     """
@@ -107,7 +116,7 @@ def since(text: str) -> "Literal['earliest', 'latest'] | datetime":
         raise typer.BadParameter(
             f"{text!r} is no time; write earliest, latest, a time in UTC like 2026-11-28T09:30, or "
             "how long ago, like 90s, 15m, 2h or 1d",
-            param_hint="--from",
+            param_hint=option,
         ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -156,6 +165,35 @@ def progress_bar(*columns: "ProgressColumn") -> "Progress":
 
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def record_progress(description: str) -> "Iterator[OnProgress]":
+    """Show the progress on standard error if that is a terminal, and yield the update function.
+
+    The bar shows the share, the records, and the records per second.
+    """
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[records]:,} records"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    with progress_bar(*columns) as progress:
+        task = progress.add_task(description, total=None, records=0, rate=0.0)
+
+        def update(records: int, remaining: int) -> None:
+            total = progress.tasks[0].total or remaining
+            rate = records / (progress.tasks[0].elapsed or 1)
+            progress.update(
+                task, total=total, completed=total - remaining, records=records, rate=rate
+            )
+
+        yield update
 
 
 def reader_settings(

@@ -13,6 +13,7 @@ from bridge.cli.options import (
     OnlySymbols,
     comma_separated,
     examples,
+    message_types,
     reader_settings,
     run_async,
     since,
@@ -37,18 +38,12 @@ def add_to(app: typer.Typer) -> None:
     )(tail)
 
 
-def _message_types(incomplete: str) -> list[str]:
-    from bridge.core.model.events import EVENT_TYPES
-
-    return [kind for kind in EVENT_TYPES if kind.startswith(incomplete)]
-
-
 def tail(  # noqa: PLR0913 - each is an option of its own
     kind: Annotated[
         str,
         typer.Argument(
             metavar="KIND",
-            autocompletion=_message_types,
+            autocompletion=message_types,
             help="Message type: trade, agg_trade, quote, ticker, candle, book, gap… "
             "Several are separated by commas.",
         ),

@@ -35,6 +35,7 @@ from bridge.client.events import (
     UnreadableEvent,
     decode_event,
 )
+from bridge.client.frames import to_polars
 from bridge.client.kafka import ContinuityBroken, KafkaFeed
 from bridge.client.latest import LatestPrice, LatestPrices
 from bridge.client.redis import RedisFeed
@@ -68,4 +69,5 @@ __all__ = [
     "UnknownMessageType",
     "UnreadableEvent",
     "decode_event",
+    "to_polars",
 ]

@@ -28,6 +28,11 @@ def datetime_of(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
+def microseconds_of(time: datetime) -> int:
+    """Return a time as events have it, exact to the microsecond."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
 class UnreadableEvent(TickbridgeError):
     """A message that is not an event, or lacks a required field of its type."""
 

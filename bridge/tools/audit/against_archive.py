@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 
 from bridge import settings
 from bridge.brokers.kafka_client import partition_of_key
-from bridge.brokers.kafka_reader import Partition, TopicReader
+from bridge.brokers.kafka_reader import OnProgress, Partition, TopicReader
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.tools.audit.announced import Announced, Announcements
@@ -26,7 +26,6 @@ from bridge.tools.audit.certificate import (
     IdRanges,
 )
 from bridge.tools.audit.rules import NO_EVENT
-from bridge.tools.audit.run import OnProgress
 
 # The ids of one symbol and day: ten times those of the busiest one.
 MAX_IDS = 100_000_000
@@ -211,19 +210,10 @@ async def audit_against(
 
 async def _bounds(reader: TopicReader, topic: str, archive: Archive) -> list[Partition]:
     """Return the records of the day in the partition of the symbol, with the margin."""
-    begins = await reader.bounds(topic, archive.begin_ms - MARGIN_MS)
-    ends = {
-        part.partition: part.begin_offset
-        for part in await reader.bounds(topic, archive.end_ms + MARGIN_MS)
-    }
-    numbers = [part.partition for part in begins]
+    parts = await reader.between(topic, archive.begin_ms - MARGIN_MS, archive.end_ms + MARGIN_MS)
     key = archive.symbol.encode()
-    wanted = partition_of_key(key, numbers) if numbers else None
-    return [
-        Partition(part.partition, part.begin_offset, max(part.begin_offset, ends[part.partition]))
-        for part in begins
-        if part.partition == wanted
-    ]
+    wanted = partition_of_key(key, [part.partition for part in parts]) if parts else None
+    return [part for part in parts if part.partition == wanted]
 
 
 def _by_announcement(comparison: Comparison, said: Announced) -> tuple[IdRanges, IdRanges]:

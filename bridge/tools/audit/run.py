@@ -9,16 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bridge import settings
-from bridge.brokers.kafka_reader import Partition, TopicReader
+from bridge.brokers.kafka_reader import OnProgress, Partition, TopicReader
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.tools.audit.announced import Announcements
 from bridge.tools.audit.claims import AllClaims
 from bridge.tools.audit.report import Report
 from bridge.tools.audit.topic import TopicAudit
-
-# Called with the number of records read so far, and the number of offsets that remain.
-OnProgress = Callable[[int, int], None]
 
 
 async def audit_topic(

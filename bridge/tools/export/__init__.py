@@ -1,0 +1,1 @@
+"""`tickbridge export`: topics to files of parquet or CSV, with a manifest."""
