@@ -147,6 +147,16 @@ class EventRemoved(TickbridgeError):
         )
 
 
+class TimeRemoved(TickbridgeError):
+    """Kafka no longer has the events of a time range. The arguments are texts."""
+
+    def __init__(self, topic: str, since: str, oldest: str) -> None:
+        super().__init__(
+            f"retention has removed events of {topic} since {since}; start at {oldest} or later, "
+            "or use `tickbridge export --from earliest` for what is left"
+        )
+
+
 class BridgeUnavailable(TickbridgeError):
     """No bridge answers at the address that was asked."""
 

@@ -118,7 +118,7 @@ def export(  # noqa: PLR0913 - each is an option of its own
         message_types=list(kinds),
         begin=begin,
         end=end,
-        symbols=list(upper_symbols(_checked(comma_separated(symbols)))),
+        symbols=sorted(upper_symbols(_checked(comma_separated(symbols)))),
         format=file_format.value,
         kafka=settings.kafka.bootstrap_servers,
         topic=settings.kafka.topic,
@@ -184,10 +184,8 @@ def _print(manifest: "Manifest", out: Path) -> None:
     for topic in manifest.topics:
         symbols = {symbol for part in topic.parts for symbol in part.symbols}
         rows = sum(part.rows for part in topic.parts)
-        typer.echo(
-            f"{topic.message_type}: {rows:,} rows of {len(symbols):,} symbols "
-            f"in {len(topic.parts):,} files"
-        )
+        counts = f"rows {rows:,}, symbols {len(symbols):,}, files {len(topic.parts):,}"
+        typer.echo(f"{topic.message_type}: {counts}")
     begin = manifest.from_time
     since_when = "the earliest record" if begin is None else f"{datetime_of(begin).isoformat()}"
     typer.echo(

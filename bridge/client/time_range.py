@@ -16,7 +16,7 @@ from bridge.client.columns import Columns
 from bridge.client.events import ForeignMessage, UnreadableEvent, datetime_of, decode_event
 from bridge.core.model.events import STATUS
 from bridge.core.model.unreadable import UNREADABLE
-from bridge.errors import TickbridgeError
+from bridge.errors import TimeRemoved
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 LATE_MS = 3_600_000
 # The oldest time that an error proposes is kept for so long.
 RETRY_MS = 60_000
-
-
-class TimeRemoved(TickbridgeError):
-    """Kafka no longer has the events of a time range."""
-
-    def __init__(self, topic: str, begin: int, oldest_ms: int) -> None:
-        since = datetime_of(begin).isoformat()
-        oldest = datetime_of(oldest_ms * 1000).isoformat(timespec="milliseconds")
-        super().__init__(
-            f"retention has removed events of {topic} since {since}; start at {oldest} or later, "
-            "or use `tickbridge export --from earliest` for what is left"
-        )
 
 
 class TimeRange(NamedTuple):
@@ -97,7 +85,8 @@ async def _check_retention(
         kept_ms = time.time_ns() // 1_000_000 - retention_ms
         oldest_ms = kept_ms + RETRY_MS if begin < kept_ms * 1000 else None
     if oldest_ms is not None:
-        raise TimeRemoved(topic, begin, oldest_ms)
+        oldest = datetime_of(oldest_ms * 1000).isoformat(timespec="milliseconds")
+        raise TimeRemoved(topic, datetime_of(begin).isoformat(), oldest)
 
 
 async def _first_ms(reader: TopicReader, topic: str, partitions: list[Partition]) -> int | None:

@@ -63,10 +63,6 @@ class Topic(msgspec.Struct):
     offsets: list[Partition]
     parts: list[Part] = []
 
-    @property
-    def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
-
     def rest(self) -> list[Partition]:
         """Return the offsets that no part has."""
         reached = {each.partition: each.end_offset for part in self.parts for each in part.offsets}
