@@ -7,6 +7,7 @@
     ├── InvalidFrame          1  one frame is unreadable: counted by reason, the bridge continues
     ├── SinkUnavailable       1  Kafka or Redis is unreachable: retried
     ├── RecordsRemoved        1  Kafka no longer has the records that a reader continues with
+    ├── TimeRemoved           1  Kafka no longer has the events of a time range
     ├── BridgeUnavailable     1  the bridge does not answer a request for its status
     ├── SinkRefused           2  Kafka or Redis refuses the settings: credentials, TLS
     │   └── TopicsDenied      2  Kafka denies a right to a topic

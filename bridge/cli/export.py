@@ -70,7 +70,7 @@ def export(  # noqa: PLR0913 - each is an option of its own
             "--to",
             metavar="TIME",
             show_default=False,
-            help="The event time before which it ends, as in --from; by default now.",
+            help="The end, excluded: a time in UTC or how long ago; by default now.",
         ),
     ] = None,
     symbols: Annotated[

@@ -124,7 +124,10 @@ class Columns:
         if series.str.contains(_TOO_LONG).any():
             return series
         try:
-            return self._levels(series) if kind == "levels" else series.cast(self._decimal())
+            if kind == "decimal":
+                return series.cast(self._decimal())
+            # One fetch after the other: decoded at once, a part takes 300 MB more.
+            return pl.concat(map(self._levels, series.get_chunks()))
         except (pl.exceptions.InvalidOperationError, pl.exceptions.ComputeError):
             return series
 

@@ -19,16 +19,17 @@ from bridge.errors import FeedRefused, TickbridgeError
 ROOT = Path(__file__).parents[2]
 # Libraries that make a command slow to start.
 HEAVY = {
-    *("aiohttp", "aiokafka", "matplotlib", "msgspec", "pydantic", "redis", "structlog"),
-    "websockets",
+    *("aiohttp", "aiokafka", "matplotlib", "msgspec", "polars", "pydantic", "redis"),
+    *("structlog", "websockets"),
 }
-# The commands of the contract, and `status`.
+# The commands of the contract, and those that were added.
 OF_THE_CONTRACT = {
     "run",
     "demo",
     "status",
     "price",
     "tail",
+    "export",
     "verify",
     "simulate",
     "audit",

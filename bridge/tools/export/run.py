@@ -5,7 +5,7 @@ and offsets. After each part the manifest says which offsets it has, and the nex
 there.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
@@ -133,33 +133,51 @@ class _Run:
 
     async def _check_offsets(self, topic: Topic) -> None:
         """Raise RecordsRemoved if Kafka no longer has the records that are to be read."""
-        to_read = topic.rest()
+        has = await self._bounds(topic)
+        to_read = [self._left(topic, each, has) for each in topic.rest()]
         for part in topic.parts:
             to_read += part.offsets if part.file in self._absent else []
-        self._total += sum(map(len, to_read))
-        bounds = {each.partition: each for each in await self._reader.bounds(topic.topic)}
         for each in to_read:
-            has = bounds.get(each.partition, Partition(each.partition, 0, 0))
-            if each.begin_offset < has.begin_offset or each.end_offset > has.end_offset:
+            self._total += len(each)
+            of = has.get(each.partition, Partition(each.partition, 0, 0))
+            if each.begin_offset < of.begin_offset or each.end_offset > of.end_offset:
                 name = f"{topic.topic}:{each.partition}"
-                raise RecordsRemoved(name, each.begin_offset, has.begin_offset, has.end_offset)
+                raise RecordsRemoved(name, each.begin_offset, of.begin_offset, of.end_offset)
+
+    async def _bounds(self, topic: Topic) -> dict[int, Partition]:
+        """Return what Kafka has of each partition now. Raises SinkUnavailable if it has none."""
+        bounds = await self._reader.bounds(topic.topic)
+        if not bounds:
+            raise self._reader.absent(topic.topic)
+        return {each.partition: each for each in bounds}
+
+    def _left(self, topic: Topic, part: Partition, has: Mapping[int, Partition]) -> Partition:
+        """Return the offsets of a partition without those that retention has removed by now, if the
+        export begins with the earliest records and has not begun with this partition.
+        """
+        if self._manifest.from_time is not None or part not in topic.offsets:
+            return part
+        begin = max(part.begin_offset, has[part.partition].begin_offset)
+        return Partition(part.partition, min(begin, part.end_offset), part.end_offset)
 
     async def _restore(self, topic: Topic, columns: Columns, events: RangeReader) -> None:
         """Write the parts whose file is absent again."""
         for part in topic.parts:
             if part.file in self._absent:
-                frames = [each.frame async for each in self._slices(events, part.offsets)]
+                frames = [each.frame async for each in self._slices(events, *part.offsets)]
                 self._write(part, columns, frames)
                 self._folder.save(self._manifest)
 
     async def _continue(self, topic: Topic, columns: Columns, events: RangeReader) -> None:
         """Write the parts that were never written; at least one, which has the columns."""
         draft = _Draft()
-        async for each in self._slices(events, topic.rest()):
-            draft.add(each)
-            if draft.is_full:
-                self._finish(topic, columns, draft)
-                draft = _Draft()
+        for part in topic.rest():
+            left = self._left(topic, part, await self._bounds(topic))
+            async for each in self._slices(events, left):
+                draft.add(each)
+                if draft.is_full:
+                    self._finish(topic, columns, draft)
+                    draft = _Draft()
         if draft.rows or not topic.parts:
             self._finish(topic, columns, draft)
         else:  # the last offsets had no rows
@@ -167,7 +185,7 @@ class _Run:
                 extend(topic.parts[-1].offsets, offsets)
 
     async def _slices(
-        self, events: RangeReader, offsets: Sequence[Partition]
+        self, events: RangeReader, *offsets: Partition
     ) -> AsyncGenerator[Slice, None]:
         """Yield slices, and show the progress."""
         async for each in events.slices(offsets):

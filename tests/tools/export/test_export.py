@@ -1,6 +1,7 @@
 """Exports: what is in the files, and what a run that was stopped or damaged leads to."""
 
 import hashlib
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.client import UnreadableEvent
 from bridge.client import time_range as ranges
 from bridge.client.events import microseconds_of
-from bridge.client.time_range import TimeRange
+from bridge.client.time_range import RangeReader, Slice, TimeRange
 from bridge.core.model.events import BookDelta, Quote
 from bridge.core.model.stream import SPOT
 from bridge.errors import RecordsRemoved, SinkUnavailable, TimeRemoved
@@ -422,6 +423,35 @@ async def test_records_that_retention_removed_before_an_export_continued_are_nam
     await _delete_before(real_kafka, place, topic_of(options, "trade"))
     with pytest.raises(RecordsRemoved, match=r"no record \d+ of \S+, only those from 90 to 100"):
         await export()
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_an_export_of_what_is_left_goes_on_with_what_is_left_later(
+    real_kafka: Kafka,
+    options: settings.Kafka,
+    export: Export,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Retention removes records of a later partition while an earlier one is read."""
+    values = await publish_trades(options)
+    topic, original = topic_of(options, "trade"), RangeReader.slices
+    async with TopicReader(options) as reader:
+        *_, place = (part for part in await reader.bounds(topic) if len(part))
+    cut = Partition(place.partition, len(place) - 3, len(place))
+
+    async def slices(self: RangeReader, partitions: Sequence[Partition]) -> AsyncIterator[Slice]:
+        await _delete_before(real_kafka, cut, topic)
+        async for each in original(self, partitions):
+            yield each
+
+    monkeypatch.setattr(RangeReader, "slices", slices)
+    manifest = await export()
+    assert manifest.complete
+    assert rows_of_parquet(folder, "trade") == [
+        *expected_rows(values[: -len(place)]),
+        *expected_rows(values[-3:]),
+    ]
 
 
 async def test_the_progress_ends_with_nothing_remaining(
