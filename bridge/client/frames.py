@@ -31,12 +31,14 @@ async def to_polars(  # noqa: PLR0913 - each is an option of its own
     UTC. The events of each symbol are in order. Events that were published more than an hour after
     their time are not found.
 
-    `kafka` and `symbols` are as for KafkaFeed. Raises ValueError for an unknown message type or a
-    time without a time zone, PolarsMissing, TimeRemoved if Kafka no longer has the events,
-    UnreadableEvent, and SinkUnavailable or SinkRefused as KafkaFeed does.
+    `kafka` and `symbols` are as for KafkaFeed. Raises ValueError for an unknown message type, an
+    empty time range or a time without a time zone, PolarsMissing, TimeRemoved if Kafka no longer
+    has the events, UnreadableEvent, and SinkUnavailable or SinkRefused as KafkaFeed does.
     """
     (kind,) = check_message_types(message_type)
     times = TimeRange(_microseconds("start", start), _microseconds("end", end))
+    if start >= end:
+        raise ValueError(f"start {start} is not before end {end}")
     names, columns = upper_symbols(symbols), Columns(kind)
     if isinstance(kafka, str):
         kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})

@@ -55,6 +55,7 @@ async def test_an_absent_topic_is_named(options: settings.Kafka) -> None:
     ("message_type", "start", "named"),
     [
         ("trade", datetime(2024, 8, 8), "start 2024-08-08 00:00:00 has no time zone"),  # noqa: DTZ001
+        ("trade", END, "start 2024-08-09 00:00:00.* is not before end 2024-08-09 00:00:00"),
         ("trad", FIRST, "did you mean 'trade'"),
     ],
 )
