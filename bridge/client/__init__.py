@@ -7,6 +7,8 @@
         async for trade in trades:
             ...
 
+`bridge.client.sync` has the same without asyncio.
+
 Kafka has every event, in order and once, and the feed checks that. Redis is fast, but a subscriber
 that is too slow misses events. Prices and volumes are `Decimal`. Times are integer microseconds
 since 1970-01-01 UTC.

@@ -7,7 +7,7 @@ between processes, use a group of your Kafka client and `decode_event`.
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from typing import Literal, Self
 
@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from bridge import settings
 from bridge.client.continuity import CONTIGUOUS, Continuity, Finding, ids_of
 from bridge.client.events import AnyEvent, ForeignMessage, Gap, UnreadableEvent, decode_event
+from bridge.client.feed import Feed
 from bridge.client.kafka_consumer import Consumer, Fetched, Record, name_of
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.client.reconnect import until_open
@@ -43,7 +44,7 @@ class ContinuityBroken(TickbridgeError):
         super().__init__("; ".join(map(str, findings)))
 
 
-class KafkaFeed(AsyncIterator[AnyEvent]):
+class KafkaFeed(Feed):
     """Reads events. An async context manager: after entry it has a position in every partition, and
     misses no record from then on. If Kafka goes away, it waits, reconnects and continues there.
 
@@ -121,19 +122,33 @@ class KafkaFeed(AsyncIterator[AnyEvent]):
         """
         return {name_of(at): offset for at, offset in self._offsets.items()}
 
-    async def __anext__(self) -> AnyEvent:
-        while True:
-            while self._fetched:
-                record = self._fetched.popleft()
-                event = self._event(record)
-                if event and not self._is_next(event) and record is not self._accepted:
-                    if record is not self._compared and self._continuity.findings(event):
-                        await self._read_gaps_before(record)
-                        continue
-                    self._accept(record, event)
-                self._offsets[_place(record)] = record.offset + 1
-                if event:
-                    return event
+    def ready(self) -> AnyEvent | None:
+        """Return the next event if it has been read; None if `read_more` must come first.
+
+        Raises ContinuityBroken and UnreadableEvent.
+        """
+        while self._fetched:
+            record = self._fetched.popleft()
+            event = self._event(record)
+            if event and not self._is_next(event) and record is not self._accepted:
+                if record is not self._compared and self._continuity.findings(event):
+                    self._fetched.appendleft(record)
+                    return None
+                self._accept(record, event)
+            self._offsets[_place(record)] = record.offset + 1
+            if event:
+                return event
+        return None
+
+    async def read_more(self) -> None:
+        """Wait for records, at most QUIET_S while Kafka answers. Before an event that does not
+        follow the last one, read the gap events up to their present end.
+        """
+        if self._fetched:
+            record = self._fetched[0]
+            self._queue(await self._fetch(self._consumer.fetch_gaps))
+            self._compared = record
+        else:
             self._queue(await self._fetch(self._consumer.fetch))
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
@@ -203,12 +218,6 @@ class KafkaFeed(AsyncIterator[AnyEvent]):
                 log.warning("%s", finding)
             elif self.findings_count == FINDINGS_MAX + 1:
                 log.warning("More than %d findings: further ones are counted only", FINDINGS_MAX)
-
-    async def _read_gaps_before(self, record: Record) -> None:
-        """Read the gap events up to their present end; they come before this record."""
-        self._fetched.appendleft(record)
-        self._queue(await self._fetch(self._consumer.fetch_gaps))
-        self._compared = record
 
     def _queue(self, fetched: Fetched) -> None:
         """Put records in front of those that wait, gap events first."""

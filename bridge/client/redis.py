@@ -6,7 +6,8 @@ An event is lost for a subscriber that is not connected, or is behind by more th
 
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from redis import exceptions
 from bridge import settings
 from bridge.brokers.redis_client import REFUSALS, connect
 from bridge.client.events import AnyEvent, ForeignMessage, decode_event
+from bridge.client.feed import Feed
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.client.reconnect import until_open
 from bridge.core.model.stream import SPOT
@@ -24,13 +26,15 @@ from bridge.settings.urls import SecretUrl
 
 # A quiet market and a hanging server look the same: check after this time without messages.
 QUIET_S = 5.0
+# Messages that are taken at a time.
+BATCH_MAX_MESSAGES = 1000
 
 _PATTERN = re.compile(r"[*?\[]")
 
 log = logging.getLogger(__name__)
 
 
-class RedisFeed(AsyncIterator[AnyEvent]):
+class RedisFeed(Feed):
     """Reads events as they are published. An async context manager: after entry it is subscribed.
     If Redis goes away, it logs that, reconnects and subscribes again; what was published meanwhile
     is missed.
@@ -65,7 +69,7 @@ class RedisFeed(AsyncIterator[AnyEvent]):
         ]
         self._patterns = [name for name in channels if _PATTERN.search(name)]
         self._channels = [name for name in channels if name not in self._patterns]
-        self._values: AsyncGenerator[bytes, None] | None = None
+        self._arrived: deque[bytes] = deque()
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -74,34 +78,49 @@ class RedisFeed(AsyncIterator[AnyEvent]):
     async def __aexit__(self, *_error: object) -> None:
         await self._close()
 
-    async def __anext__(self) -> AnyEvent:
-        self._values = self._values or self.values()
-        while True:
+    def ready(self) -> AnyEvent | None:
+        """Return the next event if it has arrived; None if `read_more` must come first.
+
+        Raises UnreadableEvent.
+        """
+        while self._arrived:
             with suppress(ForeignMessage):
-                return decode_event(await anext(self._values))
+                return decode_event(self._arrived.popleft())
+        return None
+
+    async def read_more(self) -> None:
+        """Wait for a message, at most QUIET_S while Redis answers. Take all that have come."""
+        try:
+            with redis_errors(self._options):
+                self._keep(await self._next())
+                while len(self._arrived) < BATCH_MAX_MESSAGES:
+                    if not (message := await self._pubsub.get_message(timeout=0)):
+                        break
+                    self._keep(message)
+        except SinkUnavailable as error:
+            log.warning("Listening is interrupted: %s", error)
+            await self._close()
+            await until_open("Redis", self._open)
+            log.warning("Listening continues; what was published meanwhile is missed")
 
     async def values(self) -> AsyncGenerator[bytes, None]:
         """Yield each message of the requested channels, without end."""
         while True:
-            try:
-                message = await self._next()
-            except SinkUnavailable as error:
-                log.warning("Listening is interrupted: %s", error)
-                await self._close()
-                await until_open("Redis", self._open)
-                log.warning("Listening continues; what was published meanwhile is missed")
-                continue
-            check_cancelled()
-            if message["type"] in {"message", "pmessage"}:
-                yield message["data"]
+            while self._arrived:
+                yield self._arrived.popleft()
+            await self.read_more()
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        if message["type"] in {"message", "pmessage"}:
+            self._arrived.append(message["data"])
+        check_cancelled()
 
     async def _next(self) -> dict[str, Any]:
         """Return the next message; on a quiet channel it is the answer to a ping."""
-        with redis_errors(self._options):
-            message: dict[str, Any] | None = await self._pubsub.get_message(timeout=QUIET_S)
-            if message is None:
-                await self._pubsub.ping()
-                message = await self._answer()
+        message: dict[str, Any] | None = await self._pubsub.get_message(timeout=QUIET_S)
+        if message is None:
+            await self._pubsub.ping()
+            message = await self._answer()
         return message
 
     async def _open(self) -> None:
