@@ -10,8 +10,8 @@
 `bridge.client.sync` has the same without asyncio.
 
 Kafka has every event, in order and once, and the feed checks that. Redis is fast, but a subscriber
-that is too slow misses events. Prices and volumes are `Decimal`. Times are integer microseconds
-since 1970-01-01 UTC.
+that is too slow misses events. A LiveFeed joins the two. Prices and volumes are `Decimal`. Times
+are integer microseconds since 1970-01-01 UTC.
 """
 
 from bridge.client.continuity import Finding
@@ -40,6 +40,7 @@ from bridge.client.events import (
 from bridge.client.frames import to_polars
 from bridge.client.kafka import ContinuityBroken, KafkaFeed
 from bridge.client.latest import LatestPrice, LatestPrices
+from bridge.client.live import LiveFeed
 from bridge.client.redis import RedisFeed
 from bridge.client.start import FromId
 
@@ -61,6 +62,7 @@ __all__ = [
     "KafkaFeed",
     "LatestPrice",
     "LatestPrices",
+    "LiveFeed",
     "MiniTicker",
     "Quote",
     "RedisFeed",

@@ -104,6 +104,7 @@ class KafkaFeed(Feed):
         # were raised: it is returned afterwards.
         self._compared: Record | None = None
         self._accepted: Record | None = None
+        self._returned: Record | None = None
         # The topics in which foreign records were found.
         self._passed_over: set[str] = set()
 
@@ -122,6 +123,13 @@ class KafkaFeed(Feed):
         """
         return {name_of(at): offset for at, offset in self._offsets.items()}
 
+    @property
+    def position_before(self) -> dict[str, int]:
+        """Return the position before the last event that was returned."""
+        returned = self._returned
+        before = {name_of(_place(returned)): returned.offset} if returned else {}
+        return self.position | before
+
     def ready(self) -> AnyEvent | None:
         """Return the next event if it has been read; None if `read_more` must come first.
 
@@ -137,6 +145,7 @@ class KafkaFeed(Feed):
                 self._accept(record, event)
             self._offsets[_place(record)] = record.offset + 1
             if event:
+                self._returned = record
                 return event
         return None
 

@@ -27,7 +27,7 @@ from bridge.client.message_types import Names
 from bridge.client.start import Start
 from bridge.core.model.stream import SPOT
 
-__all__ = ["KafkaFeed", "LatestPrices", "RedisFeed"]
+__all__ = ["KafkaFeed", "LatestPrices", "LiveFeed", "RedisFeed"]
 
 T = TypeVar("T")
 Source = TypeVar("Source", bound=AbstractAsyncContextManager[object, None])
@@ -188,6 +188,32 @@ class RedisFeed(_Feed[client.RedisFeed]):
         venue: str = SPOT,
     ) -> None:
         super().__init__(client.RedisFeed(redis, message_types, symbols=symbols, venue=venue))
+
+
+class LiveFeed(_Feed[client.LiveFeed]):
+    """See `bridge.client.LiveFeed`."""
+
+    def __init__(  # noqa: PLR0913 - those of bridge.client.LiveFeed
+        self,
+        kafka: str | settings.Kafka,
+        redis: str | settings.Redis,
+        message_types: Names,
+        *,
+        symbols: Names = (),
+        venue: str = SPOT,
+        start: Start = "latest",
+    ) -> None:
+        super().__init__(
+            client.LiveFeed(kafka, redis, message_types, symbols=symbols, venue=venue, start=start)
+        )
+
+    @property
+    def position(self) -> dict[str, int]:
+        return self._source.position
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self._source.findings
 
 
 class LatestPrices(_Context[client.LatestPrices]):
