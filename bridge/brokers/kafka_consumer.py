@@ -1,6 +1,7 @@
 """A Kafka consumer that opens and closes in bounded time.
 
-It joins no group and commits no offsets, so reading changes nothing in Kafka.
+It joins no group and commits no offsets, so reading changes nothing in Kafka. The one exception is
+a feed of `bridge.client` with a consumer group.
 """
 
 import asyncio
@@ -38,11 +39,12 @@ class Reader(ABC):
     def __init__(self, options: settings.Kafka) -> None:
         self._options = options
         self._timeout_s = options.request_timeout_ms / 1000
+        self._open_timeout_s = self._timeout_s
 
     async def __aenter__(self) -> Self:
-        self._consumer = AIOKafkaConsumer(**client_options(self._options), **self.consumer_options)
+        self._consumer = AIOKafkaConsumer(**self._options_of_consumer())
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._open_timeout_s):
                 await self._open()
         except BaseException as error:
             await _stop(self._consumer)
@@ -53,6 +55,9 @@ class Reader(ABC):
 
     async def __aexit__(self, *_error: object) -> None:
         await _stop(self._consumer)
+
+    def _options_of_consumer(self) -> dict[str, Any]:
+        return client_options(self._options) | self.consumer_options
 
     async def _opening_failure(self, error: Exception) -> SinkRefused | SinkUnavailable:
         check_cancelled()

@@ -1,14 +1,15 @@
 """Events from the Kafka topics: all of them, in order per symbol, and checked.
 
-Reading uses no consumer group and commits nothing, so it leaves no trace. To continue after a
-restart, store `KafkaFeed.position` with your results, and pass it as `start`. To share the work
-between processes, use a group of your Kafka client and `decode_event`.
+Without a group, reading commits nothing and leaves no trace. To continue after a restart, store
+`KafkaFeed.position` with your results, and pass it as `start`. The processes of a group share the
+work, and continue where the group was.
 """
 
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
+from threading import Lock
 from typing import Literal, Self
 
 from aiokafka import TopicPartition
@@ -17,10 +18,11 @@ from bridge import settings
 from bridge.client.continuity import CONTIGUOUS, Continuity, Finding, ids_of
 from bridge.client.events import AnyEvent, ForeignMessage, Gap, UnreadableEvent, decode_event
 from bridge.client.feed import Feed
-from bridge.client.kafka_consumer import Consumer, Fetched, Record, name_of
+from bridge.client.group import GroupConsumer
+from bridge.client.kafka_consumer import Consumer, Fetched, Offsets, Record, name_of
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.client.reconnect import until_open
-from bridge.client.start import FromId, Start, check_start
+from bridge.client.start import FromId, Start, check_start, check_start_of_group
 from bridge.core.model.events import GAP
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
@@ -61,11 +63,16 @@ class KafkaFeed(Feed):
     the topic of gap events is read too. Gap events are returned if `message_types` has "gap", each
     before the first event after its gap.
 
+    The processes with the same `group` share the partitions. Each continues at the committed
+    offsets, or at `start` if there are none. Offsets are committed by `commit`, at the end of the
+    context if no exception ends it, and when partitions go to another process.
+
     Raises ValueError for an unknown message type or a wrong start, SinkRefused if the cluster
-    rejects the credentials, RecordsRemoved or EventRemoved if Kafka no longer has what was asked
-    for, ContinuityBroken if `check` is "raise", and UnreadableEvent for an event of another
-    version; reading can go on after the last two. Entry raises SinkUnavailable if the cluster or a
-    topic is absent. Records that no bridge can have written are logged and passed over.
+    rejects the credentials or the group, RecordsRemoved or EventRemoved if Kafka no longer has what
+    was asked for, ContinuityBroken if `check` is "raise", and UnreadableEvent for an event of
+    another version; reading can go on after the last two. Entry raises SinkUnavailable if the
+    cluster or a topic is absent. Records that no bridge can have written are logged and passed
+    over.
     """
 
     def __init__(  # noqa: PLR0913 - each is an option of its own
@@ -77,6 +84,7 @@ class KafkaFeed(Feed):
         venue: str = SPOT,
         start: Start = "latest",
         check: Check = "report",
+        group: str | None = None,
     ) -> None:
         if isinstance(kafka, str):
             kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
@@ -87,6 +95,8 @@ class KafkaFeed(Feed):
         read = wanted if self._check == "off" else dict.fromkeys((*wanted, GAP))
         topics = {kind: topic_name(kafka.topic, venue, kind) for kind in read}
         check_start(start, topics.values(), wanted, names)
+        if group is not None:
+            check_start_of_group(group, start)
         self.findings: list[Finding] = []
         self.findings_count = 0
         self._from_id = start.id if isinstance(start, FromId) else None
@@ -95,26 +105,35 @@ class KafkaFeed(Feed):
         self._keys = frozenset(name.encode() for name in names)
         self._topics = frozenset(topics[kind] for kind in wanted)
         self._gap_topic = topics.get(GAP)
-        self._consumer = Consumer(kafka, topics, self._keys, start)
+        self._group = group
+        self._consumer = self._consumer_of(kafka, topics, start)
         self._continuity = Continuity()
-        self._offsets: dict[TopicPartition, int] = {}
+        # The partitions of a group change while another thread may read (`bridge.client.sync`).
+        self._lock = Lock()
+        self._offsets: Offsets = {}
+        # Where the events lie that were returned last, until the next one is asked for.
+        self._in_hand: Offsets = {}
         # Records that were fetched and not returned yet.
         self._fetched: deque[Record] = deque()
         # The record that was compared with all gap events before it, and the one whose findings
         # were raised: it is returned afterwards.
         self._compared: Record | None = None
         self._accepted: Record | None = None
-        self._returned: Record | None = None
         # The topics in which foreign records were found.
         self._passed_over: set[str] = set()
 
     async def __aenter__(self) -> Self:
         await self._consumer.__aenter__()
-        self._offsets |= self._consumer.offsets
+        if self._group is None:
+            self._offsets |= self._consumer.offsets
         return self
 
-    async def __aexit__(self, *_error: object) -> None:
-        await self._consumer.__aexit__()
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            if self._group is not None and not any(error):
+                await self.commit()
+        finally:
+            await self._consumer.__aexit__()
 
     @property
     def position(self) -> dict[str, int]:
@@ -126,15 +145,28 @@ class KafkaFeed(Feed):
     @property
     def position_before(self) -> dict[str, int]:
         """Return the position before the last event that was returned."""
-        returned = self._returned
-        before = {name_of(_place(returned)): returned.offset} if returned else {}
-        return self.position | before
+        return {name_of(at): offset for at, offset in (self._offsets | self._in_hand).items()}
+
+    async def commit(self) -> None:
+        """Commit what was returned: no process of the group gets these events again.
+
+        If partitions have gone to another process meanwhile, their events may come again there.
+        Raises RuntimeError without a group, SinkUnavailable or SinkRefused.
+        """
+        if not isinstance(self._consumer, GroupConsumer):
+            raise RuntimeError("a feed without a group commits nothing; give `group`")  # noqa: TRY004
+        await self._consumer.commit(dict(self._offsets))
 
     def ready(self) -> AnyEvent | None:
         """Return the next event if it has been read; None if `read_more` must come first.
 
         Raises ContinuityBroken and UnreadableEvent.
         """
+        with self._lock:
+            return self._next()
+
+    def _next(self) -> AnyEvent | None:
+        self._in_hand = {}
         while self._fetched:
             record = self._fetched.popleft()
             event = self._event(record)
@@ -143,9 +175,9 @@ class KafkaFeed(Feed):
                     self._fetched.appendleft(record)
                     return None
                 self._accept(record, event)
-            self._offsets[_place(record)] = record.offset + 1
+            self._offsets[place := _place(record)] = record.offset + 1
             if event:
-                self._returned = record
+                self._in_hand = {place: record.offset}
                 return event
         return None
 
@@ -166,10 +198,41 @@ class KafkaFeed(Feed):
         """
         while True:
             fetched = await self._fetch(self._consumer.fetch)
-            self._offsets |= {at: records[-1].offset + 1 for at, records in fetched.items()}
             values = [r.value for records in fetched.values() for r in records if self._wanted(r)]
+            self._in_hand = {at: records[0].offset for at, records in fetched.items()}
+            self._offsets |= {at: records[-1].offset + 1 for at, records in fetched.items()}
             if values:
                 yield values
+            self._in_hand = {}
+
+    def _consumer_of(self, kafka: settings.Kafka, topics: dict[str, str], start: Start) -> Consumer:
+        if self._group is None:
+            return Consumer(kafka, topics, self._keys, start)
+        return GroupConsumer(
+            kafka,
+            topics,
+            self._keys,
+            start,
+            group=self._group,
+            on_revoked=self._revoke,
+            on_assigned=self._assign,
+        )
+
+    def _revoke(self) -> Offsets:
+        """Drop what was not returned, and the state of the check: the first event of a partition
+        is a beginning. Return the offsets of what the caller has done with.
+        """
+        with self._lock:
+            self._fetched.clear()
+            self._continuity = Continuity()
+            return self._offsets | self._in_hand
+
+    def _assign(self, offsets: Offsets) -> Offsets:
+        """Continue at these offsets, or where we were if the same partition is ours again."""
+        with self._lock:
+            self._offsets = {at: max(self._offsets.get(at, 0), offsets[at]) for at in offsets}
+            self._in_hand = {at: self._in_hand[at] for at in self._in_hand if at in offsets}
+            return dict(self._offsets)
 
     def _event(self, record: Record) -> AnyEvent | None:
         """Return the event of a record; None if it was not asked for."""
@@ -232,7 +295,9 @@ class KafkaFeed(Feed):
         """Put records in front of those that wait, gap events first."""
         first = sorted(fetched.items(), key=lambda item: item[0].topic != self._gap_topic)
         records = [record for _, of_partition in first for record in of_partition]
-        self._fetched.extendleft(reversed(records))
+        # Gap events that a group reads again are for the check alone.
+        offsets = {at: self._offsets.get(at, 0) for at in fetched}
+        self._fetched.extendleft(r for r in reversed(records) if r.offset >= offsets[_place(r)])
         if self._check != "off":
             for record in records:
                 if record.topic == self._gap_topic:

@@ -35,6 +35,7 @@ METADATA_MAX_AGE_MS = 60_000
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 Fetched = dict[TopicPartition, list[Record]]
+Offsets = dict[TopicPartition, int]
 
 log = logging.getLogger(__name__)
 
@@ -123,10 +124,7 @@ class Consumer(Reader):
         return fetched
 
     async def _open(self) -> None:
-        known = await partitions_of_topics(self._options)
-        topics = self._topics.values()
-        if missing := [topic for topic in topics if not known.get(topic)]:
-            raise absent_topics(self._options, missing)
+        known = await self._known_partitions()
         partitions = self._choose(known)
         self._consumer.assign(partitions)
         await self._consumer.start()
@@ -135,11 +133,18 @@ class Consumer(Reader):
         # Partitions that have come since the first opening are read from their beginning.
         starts = begins if self.offsets else await self._starts(begins, ends)
         offsets = starts | self.offsets
-        _check_range(offsets, begins, ends)
+        check_range(offsets, begins, ends)
         for at, offset in offsets.items():
             self._consumer.seek(at, offset)
         self.offsets = offsets
-        self._partitions = {topic: len(known[topic]) for topic in topics}
+        self._partitions = {topic: len(partitions) for topic, partitions in known.items()}
+
+    async def _known_partitions(self) -> dict[str, list[int]]:
+        """Return the partitions of our topics. Raises SinkUnavailable if a topic is absent."""
+        known = await partitions_of_topics(self._options)
+        if missing := [topic for topic in self._topics.values() if not known.get(topic)]:
+            raise absent_topics(self._options, missing)
+        return {topic: known[topic] for topic in self._topics.values()}
 
     async def _ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the present ends, those of gap events first: no gap event may be left out whose
@@ -267,7 +272,7 @@ def _last_id(record: Record) -> int:
     return ids[1] if ids else -1
 
 
-def _check_range(
+def check_range(
     offsets: Mapping[TopicPartition, int],
     begins: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],

@@ -20,6 +20,17 @@ id, or the `position` of a feed.
 """
 
 
+def check_start_of_group(group: str, start: Start) -> None:
+    """Raise ValueError if a group has no name, or cannot start there."""
+    if not group:
+        raise ValueError("group is empty; give the group a name, or None to read without one")
+    if isinstance(start, FromId | Mapping):
+        raise ValueError(  # noqa: TRY004 - the type is right, but not with a group
+            f"start {start!r} cannot be used with a group, which continues at the offsets that it "
+            "has committed; give earliest, latest or a datetime for partitions without any"
+        )
+
+
 def check_start(
     start: Start, topics: Iterable[str], message_types: Iterable[str], symbols: Iterable[str]
 ) -> Start:

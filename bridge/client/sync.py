@@ -156,12 +156,22 @@ class KafkaFeed(_Feed[client.KafkaFeed]):
         venue: str = SPOT,
         start: Start = "latest",
         check: Check = "report",
+        group: str | None = None,
     ) -> None:
         super().__init__(
             client.KafkaFeed(
-                kafka, message_types, symbols=symbols, venue=venue, start=start, check=check
+                kafka,
+                message_types,
+                symbols=symbols,
+                venue=venue,
+                start=start,
+                check=check,
+                group=group,
             )
         )
+
+    def commit(self) -> None:
+        self._opened.run(self._source.commit())
 
     @property
     def position(self) -> dict[str, int]:
