@@ -38,8 +38,6 @@ from bridge.retry import check_cancelled
 
 # The others must give their partitions back first, and one that was killed is waited for.
 JOIN_TIMEOUT_S = 30.0
-# Gap events from before the committed offset that are read again, for the check alone.
-GAP_REREAD_RECORDS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -165,11 +163,7 @@ class GroupConsumer(Consumer):
 
     def _continue_at(self, offsets: Offsets, begins: Offsets, ends: Offsets) -> None:
         check_range(offsets, begins, ends)
-        for at, offset in offsets.items():
-            if at.topic == self._topics.get(GAP):
-                offsets[at] = max(begins[at], offset - GAP_REREAD_RECORDS)
-            self._consumer.seek(at, offsets[at])
-        self.offsets = offsets
+        self._seek(self._with_gaps_before(offsets, begins))
         self._settled = self._generation
 
     async def _committed(self, partitions: list[TopicPartition]) -> Offsets:

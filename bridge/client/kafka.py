@@ -125,7 +125,7 @@ class KafkaFeed(Feed):
     async def __aenter__(self) -> Self:
         await self._consumer.__aenter__()
         if self._group is None:
-            self._offsets |= self._consumer.offsets
+            self._offsets |= self._consumer.starts
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -295,7 +295,7 @@ class KafkaFeed(Feed):
         """Put records in front of those that wait, gap events first."""
         first = sorted(fetched.items(), key=lambda item: item[0].topic != self._gap_topic)
         records = [record for _, of_partition in first for record in of_partition]
-        # Gap events that a group reads again are for the check alone.
+        # Gap events that are read again are for the check alone.
         offsets = {at: self._offsets.get(at, 0) for at in fetched}
         self._fetched.extendleft(r for r in reversed(records) if r.offset >= offsets[_place(r)])
         if self._check != "off":

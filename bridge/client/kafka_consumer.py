@@ -30,6 +30,9 @@ BATCH_MAX_RECORDS = 1000
 QUIET_S = 5.0
 # A gap event has the time of our clock, and the events after it have that of the exchange.
 GAP_MARGIN_MS = 3_600_000
+# A gap event is returned before events that were fetched with it. So gap events from before a
+# stored position are read again, for the check alone.
+GAP_REREAD_RECORDS = 1000
 # How soon a reader notices further partitions of its topics.
 METADATA_MAX_AGE_MS = 60_000
 
@@ -43,8 +46,9 @@ log = logging.getLogger(__name__)
 class Consumer(Reader):
     """A consumer of the topics of some message types. `topics` has the topic of each.
 
-    `offsets` has the offset of the next record that a fetch returns. Entry raises SinkUnavailable,
-    SinkRefused, RecordsRemoved or EventRemoved.
+    `offsets` has the offset of the next record that a fetch returns, and `starts` that of the first
+    record in each partition that was not read before. Entry raises SinkUnavailable, SinkRefused,
+    RecordsRemoved or EventRemoved.
     """
 
     consumer_options: ClassVar = {
@@ -62,7 +66,8 @@ class Consumer(Reader):
         start: Start,
     ) -> None:
         super().__init__(options)
-        self.offsets: dict[TopicPartition, int] = {}
+        self.offsets: Offsets = {}
+        self.starts: Offsets = {}
         self._topics = topics
         self._keys = keys
         self._start = start
@@ -134,10 +139,25 @@ class Consumer(Reader):
         starts = begins if self.offsets else await self._starts(begins, ends)
         offsets = starts | self.offsets
         check_range(offsets, begins, ends)
+        self.starts = offsets
+        if isinstance(self._start, Mapping) and not self.offsets:
+            offsets = self._with_gaps_before(offsets, begins)
+        self._seek(offsets)
+        self._partitions = {topic: len(partitions) for topic, partitions in known.items()}
+
+    def _with_gaps_before(self, offsets: Offsets, begins: Offsets) -> Offsets:
+        """Return earlier offsets for gap events: see GAP_REREAD_RECORDS."""
+        return {
+            at: max(begins[at], offset - GAP_REREAD_RECORDS)
+            if at.topic == self._topics.get(GAP)
+            else offset
+            for at, offset in offsets.items()
+        }
+
+    def _seek(self, offsets: Offsets) -> None:
         for at, offset in offsets.items():
             self._consumer.seek(at, offset)
         self.offsets = offsets
-        self._partitions = {topic: len(partitions) for topic, partitions in known.items()}
 
     async def _known_partitions(self) -> dict[str, list[int]]:
         """Return the partitions of our topics. Raises SinkUnavailable if a topic is absent."""

@@ -173,6 +173,18 @@ async def test_a_feed_continues_at_a_position_that_was_stored(options: settings.
         assert ids([event for event in found if event.symbol == symbol]) == [*range(20)]
 
 
+async def test_a_gap_event_before_a_stored_position_still_counts(options: settings.Kafka) -> None:
+    """It is returned before the events that were fetched with it."""
+    events = [*(trade("BTCUSDT", number) for number in (1, 2)), gap("BTCUSDT", 3, 4)]
+    await publish(options, [*events, trade("BTCUSDT", 5)])
+    async with KafkaFeed(options, ["trade", "gap"], start="earliest") as feed:
+        while ids(await taken(feed, 1)) != [1]:
+            pass
+        position = feed.position
+    async with KafkaFeed(options, "trade", start=position, check="raise") as again:
+        assert ids(await taken(again, 2)) == [2, 5]
+
+
 async def test_batches_have_a_position_too(options: settings.Kafka) -> None:
     values = await publish(options, [trade("BTCUSDT", number) for number in range(2500)])
     async with KafkaFeed(options, "trade", start="earliest") as feed:
