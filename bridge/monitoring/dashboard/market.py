@@ -19,10 +19,13 @@ MAX_SAMPLES = 60
 MAX_TRADES = 30
 # The price of a moment when there was none yet.
 _NO_PRICE = float("nan")
+# These parts of a row are no cells of the table: the page of the symbol shows them.
+_ONLY_OF_THE_PAGE = frozenset(("quote", "book"))
+_BOOK: Mapping[type[Event], Sequence[str]] = {Book: ("book",)}
 _TRADES = ("trade", "agg_trade")
 
-# Price, bid, ask, price of a day ago, and the time of the price in microseconds.
-Cells = tuple[str | None, str | None, str | None, str | None, int | None]
+# The price, and that of a day ago.
+Cells = tuple[str | None, str | None]
 
 
 class Row(msgspec.Struct, eq=False):
@@ -36,13 +39,9 @@ class Row(msgspec.Struct, eq=False):
 
     def cells(self) -> Cells:
         """Return the cells of the table of prices."""
-        price, quote, day = self.price, self.quote, self.day
         return (
-            price.price if price else None,
-            quote.bid_price if quote else None,
-            quote.ask_price if quote else None,
-            day.open if day else None,
-            (price.timestamp or price.received) if price else None,
+            self.price.price if self.price else None,
+            self.day.open if self.day else None,
         )
 
 
@@ -67,7 +66,9 @@ class Market:
                     self._trades[route.symbol].appendleft(record.value)
 
     def changed(self) -> set[str]:
-        """Bring the rows up to date, and return the symbols changed since the last call."""
+        """Bring the rows up to date, and return the symbols whose cells have changed since the last
+        call.
+        """
         self._fold()
         changed, self._unseen = self._unseen, set()
         return changed
@@ -105,14 +106,14 @@ class Market:
     def _fold(self) -> None:
         changed, self._changed = self._changed, {}
         for route, event in changed.items():
-            slots: list[str] = [_slot(value.group) for value in route.latest]
-            if isinstance(event, Book):
-                slots.append("book")
-            if slots:
-                row = self.rows.setdefault(route.symbol, Row())
+            if slots := _slots(route, event):
+                row = self.rows.get(route.symbol)
+                if row is None:
+                    row = self.rows[route.symbol] = Row()
                 for slot in slots:
                     setattr(row, slot, event)
-                self._unseen.add(route.symbol)
+                if not _ONLY_OF_THE_PAGE.issuperset(slots):
+                    self._unseen.add(route.symbol)
 
     def _last_trade(self, symbol: str) -> list[bytes]:
         price = self.rows[symbol].price if symbol in self.rows else None
@@ -123,6 +124,11 @@ class Market:
 def _is_trade_with_price(route: Route) -> bool:
     """Return whether these are the trades that set the price: others would come twice."""
     return route.message_type in _TRADES and bool(route.latest)
+
+
+def _slots(route: Route, event: Event) -> Sequence[str]:
+    """Return the parts of a row that an event sets."""
+    return [_slot(value.group) for value in route.latest] or _BOOK.get(event.__class__, ())
 
 
 @cache

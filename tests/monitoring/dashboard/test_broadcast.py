@@ -96,12 +96,12 @@ async def test_the_first_frame_after_a_pause_without_viewers_has_the_present_pri
 ) -> None:
     async with viewer(shown) as frames:
         first = parts(await anext(frames))
-    later = trade(2).replace("1790000000000", "1790000001000")
+    later = trade(2).replace("61837.63", "61900.01")
     shown.connection.on_frames([later.encode()], now_us())
     async with viewer(shown) as frames:
         again = parts(await anext(frames))
-    assert first["all_prices"]["symbols"]["BTCUSDT"][4] == 1_790_000_000_000_000
-    assert again["all_prices"]["symbols"]["BTCUSDT"][4] == 1_790_000_001_000_000
+    assert first["all_prices"]["symbols"]["BTCUSDT"][0] == "61837.63"
+    assert again["all_prices"]["symbols"]["BTCUSDT"][0] == "61900.01"
 
 
 async def test_the_page_of_a_symbol_has_its_price_trades_and_streams(shown: Shown) -> None:

@@ -131,22 +131,18 @@ function newRow(symbol) {
   const trouble = make("span", { class: "trouble" });
   name.append(link, trouble);
   const cell = (kind) => make("td", { role: "cell", class: kind });
-  const [price, change, bid, ask, spark] = [
-    cell("number price"), cell("number"), cell("number wide"), cell("number wide"), cell("spark"),
-  ];
+  const [price, change, spark] = [cell("number price"), cell("number"), cell("spark")];
   const svg = makeSvg("svg", { viewBox: `0 0 ${HISTORY} 20`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const line = makeSvg("polyline", {});
   svg.append(line);
   spark.append(svg);
-  element.append(name, price, change, bid, ask, spark);
-  return { symbol, element, trouble, price, change, bid, ask, line, cells: [], prices: [], percent: null, decimals: 0 };
+  element.append(name, price, change, spark);
+  return { symbol, element, trouble, price, change, line, cells: [], prices: [], percent: null, decimals: 0 };
 }
 
 function showRow(row, cells) {
-  const [price, bid, ask, open] = (row.cells = cells);
+  const [price, open] = (row.cells = cells);
   setText(row.price, priceText(row, price));
-  setText(row.bid, priceText(row, bid));
-  setText(row.ask, priceText(row, ask));
   showChange(row, price, open);
 }
 
@@ -168,7 +164,7 @@ function keepPrices() {
 
 function drawSpark(row) {
   row.line.setAttribute("points", points(row.prices, HISTORY, 20));
-  showChange(row, row.cells[0], row.cells[3]);
+  showChange(row, ...row.cells);
 }
 
 function removeRow(symbol) {
@@ -230,7 +226,7 @@ function showHealth(health) {
   state.feeds = health.feeds;
   for (const symbol of Object.keys(health.feeds)) rowOf(symbol);
   for (const row of state.rows.values()) showTrouble(row);
-  const hasDay = [...state.rows.values()].some((row) => row.cells[3] != null);
+  const hasDay = [...state.rows.values()].some((row) => row.cells[1] != null);
   setText(find("change-name"), hasDay ? "24 h" : "10 min");
   const troubled = Object.keys(health.feeds).length;
   if (health.is_draining) setState("warn", "The bridge is stopping.");
