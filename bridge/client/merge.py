@@ -151,7 +151,7 @@ class _Stream:
             self.passed.append(event)
 
     def _pass_held_before(self, number: int) -> None:
-        """Pass on what Redis has brought and Kafka has lost."""
+        """Pass on what Redis has brought of ids that are passed over."""
         if self._next_id != number:
             for held in sorted(held for held in self.held if held < number):
                 self._pass(held, self.held.pop(held))
@@ -171,6 +171,7 @@ class _Stream:
                 number = self._after_announced(number)
             if number not in self.held:
                 return
+            self._pass_held_before(number)
             self._pass(number, self.held.pop(number))
 
     def _after_announced(self, number: int) -> int:

@@ -77,6 +77,15 @@ def test_ids_that_a_gap_event_announces_are_not_waited_for() -> None:
     assert ids(merge.published(trade(7))) == [7]
 
 
+def test_events_in_an_announced_gap_pass_before_the_first_one_after_it() -> None:
+    merge = begun()
+    assert ids(merge.announce(gap(2, 3))) == []
+    assert ids(merge.published(trade(3))) == []
+    assert ids(merge.published(trade(4))) == [3, 4]
+    assert ids(merge.recorded(trade(2))) == [2]
+    assert ids(merge.recorded(trade(3))) == []
+
+
 def test_a_gap_event_for_another_kind_changes_nothing() -> None:
     merge = begun()
     merge.published(trade(3))
@@ -241,9 +250,11 @@ class World(RuleBasedStateMachine):
             assert set(map(key, self.record[: self.read])) <= set(map(key, self.passed))
 
     @invariant()
-    def what_is_held_is_counted(self) -> None:
-        held = sum(len(stream.held) for stream in self.merge._streams.values())
-        assert self.merge.held_count == held
+    def what_is_held_is_counted_and_still_to_come(self) -> None:
+        streams = self.merge._streams.values()
+        assert self.merge.held_count == sum(len(stream.held) for stream in streams)
+        for stream in streams:
+            assert stream._next_id is None or all(held > stream._next_id for held in stream.held)
 
     def teardown(self) -> None:
         while self.read < len(self.record):
@@ -260,4 +271,4 @@ def key(event: IdEvent) -> int:
 
 
 TestWorld = World.TestCase
-TestWorld.settings = settings(max_examples=100, stateful_step_count=40)
+TestWorld.settings = settings(max_examples=300, stateful_step_count=40)
