@@ -103,7 +103,7 @@ def export(  # noqa: PLR0913 - each is an option of its own
 
     Exits with 1 if a symbol has no events.
     """
-    from bridge.client.message_types import check_message_types, upper_symbols
+    from bridge.client.message_types import check_message_types, check_symbols
     from bridge.monitoring import logs
     from bridge.tools.export.manifest import Options
     from bridge.tools.export.run import export_topics
@@ -114,11 +114,15 @@ def export(  # noqa: PLR0913 - each is an option of its own
         kinds = check_message_types(comma_separated(kind))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="KIND") from None
+    try:
+        names = check_symbols(comma_separated(symbols))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--symbols") from None
     wanted = Options(
         message_types=list(kinds),
         begin=begin,
         end=end,
-        symbols=sorted(upper_symbols(_checked(comma_separated(symbols)))),
+        symbols=sorted(names),
         format=file_format.value,
         kafka=settings.kafka.bootstrap_servers,
         topic=settings.kafka.topic,
@@ -134,20 +138,6 @@ def export(  # noqa: PLR0913 - each is an option of its own
             "It was complete before: nothing was written, and all files are intact.", err=True
         )
     _check_symbols(manifest)
-
-
-def _checked(symbols: list[str]) -> list[str]:
-    """Return the symbols. Raises BadParameter if one of them cannot be a symbol."""
-    from bridge.core.model.stream import is_symbol
-
-    for symbol in symbols:
-        if not is_symbol(symbol):
-            raise typer.BadParameter(
-                f"{symbol!r} cannot be a symbol; write it as the exchange does, for example "
-                "BTCUSDT",
-                param_hint="--symbols",
-            )
-    return symbols
 
 
 def _times(begin: str, end: str | None) -> "TimeRange":

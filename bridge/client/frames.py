@@ -7,7 +7,7 @@ from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.client.columns import Columns
 from bridge.client.events import microseconds_of
-from bridge.client.message_types import Names, check_message_types, upper_symbols
+from bridge.client.message_types import Names, check_message_types, check_symbols
 from bridge.client.time_range import RangeReader, TimeRange, partitions_of_range
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
@@ -39,7 +39,7 @@ async def to_polars(  # noqa: PLR0913 - each is an option of its own
     times = TimeRange(_microseconds("start", start), _microseconds("end", end))
     if start >= end:
         raise ValueError(f"start {start} is not before end {end}")
-    names, columns = upper_symbols(symbols), Columns(kind)
+    names, columns = check_symbols(symbols), Columns(kind)
     if isinstance(kafka, str):
         kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
     topic = topic_name(kafka.topic, venue, kind)

@@ -20,7 +20,7 @@ from bridge.client.events import AnyEvent, ForeignMessage, Gap, UnreadableEvent,
 from bridge.client.feed import Feed
 from bridge.client.group import GroupConsumer
 from bridge.client.kafka_consumer import Consumer, Fetched, Offsets, Record, name_of
-from bridge.client.message_types import Names, check_message_types, upper_symbols
+from bridge.client.message_types import Names, check_message_types, check_symbols
 from bridge.client.reconnect import until_open
 from bridge.client.start import FromId, Start, check_start, check_start_of_group
 from bridge.core.model.events import GAP
@@ -90,7 +90,7 @@ class KafkaFeed(Feed):
             kafka = settings.Kafka.model_validate({"bootstrap_servers": kafka})
         if check not in {"report", "raise", "off"}:
             raise ValueError(f"check {check!r} is not report, raise or off")
-        wanted, names = check_message_types(message_types), upper_symbols(symbols)
+        wanted, names = check_message_types(message_types), check_symbols(symbols)
         self._check = "off" if set(CONTIGUOUS).isdisjoint(wanted) else check
         read = wanted if self._check == "off" else dict.fromkeys((*wanted, GAP))
         topics = {kind: topic_name(kafka.topic, venue, kind) for kind in read}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from bridge.client.events import EVENT_TYPES
 from bridge.core.binance.stream_names import stream_of
-from bridge.core.model.stream import upper_symbol
+from bridge.core.model.stream import is_symbol, upper_symbol
 
 MESSAGE_TYPES = tuple(EVENT_TYPES)
 
@@ -27,6 +27,20 @@ def check_message_types(message_types: Names) -> tuple[str, ...]:
 def upper_symbols(symbols: Names) -> tuple[str, ...]:
     """Return the symbols as the exchange writes them, each once."""
     return tuple(dict.fromkeys(map(upper_symbol, _listed(symbols))))
+
+
+def check_symbols(symbols: Names) -> tuple[str, ...]:
+    """Return the symbols as the exchange writes them, each once. Raises ValueError if one cannot be
+    a symbol: a pattern would match nothing in Kafka.
+    """
+    unique = upper_symbols(symbols)
+    for symbol in unique:
+        if not is_symbol(symbol):
+            raise ValueError(
+                f"{symbol!r} cannot be a symbol; write each one as the exchange does, for example "
+                "BTCUSDT; only a RedisFeed knows patterns"
+            )
+    return unique
 
 
 def _listed(names: Names) -> Iterable[str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bridge.client.message_types import check_message_types, upper_symbols
+from bridge.client import KafkaFeed
+from bridge.client.message_types import check_message_types, check_symbols, upper_symbols
 
 
 def test_kinds_are_taken_once_and_in_order() -> None:
@@ -32,3 +33,10 @@ def test_no_kind_at_all_is_refused() -> None:
 def test_symbols_may_have_any_case() -> None:
     assert upper_symbols(["btcusdt", "BTCUSDT", "币安人生usdt"]) == ("BTCUSDT", "币安人生USDT")
     assert upper_symbols("btcusdt") == ("BTCUSDT",)
+
+
+@pytest.mark.parametrize("name", ["BTC*", "BTC/USDT", "", "BTC USDT"])
+def test_a_symbol_that_nothing_can_have_is_refused_and_not_waited_for(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a symbol"):
+        KafkaFeed("localhost:9092", "trade", symbols=["ETHUSDT", name])
+    assert check_symbols(["btcusdt", "1000satsusdt"]) == ("BTCUSDT", "1000SATSUSDT")
