@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import ModuleType
 from typing import Any
@@ -73,6 +73,15 @@ def test_a_wait_can_have_an_end_and_loses_nothing(options: settings.Kafka) -> No
     assert ids([event for event in found if event]) == [2, 3]
 
 
+@pytest.fixture
+def _as_in_a_script() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, whatever the loops of other tests have left behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_as_in_a_script")
 def test_ctrl_c_ends_a_wait_at_once_and_loses_nothing(options: settings.Kafka) -> None:
     write(options, [trade("BTCUSDT", 1)])
     with sync.KafkaFeed(options, "trade") as feed:

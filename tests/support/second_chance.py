@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Iterable
 
 import pytest
+import pytest_timeout
 
 # Tests of these folders start programs, and wait for them.
 STARTS_PROGRAMS = frozenset({"cli", "demo", "deploy", "integration"})
@@ -20,6 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if depends_on_the_machine(item):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give the second run a time limit too: pytest-timeout sets one for both runs together."""
+    if getattr(item, "execution_count", 1) > 1:
+        settings = pytest_timeout._get_item_settings(item)
+        if settings.timeout:
+            item.config.hook.pytest_timeout_set_timer(item=item, settings=settings)
 
 
 def depends_on_the_machine(item: pytest.Item) -> bool:

@@ -20,6 +20,13 @@ import pathlib
     print("run", 1 if first else 2)
     assert not first
 """
+HANGS = """
+import pytest, threading
+
+@pytest.mark.timeout(0.5)
+async def test_it():
+    threading.Event().wait()
+"""
 ALWAYS = "async def test_it():\n    print('run')\n    assert False\n"
 
 
@@ -54,6 +61,11 @@ def test_one_that_starts_programs_is_run_again(pytester: pytest.Pytester) -> Non
 def test_one_that_depends_on_its_code_alone_is_not(pytester: pytest.Pytester) -> None:
     code, output = run(pytester, once(pytester, "def"))
     assert (code, "flaky" in output) == (1, False)
+
+
+def test_one_that_hangs_twice_ends_twice(pytester: pytest.Pytester) -> None:
+    code, output = run(pytester, HANGS)
+    assert (code, "1 rerun" in output) == (1, True)
 
 
 def test_one_that_fails_twice_is_red_and_not_called_flaky(pytester: pytest.Pytester) -> None:

@@ -84,7 +84,7 @@ async function loadHistory() {
 function showState() {
   const now = performance.now();
   const isOpen = source.readyState === EventSource.OPEN;
-  const isStale = now - lastHeard > SILENCE_MS || !isOpen;
+  const isStale = now - lastHeard > SILENCE_MS || source.readyState === EventSource.CLOSED;
   document.body.classList.toggle("stale", isStale);
   // Apart from the state, which screen readers read aloud when it changes.
   const hasOldValues = isStale && state.rows.size > 0;
