@@ -103,8 +103,10 @@ async def test_broken_frames_that_cost_a_trade_are_told(
         before(self, error, payload, received)
         if self._records and self._records[0].route.message_type == "trade":
             del self._records[0]
-        elif len(self._sinks[0].records) > 1:  # type: ignore[attr-defined]  # a MemorySink
-            del self._sinks[0].records[1]  # type: ignore[attr-defined]
+            return
+        records = self._pushes[0].__self__.records  # type: ignore[attr-defined]  # a MemorySink
+        if len(records) > 1:
+            del records[1]
 
     monkeypatch.setattr(Pipeline, "_invalid", late)
     (text,) = (await failed("broken_json")).values()
