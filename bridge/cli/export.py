@@ -10,9 +10,9 @@ import typer
 from bridge.cli.options import (
     Brokers,
     Config,
+    Kinds,
     comma_separated,
     examples,
-    message_types,
     print_json,
     reader_settings,
     record_progress,
@@ -44,15 +44,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(  # noqa: PLR0913 - each is an option of its own
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="KIND",
-            autocompletion=message_types,
-            help="Message type: trade, agg_trade, quote, ticker, candle, book, gap… "
-            "Several are separated by commas.",
-        ),
-    ],
+    kind: Kinds,
     *,
     begin: Annotated[
         str,
@@ -95,11 +87,11 @@ def export(  # noqa: PLR0913 - each is an option of its own
     kafka: Brokers = None,
     config: Config = None,
 ) -> None:
-    """Export the events of a time range from Kafka topics to files of parquet or CSV.
+    """Export the events of a time range from Kafka topics to parquet or CSV.
 
-    Writes parts of about 500,000 rows to a folder for each message type, and manifest.json
-    with the counts, first and last ids and checksums. If it is stopped, the same command
-    continues after the last part.
+    Writes parts of about 500,000 rows to a folder for each message type, and
+    manifest.json with the counts, first and last ids and checksums. If it is
+    stopped, the same command continues after the last part.
 
     Exits with 1 if a symbol has no events.
     """

@@ -95,6 +95,16 @@ def message_types(incomplete: str) -> list[str]:
     return [kind for kind in EVENT_TYPES if kind.startswith(incomplete)]
 
 
+Kinds = Annotated[
+    str,
+    typer.Argument(
+        metavar="KIND",
+        autocompletion=message_types,
+        help="Message type: trade, agg_trade, quote, ticker, candle, book, gap… "
+        "Several are separated by commas.",
+    ),
+]
+
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -10,10 +10,10 @@ import typer
 from bridge.cli.options import (
     Brokers,
     Config,
+    Kinds,
     OnlySymbols,
     comma_separated,
     examples,
-    message_types,
     reader_settings,
     run_async,
     since,
@@ -39,15 +39,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def tail(  # noqa: PLR0913 - each is an option of its own
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="KIND",
-            autocompletion=message_types,
-            help="Message type: trade, agg_trade, quote, ticker, candle, book, gap… "
-            "Several are separated by commas.",
-        ),
-    ],
+    kind: Kinds,
     *,
     symbol: OnlySymbols = [],  # noqa: B006 - typer's own way, and never changed
     begin: Annotated[

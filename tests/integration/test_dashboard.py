@@ -10,6 +10,7 @@ from bridge.app.service import Service
 from bridge.client import LatestPrices
 from bridge.settings import load_settings
 from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import Kafka, RedisAddress
 from tests.support.browser import browser, page_of
 
@@ -35,20 +36,9 @@ async def test_the_prices_on_the_page_equal_those_in_redis(
         SimulatedExchange(market) as exchange,
         LatestPrices(redis.url) as latest,
     ):
-        overrides = {
-            "binance": {
-                "symbols": SYMBOLS,
-                "websocket_url": exchange.websocket_url,
-                "rest_url": exchange.rest_url,
-                "proxy": "none",
-            },
-            "kafka": {
-                "bootstrap_servers": kafka.bootstrap_servers,
-                "topic": f"{unique}.{{message_type}}",
-            },
-            "redis": {"url": redis.url},
-            "http": {"port": 0},
-        }
+        overrides = bridge_settings(
+            exchange, kafka.bootstrap_servers, redis.url, unique, symbols=SYMBOLS, proxy="none"
+        )
         service = Service(load_settings(environment={}, overrides=overrides))
         port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(service.run(port.set_result))

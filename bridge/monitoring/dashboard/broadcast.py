@@ -27,7 +27,6 @@ _encode = msgspec.json.Encoder().encode
 class _Prices(msgspec.Struct):
     """The rows of the table of prices: all of them, or those that have changed."""
 
-    now: int
     symbols: dict[str, Cells]
     removed: list[str]
 
@@ -157,7 +156,7 @@ class Dashboard:
         self._market.remove(removed)
         rows = self._market.rows
         cells = {symbol: rows[symbol].cells() for symbol in changed if symbol in rows}
-        self._delta = _event("prices", _Prices(now_us(), cells, sorted(removed)))
+        self._delta = _event("prices", _Prices(cells, sorted(removed)))
         if with_health or not self._health_text:
             self._health_text = _event("health", self._health.look(time.monotonic()))
             self._news += self._health_text
@@ -174,7 +173,7 @@ class Dashboard:
         """Return all prices and figures, encoded once for each frame."""
         if None not in self._rendered:
             cells = {symbol: row.cells() for symbol, row in self._market.rows.items()}
-            prices = _event("all_prices", _Prices(now_us(), cells, []))
+            prices = _event("all_prices", _Prices(cells, []))
             samples = _event("all_samples", list(self._health.samples))
             gaps = _event("gaps", list(self._health.gaps))
             self._rendered[None] = prices + self._health_text + samples + gaps

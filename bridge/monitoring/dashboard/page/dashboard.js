@@ -436,7 +436,8 @@ function points(values, width, height, low = null, high = null) {
   return values
     .map((each, index) => {
       if (each == null) return "";
-      const y = span > 0 ? height - 1 - ((each - least) / span) * (height - 2) : height / 2;
+      const flat = least === 0 ? height - 1 : height / 2;
+      const y = span > 0 ? height - 1 - ((each - least) / span) * (height - 2) : flat;
       return `${first + index + 0.5},${y.toFixed(2)}`;
     })
     .filter(Boolean)
