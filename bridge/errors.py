@@ -2,6 +2,7 @@
 
     TickbridgeError           1
     ├── SettingsError         2  every problem of the settings, reported together
+    ├── MissingExtra          2  a library of an extra of the package is not installed
     ├── FeedRefused           2  the exchange refuses the settings: 400, 401, 404, 451, TLS
     ├── FeedUnavailable       1  refused, reset, timed out, 5xx, 403, 418, 429: retried
     ├── InvalidFrame          1  one frame is unreadable: counted by reason, the bridge continues
@@ -79,6 +80,17 @@ class SettingsError(TickbridgeError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class MissingExtra(TickbridgeError):
+    """A library that an extra of the package brings is not installed. `use` is what needs it."""
+
+    exit_code = 2
+
+    def __init__(self, use: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"{use} needs {library}, which is not installed; run: pip install 'tickbridge[{extra}]'"
+        )
 
 
 class _Refused(TickbridgeError):

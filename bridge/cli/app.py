@@ -29,9 +29,11 @@ from bridge.cli import (
     verify,
 )
 from bridge.cli.options import examples
-from bridge.errors import TickbridgeError, first_of_ours
+from bridge.errors import MissingExtra, TickbridgeError, first_of_ours
 
 INTERRUPTED = 130
+# What the extra `service` brings, apart from uvloop, which no command needs.
+SERVICE_LIBRARIES = {"aiohttp", "inotify_simple", "jinja2", "prometheus_client", "websockets"}
 
 
 class Commands(TyperGroup):
@@ -96,6 +98,11 @@ def _exit_codes() -> Iterator[None]:
         if ours is None:
             raise
         raise _exit_with(ours) from group
+    except ModuleNotFoundError as error:
+        library = str(error.name).partition(".")[0]
+        if library not in SERVICE_LIBRARIES:
+            raise
+        raise _exit_with(MissingExtra("this command", library, "service")) from error
     except BrokenPipeError:  # the reader has closed the pipe: `tickbridge tail trade | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None

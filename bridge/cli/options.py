@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -226,12 +226,15 @@ def reader_settings(
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop, and return its result."""
+    """Run a coroutine, on uvloop if it is installed, and return its result."""
     import asyncio
 
-    import uvloop
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):  # only the service requires it
+        import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
 
 

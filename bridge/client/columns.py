@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from bridge.core.model.events import EVENT_TYPES, TIME_UNIT
-from bridge.errors import TickbridgeError
+from bridge.errors import MissingExtra
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,24 +47,12 @@ _ID_FIELDS = {
 }
 
 
-class PolarsMissing(TickbridgeError):
-    """The library polars is not installed."""
-
-    exit_code = 2
-
-    def __init__(self) -> None:
-        super().__init__(
-            "an export and to_polars need polars, which is not installed; "
-            "run: pip install 'tickbridge[export]'"
-        )
-
-
 def check_polars() -> None:
-    """Raise PolarsMissing if the library polars cannot be imported."""
+    """Raise MissingExtra if the library polars cannot be imported."""
     try:
         import polars as pl  # noqa: F401 - only whether it can be imported
     except ImportError as error:
-        raise PolarsMissing from error
+        raise MissingExtra("an export or to_polars", "polars", "export") from error
 
 
 class Columns:
@@ -72,7 +60,7 @@ class Columns:
     with the first and the last id of an event. `decode` reads one event; it raises what msgspec
     raises.
 
-    Raises PolarsMissing.
+    Raises MissingExtra.
     """
 
     def __init__(self, message_type: str) -> None:

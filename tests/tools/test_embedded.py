@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from bridge.errors import MissingExtra
 from bridge.tools import embedded
 from bridge.tools.embedded import (
     LOOPBACK,
     EmbeddedKafka,
     EmbeddedRedis,
-    MissingExtra,
     free_port,
     start_redis,
 )

@@ -43,7 +43,7 @@ async def export_topics(  # noqa: PLR0913 - each is an option of its own
     Return the manifest, and whether there was anything to do. Check the parts of earlier runs, and
     write those again whose file is absent.
 
-    Raises ExportRefused, PartDamaged, ExportFailed, PolarsMissing, TimeRemoved, RecordsRemoved,
+    Raises ExportRefused, PartDamaged, ExportFailed, MissingExtra, TimeRemoved, RecordsRemoved,
     UnreadableEvent, SinkUnavailable if a topic does not exist, or if the cluster cannot be reached
     or stops answering, and SinkRefused if it rejects our credentials.
     """
