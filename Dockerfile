@@ -1,6 +1,6 @@
 # Tickbridge in a container. `docker run tickbridge` runs `tickbridge run`. Words after the image
 # name run another command: `docker run tickbridge tail trade`. Settings come from TICKBRIDGE_…
-# variables, or from a file mounted at /etc/tickbridge/tickbridge.yaml. docs/operations.md lists
+# variables, or from a file mounted at /etc/tickbridge/tickbridge.yaml. docs/guides/deploy.md lists
 # the contents and sizes of the layers.
 #
 # The syntax is plain, so the builder before BuildKit accepts it as well.

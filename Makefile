@@ -24,7 +24,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench simulate fuzz deploy install lint types contracts schemas docs chart image lock sbom advisories clean
+.PHONY: help demo test faults bench simulate fuzz deploy install lint types contracts schemas docs pictures chart image lock sbom advisories clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -49,8 +49,8 @@ simulate: $(VENV)/.dev  ## run the service under SCHEDULES=2000 random fault sch
 fuzz: $(VENV)/.dev  ## try damaged input on all that reads input from outside, for MINUTES=3; TARGET=frames SEED=17 replays a round
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(TARGET:%=--target %) $(SEED:%=--seed %)
 
-bench: $(VENV)/.dev  ## measure this machine (40 minutes) and write docs/performance.md; QUICK=1 only tries the benchmarks
-	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/performance.md)
+bench: $(VENV)/.dev  ## measure this machine (40 minutes) and write docs/explanation/performance.md; QUICK=1 only tries the benchmarks
+	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/explanation/performance.md)
 
 install: $(VENV)/.dev  ## make the environment in .venv that the other targets use
 
@@ -67,13 +67,17 @@ contracts: $(VENV)/.dev  ## check which folder may import which (ARCHITECTURE.md
 schemas: $(VENV)/.dev  ## write schemas/ from the events
 	$(BIN)/tickbridge schemas write
 
-docs: $(VENV)/.dev  ## write docs/settings.md and docs/metrics.md from the code
+docs: $(VENV)/.dev  ## write the pages that are made from the code, and build the site in dist/docs
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d dist/.doctrees . dist/docs
 
 image:  ## build the container image, named IMAGE, and print the size of its layers
 	docker build --tag $(IMAGE):$(VERSION) --tag $(IMAGE) --build-arg PIP_INDEX_URL \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
 	@docker history --format 'table {{.Size}}\t{{.CreatedBy}}' $(IMAGE)
+
+pictures: $(VENV)/.dev  ## take the pictures of docs/pictures again (12 minutes; needs Chromium)
+	$(BIN)/python -m tests.pictures
 
 chart: $(VENV)/.dev  ## write the chart's schema and README from the settings and values
 	$(BIN)/python charts/generate.py

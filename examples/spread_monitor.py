@@ -78,6 +78,7 @@ async def main() -> None:
         RedisFeed(options.redis, "quote", symbols=options.symbols.split(",")) as feed,
         asyncio.TaskGroup() as group,
     ):
+        print(f"watching {options.symbols}: above {options.basis_points} basis points", flush=True)
         group.create_task(watch_feeds(prices, monitor))
         async for quote in feed:
             if isinstance(quote, Quote):

@@ -2,8 +2,8 @@
 
 A Decimal keeps every digit, and `format(price, "f")` returns the text that the exchange sent. The
 events of newer bridges can be read too: unknown fields are ignored, and fields that may get new
-values (`source`, `window`, `state`, `feed`) accept any text. docs/schemas.md lists the possible
-changes.
+values (`source`, `window`, `state`, `feed`) accept any text. docs/reference/events.md lists the
+possible changes.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -28,7 +28,7 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
     quote, 24-hour figures and status are updated separately, so each group has its own time.
 
     `feed` is the state of the symbol's feed at `status_time` (live, stale, repairing, down or
-    refused), since `feed_since`. docs/schemas.md describes the other fields of the status.
+    refused), since `feed_since`. docs/reference/events.md describes the other fields of the status.
     """
 
     symbol: str

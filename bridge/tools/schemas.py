@@ -1,6 +1,7 @@
 """JSON Schemas of the events, one file each, generated from `core/model/events.py`.
 
-`x-unit` is our own keyword: the unit of a number. docs/schemas.md says which changes are allowed.
+`x-unit` is our own keyword: the unit of a number. docs/reference/events.md says which changes are
+allowed.
 """
 
 import json
@@ -55,7 +56,7 @@ def check(folder: Path) -> list[str]:
     return [
         *(f"{folder / p} is missing; run {_REWRITE}" for p in texts if p not in present),
         *(
-            f"{folder / p} differs from its event; see docs/schemas.md, then run {_REWRITE}"
+            f"{folder / p} differs from its event; read docs/reference/events.md, run {_REWRITE}"
             for p in texts
             if p in present and (folder / p).read_text(encoding="utf-8") != texts[p]
         ),

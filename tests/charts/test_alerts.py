@@ -98,17 +98,17 @@ def test_an_alert_says_what_it_is_how_bad_and_where_its_runbook_is(rule: dict[st
     assert rule["annotations"]["summary"].endswith(".")
     page, _, section = rule["annotations"]["runbook_url"].partition("#")
     headings = [
-        line.removeprefix("### ").lower()
+        line.removeprefix("## ").lower()
         for line in (ROOT / page).read_text().splitlines()
-        if line.startswith("### ")
+        if line.startswith("## ")
     ]
     assert section == rule["alert"].lower()
     assert section in headings
 
 
 def test_every_runbook_is_that_of_an_alert() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
-    written = re.findall(r"^### (Tickbridge\w+)$", text, re.MULTILINE)
+    text = (ROOT / "docs" / "guides" / "runbooks.md").read_text()
+    written = re.findall(r"^## (Tickbridge\w+)$", text, re.MULTILINE)
     assert written == [rule["alert"] for rule in _rules()]
 
 

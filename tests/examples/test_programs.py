@@ -4,48 +4,16 @@ import asyncio
 import json
 import shutil
 import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bridge.tools.embedded import EmbeddedKafka, EmbeddedRedis
-from bridge.tools.simulator import Market, SimulatedExchange
-from tests.support.bridge_process import running_bridge
+from tests.support.market import market
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMAS = EXAMPLES.parent / "schemas"
-SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@dataclass(frozen=True)
-class Addresses:
-    kafka: str
-    redis: str
-
-
-@asynccontextmanager
-async def market(folder: Path) -> AsyncIterator[Addresses]:
-    """Run a bridge; yield the addresses of its brokers."""
-    source = Market(SYMBOLS, begin_ms=time.time_ns() // 1_000_000, trades_per_second=50)
-    with EmbeddedKafka() as kafka, EmbeddedRedis() as redis:
-        async with SimulatedExchange(source) as exchange:
-            urls = {"websocket_url": exchange.websocket_url, "rest_url": exchange.rest_url}
-            settings = {
-                "binance": {"symbols": SYMBOLS, "streams": ["trade", "bookTicker"], **urls},
-                "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "create_topics": False},
-                "redis": {"url": redis.url},
-                "http": {"port": 0},
-                "status": {"interval_s": 1},
-            }
-            async with running_bridge(folder, settings) as bridge:
-                await bridge.logged("kafka_connected")
-                yield Addresses(kafka.bootstrap_servers, redis.url)
 
 
 async def output(*command: str | Path, events: bytes | None = None) -> str:
@@ -109,6 +77,7 @@ async def test_the_spread_monitor_alerts(tmp_path: Path) -> None:
         )
         assert process.stdout
         async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"watching *: above 0 basis points\n"
             while " bp: " not in (line := (await process.stdout.readline()).decode()):
                 assert line.startswith(("ALERT  ", "OK     "))
         process.kill()

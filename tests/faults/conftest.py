@@ -15,7 +15,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.support.brokers import Choice, RedisServer
 from tests.support.programs import program
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
 TOXIPROXY = "toxiproxy-server"
 
 FORM = pytest.StashKey[Form]()

@@ -71,7 +71,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class SecureKafka(KafkaBroker):
     """A broker that speaks only SASL_SSL, with PLAIN and SCRAM, and users with exactly the rights
-    that docs/operations.md names.
+    that docs/guides/kafka-and-redis.md names.
     """
 
     def __init__(self, certificates: Path) -> None:

@@ -79,7 +79,7 @@ def test_what_the_rules_forbid_is_invalid(change: dict[str, Any]) -> None:
 
 
 def test_the_document_names_every_event_field_and_unit() -> None:
-    text = (ROOT / "docs" / "schemas.md").read_text()
+    text = (ROOT / "docs" / "reference" / "events.md").read_text()
     words = {*EVENT_TYPES, PRICE_UNIT, BASE_UNIT, QUOTE_UNIT, TIME_UNIT}
     for event_type in EVENT_TYPES.values():
         words |= set(event_type.__struct_fields__)

@@ -2,7 +2,7 @@
 
 Prices and volumes are the exchange's decimal strings, unchanged: a float would lose digits, and a
 Decimal would print `0E-8`. Times are integer microseconds since the epoch. Fields may be added, but
-none is renamed, retyped or removed (docs/schemas.md lists the rules).
+none is renamed, retyped or removed (docs/reference/events.md lists the rules).
 """
 
 from typing import Annotated, Literal

@@ -19,7 +19,7 @@ from bridge.sinks.kafka.recover_positions import READ_TIMEOUT_S
 
 # Records fetched for a gap lie after it. If more than this many records of a topic lie after its
 # gaps, they are not read, and the gaps stay open. An audit reads a million records in 2.6 s
-# (docs/audit.md).
+# (docs/reference/audit.md).
 MAX_RECORDS = 1_000_000
 # Trade times increase with the ids, except for small steps of the exchange's clocks.
 MARGIN_MS = 1_000

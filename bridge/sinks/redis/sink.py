@@ -195,7 +195,7 @@ class RedisSink:
             raise refusal from error
         if denied and not self._was_ready:
             what = f"Redis refuses us: the ACL denies {denied.decode(errors='replace')}"
-            raise SinkRefused(what, "grant the rights that docs/operations.md lists")
+            raise SinkRefused(what, "grant the rights that docs/guides/kafka-and-redis.md lists")
         self._ready = self._was_ready = True
         log.info("redis_connected")
 
