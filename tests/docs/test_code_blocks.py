@@ -6,12 +6,13 @@
 import asyncio
 import os
 import re
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
-import msgspec
 import pytest
 import yaml
 
@@ -88,8 +89,6 @@ class Ground:
                 await self.call(block, f"block {self.saved(block, code, 'py')}")
             case "javascript":
                 await self.call(block, f"node {self.saved(block, code, 'mjs')}")
-            case "json":
-                msgspec.json.decode(code)
             case "yaml":
                 await self.check_yaml(block, yaml.safe_load(code))
             case language:
@@ -120,9 +119,14 @@ class Ground:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
-        async with asyncio.timeout(TIMEOUT_S):
-            output, _ = await process.communicate()
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                output, _ = await process.communicate()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         assert process.returncode == 0, f"{block}\n{block.code}\n{output.decode()}"
 
 

@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 import pytest
@@ -42,7 +42,8 @@ class Form:
 
     `trades_per_second` is the rate of all symbols together. `seed` decides what is left to chance.
     `calm_s` seconds pass before the first fault, and a random time in the range `between_s` between
-    two faults of a kind.
+    two faults of a kind. `is_for_the_record` says whether the results may be written into the
+    documentation.
     """
 
     full: bool
@@ -50,6 +51,7 @@ class Form:
     trades_per_second: float
     calm_s: float
     between_s: tuple[float, float]
+    is_for_the_record: bool
 
     @classmethod
     def chosen(cls) -> Self:
@@ -64,13 +66,12 @@ class Form:
         seed = _number(SEED, int, random.SystemRandom().randrange(2**31))
         rate = _number(RATE, float, FULL_RATE if full else SHORT_RATE)
         if full:
-            return cls(full, seed, rate, 5.0, (4.0, 8.0))
-        return cls(full, seed, rate, 1.0, (1.0, 2.0))
+            return cls(full, seed, rate, 5.0, (4.0, 8.0), is_for_the_record=rate >= FULL_RATE)
+        return cls(full, seed, rate, 1.0, (1.0, 2.0), is_for_the_record=False)
 
-    @property
-    def is_for_the_record(self) -> bool:
-        """Return whether the results may be written into the documentation."""
-        return self.full and self.trades_per_second >= FULL_RATE
+    def with_load(self, load: float) -> Self:
+        """Return the same form with this part of the rate."""
+        return replace(self, trades_per_second=self.trades_per_second * load)
 
     def __str__(self) -> str:
         name = "full" if self.full else "short"

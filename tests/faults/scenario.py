@@ -33,6 +33,7 @@ class Scenario:
     repairs_late: whether REST may take longer for a trade than `repair.timeout_s`: a gap event then
         announces the trade as open, and another one as filled.
     replicas: how many brokers have the trades.
+    load: the part of the usual rate. A small machine cannot carry all of it with three brokers.
     clock_behind_s: how much our clock is behind that of the exchange.
     disk_mib: the size of the disk for records that do not fit into memory; 0: no disk.
     """
@@ -54,6 +55,7 @@ class Scenario:
     recovers_in: Literal["kafka", "redis"] = "kafka"
     way: Literal["direct", "proxy", "cluster"] = "direct"
     replicas: int = 1
+    load: float = 1.0
     memory_mib: int = 300
     disk_mib: int = 0
     clock_behind_s: int = 0

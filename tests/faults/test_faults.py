@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
     unique: str,
     tmp_path: Path,
 ) -> None:
-    form = ground.form
+    form = ground.form.with_load(scenario.load)
+    ground = replace(ground, form=form)
     size = scenario.full if form.full else scenario.short
     if size is None:
         pytest.skip("takes too long for the short form")

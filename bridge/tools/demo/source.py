@@ -71,7 +71,7 @@ async def _open_market(
     progress(f"Looking for live Binance, at most {PROBE_TIMEOUT_S:g} s…")
     live, reasons = await find_live(candidates(loaded.binance))
     if live is not None:
-        yield Exchange(loaded, live, f"live Binance: {urlsplit(live.websocket_url).netloc}")
+        yield Exchange(loaded, live, f"live from {urlsplit(live.websocket_url).netloc}")
         return
     market = _invented(loaded.binance)
     async with SimulatedExchange(market, start_after_streams=0) as exchange:

@@ -57,7 +57,7 @@ async def test_live_binance_is_used_where_it_answers(tmp_path: Path) -> None:
         file = exchange_file(tmp_path, live.websocket_url, live.rest_url)
         ended = await run_demo("--seconds", "2.5", "--config", file)
     assert (ended.exit_code, ended.errors) == (0, "")
-    assert f"Source  live Binance: 127.0.0.1:{live.port}\n" in ended.output
+    assert f"Source  live from 127.0.0.1:{live.port}\n" in ended.output
     assert "simulator" not in ended.output
     assert re.search(PRICES, ended.output)
 
