@@ -15,6 +15,7 @@ from bridge.core.model.stream import SPOT
 from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
 from bridge.errors import SinkUnavailable
+from bridge.telemetry import now_us
 
 # How often `wait_for` looks.
 LOOK_INTERVAL_S = 0.1
@@ -60,12 +61,12 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     status_time: int | None = None
 
-    def age_s(self, now: int) -> float:
-        """Return the age of the price at `now` (microseconds), in seconds.
+    def age_s(self, now: int | None = None) -> float:
+        """Return the age of the price in seconds, at `now` (microseconds) or at this moment.
 
         It is never negative, although the exchange's clock may be ahead of ours.
         """
-        return max(0, now - self.price_time) / 1e6
+        return max(0, (now_us() if now is None else now) - self.price_time) / 1e6
 
 
 class LatestPrices:

@@ -111,6 +111,7 @@ def test_the_age_is_never_negative() -> None:
     latest = LatestPrice(symbol="BTCUSDT", price=Decimal(1), price_time=2_000_000)
     assert latest.age_s(2_400_000) == 0.4
     assert latest.age_s(1_000_000) == 0
+    assert latest.age_s() > 0
 
 
 async def test_a_price_that_comes_later_is_waited_for(redis: RedisAddress, unique: str) -> None:
