@@ -105,9 +105,7 @@ def _meaning(key: dict[str, Any]) -> str:
 
 def metrics_text() -> str:
     """Return the page of all metrics."""
-    rows = (
-        f"| `{name}` | {kind} | {labels} | {text} |\n" for name, kind, labels, text in _metrics()
-    )
+    rows = (f"| {name} | {kind} | {labels} | {text} |\n" for name, kind, labels, text in _metrics())
     table = "| metric | type | labels | meaning |\n|---|---|---|---|\n" + "".join(rows)
     return METRICS_HEAD.replace("\n\n", f"\n\n{MADE}", 1) + "\n" + table
 

@@ -91,10 +91,10 @@ async def take_dashboard(chromium: Browser) -> None:
         while time.monotonic() < begun + LOOK_AFTER_S:
             line = (await process.stdout.readline()).decode()
             url = line.split()[-1] if "Browser" in line else url
-        for view, name in (("#/", "dashboard"), ("#/health", "dashboard-health")):
-            await take(chromium, url + view, name, 1024, 720)
+        await take(chromium, f"{url}#/", "dashboard", 1024, 420)
+        await take(chromium, f"{url}#/health", "dashboard-health", 1024, 720)
         await take(chromium, f"{url}#/BTCUSDT", "dashboard-symbol", 1024, 720, dark=True)
-        await take(chromium, f"{url}#/", "dashboard-phone", 390, 720, dark=True)
+        await take(chromium, f"{url}#/", "dashboard-phone", 390, 460, dark=True)
     finally:
         await kill(process)
 
