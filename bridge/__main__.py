@@ -12,6 +12,9 @@ def main() -> None:
     # SIGTERM is ignored until the service sets its own, and always by a command that sets none.
     # It is set before the imports, which take most of a second.
     signal.signal(signal.SIGTERM, _terminate)
+    # A terminal that is closed ends a command in the same way, unless nohup has started it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _terminate)
     from bridge.cli.app import app
 
     app()

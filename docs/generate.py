@@ -54,7 +54,7 @@ the settings.
 | 2 | wrong usage or wrong settings; the message says which |
 | 3 | stopped with records that some sink has not received |
 | 4 | another bridge publishes to the topics now |
-| 130, 143 | ended by Ctrl-C, by SIGTERM |
+| 130, 143 | ended by Ctrl-C, by SIGTERM or a closed terminal |
 """
 
 

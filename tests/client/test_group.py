@@ -22,7 +22,7 @@ from bridge.brokers.kafka_consumer import partitions_of_topics
 from bridge.client import AnyEvent, FromId, Gap, KafkaFeed, Trade, sync
 from bridge.client import kafka_consumer as reading
 from bridge.errors import RecordsRemoved, SinkRefused, SinkUnavailable
-from tests.support.brokers import Kafka, KafkaBroker, administration
+from tests.support.brokers import Kafka, KafkaBroker, administration, frozen
 from tests.support.journal import logged
 from tests.support.publishing import gap, kafka_options, publish, trade
 
@@ -205,15 +205,12 @@ async def test_a_group_continues_without_a_loss_after_kafka_was_away(
     monkeypatch.setattr(kafka_consumer, "STOP_TIMEOUT_S", 0.5)
     options = kafka_options(own_kafka, unique)
     await publish(options, trades(*range(1, 6)))
-    options = options.model_copy(update={"request_timeout_ms": 3000})
-    async with feed_of(options) as feed:
+    quick = options.model_copy(update={"request_timeout_ms": 3000})
+    async with feed_of(quick) as feed:
         assert ids(await taken(feed, 2)) == [1, 2]
         coming = asyncio.create_task(taken(feed, 6))
-        await asyncio.to_thread(own_kafka.pause)
-        try:
+        async with frozen(own_kafka):
             await logged(caplog, "does not answer within 3 s")
-        finally:
-            await asyncio.to_thread(own_kafka.unpause)
         await publish(options, trades(*range(6, 9)))
         assert ids(await coming) == [*range(3, 9)]
 

@@ -30,7 +30,7 @@ from bridge.core.model.stream import SPOT
 from bridge.errors import EventRemoved, RecordsRemoved, SinkUnavailable
 from bridge.tools.embedded import free_port
 from tests.support.audit_publishing import publish as write_values
-from tests.support.brokers import Kafka, KafkaBroker, administration, never_answering
+from tests.support.brokers import Kafka, KafkaBroker, administration, frozen, never_answering
 from tests.support.journal import logged
 from tests.support.publishing import gap, kafka_options, publish, trade
 
@@ -146,15 +146,12 @@ async def test_a_feed_continues_without_a_loss_after_kafka_was_away(
     monkeypatch.setattr(kafka_consumer, "STOP_TIMEOUT_S", 0.5)
     options = kafka_options(own_kafka, unique)
     await publish(options, [trade("BTCUSDT", number) for number in range(10)])
-    options = options.model_copy(update={"request_timeout_ms": 3000})
-    async with KafkaFeed(options, "trade", start="earliest") as feed:
+    quick = options.model_copy(update={"request_timeout_ms": 3000})
+    async with KafkaFeed(quick, "trade", start="earliest") as feed:
         first = [await anext(feed) for _ in range(4)]
         coming = asyncio.create_task(taken(feed, 16))
-        await asyncio.to_thread(own_kafka.pause)
-        try:
+        async with frozen(own_kafka):
             await logged(caplog, "does not answer within 3 s")
-        finally:
-            await asyncio.to_thread(own_kafka.unpause)
         await publish(options, [trade("BTCUSDT", number) for number in range(10, 20)])
         assert ids([*first, *await coming]) == [*range(20)]
 

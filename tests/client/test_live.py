@@ -21,6 +21,7 @@ from tests.support.brokers import (
     RedisAddress,
     RedisProcess,
     RedisServer,
+    frozen,
 )
 from tests.support.journal import logged
 from tests.support.publishing import gap, kafka_options, publish, trade
@@ -170,14 +171,11 @@ async def test_a_feed_goes_on_with_redis_while_kafka_is_away(
     async with LiveFeed(quick, redis.url, "trade", venue=unique, start="earliest") as feed:
         assert ids(await taken(feed, 1)) == [1]
         coming = asyncio.create_task(taken(feed, 2))
-        await asyncio.to_thread(own_kafka.pause)
-        try:
+        async with frozen(own_kafka):
             await logged(caplog, "does not answer within 3 s")
             await announce(redis.url, unique, trades(2, 3))
             assert ids(await coming) == [2, 3]
             await announce(redis.url, unique, trades(6))
-        finally:
-            await asyncio.to_thread(own_kafka.unpause)
         await publish(options, trades(2, 3, 4, 5))
         assert ids(await taken(feed, 3)) == [4, 5, 6]
 

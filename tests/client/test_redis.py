@@ -11,7 +11,7 @@ from bridge.client import RedisFeed, Trade
 from bridge.client import redis as listening
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.tools.embedded import free_port
-from tests.support.brokers import RedisAddress, RedisProcess, RedisServer
+from tests.support.brokers import RedisAddress, RedisProcess, RedisServer, frozen
 from tests.support.journal import logged
 from tests.support.publishing import trade
 
@@ -117,11 +117,8 @@ async def test_a_feed_listens_again_after_the_server_was_frozen(
     monkeypatch.setattr(listening, "QUIET_S", 0.1)
     async with RedisFeed(own_redis.url, "trade", symbols="BTCUSDT") as feed:
         coming = asyncio.create_task(take(feed, 1))
-        await asyncio.to_thread(own_redis.pause)
-        try:
+        async with frozen(own_redis):
             await logged(caplog, "no answer within 1 s")
-        finally:
-            await asyncio.to_thread(own_redis.unpause)
         await logged(caplog, "Listening continues")
         await publish(own_redis.url, ("binance.spot.trade:BTCUSDT", b"{}"))
         assert await coming == [b"{}"]

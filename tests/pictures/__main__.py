@@ -26,7 +26,6 @@ from tests.support.demo import (
     demo_in_terminal,
     environment,
     exchange_file,
-    kill,
 )
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
@@ -96,7 +95,8 @@ async def take_dashboard(chromium: Browser) -> None:
         await take(chromium, f"{url}#/BTCUSDT", "dashboard-symbol", 1024, 720, dark=True)
         await take(chromium, f"{url}#/", "dashboard-phone", 390, 460, dark=True)
     finally:
-        await kill(process)
+        process.terminate()
+        await process.wait()
 
 
 async def take(

@@ -54,6 +54,23 @@ class RedisAddress(Protocol):
     url: str
 
 
+class Freezable(Protocol):
+    """A server that a test may freeze."""
+
+    def pause(self) -> None: ...
+    def unpause(self) -> None: ...
+
+
+@asynccontextmanager
+async def frozen(server: Freezable) -> AsyncIterator[None]:
+    """Freeze a server until the context is left."""
+    await asyncio.to_thread(server.pause)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.unpause)
+
+
 class Container:
     """One server in a container. Its port is fixed, so that its address survives a restart."""
 

@@ -12,7 +12,12 @@ from typing import NamedTuple
 
 DEMO = (sys.executable, "-m", "bridge", "demo")
 # Gives the program a terminal of its own, where everything that we write is typed.
-_SPAWN = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+# Nohup may have started the tests; the program does not inherit that.
+_SPAWN = """
+import os, pty, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
 IN_TERMINAL = (sys.executable, "-c", _SPAWN)
 TIMEOUT_S = 30.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

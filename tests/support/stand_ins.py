@@ -26,6 +26,14 @@ NOT_INSTALLED = "NOT_INSTALLED"
 INTERRUPT_AFTER_S = 1.0
 TIMEOUT_S = 60.0
 INTERRUPTED = (0, 130, -signal.SIGINT)
+# The commands that run until Ctrl-C, unless they have this option.
+ENDLESS = {
+    "demo": "--seconds",
+    "record": "--seconds",
+    "run": "--help",
+    "simulate": "--help",
+    "tail": "--count",
+}
 # Names that the blocks of a page use and that a reader's program would have.
 READERS_OWN = {"stored": "earliest", "save": print, "store": print}
 
@@ -40,7 +48,7 @@ def install(folder: Path) -> None:
 
 
 def run(*command: str, endless: bool = False, variables: Mapping[str, str] | None = None) -> int:
-    """Run a program; return its exit code, which is 0 if it was interrupted and said nothing."""
+    """Run a program; return its exit code, or 0 if it ended because we interrupted it."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -107,9 +115,8 @@ def tickbridge(*words: str) -> int:
     words = tuple(shorter(list(words)))
     if "--archive" in words or "bench" in words:  # needs a past day, or half an hour
         words = (*words, "--help")  # checks the other words too
-    command, variables = words[0] if words else "", {}
-    ends = {"tail": "--count", "record": "--seconds", "demo": "--seconds"}
-    endless = command in {"run", "simulate"} or ends.get(command, command) not in words
+    command, variables = words[0], {}
+    endless = command in ENDLESS and ENDLESS[command] not in words
     if command == "run":  # the bridge of the test keeps its own topics and port
         variables = {
             "TICKBRIDGE_HTTP__PORT": "0",

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from bridge.errors import MissingExtra
 from bridge.tools.bench import machine, plots, results
 from bridge.tools.bench.brokers import open_brokers
 from bridge.tools.bench.compare import compare
@@ -45,11 +46,10 @@ def check_scenarios(names: Sequence[str]) -> None:
 
 
 def check_libraries() -> None:
-    """Raise BenchRefused if the extra is not installed. Call it before anything is measured."""
+    """Raise MissingExtra if the extra is not installed. Call it before anything is measured."""
     for name in LIBRARIES:
         if find_spec(name) is None:
-            remedy = "pip install 'tickbridge[bench]'"
-            raise BenchRefused(f"the benchmark needs {name}, which is not installed", remedy)
+            raise MissingExtra("the benchmark", name, "bench")
 
 
 async def measure(options: Options, say: Say) -> Results:

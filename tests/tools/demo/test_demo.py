@@ -1,4 +1,6 @@
+import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,19 @@ async def test_captures_are_played_with_their_own_symbols_and_streams(captures: 
     assert "Looking for live Binance" not in ended.output
     assert "BUSDTRY" in ended.output
     assert "topic binance.spot.book_delta" in ended.output
+
+
+async def test_it_stops_its_brokers_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    async with demo_in_terminal("--config", unreachable(tmp_path)) as terminal:
+        await terminal.wait_for(r"[1-9]\d* messages/s")
+        address = re.search(r"redis://127\.0\.0\.1:(\d+)/0", terminal.text)
+        assert address
+    async with asyncio.timeout(30):
+        with suppress(ConnectionRefusedError):
+            while True:
+                _, writer = await asyncio.open_connection("127.0.0.1", int(address[1]))
+                writer.close()
+                await asyncio.sleep(0.05)
 
 
 async def test_in_a_terminal_it_shows_a_table_in_place_and_ends_with_the_summary(

@@ -205,7 +205,7 @@ async def test_a_stalled_stream_loses_its_frames_or_has_them_late() -> None:
     for lost, expected in ((True, [*range(10), *range(20, 30)]), (False, [*range(30)])):
         fault = StallStream(at_s=1.0, for_s=1.0, lost=lost)
         async with (
-            opened(bursts(0, 1.0, 3.0), faults=plan(fault), speed=20.0) as exchange,
+            opened(bursts(0, 1.0, 21.0), faults=plan(fault), speed=20.0) as exchange,
             listening(exchange, TRADES) as client,
         ):
             assert ids(await everything(client, exchange)) == expected
