@@ -290,7 +290,7 @@ SCENARIOS = (
         fault_action=fault_actions.refuse_batches,
         settings={"kafka": {"compression": "none"}},
         expected=_KAFKA_AWAY,
-        shows="kafka_producer_id_discarded",
+        shows="kafka_batch_too_large",
     ),
     Scenario(
         name="disk-full",

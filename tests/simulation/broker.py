@@ -9,6 +9,7 @@ take an offset each, and a partition refuses batches of epochs below that of its
 """
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
+    MessageSizeTooLargeError,
     NotLeaderForPartitionError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
@@ -33,6 +35,7 @@ BACKLOG_S = 0.45
 
 OUT_OF_ORDER: type[Exception] = OutOfOrderSequenceNumber
 OLD_EPOCH: type[Exception] = InvalidProducerEpoch
+TOO_LARGE: type[Exception] = MessageSizeTooLargeError
 REFUSALS: tuple[type[Exception], ...] = (
     OUT_OF_ORDER,
     NotLeaderForPartitionError,
@@ -65,6 +68,11 @@ class Batch(NamedTuple):
     epoch: int
     sequence: int
     records: tuple[Stored, ...]
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes the values of the records have."""
+        return sum(len(record.value) for record in self.records)
 
 
 # An offset, or the error of a batch that was not written.
@@ -100,8 +108,8 @@ class Broker:
     """The cluster, with its faults as probabilities.
 
     `loses`: a request is lost with its connection. `mutes`: its answer is lost. `refuses`: a batch
-    is refused. `is_invalid` says which records a rule refuses. `leaderless` partitions are neither
-    written nor read.
+    is refused. `is_invalid` says which records a rule refuses. Batches of several records with more
+    than `max_batch_bytes` are too large. `leaderless` partitions are neither written nor read.
     """
 
     def __init__(self, random: Random) -> None:
@@ -110,6 +118,7 @@ class Broker:
         self.nodes = [Node() for _ in range(NODES)]
         self.loses = self.mutes = self.refuses = 0.0
         self.is_invalid: Callable[[Stored], bool] | None = None
+        self.max_batch_bytes = math.inf
         self.leaderless: set[TopicPartition] = set()
         self._known: defaultdict[TopicPartition, dict[int, _Known]] = defaultdict(dict)
         self._producers = 0
@@ -252,6 +261,8 @@ class Broker:
             return refusal()
         if self.is_invalid and any(map(self.is_invalid, batch.records)):
             return InvalidRecordError()
+        if len(batch.records) > 1 and batch.size > self.max_batch_bytes:
+            return TOO_LARGE()
         known = self._known_of(batch.place, ProducerId(batch.producer_id, batch.epoch))
         if batch.epoch < known.epoch:
             return OLD_EPOCH()

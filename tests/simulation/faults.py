@@ -1,6 +1,7 @@
 """The faults of a schedule. Each lasts for a while, and the seed decides which ones overlap."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -180,6 +181,12 @@ async def refuse_some_trades(world: World) -> None:
     world.broker.is_invalid = is_invalid
     await _a_while(world)
     world.broker.is_invalid = None
+
+
+async def accept_small_batches_only(world: World) -> None:
+    world.broker.max_batch_bytes = 2 ** world.random.uniform(8, 10)
+    await _a_while(world)
+    world.broker.max_batch_bytes = math.inf
 
 
 async def freeze_a_broker(world: World) -> None:
@@ -370,6 +377,7 @@ FAULTS: tuple[Fault, ...] = (
     lose_answers_of_kafka,
     refuse_batches,
     refuse_some_trades,
+    accept_small_batches_only,
     freeze_a_broker,
     kill_a_broker,
     *(lose_some_leaders,) * 2,

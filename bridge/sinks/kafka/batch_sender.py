@@ -13,12 +13,9 @@ from bridge.brokers.kafka_client import InvalidRecordError
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
-from bridge.sinks.kafka.resting import OF_PARTITION, RestingPartitions
+from bridge.sinks.kafka.resting import OF_PARTITION, TOO_LARGE, RestingPartitions
 from bridge.sinks.outbox.outbox import PartitionQueue
 from bridge.telemetry import now_us
-
-# A broker's answer to a batch that is larger than the topic's `max.message.bytes`.
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 # Called with a queue whose batch was acknowledged, and the offsets of the batch's records.
 Published = Callable[[PartitionQueue, Sequence[int]], None]
@@ -160,8 +157,6 @@ class BatchSender:
             self._refuse(queue, error)
         elif isinstance(error, Exception):
             self._producer_state.failed(error)
-            if isinstance(error, _TOO_LARGE):
-                queue.limit.refuse(queue.batch())
             self._failure = error
         else:
             self._rearm()
@@ -170,11 +165,18 @@ class BatchSender:
         self._changed.set()
 
     def _refuse(self, queue: PartitionQueue, error: Exception) -> None:
-        """Let a partition rest, or send half of the batch at once to find a refused record."""
+        """Let a partition rest, or send half of the batch at once: the batch was too large, or one
+        of its records is refused.
+        """
+        again = False
         if isinstance(error, kafka_errors.InvalidTimestampError):
             queue.timestamps.refuse()
-        is_invalid = isinstance(error, InvalidRecordError)
-        if is_invalid and queue.refused.refuse(queue.batch()) and not queue.in_doubt:
+        elif isinstance(error, TOO_LARGE):
+            again = queue.limit.refuse(queue.batch())
+            self._producer_state.too_large(topic_partition(queue), queue.limit.bytes)
+        elif isinstance(error, InvalidRecordError):
+            again = queue.refused.refuse(queue.batch())
+        if again and not queue.in_doubt:
             queue.in_flight = 0
             self._producer_state.number_again(self._producer, topic_partition(queue))
         else:

@@ -25,6 +25,7 @@ MAX_SEQUENCE = 2**31 - 1
 LATE_MARKERS_S = 5.0
 # A batch that does not directly follow the previous one: another producer wrote in between.
 FOREIGN_RECORDS = "foreign_records"
+BATCH_TOO_LARGE = "batch_too_large"
 # aiokafka itself retries retriable errors, without limit for an idempotent producer. So a retriable
 # error here comes from aiokafka: a batch expired while its partition had no leader.
 _REFUSALS = (kafka_errors.BrokerResponseError, kafka_errors.ProducerFenced)
@@ -123,6 +124,21 @@ class ProducerState:
                 offset=offset,
                 batches=batches,
                 remedy="another producer writes there, or a request was late; run tickbridge audit",
+            )
+
+    def too_large(self, partition: TopicPartition, limit_bytes: int | None) -> None:
+        """Note that a partition has refused a batch as too large, and the limit of the next one."""
+        self._failures[BATCH_TOO_LARGE] += 1
+        batches = self._failures[BATCH_TOO_LARGE]
+        # All partitions of a topic refuse batches at once, so only powers of two are logged.
+        if batches.bit_count() == 1:
+            log.warning(
+                "kafka_batch_too_large",
+                topic=partition.topic,
+                partition=partition.partition,
+                limit_bytes=limit_bytes,
+                batches=batches,
+                remedy="raise max.message.bytes of the topic; smaller batches are slower",
             )
 
     def sent(self, partition: TopicPartition) -> None:

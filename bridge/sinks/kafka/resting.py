@@ -20,6 +20,8 @@ from bridge.retry import RepeatedFailure
 from bridge.sinks.kafka.producer_state import topic_partition
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 
+# The answers to a batch that is larger than the topic's `max.message.bytes`, or than a segment.
+TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 # The errors of one partition alone. Every other error ends the producer.
 OF_PARTITION = (
     TopicAuthorizationFailedError,
@@ -29,6 +31,7 @@ OF_PARTITION = (
     kafka_errors.PolicyViolationError,
     kafka_errors.UnknownError,  # also for codes that aiokafka does not know
     InvalidRecordError,
+    *TOO_LARGE,
 )
 PARTITION_UNAVAILABLE = "partition_unavailable"
 FIRST_REST_S, MAX_REST_S = 1.0, 8.0
@@ -104,8 +107,9 @@ class RestingPartitions:
         ]
 
     def is_refused(self, queue: PartitionQueue) -> bool:
-        """Return whether a partition rests because it has refused a record."""
-        return isinstance(self._rests[topic_partition(queue)].error, InvalidRecordError)
+        """Return whether a partition rests because it has refused a batch or a record."""
+        error = self._rests[topic_partition(queue)].error
+        return isinstance(error, (InvalidRecordError, *TOO_LARGE))
 
     def accepted(self, queue: PartitionQueue) -> None:
         """Note that Kafka has accepted records of a partition."""

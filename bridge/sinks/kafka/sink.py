@@ -27,7 +27,7 @@ from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
-from bridge.sinks.kafka.producer_state import FOREIGN_RECORDS, ProducerState
+from bridge.sinks.kafka.producer_state import BATCH_TOO_LARGE, FOREIGN_RECORDS, ProducerState
 from bridge.sinks.kafka.resting import PARTITION_UNAVAILABLE, RestingPartitions
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
@@ -53,7 +53,7 @@ class KafkaSink:
     name = "kafka"
     drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_corrupt")
     failure_reasons: tuple[str, ...] = (
-        *("unavailable", PARTITION_UNAVAILABLE, FOREIGN_RECORDS),
+        *("unavailable", PARTITION_UNAVAILABLE, BATCH_TOO_LARGE, FOREIGN_RECORDS),
         *("spill_full", "spill_failed", "spill_corrupt"),
     )
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from bridge.core.records.record import Record
 
-# What a topic accepts may change later, but each refusal costs time. So what was refused is tried
-# again only after this many accepted batches, and after twice as many each time it was refused.
-TRY_AFTER_BATCHES = 1_000
-MAX_TRY_AFTER_BATCHES = 1_000_000
-# No broker accepts more.
-BOUNDLESS_BYTES = 2**24
+# What a topic accepts may change later. A larger size is tried after so many accepted batches that
+# the limit keeps small: a refusal costs one request.
+TRY_SIZE_AFTER_BATCHES = 100
+# A refused timestamp lets the partition rest for a second. So timestamps are tried again after so
+# many accepted batches, and after twice as many each time they were refused.
+TRY_TIMESTAMPS_AFTER_BATCHES, MAX_TRY_AFTER_BATCHES = 1_000, 1_000_000
 # Timestamps that differ less from our clock are recent.
 RECENT_MS = 60_000
 NO_TIMESTAMP = -1
@@ -17,53 +17,45 @@ NO_TIMESTAMP = -1
 MAX_REFUSED_IN_ROW = 10
 
 
-class Probation:
-    """Counts accepted batches until something that was refused is tried again."""
-
-    __slots__ = ("_taken", "_try_after")
-
-    def __init__(self) -> None:
-        self._taken = 0
-        self._try_after = TRY_AFTER_BATCHES
-
-    def refuse(self) -> None:
-        """Note a refusal."""
-        if self._taken:
-            self._try_after = min(self._try_after * 2, MAX_TRY_AFTER_BATCHES)
-        self._taken = 0
-
-    def take(self) -> bool:
-        """Note an accepted batch; return whether to try again."""
-        self._taken += 1
-        return self._taken % self._try_after == 0
-
-
 class BatchLimit:
     """The limit of one partition.
 
-    `bytes` is the size of all values in a batch that is accepted; None if no batch was refused.
-    `refused` is a record that was refused in a batch of its own.
+    `bytes` is how large all values of a batch may be together; None if no batch was refused, or if
+    twice as much was accepted since. `refused` is a record that was refused in a batch of its own.
     """
 
-    __slots__ = ("_probation", "bytes", "refused")
+    __slots__ = ("_kept_small", "_refused_bytes", "bytes", "refused")
 
     def __init__(self) -> None:
         self.bytes: int | None = None
         self.refused: Record | None = None
-        self._probation = Probation()
+        self._refused_bytes = 0
+        # How many batches were accepted that the limit kept small.
+        self._kept_small = 0
 
-    def refuse(self, batch: Sequence[Record]) -> None:
-        """Note that a batch was too large: halve the limit."""
+    def refuse(self, batch: Sequence[Record]) -> bool:
+        """Note that a batch was too large; return whether another one should be tried at once."""
         if len(batch) == 1:
+            is_first = batch[0] is not self.refused
             self.refused = batch[0]
-            return
-        self._probation.refuse()
-        self.bytes = sum(len(record.value) for record in batch) // 2
+            return is_first
+        self._kept_small = 0
+        self._refused_bytes = _size_of(batch)
+        self.bytes = self._refused_bytes // 2
+        return True
 
-    def take(self) -> None:
-        """Note that a batch was accepted."""
-        if self.bytes is not None and self._probation.take():
-            self.bytes = self.bytes * 2 if self.bytes < BOUNDLESS_BYTES else None
+    def take(self, batch: Sequence[Record]) -> None:
+        """Note that a batch was accepted. If the limit keeps batches small, raise it in the end."""
+        if self.bytes is None:
+            return
+        size = _size_of(batch)
+        if size >= 2 * self._refused_bytes:
+            self.bytes = None
+        elif 2 * size > self.bytes:
+            self._kept_small += 1
+            if self._kept_small == TRY_SIZE_AFTER_BATCHES:
+                self._kept_small = 0
+                self.bytes *= 2
 
 
 class Timestamps:
@@ -74,21 +66,26 @@ class Timestamps:
     differ, and records get no time. `refusals` counts up to 2.
     """
 
-    __slots__ = ("_probation", "refusals")
+    __slots__ = ("_taken", "_try_after", "refusals")
 
     def __init__(self) -> None:
         self.refusals = 0
-        self._probation = Probation()
+        self._taken = 0
+        self._try_after = TRY_TIMESTAMPS_AFTER_BATCHES
 
     def refuse(self) -> None:
         """Note that the timestamp of some record in a batch was refused."""
-        self._probation.refuse()
+        if self._taken:
+            self._try_after = min(self._try_after * 2, MAX_TRY_AFTER_BATCHES)
+        self._taken = 0
         self.refusals = min(self.refusals + 1, 2)
 
     def take(self) -> None:
         """Note that a batch was accepted."""
-        if self.refusals and self._probation.take():
-            self.refusals = 0
+        if self.refusals:
+            self._taken += 1
+            if self._taken == self._try_after:
+                self.refusals = 0
 
     def replaced(self, timestamp_ms: int, now_ms: int) -> int:
         """Return the timestamp to send after a refusal; -1 for none."""
@@ -136,3 +133,7 @@ class RefusedRecord:
         """Note that `record` has left the queue."""
         self.record = None
         self._suspects = 0
+
+
+def _size_of(batch: Sequence[Record]) -> int:
+    return sum(len(record.value) for record in batch)

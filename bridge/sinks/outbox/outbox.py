@@ -214,7 +214,7 @@ class Outbox:
         """Remove the records in flight, which are published, and return them."""
         done = [queue.records.popleft() for _ in range(queue.in_flight)]
         queue.in_flight = queue.in_doubt = 0
-        queue.limit.take()
+        queue.limit.take(done)
         queue.timestamps.take()
         queue.refused.take(len(done))
         self._forget(done)

@@ -208,6 +208,31 @@ async def test_a_record_too_large_is_dropped_and_blocks_nothing(
     assert journal.named("kafka_unavailable") == []
 
 
+async def test_batches_larger_than_the_topic_accepts_are_sent_in_halves_by_the_same_producer(
+    brokers: Choice, kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that bounds batches; {brokers}")
+    topic, symbols = f"{unique}.trade", ("BTCUSDT", "ETHUSDT")
+    sink = sink_for(kafka.bootstrap_servers, unique, compression="none")
+    feeder = Feeder(sink)
+    async with at_work(sink), administration(kafka) as admin:
+        await sink.fenced()
+        small = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "4000"})
+        await admin.alter_configs([small])
+        feeder.push(*(event for each in symbols for event in trades(unique, range(500), each)))
+        await sink.drained()
+        feeder.check()
+    records = await read_topic(kafka.bootstrap_servers, topic, 1_000)
+    for symbol in symbols:
+        assert ids(records, symbol) == list(range(500))
+    refused = sink.counts.failures["batch_too_large"]
+    assert 2 <= refused < 40
+    assert len(journal.named("kafka_batch_too_large")) == refused.bit_length()
+    assert journal.named("kafka_unavailable") == []
+    assert journal.named("kafka_producer_id_discarded") == []
+
+
 async def test_only_too_large_records_leave_nothing_to_wait_for(kafka: Kafka, unique: str) -> None:
     sink = sink_for(kafka.bootstrap_servers, unique)
     feeder = Feeder(sink)

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from bridge.core.records.record import Record
 from bridge.sinks.outbox.limits import (
-    BOUNDLESS_BYTES,
     MAX_REFUSED_IN_ROW,
     NO_TIMESTAMP,
     RECENT_MS,
-    TRY_AFTER_BATCHES,
+    TRY_SIZE_AFTER_BATCHES,
+    TRY_TIMESTAMPS_AFTER_BATCHES,
     BatchLimit,
     RefusedRecord,
     Timestamps,
@@ -21,12 +21,26 @@ TRADE = Record(TRADES, 1, 1_000, b"x" * 100)
 
 
 def refuse(limit: BatchLimit, count: int) -> None:
-    limit.refuse([TRADE] * count)
+    assert limit.refuse([TRADE] * count)
 
 
-def take(limit: BatchLimit, count: int) -> None:
-    for _ in range(count):
-        limit.take()
+def take(limit: BatchLimit, batches: int) -> None:
+    """Note accepted batches that are as large as the limit allows."""
+    for _ in range(batches):
+        limit.take([TRADE] * ((limit.bytes or 0) // 100))
+
+
+def deliver(limit: BatchLimit, accepted: int, batches: int) -> int:
+    """Send full batches to a topic that accepts `accepted` records. Return how many it refuses."""
+    refused = 0
+    for _ in range(batches):
+        batch = [TRADE] * (100 if limit.bytes is None else max(limit.bytes // 100, 1))
+        if len(batch) <= accepted:
+            limit.take(batch)
+        else:
+            limit.refuse(batch)
+            refused += 1
+    return refused
 
 
 def test_after_each_refusal_half_as_much_is_sent() -> None:
@@ -38,34 +52,49 @@ def test_after_each_refusal_half_as_much_is_sent() -> None:
     assert limit.refused is None
 
 
-def test_a_record_refused_alone_is_remembered_as_such() -> None:
+def test_a_record_refused_alone_is_remembered_and_not_tried_twice() -> None:
     limit = BatchLimit()
-    refuse(limit, 1)
+    assert limit.refuse([TRADE])
     assert limit.refused is TRADE
     assert limit.bytes is None
+    assert not limit.refuse([TRADE])
 
 
-def test_more_is_tried_after_a_while_and_where_it_is_in_vain_ever_more_rarely() -> None:
+def test_more_is_tried_after_a_while() -> None:
     limit = BatchLimit()
     refuse(limit, 8)
-    take(limit, TRY_AFTER_BATCHES - 1)
-    assert limit.bytes == 400
-    take(limit, 1)
-    assert limit.bytes == 800
-    refuse(limit, 8)
-    take(limit, 2 * TRY_AFTER_BATCHES - 1)
-    assert limit.bytes == 400
-    take(limit, 1)
-    assert limit.bytes == 800
+    for _ in range(3):
+        take(limit, TRY_SIZE_AFTER_BATCHES - 1)
+        assert limit.bytes == 400
+        take(limit, 1)
+        assert limit.bytes == 800
+        refuse(limit, 8)
 
 
-def test_a_limit_that_is_gone_is_forgotten_in_the_end() -> None:
+def test_batches_that_the_limit_does_not_keep_small_do_not_raise_it() -> None:
     limit = BatchLimit()
-    refuse(limit, 2)
-    take(limit, TRY_AFTER_BATCHES * 30)
-    assert limit.bytes is None or limit.bytes >= BOUNDLESS_BYTES
-    take(limit, TRY_AFTER_BATCHES)
-    assert limit.bytes is None
+    refuse(limit, 8)
+    for _ in range(10 * TRY_SIZE_AFTER_BATCHES):
+        limit.take([TRADE, TRADE])
+    assert limit.bytes == 400
+
+
+@given(accepted=st.integers(1, 30), incidents=st.integers(1, 5))
+def test_a_topic_that_accepts_more_again_gets_large_batches_soon_also_after_many_refusals(
+    accepted: int, incidents: int
+) -> None:
+    limit = BatchLimit()
+    for _ in range(incidents):
+        deliver(limit, accepted, 1_000)
+        assert limit.bytes is not None
+        deliver(limit, 100, 3 * TRY_SIZE_AFTER_BATCHES)
+        assert limit.bytes is None
+
+
+@given(accepted=st.integers(1, 30))
+def test_a_topic_that_never_accepts_more_refuses_one_batch_in_a_hundred(accepted: int) -> None:
+    learning = 10
+    assert deliver(BatchLimit(), accepted, 10_000) <= 10_000 / TRY_SIZE_AFTER_BATCHES + learning
 
 
 NOW_MS = 1_790_000_000_000
@@ -85,7 +114,7 @@ def test_after_a_refusal_only_recent_times_are_kept_and_after_two_none() -> None
 
 def test_the_times_of_events_are_tried_again_ever_later() -> None:
     timestamps = Timestamps()
-    for batches in (TRY_AFTER_BATCHES, 2 * TRY_AFTER_BATCHES):
+    for batches in (TRY_TIMESTAMPS_AFTER_BATCHES, 2 * TRY_TIMESTAMPS_AFTER_BATCHES):
         timestamps.refuse()
         for _ in range(batches - 1):
             timestamps.take()
