@@ -1,6 +1,8 @@
 """Run `python -m bridge`, which is the same as `tickbridge`."""
 
+import os
 import signal
+import sys
 from typing import NoReturn
 
 TERMINATED = 143
@@ -15,9 +17,23 @@ def main() -> None:
     # A terminal that is closed ends a command in the same way, unless nohup has started it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _terminate)
+    _open_streams()
     from bridge.cli.app import app
 
     app()
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed (`>&-`). Otherwise the first socket would get the
+    number of one. What a command writes to a closed standard output fails then, as it should.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - open until the end
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _terminate(*_: object) -> NoReturn:

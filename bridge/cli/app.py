@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from bridge.cli import (
     audit,
@@ -28,6 +27,7 @@ from bridge.cli import (
     tail,
     verify,
 )
+from bridge.cli.command_line import CommandLine, Group
 from bridge.cli.options import examples
 from bridge.errors import MissingExtra, TickbridgeError, first_of_ours
 
@@ -36,7 +36,7 @@ INTERRUPTED = 130
 SERVICE_LIBRARIES = {"aiohttp", "inotify_simple", "jinja2", "prometheus_client", "websockets"}
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """All commands, and the only place where an error becomes a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
             return result
 
 
-app = typer.Typer(
+app = CommandLine(
     cls=Commands,
     name="tickbridge",
     help="Binance market data to Kafka and Redis: complete, in order, and verifiable.",
@@ -80,7 +80,9 @@ def _root(
     *,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            *("--version", "-V"), callback=_print_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -94,7 +96,7 @@ def _exit_codes() -> Iterator[None]:
     except TickbridgeError as error:
         raise _exit_with(error) from error
     except BaseExceptionGroup as group:
-        ours = first_of_ours(group)
+        ours = first_of_ours(group) or _unwritable()
         if ours is None:
             raise
         raise _exit_with(ours) from group
@@ -104,10 +106,32 @@ def _exit_codes() -> Iterator[None]:
             raise
         raise _exit_with(MissingExtra("this command", library, "service")) from error
     except BrokenPipeError:  # the reader has closed the pipe: `tickbridge tail trade | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         raise typer.Exit from None
+    except OSError as error:
+        unwritable = _unwritable()
+        if unwritable is None:
+            raise
+        raise _exit_with(unwritable) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _unwritable() -> TickbridgeError | None:
+    """Return the error of a standard output that takes nothing: closed, or on a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _discard_output()
+        return TickbridgeError(f"standard output cannot be written: {error.strerror}")
+    return None
+
+
+def _discard_output() -> None:
+    """Let what is left in the buffer of standard output go nowhere. Otherwise Python would report
+    the same error again at its end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_with(error: TickbridgeError) -> typer.Exit:

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bridge.cli.command_line import CommandLine
 from bridge.cli.options import Config, examples
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
 
-config_app = typer.Typer(no_args_is_help=True, help="Check and show the settings.")
+config_app = CommandLine(no_args_is_help=True, help="Check and show the settings.")
 
 
 def add_to(app: typer.Typer) -> None:

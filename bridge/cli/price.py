@@ -69,14 +69,30 @@ async def _look_up(settings: "Settings", wanted: list[str]) -> tuple[Found, list
 
     where = settings.redis.url
     async with LatestPrices(settings.redis) as prices:
-        found = await (prices.get_many(wanted) if wanted else prices.all_prices())
-        missing = [name for name in map(upper_symbol, wanted) if name not in found]
-        complaints = await _complaints(prices, missing) if missing else []
+        names = list(map(upper_symbol, wanted)) or await prices.symbols()
+        found, complaints = await _readable(prices, names)
+        missing = [name for name in names if name not in found] if wanted else []
+        complaints += await _complaints(prices, missing) if missing else []
         if found and await prices.owner() is None:
             complaints.append(f"no bridge publishes to {where} now: these prices are old")
     if not found and not complaints:
         complaints.append(f"no prices at {where}; check that a bridge publishes there")
     return found, complaints
+
+
+async def _readable(prices: "LatestPrices", names: list[str]) -> tuple[Found, list[str]]:
+    """Return the prices that can be read, and a complaint for each other one. Such a symbol leaves
+    `names`.
+    """
+    from bridge.client import UnreadablePrice
+
+    complaints: list[str] = []
+    while True:
+        try:
+            return await prices.get_many(names), complaints
+        except UnreadablePrice as error:
+            complaints.append(str(error))
+            names.remove(error.symbol)
 
 
 async def _complaints(prices: "LatestPrices", missing: list[str]) -> list[str]:

@@ -39,7 +39,7 @@ from bridge.client.events import (
 )
 from bridge.client.frames import to_polars
 from bridge.client.kafka import ContinuityBroken, KafkaFeed
-from bridge.client.latest import LatestPrice, LatestPrices
+from bridge.client.latest import LatestPrice, LatestPrices, UnreadablePrice
 from bridge.client.live import LiveFeed
 from bridge.client.redis import RedisFeed
 from bridge.client.start import FromId
@@ -72,6 +72,7 @@ __all__ = [
     "Trade",
     "UnknownMessageType",
     "UnreadableEvent",
+    "UnreadablePrice",
     "decode_event",
     "to_polars",
 ]

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from bridge import settings
 from bridge.brokers.redis_client import connect
@@ -14,11 +15,13 @@ from bridge.client.redis import redis_errors, redis_options
 from bridge.core.model.stream import SPOT
 from bridge.core.model.unreadable import UNREADABLE
 from bridge.core.records.latest_values import heartbeat_key, latest_key, prices_key
-from bridge.errors import SinkUnavailable
+from bridge.errors import SinkUnavailable, TickbridgeError
 from bridge.telemetry import now_us
 
 # How often `wait_for` looks.
 LOOK_INTERVAL_S = 0.1
+# How Redis begins its answer about a key of another type. redis-py adds the command before it.
+WRONG_TYPE = "WRONGTYPE"
 
 
 class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,17 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, (now_us() if now is None else now) - self.price_time) / 1e6
 
 
+class UnreadablePrice(TickbridgeError):
+    """The latest values of a symbol that no bridge can have written."""
+
+    def __init__(self, symbol: str, key: str, reason: object) -> None:
+        self.symbol = symbol
+        super().__init__(
+            f"Redis: the latest values of {symbol} are not in the format of a bridge ({reason}); "
+            f"another program has written {key}: delete it"
+        )
+
+
 class LatestPrices:
     """Looks up prices over one connection. An async context manager.
 
@@ -108,16 +122,16 @@ class LatestPrices:
 
     async def get_many(self, symbols: Names) -> dict[str, LatestPrice]:
         """Return the latest prices by symbol, in one round trip. Symbols without a price are
-        absent.
+        absent. Raises UnreadablePrice.
         """
         names = upper_symbols(symbols)
         with redis_errors(self._options):
             pipeline = self._client.pipeline(transaction=False)
             for name in names:
                 pipeline.hgetall(latest_key(self._venue, name))
-            hashes: list[dict[bytes, bytes]] = await pipeline.execute()
-        found = zip(names, hashes, strict=True)
-        return {name: _latest(name, fields) for name, fields in found if b"price" in fields}
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            found = {n: self._fields(n, a) for n, a in zip(names, answers, strict=True)}
+        return {n: self._latest(n, fields) for n, fields in found.items() if b"price" in fields}
 
     async def all_prices(self) -> dict[str, LatestPrice]:
         """Return the latest prices of all symbols that have one, by symbol."""
@@ -135,13 +149,19 @@ class LatestPrices:
             names: list[Any] = await self._client.hkeys(prices_key(self._venue))
         return sorted(name.decode(errors="replace") for name in names)
 
+    def _fields(self, symbol: str, answer: Any) -> dict[bytes, bytes]:
+        """Return the fields of a hash. Raises the answer if it is an error of the library."""
+        if isinstance(answer, ResponseError) and WRONG_TYPE in str(answer):
+            raise UnreadablePrice(symbol, latest_key(self._venue, symbol), "it is no hash")
+        if isinstance(answer, Exception):
+            raise answer
+        fields: dict[bytes, bytes] = answer
+        return fields
 
-def _latest(symbol: str, fields: dict[bytes, bytes]) -> LatestPrice:
-    # An empty text means that the exchange left the value out.
-    try:
-        texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
-        return msgspec.convert(texts | {"symbol": symbol}, LatestPrice, strict=False)
-    except UNREADABLE as error:
-        raise SinkUnavailable(
-            f"Redis: the latest values of {symbol} are not in the format of a bridge: {error}"
-        ) from error
+    def _latest(self, symbol: str, fields: dict[bytes, bytes]) -> LatestPrice:
+        # An empty text means that the exchange left the value out.
+        try:
+            texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
+            return msgspec.convert(texts | {"symbol": symbol}, LatestPrice, strict=False)
+        except UNREADABLE as error:
+            raise UnreadablePrice(symbol, latest_key(self._venue, symbol), error) from error

@@ -70,8 +70,13 @@ def _sort(found: Environment, name: str, value: str) -> None:
     elif target in VARIABLES:
         _read_secret(found, name, value)
     else:
-        near = nearest(name, (*VARIABLES, *_OURS))
-        remedy = f"the nearest known variable is {near}"
+        known = (each.removeprefix(PREFIX) for each in (*VARIABLES, *_OURS))
+        near = nearest(name.removeprefix(PREFIX), known)
+        remedy = (
+            f"the nearest known variable is {PREFIX}{near}"
+            if near
+            else "docs/reference/settings.md lists all settings"
+        )
         found.problems.append(Problem(name, None, "is not a variable of Tickbridge", remedy))
 
 

@@ -18,6 +18,8 @@ from bridge.settings.urls import SecretUrl, hide_user
 SHOWN_MAX_CHARS = 100
 # A file may have thousands of wrong lines. These are enough to start with.
 PROBLEMS_MAX = 100
+# A name that is less similar than this is no help (0 to 1, by difflib).
+LEAST_SIMILARITY = 0.5
 # What no name of a setting contains.
 _NO_NAME = re.compile(r"[^\w.-]")
 
@@ -51,14 +53,17 @@ def is_secret(key: str) -> bool:
     return not {Password, SecretUrl}.isdisjoint((annotation, *get_args(annotation)))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most similar to `name`.
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to `name`; None if none is similar.
 
     Known names with the same last part come first, whatever their section.
     """
     candidates = tuple(known)
     same = [known for known in candidates if known.rpartition(".")[2] == name.rpartition(".")[2]]
-    return difflib.get_close_matches(name, same or candidates, n=1, cutoff=0.0)[0]
+    found = difflib.get_close_matches(
+        name, same or candidates, n=1, cutoff=0.0 if same else LEAST_SIMILARITY
+    )
+    return found[0] if found else None
 
 
 def shown(value: object) -> str:
@@ -117,12 +122,14 @@ def _remedy_for_unknown(key: str) -> str:
     """Name the nearest setting, or all keys of the section if none of them resembles this one."""
     section, _, name = key.rpartition(".")
     near = nearest(key, (*KEYS, *SECTIONS))
-    if section in SECTIONS and not near.endswith(f".{name}"):
+    if section in SECTIONS and not (near or "").endswith(f".{name}"):
         names = _keys_of(section)
         similar = difflib.get_close_matches(name, names, n=1)
         if not similar:
             return f"the keys of {section} are {', '.join(names)}"
         near = f"{section}.{similar[0]}"
+    if near is None:
+        return f"the keys here are {', '.join(Settings.model_fields)}"
     return f"the nearest known one is {near}"
 
 

@@ -69,8 +69,14 @@ def test_help_names_every_option_and_gives_examples(path: tuple[str, ...]) -> No
         assert f"tickbridge {' '.join(path)}" in result.stdout.partition("Examples")[2]
 
 
-def test_version_is_one_line() -> None:
-    result = run("--version")
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_shows_no_type_for_an_option_without_a_value(path: tuple[str, ...]) -> None:
+    assert "<bool>" not in run(*path, "--help").stdout
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version_is_one_line(option: str) -> None:
+    result = run(option)
     assert (result.exit_code, result.stdout.split()[0]) == (0, "tickbridge")
 
 
@@ -166,6 +172,36 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     os.close(writing)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"), [(">&-", "Bad file descriptor"), (">/dev/full", "No space left")]
+)
+@pytest.mark.parametrize("command", ["config schema", "schemas print trade", "--version", "--help"])
+def test_an_output_that_takes_nothing_is_named(command: str, redirection: str, reason: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    result = subprocess.run(
+        ["sh", "-c", f'"$0" -m bridge {command} {redirection}', sys.executable],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"tickbridge: standard output cannot be written: {reason}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_command_works_without_standard_input_and_error() -> None:
+    result = subprocess.run(
+        ["sh", "-c", '"$0" -m bridge schemas print trade <&- 2>&-', sys.executable],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout[:1]) == (0, "{")
 
 
 def test_sigterm_ends_a_command_that_waits() -> None:

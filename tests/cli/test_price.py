@@ -83,6 +83,19 @@ def test_a_symbol_without_a_price_is_named_with_the_nearest_and_the_others_still
     assert f"no price for {wrong}; did you mean {symbol}" in result.stderr
 
 
+def test_a_symbol_whose_values_cannot_be_read_is_named_and_the_others_are_still_shown(
+    tickbridge: Run, redis: RedisAddress, symbol: str
+) -> None:
+    broken = f"{uuid4().hex[:10].upper()}USDT"
+    with Redis.from_url(redis.url) as client:
+        client.set(latest_key(SPOT, broken), "1")
+    result = tickbridge("price", broken, symbol, "--json", "--redis", redis.url)
+    assert result.exit_code == 1
+    assert [row["symbol"] for row in json.loads(result.stdout)] == [symbol]
+    assert f"the latest values of {broken} are not in the format of a bridge" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_redis_without_any_price_says_so(tickbridge: Run, redis: RedisAddress) -> None:
     url = redis.url.removesuffix("/0") + EMPTY_DATABASE
     result = tickbridge("price", "--json", "--redis", url)

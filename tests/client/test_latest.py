@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from bridge.client import LatestPrice, LatestPrices
+from bridge.client import LatestPrice, LatestPrices, UnreadablePrice
 from bridge.core.model.events import AggTrade, Event, MiniTicker, Quote, Ticker, Trade
 from bridge.core.records.latest_values import latest_key, latest_values, prices_key
 from bridge.errors import SinkUnavailable
@@ -96,8 +96,20 @@ async def test_fields_of_a_newer_bridge_are_passed_over(redis: RedisAddress, uni
 async def test_values_of_somebody_else_are_an_error(redis: RedisAddress, unique: str) -> None:
     await put(redis, unique, "BTCUSDT", {"price": "a lot", "price_time": 1})
     async with LatestPrices(redis.url, venue=unique) as prices:
-        with pytest.raises(SinkUnavailable, match="BTCUSDT are not in the format of a bridge"):
+        with pytest.raises(UnreadablePrice, match="BTCUSDT are not in the format of a bridge"):
             await prices.get("BTCUSDT")
+
+
+async def test_a_key_of_another_type_is_named_with_the_remedy(
+    redis: RedisAddress, unique: str
+) -> None:
+    key = latest_key(unique, "BTCUSDT")
+    async with Redis.from_url(redis.url) as client:
+        await client.set(key, "61837")
+    async with LatestPrices(redis.url, venue=unique) as prices:
+        with pytest.raises(UnreadablePrice, match=f"{key}: delete it") as raised:
+            await prices.get_many(["ETHUSDT", "BTCUSDT"])
+    assert raised.value.symbol == "BTCUSDT"
 
 
 async def test_an_absent_server_is_named() -> None:
