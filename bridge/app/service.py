@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from bridge.monitoring.loop_lag import lag_observed
 from bridge.monitoring.server import serve
 from bridge.monitoring.status import Status
 from bridge.settings import Settings
+from bridge.settings.room import room_bytes
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.redis.sink import Heartbeat, RedisSink
@@ -91,6 +93,7 @@ class Service:
             draining = [group.create_task(sink.run(), name=sink.name) for sink in self.sinks]
             if spiller := self.sinks.kafka.spiller:
                 draining.append(group.create_task(spiller.run(), name="spill"))
+            draining.append(group.create_task(self.status.recent.run(), name="rates"))
             if dashboard := self._dashboard:
                 draining.append(group.create_task(dashboard.run(), name="dashboard"))
             ingesting = [group.create_task(self._run_ingestion(), name="feed")]
@@ -181,12 +184,26 @@ def _open_store(settings: Settings) -> ChunkStore | None:
     if folder is None:
         return None
     try:
+        folder.mkdir(exist_ok=True)
+        _check_room(folder, settings.spill_max_bytes)
         return ChunkStore(folder, settings.spill_max_bytes)
     except BlockingIOError:
         what, remedy = "is in use by another bridge", "give each bridge a folder of its own"
     except (OSError, sqlite3.Error) as error:
         what, remedy = f"cannot be used ({error})", "name a folder this user may write to"
     raise SettingsError([Problem("data_dir", str(folder), what, remedy)])
+
+
+def _check_room(folder: Path, max_bytes: int) -> None:
+    """Warn if the disk is too full for the records that may come. It may have room by then."""
+    if (room := room_bytes(folder)) < max_bytes:
+        log.warning(
+            "spill_room_short",
+            data_dir=str(folder),
+            room_bytes=room,
+            spill_max_bytes=max_bytes,
+            remedy="free some space, or set spill_max_bytes lower",
+        )
 
 
 def _handle_signals(stop: Callable[[], None]) -> None:

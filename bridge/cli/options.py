@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -209,17 +209,20 @@ def record_progress(description: str) -> "Iterator[OnProgress]":
 def reader_settings(
     config: Path | None, *, kafka: str | None = None, redis: str | None = None
 ) -> "Settings":
-    """Return the settings for a command that only reads Kafka or Redis and needs no symbols.
+    """Return the settings for a command that only reads Kafka or Redis. It needs no symbols, and no
+    room for records that wait.
 
     `kafka` and `redis` replace the brokers and the URL of the settings.
     """
     from bridge.settings import load_settings
 
-    overrides: dict[str, Mapping[str, object]] = {
-        "binance": {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []}
+    of_kafka: dict[str, object] = {"outbox_max_bytes": "1MiB"}
+    overrides: dict[str, object] = {
+        "binance": {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []},
+        "kafka": of_kafka | ({"bootstrap_servers": kafka} if kafka else {}),
+        "data_dir": None,
+        "spill_max_bytes": "4GiB",
     }
-    if kafka:
-        overrides["kafka"] = {"bootstrap_servers": kafka}
     if redis:
         overrides["redis"] = {"url": redis}
     return load_settings(config, overrides=overrides)

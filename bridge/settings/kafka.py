@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import ByteSize, Field, ValidationInfo, field_validator
 
 from bridge.settings import types, urls
+from bridge.settings.room import PROCESS_BYTES, human, memory_bytes
 from bridge.settings.section import Seconds, Section, check_key
 from bridge.settings.types import WrongValue
 
@@ -84,6 +85,18 @@ class Kafka(Section):
     @classmethod
     def _complete_key(cls, value: Any, info: ValidationInfo) -> Any:
         return check_key(value, info, "kafka")
+
+    @field_validator("outbox_max_bytes")
+    @classmethod
+    def _fits_in_memory(cls, size: ByteSize) -> ByteSize:
+        memory = memory_bytes()
+        if size + PROCESS_BYTES > memory:
+            raise WrongValue(
+                f"does not fit: with the {human(PROCESS_BYTES)} of the bridge itself it is more "
+                f"than the {human(memory)} of memory here",
+                "set it lower, or give the bridge more memory",
+            )
+        return size
 
     @field_validator("delivery_timeout_s")
     @classmethod

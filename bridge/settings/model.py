@@ -9,6 +9,7 @@ from bridge.settings.binance import Binance
 from bridge.settings.kafka import Kafka
 from bridge.settings.redis import Redis
 from bridge.settings.repair import Repair
+from bridge.settings.room import disk_bytes, human
 from bridge.settings.section import Seconds, Section
 from bridge.settings.types import AnyCase, Size, WritableFolder, WrongValue
 
@@ -69,8 +70,8 @@ class Settings(BaseSettings):
     shutdown_timeout_s: Seconds = 20
     """Maximum time to deliver waiting records after SIGTERM, in seconds."""
     data_dir: WritableFolder | None = None
-    """Folder for records that wait for Kafka and do not fit in memory. No other bridge may use
-    it."""
+    """Folder for records that wait for Kafka and do not fit in memory. It is created if its parent
+    exists. No other bridge may use it."""
     spill_max_bytes: Size = Field(default=ByteSize(4 * 2**30), ge=64 * 2**20, le=2**44)
     """Maximum disk space to use in data_dir, in bytes or with a unit (4GiB)."""
 
@@ -80,6 +81,13 @@ class Settings(BaseSettings):
         is_default = size == cls.model_fields["spill_max_bytes"].default
         if not is_default and info.data.get("data_dir", size) is None:
             raise WrongValue("has no effect without data_dir", "set data_dir, or remove it")
+        if folder := info.data.get("data_dir"):
+            disk = disk_bytes(folder)
+            if size > disk:
+                raise WrongValue(
+                    f"is more than the disk of data_dir has ({human(disk)})",
+                    "set it lower, or use a larger disk",
+                )
         return size
 
     @classmethod

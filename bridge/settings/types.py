@@ -86,12 +86,15 @@ def _readable(path: Path) -> Path:
 
 
 def _writable(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise WrongValue("is not a folder", "create it, or set another folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise WrongValue(
-            "cannot be written to", "give this user write permission, or set another folder"
-        )
+    """Check that a folder can be written to, or can be created."""
+    exists = folder.exists()
+    place = folder if exists else folder.parent
+    if not place.is_dir():
+        what = "is not a folder" if exists else f"cannot be created: {place} is not a folder"
+        raise WrongValue(what, "create it, or set another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        what = "cannot be written to" if exists else f"cannot be created in {place}"
+        raise WrongValue(what, "give this user write permission, or set another folder")
     return folder
 
 

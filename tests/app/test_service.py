@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -209,6 +210,29 @@ async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
     ids = [json.loads(record.value)["trade_id"] for record in records]
     assert ids == list(range(ids[0], ids[0] + received))
+
+
+def test_a_folder_that_does_not_exist_is_created(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    service = Service(settings_for("x:1", "redis://x:1/0", "t", data_dir=str(folder)))
+    assert (folder / FILE).exists()
+    service.sinks.kafka.close()
+
+
+@pytest.mark.parametrize(("free", "told"), [(2**32 - 1000, []), (2**32 - 1001, [2**32 - 1])])
+def test_a_disk_too_full_for_the_file_is_told(
+    free: int,
+    told: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "of_the_last_run").write_bytes(b"x" * 1000)
+    disk = shutil.disk_usage(tmp_path)._replace(total=2**33, free=free)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: disk)
+    with journal_kept() as journal:
+        settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path))
+        Service(settings).sinks.kafka.close()
+    assert [entry["room_bytes"] for entry in journal.named("spill_room_short")] == told
 
 
 def test_a_folder_in_use_is_an_error_of_the_settings(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,12 @@ def test_an_unknown_key_that_resembles_none_of_its_section_is_an_error_with_all_
 )
 def test_an_unknown_variable_is_an_error_with_the_nearest(variable: str, near: str) -> None:
     assert problems(None, **{variable: "8080"})[variable].remedy.endswith(near)
+
+
+def test_something_unknown_that_resembles_nothing_gets_no_neighbour() -> None:
+    assert problems({"xyzzy": 1})["xyzzy"].remedy.startswith("the keys here are binance, kafka, ")
+    remedy = problems(None, TICKBRIDGE_XYZZY="1")["TICKBRIDGE_XYZZY"].remedy
+    assert remedy == "docs/reference/settings.md lists all settings"
 
 
 def test_the_value_of_something_unknown_is_not_shown() -> None:
@@ -774,20 +781,28 @@ def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPat
 def test_a_data_folder_that_is_none_is_named_with_the_remedy(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    for path in (tmp_path / "absent", file):
+    for path, what in (
+        (file, "is not a folder"),
+        (tmp_path / "a" / "b", f"cannot be created: {tmp_path / 'a'} is not a folder"),
+    ):
         problem = problems({"data_dir": str(path)})["data_dir"]
-        assert (problem.value, problem.what) == (str(path), "is not a folder")
+        assert (problem.value, problem.what) == (str(path), what)
         assert "create it" in problem.remedy
-    assert load({"data_dir": str(tmp_path)}).data_dir == tmp_path
+    for path in (tmp_path, tmp_path / "absent"):
+        assert load({"data_dir": str(path)}).data_dir == path
 
 
 def test_a_data_folder_that_cannot_be_written_is_named_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)
-    problem = problems({"data_dir": str(tmp_path)})["data_dir"]
-    assert "cannot be written" in problem.what
-    assert "permission" in problem.remedy
+    for path, what in (
+        (tmp_path, "cannot be written to"),
+        (tmp_path / "absent", f"cannot be created in {tmp_path}"),
+    ):
+        problem = problems({"data_dir": str(path)})["data_dir"]
+        assert problem.what == what
+        assert "permission" in problem.remedy
 
 
 @pytest.mark.parametrize("size", ["63MiB", "17TiB", -1])
@@ -802,6 +817,34 @@ def test_room_on_a_disk_that_is_not_named_is_an_error(tmp_path: Path) -> None:
     )
     load({"spill_max_bytes": "1GiB", "data_dir": str(tmp_path)})
     load({"spill_max_bytes": "4GiB"})
+
+
+def test_more_room_than_the_disk_has_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = shutil.disk_usage(tmp_path)._replace(total=2**31)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: disk)
+    for folder in (tmp_path, tmp_path / "absent"):
+        load({"spill_max_bytes": "2GiB", "data_dir": str(folder)})
+        found = problems({"spill_max_bytes": "3GiB", "data_dir": str(folder)})["spill_max_bytes"]
+        assert found.what == "is more than the disk of data_dir has (2.0GiB)"
+        assert "larger disk" in found.remedy
+
+
+def test_an_outbox_that_does_not_fit_in_memory_is_an_error_with_the_arithmetic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("bridge.settings.room._LIMITS", (str(limit), str(tmp_path / "absent")))
+    load({"kafka": {"outbox_max_bytes": "256MiB"}})
+    limit.write_text("max\n")
+    load({"kafka": {"outbox_max_bytes": "256MiB"}})
+    limit.write_text(f"{300 * 2**20}\n")
+    load({"kafka": {"outbox_max_bytes": "220MiB"}})
+    found = problems({"kafka": {"outbox_max_bytes": "256MiB"}})["kafka.outbox_max_bytes"]
+    assert "with the 80.0MiB of the bridge itself" in found.what
+    assert "the 300.0MiB of memory here" in found.what
+    assert "more memory" in found.remedy
 
 
 def test_no_secret_is_shown_by_printing_or_masking() -> None:
