@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 # If the oldest event waits longer for a sink, the bridge is not ready.
 PENDING_MAX_S = 5.0
@@ -88,7 +88,8 @@ class SinkCounts:
     latency: Histogram = field(default_factory=Histogram)
 
 
-class Account(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Account:
     """The balance of one message type at one sink; `received` includes restored records."""
 
     received: int

@@ -1,24 +1,21 @@
 """`tickbridge status`."""
 
-import time
-from collections.abc import Iterator
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli.options import AsJson, Config, examples, reader_settings, run_async
-from bridge.monitoring.words import duration, name_cell, printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
-    from bridge.monitoring.report import PositionReport, Report
+    from bridge.monitoring.report import Report
 
 TIMEOUT_S = 10.0
-# All streams would push the other tables off the screen. The longest silence comes first, and the
-# symbols that are not live.
-MAX_STREAMS = MAX_SYMBOLS = 20
+WATCH_INTERVAL_S = 1.0
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told from, not listened on
 
 
@@ -27,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
         "status",
         epilog=examples(
             "tickbridge status                               the bridge in the settings",
+            "tickbridge status --watch                       every second, until Ctrl-C",
             "tickbridge status --url http://10.0.0.5:8080    any other bridge",
             "tickbridge status --json | jq '.sinks[].accounts.trade'",
         ),
@@ -43,16 +41,25 @@ def status(
         ),
     ] = None,
     *,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show the status every second, until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Show the status of a running bridge: connectors, sinks, symbols, streams and gaps.
+    """Show the status of a running bridge: sinks, connectors, symbols and gaps.
 
-    For each sink, it shows the received, published, dropped and pending events.
+    Rates and latencies are those of the last seconds, counts those since the
+    start. received = published + dropped + pending.
 
     Exits with 1 if the bridge is not ready, or does not answer.
     """
     url = f"{(url or _url(config)).rstrip('/')}/status"
+    if "://" not in url:
+        url = f"http://{url}"
+    if watch:
+        _watch(url, as_json=as_json)
+        return
     body = run_async(_ask(url))
     found = _decode(url, body)
     if as_json:
@@ -103,105 +110,51 @@ def _decode(url: str, body: bytes) -> "Report":
 def _print(found: "Report") -> None:
     from rich.console import Console
 
+    from bridge.cli.status_tables import headline, tables
     from bridge.monitoring.tables import print_whole
 
-    console = Console(highlight=False)
-    state = "[red]not ready[/red]" if found.unready else "[green]ready[/green]"
-    console.print(f"Tickbridge {found.version}, up {duration(found.uptime_s)}, {state}")
-    for reason in (*found.unready, *found.refused, *found.waiting):
-        console.print(f"  {printable(reason)}", markup=False)
-    if found.needs_restart:
-        console.print(f"  changed, takes effect after a restart: {', '.join(found.needs_restart)}")
-    for table, more in (
-        (_connectors(found), ""),
-        (_accounts(found), ""),
-        (_symbols(found), _more(len(found.symbols) - MAX_SYMBOLS, "symbols")),
-        (_streams(found), _more(len(found.streams) - MAX_STREAMS, "streams")),
-        (_gaps(found), ""),
-    ):
-        if table.row_count:
-            console.print()
-            print_whole(console, table)
-            console.print(more, end="")
+    console = Console(highlight=False, soft_wrap=True)
+    for line in headline(found):
+        console.print(line)
+    for table, left_out in tables(found):
+        console.print()
+        print_whole(console, table)
+        console.print(left_out, end="")
 
 
-def _more(count: int, noun: str) -> str:
-    return f"{count} more {noun}; use --json to list all\n" if count > 0 else ""
-
-
-def _connectors(found: "Report") -> "Table":
-    table = _table(
-        "connector", "state", right=("age", "streams", "without data", "events", "duplicates")
-    )
-    for connector in found.connectors:
-        counts = (connector.streams, connector.without_data, connector.events, connector.duplicates)
-        table.add_row(
-            connector.name, connector.state, duration(connector.age_s), *(f"{n:,}" for n in counts)
+def _watch(url: str, *, as_json: bool) -> None:
+    if as_json or not sys.stdout.isatty():
+        raise typer.BadParameter(
+            "needs a terminal, and no --json; a script asks again itself", param_hint="--watch"
         )
-    return table
+    with suppress(KeyboardInterrupt):
+        run_async(_show_again_and_again(url))
 
 
-def _accounts(found: "Report") -> "Table":
-    table = _table(
-        "sink", "message type", right=("received", "published", "dropped", "pending", "oldest")
-    )
-    for sink in found.sinks:
-        name = sink.name if sink.ready else f"[red]{sink.name}: not ready[/red]"
-        for kind, account in sink.accounts.items():
-            oldest = duration(sink.oldest_pending_s) if account.pending else ""
-            table.add_row(name, kind, *(f"{n:,}" for n in account), oldest)
-            name = ""
-    return table
+async def _show_again_and_again(url: str) -> None:
+    """Show the status on the whole screen. A bridge that does not answer is asked again."""
+    import asyncio
+
+    from rich.live import Live
+
+    with Live(screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(await _screen(url), refresh=True)
+            await asyncio.sleep(WATCH_INTERVAL_S)
 
 
-def _symbols(found: "Report") -> "Table":
-    """Return the table of the symbols: those that are not live, then the least complete ones."""
-    now = time.time_ns() // 1000
-    table = _table("symbol", "feed", right=("since", "trades complete to", "checked"))
-    by_need = sorted(found.symbols, key=lambda s: (s.feed == "live", s.complete_to or 0))
-    for status in by_need[:MAX_SYMBOLS]:
-        feed = status.feed if status.feed == "live" else f"[red]{status.feed}[/red]"
-        times = (status.since, status.complete_to, status.checked)
-        table.add_row(name_cell(status.symbol), feed, *(_ago(time, now) for time in times))
-    return table
+async def _screen(url: str) -> "Group":
+    from rich.console import Group
+    from rich.markup import escape
 
+    from bridge.cli.status_tables import headline, tables
+    from bridge.errors import BridgeUnavailable
 
-def _ago(time_us: int | None, now_us: int) -> str:
-    return "-" if time_us is None else f"{duration(max(0, now_us - time_us) / 1e6)} ago"
-
-
-def _streams(found: "Report") -> "Table":
-    table = _table("stream", right=("last event",))
-    never = float("inf")
-    silent = sorted(found.streams, key=lambda s: -(never if s.silence_s is None else s.silence_s))
-    for stream in silent[:MAX_STREAMS]:
-        heard = "never" if stream.silence_s is None else f"{duration(stream.silence_s)} ago"
-        table.add_row(name_cell(stream.name), f"[red]{heard}[/red]" if stream.is_stalled else heard)
-    return table
-
-
-def _gaps(found: "Report") -> "Table":
-    """Return the table of the holes that hold streams back, and of the open gaps."""
-    table = _table("gap", "symbol", right=("held", "first id", "last id", "cause"))
-    for position in found.positions:
-        for held, first, last, cause in _gaps_of(position):
-            table.add_row(
-                position.message_type, name_cell(position.symbol), held, first, last, cause
-            )
-    return table
-
-
-def _gaps_of(position: "PositionReport") -> Iterator[tuple[str, str, str, str]]:
-    if position.held and position.last_id is not None:
-        yield f"{position.held:,}", str(position.last_id + 1), "", "being fetched"
-    for gap in position.open_gaps:
-        yield "", str(gap.first_id), str(gap.last_id), gap.cause
-
-
-def _table(*left: str, right: tuple[str, ...]) -> "Table":
-    from rich.table import Table
-
-    table = Table(*left, box=None, header_style="bold", pad_edge=False)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    try:
+        found = _decode(url, await _ask(url))
+    except BridgeUnavailable as error:
+        return Group(f"[red]{escape(str(error))}[/red]")
+    parts: list[object] = [*headline(found)]
+    for table, left_out in tables(found, only_trouble=True):
+        parts += ["", table, left_out] if left_out else ["", table]
+    return Group(*parts)  # type: ignore[arg-type]  # texts and tables are renderable

@@ -1,82 +1,104 @@
 """The report of `/status`: a bridge at one moment. The server writes it, and the command reads it.
 
-Ages are in seconds. Times are in microseconds since the epoch, as in the events.
+`schemas/http_status.json` is generated from these classes. Fields may be added.
 """
 
-import msgspec
+from typing import Annotated
 
-from bridge.core.model.events import Gap, SymbolStatus
+import msgspec
+from msgspec import Meta
+
+from bridge.core.model.events import TIME_UNIT, Gap, SymbolStatus
 from bridge.telemetry import Account
 
 
-class ConnectorReport(msgspec.Struct):
-    """One connector; `duplicates` of its `events` had come before by another connection."""
+def _says(description: str, unit: str = "") -> Meta:
+    return Meta(description=description, extra_json_schema={"x-unit": unit} if unit else None)
 
-    name: str
-    state: str
-    age_s: float
-    streams: int
-    without_data: int
-    events: int
-    duplicates: int
+
+class Latency(msgspec.Struct):
+    """Percentiles of a latency over the last seconds; null if nothing was observed."""
+
+    p50_s: Annotated[float | None, _says("The median.", "seconds")]
+    p90_s: Annotated[float | None, _says("The 90th percentile.", "seconds")]
+    p99_s: Annotated[float | None, _says("The 99th percentile.", "seconds")]
+
+
+class ConnectorReport(msgspec.Struct):
+    """One connector: what keeps one connection to the exchange open."""
+
+    name: Annotated[str, _says("The name of the connector.")]
+    state: Annotated[str, _says("The state, as in the metric `connectors`.")]
+    age_s: Annotated[float, _says("The age of the connection.", "seconds")]
+    streams: Annotated[int, _says("The number of its streams.")]
+    without_data: Annotated[int, _says("How many of them have not sent anything yet.")]
+    events: Annotated[int, _says("The events that it has brought.")]
+    duplicates: Annotated[int, _says("How many of them another connection had brought before.")]
 
 
 class StreamReport(msgspec.Struct):
-    """One stream. `silence_s` is None before its first event. It is stalled if it is silent for
-    longer than its usual interval explains.
-    """
+    """One stream."""
 
-    name: str
-    silence_s: float | None
-    is_stalled: bool
+    name: Annotated[str, _says("The exchange's name of the stream.")]
+    silence_s: Annotated[
+        float | None, _says("The time since its last event; null before the first.", "seconds")
+    ]
+    is_stalled: Annotated[
+        bool, _says("Whether it is silent for longer than its usual interval explains.")
+    ]
 
 
 class PositionReport(msgspec.Struct):
-    """The position of one message type and symbol.
+    """The position of one message type and symbol."""
 
-    `last_id` is None if the ids of the type carry no order. `held` is the number of events held
-    back after a hole. The `open_gaps` may still be filled.
-    """
-
-    message_type: str
-    symbol: str
-    last_id: int | None
-    last_time: int | None
-    held: int
-    open_gaps: list[Gap]
+    message_type: Annotated[str, _says("The message type.")]
+    symbol: Annotated[str, _says("The symbol.")]
+    last_id: Annotated[
+        int | None, _says("The last id; null if the ids of the type carry no order.")
+    ]
+    last_time: Annotated[int | None, _says("The time of the last event.", TIME_UNIT)]
+    held: Annotated[int, _says("How many events are held back after a hole.")]
+    open_gaps: Annotated[list[Gap], _says("Announced gaps that may still be filled.")]
 
 
 class SinkReport(msgspec.Struct):
-    """One sink: accounts by message type, dropped events by cause, failures by reason."""
+    """One sink. `received` of its accounts is the sum of the three other counts."""
 
-    name: str
-    ready: bool
-    oldest_pending_s: float
-    accounts: dict[str, Account]
-    dropped: dict[str, int]
-    failures: dict[str, int]
+    name: Annotated[str, _says("kafka or redis.")]
+    ready: Annotated[bool, _says("Whether it is connected and accepts records.")]
+    published_per_s: Annotated[float, _says("Published events per second, of the last seconds.")]
+    latency: Annotated[
+        Latency,
+        _says("From the arrival of an event to Kafka's answer; for Redis, the time of a flush."),
+    ]
+    buffer_share: Annotated[float, _says("How much of its buffer in memory is taken, 0 to 1.")]
+    oldest_pending_s: Annotated[float, _says("How long the oldest event waits.", "seconds")]
+    accounts: Annotated[dict[str, Account], _says("The counts since the start, by message type.")]
+    dropped: Annotated[dict[str, int], _says("The dropped events by cause.")]
+    failures: Annotated[dict[str, int], _says("The failures by reason.")]
 
 
 class Report(msgspec.Struct):
-    """The whole report.
+    """The status of a bridge."""
 
-    `settings_age_s` is the time since the streams last changed. The settings in `needs_restart`
-    have changed, but take effect only after a restart. `refused` lists what the exchange does not
-    list, `waiting` the patterns whose symbols do not trade yet. `gaps` counts the gap events by
-    state. `symbols` are the statuses as consumers get them.
-    """
-
-    version: str
-    libraries: dict[str, str]
-    uptime_s: float
-    settings_age_s: float
-    needs_restart: list[str]
-    unready: list[str]
-    refused: list[str]
-    waiting: list[str]
-    connectors: list[ConnectorReport]
-    symbols: list[SymbolStatus]
-    streams: list[StreamReport]
-    positions: list[PositionReport]
-    gaps: dict[str, int]
-    sinks: list[SinkReport]
+    version: Annotated[str, _says("The version of the bridge.")]
+    libraries: Annotated[dict[str, str], _says("The versions of the libraries.")]
+    uptime_s: Annotated[float, _says("The time since the start.", "seconds")]
+    settings_age_s: Annotated[float, _says("The time since the streams changed.", "seconds")]
+    needs_restart: Annotated[
+        list[str], _says("Settings that have changed, and take effect after a restart.")
+    ]
+    unready: Annotated[list[str], _says("Why the bridge is not ready; empty if it is.")]
+    refused: Annotated[list[str], _says("What the settings name and the exchange does not list.")]
+    waiting: Annotated[list[str], _says("The patterns whose symbols do not trade yet.")]
+    events_per_s: Annotated[
+        dict[str, float],
+        _says("Received events per second, of the last seconds, by message type."),
+    ]
+    exchange_latency: Annotated[Latency, _says("From the exchange's time to the arrival.")]
+    connectors: Annotated[list[ConnectorReport], _says("The connectors.")]
+    symbols: Annotated[list[SymbolStatus], _says("The statuses of the symbols.")]
+    streams: Annotated[list[StreamReport], _says("The streams.")]
+    positions: Annotated[list[PositionReport], _says("The positions.")]
+    gaps: Annotated[dict[str, int], _says("The gap events by state.")]
+    sinks: Annotated[list[SinkReport], _says("The sinks.")]

@@ -7,8 +7,10 @@ from collections.abc import Set as AbstractSet
 from bridge.binance.connector import Connector
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.rules import Sequencer
+from bridge.monitoring.recent import EXCHANGE
 from bridge.monitoring.report import (
     ConnectorReport,
+    Latency,
     PositionReport,
     Report,
     SinkReport,
@@ -33,6 +35,8 @@ def report(status: Status) -> Report:
         unready=status.unready(),
         refused=subscription.refused,
         waiting=subscription.waiting,
+        events_per_s=status.recent.received_per_s(),
+        exchange_latency=status.recent.latencies()[EXCHANGE],
         connectors=[connector_report(connector) for connector in status.feed.connectors]
         if status.feed
         else [],
@@ -42,7 +46,7 @@ def report(status: Status) -> Report:
         if status.sequencers
         else [],
         gaps=dict(status.counts.gaps),
-        sinks=[sink_report(sink, status.counts.received) for sink in status.sinks],
+        sinks=sink_reports(status),
     )
 
 
@@ -85,14 +89,27 @@ def _position(symbol: str, sequencer: Sequencer) -> PositionReport:
     )
 
 
-def sink_report(sink: Sink, received: Mapping[str, int]) -> SinkReport:
-    """Return the report of one sink; `received` counts events by message type."""
+def sink_reports(status: Status) -> list[SinkReport]:
+    """Return the reports of the sinks."""
+    rates, latencies = status.recent.published_per_s(), status.recent.latencies()
+    return [
+        _sink(sink, status.counts.received, rates[sink.name], latencies[sink.name])
+        for sink in status.sinks
+    ]
+
+
+def _sink(
+    sink: Sink, received: Mapping[str, int], published_per_s: float, latency: Latency
+) -> SinkReport:
     dropped: Counter[str] = Counter(dict.fromkeys(sink.drop_causes, 0))
     for (_, cause), count in sink.counts.dropped.items():
         dropped[cause] += count
     return SinkReport(
         name=sink.name,
         ready=sink.ready,
+        published_per_s=published_per_s,
+        latency=latency,
+        buffer_share=sink.buffer_share(),
         oldest_pending_s=age_s(sink.oldest_received()),
         accounts=accounts(received, sink.counts, sink.pending()),
         dropped=dict(dropped),

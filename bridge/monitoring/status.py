@@ -16,6 +16,7 @@ from bridge.core.binance.subscription import Subscription
 from bridge.core.model.events import FeedState, SymbolStatus
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
+from bridge.monitoring.recent import Recent
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.sink import Sink
 from bridge.telemetry import PENDING_MAX_S, FeedCounts, Histogram, Reloads, now_us
@@ -57,7 +58,11 @@ class Status:
     lag: Histogram = field(default_factory=Histogram)
     subscription: Callable[[], Subscription] = Subscription
     draining: bool = False
+    recent: Recent = field(init=False)
     _began_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.recent = Recent(self, self._began_s)
 
     def uptime_s(self) -> float:
         """Return the time since start, in seconds."""

@@ -38,6 +38,10 @@ class Sink(Protocol):
         """Return the size of the records in the buffer, in bytes."""
         ...
 
+    def buffer_share(self) -> float:
+        """Return how much of the buffer in memory is taken, 0 to 1."""
+        ...
+
     def oldest_received(self) -> int | None:
         """Return when the frame of the oldest record in the buffer arrived, in microseconds."""
         ...

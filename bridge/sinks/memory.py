@@ -25,6 +25,9 @@ class Unbuffered:
     def pending_bytes(self) -> int:
         return 0
 
+    def buffer_share(self) -> float:
+        return 0.0
+
     def oldest_received(self) -> int | None:
         return None
 

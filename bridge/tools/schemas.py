@@ -1,4 +1,5 @@
-"""JSON Schemas of the events, one file each, generated from `core/model/events.py`.
+"""JSON Schemas, one file each: of the events, generated from `core/model/events.py`, and of the
+answer of `/status`, from `monitoring/report.py`.
 
 `x-unit` is our own keyword: the unit of a number. docs/reference/events.md says which changes are
 allowed.
@@ -11,8 +12,11 @@ from typing import Any
 import msgspec
 
 from bridge.core.model.events import EVENT_TYPES, Event
+from bridge.monitoring.report import Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+HTTP_STATUS = "http_status"
+NAMES = (*EVENT_TYPES, HTTP_STATUS)
 _REWRITE = "tickbridge schemas write"
 
 
@@ -38,6 +42,27 @@ def schema(event_type: type[Event]) -> dict[str, Any]:
     }
 
 
+def status_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the answer of `/status`."""
+    whole = msgspec.json.schema(Report)
+    bodies = whole["$defs"]
+    for body in bodies.values():
+        for field, value in body["properties"].items():
+            body["properties"][field] = _property(value)
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:tickbridge:{HTTP_STATUS}",
+        **bodies.pop(Report.__name__),
+        "$defs": bodies,
+    }
+
+
+def text(name: str) -> str:
+    """Return the schema of one of NAMES, as JSON for people."""
+    found = status_schema() if name == HTTP_STATUS else schema(EVENT_TYPES[name])
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
 def write(folder: Path) -> list[Path]:
     """Write all schemas, remove other JSON files from `folder`, and return the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,12 +81,12 @@ def check(folder: Path) -> list[str]:
     return [
         *(f"{folder / p} is missing; run {_REWRITE}" for p in texts if p not in present),
         *(
-            f"{folder / p} differs from its event; read docs/reference/events.md, run {_REWRITE}"
+            f"{folder / p} differs from the code; read docs/reference/events.md, run {_REWRITE}"
             for p in texts
             if p in present and (folder / p).read_text(encoding="utf-8") != texts[p]
         ),
         *(
-            f"{folder / p} belongs to no event; remove it, or run {_REWRITE}"
+            f"{folder / p} belongs to nothing; remove it, or run {_REWRITE}"
             for p in sorted(present - texts.keys())
         ),
     ]
@@ -69,10 +94,7 @@ def check(folder: Path) -> list[str]:
 
 def _texts() -> dict[str, str]:
     """Return the content of each schema file by its name."""
-    return {
-        f"{message_type}.json": json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
-        for message_type, event_type in EVENT_TYPES.items()
-    }
+    return {f"{name}.json": text(name) for name in NAMES}
 
 
 def _present(folder: Path) -> set[str]:

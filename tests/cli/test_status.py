@@ -1,5 +1,6 @@
 """`status`: tables for people, JSON for scripts, exit code 1 if the bridge is not ready."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 from bridge.core.model.events import FeedState, Gap, SymbolStatus
 from bridge.monitoring.report import (
     ConnectorReport,
+    Latency,
     PositionReport,
     Report,
     SinkReport,
@@ -19,7 +21,7 @@ from bridge.monitoring.report import (
 )
 from bridge.telemetry import Account
 from bridge.tools.embedded import free_port
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, ended, in_terminal
 
 GAP = Gap("binance.spot", "ETHUSDT", None, 1, "websocket", "trade", 7, 9, 1, 2, "patience", "open")
 
@@ -53,6 +55,8 @@ def a_report() -> Report:
         unready=[],
         refused=[],
         waiting=["'*USDT' waits until a symbol that it matches trades"],
+        events_per_s={"trade": 1_200.4, "quote": 34.0},
+        exchange_latency=Latency(0.012, 0.05, 0.08),
         connectors=[ConnectorReport("connector-1", "open", 65.0, 2, 1, 12_345, 0)],
         symbols=[
             status("BTCUSDT", "live", now - 61_000_000, now - 122_000_000),
@@ -68,14 +72,28 @@ def a_report() -> Report:
         ],
         gaps={"open": 1},
         sinks=[
-            SinkReport("kafka", True, 4.0, {"trade": Account(12_345, 12_000, 5, 340)}, {}, {}),
-            SinkReport("redis", True, 0.0, {"trade": Account(12_345, 12_345, 0, 0)}, {}, {}),
+            sink("kafka", Latency(0.002, 0.008, 0.012), 4.0, Account(12_345, 12_000, 5, 340)),
+            sink("redis", Latency(None, None, None), 0.0, Account(12_345, 12_345, 0, 0)),
         ],
     )
 
 
+def sink(name: str, latency: Latency, oldest_s: float, account: Account) -> SinkReport:
+    return SinkReport(
+        name=name,
+        ready=True,
+        published_per_s=1234.5,
+        latency=latency,
+        buffer_share=0.25,
+        oldest_pending_s=oldest_s,
+        accounts={"trade": account},
+        dropped={},
+        failures={},
+    )
+
+
 @contextmanager
-def serving(body: bytes, code: int = 200) -> Iterator[str]:
+def serving(body: bytes, code: int = 200, port: int = 0) -> Iterator[str]:
     """Serve `body` as the status of a bridge, and yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -87,7 +105,7 @@ def serving(body: bytes, code: int = 200) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with HTTPServer(("127.0.0.1", port), Handler) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -103,8 +121,13 @@ def test_the_tables_tell_connectors_accounts_streams_and_gaps(tickbridge: Run) -
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines()]
     assert rows[0] == "Tickbridge 1.2.3, up 2 h, ready".split()
+    assert rows[1] == (
+        "1,234 events/s; exchange to arrival: 12 ms in the median, p99 80 ms".split()
+    )
+    assert "kafka ready 1,234 2.0 ms 12 ms 25% 340 4.0 s 5".split() in rows
+    assert "redis ready 1,234 - - 25% 0 0.0 s 0".split() in rows
     assert "connector-1 open 1 min 2 1 12,345 0".split() in rows
-    assert "kafka trade 12,345 12,000 5 340 4.0 s".split() in rows
+    assert "kafka trade 12,345 12,000 5 340".split() in rows
     assert "ETHUSDT stale 2 h ago - -".split() in rows
     assert "BTCUSDT live 2 h ago 1 min ago 2 min ago".split() in rows
     assert "ethusdt@trade never".split() in rows
@@ -159,9 +182,43 @@ def test_where_nobody_answers_the_address_and_the_remedy_are_named(tickbridge: R
 
 
 def test_an_address_that_is_none_is_named(tickbridge: Run) -> None:
-    result = tickbridge("status", "--url", "nowhere")
+    result = tickbridge("status", "--url", "http://nowhere.invalid")
     assert result.exit_code == 1
-    assert "no bridge answers at nowhere/status" in result.stderr
+    assert "no bridge answers at http://nowhere.invalid/status" in result.stderr
+
+
+def test_an_address_without_a_scheme_is_one_of_http(tickbridge: Run) -> None:
+    with serving(msgspec.json.encode(a_report())) as url:
+        result = tickbridge("status", "--url", url.removeprefix("http://"))
+    assert result.exit_code == 0
+
+
+def test_a_bridge_without_events_yet_tells_its_sinks(tickbridge: Run) -> None:
+    report = a_report()
+    for each in report.sinks:
+        each.ready, each.accounts = False, {}
+    with serving(msgspec.json.encode(report)) as url:
+        result = tickbridge("status", "--url", url)
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert "kafka not ready 1,234 2.0 ms 12 ms 25% 0 4.0 s 0".split() in rows
+    assert "redis not ready 1,234 - - 25% 0 0.0 s 0".split() in rows
+
+
+def test_watching_needs_a_terminal(tickbridge: Run) -> None:
+    result = tickbridge("status", "--watch")
+    assert result.exit_code == 2
+    assert "needs a terminal" in result.stderr
+
+
+def test_watching_shows_the_newest_status_and_outlives_the_bridge() -> None:
+    port = free_port()
+    with in_terminal("status", "--watch", "--url", f"localhost:{port}") as terminal:
+        terminal.until("no bridge answers")
+        with serving(msgspec.json.encode(a_report()), port=port):
+            terminal.until("Tickbridge 1.2.3, up 2 h, ready")
+            terminal.until("kafka  ready")
+        terminal.until("no bridge answers")
+        assert ended(terminal.running, signal.SIGINT) == 0
 
 
 def test_an_error_of_the_bridge_is_told(tickbridge: Run) -> None:

@@ -1,9 +1,17 @@
 """The report of `/status`; its accounts add up."""
 
+import json
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
 from bridge.binance.connector import State
+from bridge.monitoring.recent import latency
 from bridge.monitoring.report import ConnectorReport
 from bridge.monitoring.reporter import report
 from bridge.telemetry import Account, now_us
+from bridge.tools import schemas
 from tests.support.exchange import trade
 from tests.support.running_server import Running
 
@@ -68,3 +76,58 @@ async def test_the_accounts_of_each_sink_add_up() -> None:
     assert kafka.accounts == {"trade": Account(received=9, published=3, dropped=2, pending=4)}
     assert redis.accounts == {"trade": Account(received=9, published=0, dropped=0, pending=9)}
     assert kafka.dropped["outbox_full"] == 2
+    assert (kafka.buffer_share, redis.buffer_share) == (
+        running.kafka.pending_bytes() / running.kafka.outbox.max_bytes,
+        9 / 50_000,
+    )
+
+
+async def test_rates_and_latencies_are_those_of_the_last_seconds() -> None:
+    running = Running()
+    running.flow()
+    running.status.recent.keep(1.0)
+    assert report(running.status).events_per_s == {"trade": 1.0}
+    feed(running, 2, 3, 4, 5)
+    (queue,) = running.kafka.outbox.idle()
+    queue.in_flight = 4
+    running.kafka.outbox.acknowledge(queue)
+    running.kafka.counts.latency.observe(0.02)
+    running.status.recent.keep(2.0)
+    found = report(running.status)
+    assert found.events_per_s == {"trade": 2.5}
+    assert found.exchange_latency.p50_s is not None
+    kafka, redis = found.sinks
+    assert (kafka.published_per_s, redis.published_per_s) == (2.0, 0.0)
+    assert 0.01 < (kafka.latency.p99_s or 0.0) <= 0.025
+    assert redis.latency.p99_s is None
+    for second in range(3, 8):
+        running.status.recent.keep(float(second))
+    found = report(running.status)
+    assert found.events_per_s == {"trade": 0.0}
+    assert (found.exchange_latency.p50_s, found.sinks[0].latency.p50_s) == (None, None)
+
+
+async def test_a_report_is_valid_by_its_schema() -> None:
+    running = Running()
+    running.flow()
+    feed(running, 2, 5)
+    validator = Draft202012Validator(schemas.status_schema())
+    for found in (report(Running().status), report(running.status)):
+        validator.validate(json.loads(msgspec.json.encode(found)))
+    assert not validator.is_valid({"version": "1"})
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([0, 0, 0], (None, None, None)),
+        ([100, 0, 0], (0.005, 0.009, 0.0099)),
+        ([50, 50, 0], (0.01, 0.018, 0.0198)),
+        ([0, 0, 7], (0.02, 0.02, 0.02)),
+    ],
+)
+def test_a_percentile_lies_between_the_bounds_of_its_bucket(
+    counts: list[int], expected: tuple[float | None, ...]
+) -> None:
+    found = latency((0.01, 0.02), counts)
+    assert (found.p50_s, found.p90_s, found.p99_s) == pytest.approx(expected)

@@ -12,6 +12,7 @@ from bridge.core.binance.stream_names import parse_stream
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.core.sequencing.sequencers import Sequencers
+from bridge.monitoring.recent import Recent
 from bridge.monitoring.status import Status
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.sink import Sink
@@ -39,6 +40,7 @@ class Running:
         sequencers = Sequencers(streams)
         self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), sequencers, sinks)
         self.status.counts = self.pipeline.counts
+        self.status.recent = Recent(self.status, 0.0)
         self.sequencers = sequencers
         self.feed = Feed(settings.binance, streams, self.pipeline)
 

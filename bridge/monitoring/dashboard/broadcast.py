@@ -158,7 +158,7 @@ class Dashboard:
         cells = {symbol: rows[symbol].cells() for symbol in changed if symbol in rows}
         self._delta = _event("prices", _Prices(cells, sorted(removed)))
         if with_health or not self._health_text:
-            self._health_text = _event("health", self._health.look(time.monotonic()))
+            self._health_text = _event("health", self._health.look())
             self._news += self._health_text
         if self._has_new_gaps:
             self._news += _event("gaps", list(self._health.gaps))

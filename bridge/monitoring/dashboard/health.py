@@ -1,30 +1,21 @@
 """How the bridge is doing: the figures of a moment, and samples of the last ten minutes."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from bridge.core.model.events import FeedState, Gap
 from bridge.monitoring.dashboard.market import MAX_SAMPLES
-from bridge.monitoring.report import ConnectorReport, SinkReport, StreamReport
-from bridge.monitoring.reporter import connector_report, sink_report, stream_report
+from bridge.monitoring.recent import Counts, counts_of, latencies
+from bridge.monitoring.report import ConnectorReport, Latency, SinkReport, StreamReport
+from bridge.monitoring.reporter import connector_report, sink_reports, stream_report
 from bridge.monitoring.status import Status, version
-from bridge.telemetry import Histogram
 
 MAX_GAPS = 50
-RECENT_S = 5.0
 # More names of streams than these are only counted.
 MAX_NAMES = 50
-
-
-class Quantiles(NamedTuple):
-    """Percentiles of one sample's time, in milliseconds; None without an observation."""
-
-    p50_ms: float | None
-    p90_ms: float | None
-    p99_ms: float | None
 
 
 class Sample(msgspec.Struct):
@@ -36,7 +27,7 @@ class Sample(msgspec.Struct):
     time: int
     events_per_s: float
     pending: dict[str, int]
-    latency: dict[str, Quantiles]
+    latency: dict[str, Latency]
     gaps: dict[str, int]
     repaired: int
     reconnects: int
@@ -62,7 +53,7 @@ class Health(msgspec.Struct):
     without_data_names: list[str]
     events: dict[str, int]
     events_per_s: dict[str, float]
-    latency: dict[str, Quantiles]
+    latency: dict[str, Latency]
     sinks: list[SinkReport]
     gaps: dict[str, int]
     open_gaps: int
@@ -75,14 +66,12 @@ class Health(msgspec.Struct):
 
 
 class _Counted(NamedTuple):
-    """The counters at one moment; `now_s` is monotonic."""
+    """The counters at one moment."""
 
-    now_s: float
-    events: Counter[str]
+    counts: Counts
     gaps: Counter[str]
     repaired: int
     reconnects: int
-    latency: dict[str, list[int]]
 
 
 class HealthMonitor:
@@ -94,8 +83,6 @@ class HealthMonitor:
         self._status = status
         self._gap_counts: Counter[str] = Counter()
         self._sampled = self._counted(now_s)
-        # The counters of the last seconds, oldest first.
-        self._recent = deque([self._sampled])
         # Of the last look.
         self._heard: Mapping[str, int] = {}
         self._stalled: set[str] = set()
@@ -109,13 +96,13 @@ class HealthMonitor:
     def sample(self, now: int, now_s: float) -> Sample:
         """Return, and keep, what happened since the last sample; `now` is in microseconds."""
         before, self._sampled = self._sampled, self._counted(now_s)
-        self._keep(self._sampled)
-        after, passed_s = self._sampled, max(now_s - before.now_s, 1e-3)
+        after, passed_s = self._sampled, max(now_s - before.counts.now_s, 1e-3)
+        received = after.counts.received.total() - before.counts.received.total()
         sample = Sample(
             time=now,
-            events_per_s=(after.events.total() - before.events.total()) / passed_s,
+            events_per_s=received / passed_s,
             pending={sink.name: sink.pending().total() for sink in self._status.sinks},
-            latency=self._latency(before, after),
+            latency=latencies(self._status, before.counts, after.counts),
             gaps=dict(after.gaps - before.gaps),
             repaired=max(0, after.repaired - before.repaired),
             reconnects=max(0, after.reconnects - before.reconnects),
@@ -123,11 +110,9 @@ class HealthMonitor:
         self.samples.append(sample)
         return sample
 
-    def look(self, now_s: float) -> Health:
-        """Return the figures of this moment. Rates and latencies cover the last RECENT_S."""
-        status = self._status
-        before, after = self._keep(self._counted(now_s))
-        passed_s = max(now_s - before.now_s, 1e-3)
+    def look(self) -> Health:
+        """Return the figures of this moment. Rates and latencies are those of the last seconds."""
+        status, recent = self._status, self._status.recent
         feeds = {s.symbol: s.feed for s in status.symbols.values() if s.feed != "live"}
         stalled, without_data = status.stalled_streams(), status.streams_without_data()
         self._heard, self._stalled = status.last_received(), set(stalled)
@@ -145,17 +130,14 @@ class HealthMonitor:
             stalled_names=stalled[:MAX_NAMES],
             without_data=len(without_data),
             without_data_names=without_data[:MAX_NAMES],
-            events=dict(after.events),
-            events_per_s={
-                name: (count - before.events[name]) / passed_s
-                for name, count in after.events.items()
-            },
-            latency=self._latency(before, after),
-            sinks=[sink_report(sink, status.counts.received) for sink in status.sinks],
+            events=dict(status.counts.received),
+            events_per_s=recent.received_per_s(),
+            latency=recent.latencies(),
+            sinks=sink_reports(status),
             gaps=dict(self._gap_counts),
             open_gaps=stats.open_gaps,
             held=stats.held,
-            repaired=after.repaired,
+            repaired=status.counts.repaired.total(),
             invalid=status.counts.invalid.total(),
             reconnects=dict(status.counts.reconnects),
             refused=subscription.refused,
@@ -174,49 +156,11 @@ class HealthMonitor:
             ]
         return self._streams[symbol]
 
-    def _keep(self, counted: _Counted) -> tuple[_Counted, _Counted]:
-        """Keep the counters for RECENT_S, and return those of that long ago and these."""
-        self._recent.append(counted)
-        while self._recent[1].now_s <= counted.now_s - RECENT_S:
-            self._recent.popleft()
-        return self._recent[0], counted
-
     def _counted(self, now_s: float) -> _Counted:
         counts = self._status.counts
         return _Counted(
-            now_s=now_s,
-            events=Counter(counts.received),
+            counts=counts_of(self._status, now_s),
             gaps=self._gap_counts.copy(),
             repaired=counts.repaired.total(),
             reconnects=counts.reconnects.total(),
-            latency={name: h.counts.copy() for name, h in self._histograms().items()},
         )
-
-    def _histograms(self) -> dict[str, Histogram]:
-        sinks = {sink.name: sink.counts.latency for sink in self._status.sinks}
-        return {"exchange": self._status.counts.latency} | sinks
-
-    def _latency(self, before: _Counted, after: _Counted) -> dict[str, Quantiles]:
-        return {
-            name: _quantiles(
-                histogram.bounds,
-                [n - b for n, b in zip(after.latency[name], before.latency[name], strict=True)],
-            )
-            for name, histogram in self._histograms().items()
-        }
-
-
-def _quantiles(bounds: Sequence[float], counts: Sequence[int]) -> Quantiles:
-    return Quantiles(*(_quantile(bounds, counts, share) for share in (0.5, 0.9, 0.99)))
-
-
-def _quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """Return a percentile in milliseconds, as if the observations of each bucket were spread
-    evenly.
-    """
-    wanted, seen, lower = share * sum(counts), 0, 0.0
-    for upper, count in zip(bounds, counts, strict=False):
-        if count and seen + count >= wanted:
-            return 1000 * (lower + (upper - lower) * (wanted - seen) / count)
-        seen, lower = seen + count, upper
-    return 1000 * lower if wanted else None

@@ -196,6 +196,9 @@ class KafkaSink:
     def pending_bytes(self) -> int:
         return self.outbox.bytes
 
+    def buffer_share(self) -> float:
+        return self.outbox.bytes / self.outbox.max_bytes
+
     def oldest_received(self) -> int | None:
         return self.outbox.oldest_received()
 

@@ -143,6 +143,9 @@ class RedisSink:
     def pending_bytes(self) -> int:
         return sum(len(record.value) for record in (*self._sending, *self._messages))
 
+    def buffer_share(self) -> float:
+        return (len(self._sending) + len(self._messages)) / self._options.publish_max_records
+
     def oldest_received(self) -> int | None:
         waiting = self._sending or self._messages
         return waiting[0].received if waiting else None

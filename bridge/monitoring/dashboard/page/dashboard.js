@@ -258,8 +258,8 @@ function showHealth(health) {
   ]));
   showStreams(health);
   showTable("sinks", health.sinks.map((each) => [
-    each.name, each.ready ? ["ready", "good"] : ["not connected", "bad"], count(sum(Object.values(each.accounts).map((a) => a[3]))),
-    duration(each.oldest_pending_s), count(sum(Object.values(each.accounts).map((a) => a[1]))),
+    each.name, each.ready ? ["ready", "good"] : ["not connected", "bad"], count(sum(Object.values(each.accounts).map((a) => a.pending))),
+    duration(each.oldest_pending_s), count(sum(Object.values(each.accounts).map((a) => a.published))),
     [count(sum(Object.values(each.dropped))), sum(Object.values(each.dropped)) ? "warn" : ""],
     count(sum(Object.values(each.failures))),
   ]));
@@ -297,12 +297,12 @@ function showGaps(gaps) {
 function showSamples(samples) {
   state.samples = samples;
   const of = (read) => samples.map(read);
-  const ms = (name, share) => of((each) => each.latency[name]?.[share] ?? null);
+  const latency = (name, percentile) => of((each) => each.latency[name]?.[percentile] ?? null);
   find("plots").replaceChildren(
     linePlot("Events per second", [["", of((each) => each.events_per_s)]], count),
     linePlot("Waiting records", [["Kafka", of((each) => each.pending.kafka)], ["Redis", of((each) => each.pending.redis)]], count),
-    linePlot("Exchange to arrival", [["p50", ms("exchange", 0)], ["p99", ms("exchange", 2)]], milliseconds),
-    linePlot("Arrival to Kafka", [["p50", ms("kafka", 0)], ["p99", ms("kafka", 2)]], milliseconds),
+    linePlot("Exchange to arrival", [["p50", latency("exchange", "p50_s")], ["p99", latency("exchange", "p99_s")]], milliseconds),
+    linePlot("Arrival to Kafka", [["p50", latency("kafka", "p50_s")], ["p99", latency("kafka", "p99_s")]], milliseconds),
     barPlot("Gaps, repairs, reconnects", [
       ["lost", "bad", of((each) => each.gaps.lost ?? 0)],
       ["open", "warn", of((each) => each.gaps.open ?? 0)],
@@ -525,14 +525,14 @@ function percent(value) {
   return `${sign}${Math.abs(value).toFixed(2)} %`;
 }
 
-function milliseconds(value) {
-  if (value == null) return "–";
-  if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
-  return `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+function milliseconds(seconds) {
+  if (seconds == null) return "–";
+  if (seconds >= 1) return `${seconds.toFixed(1)} s`;
+  return `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
 }
 
-function latencies(quantiles) {
-  return quantiles ? [milliseconds(quantiles[0]), `p99 ${milliseconds(quantiles[2])}`] : ["–"];
+function latencies(latency) {
+  return latency ? [milliseconds(latency.p50_s), `p99 ${milliseconds(latency.p99_s)}`] : ["–"];
 }
 
 function reasonsOf(causes) {
