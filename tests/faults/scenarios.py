@@ -221,7 +221,7 @@ SCENARIOS = (
         shows="connection_down",
         # One request in ten is refused. If that is the first one, the bridge does not learn that
         # this exchange allows more requests than Binance, and repairs wait for the next minute.
-        expected=_GAP | {"symbols_not_checked"},
+        expected=_GAP | {"symbols_not_checked", "symbols_unavailable"},
         interrupts=True,
         repairs_late=True,
     ),
