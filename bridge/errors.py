@@ -16,7 +16,7 @@
     └── UndeliveredRecords    3  stopped with records that some sink has not received
 
 The module that calls a library converts the library's errors into one of these. No message contains
-a secret.
+a secret. What a server or a library says is shortened (`describe`, `shorten`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,6 +46,9 @@ ReconnectCause = Literal[
 ]
 RECONNECT_CAUSES: tuple[ReconnectCause, ...] = get_args(ReconnectCause)
 INVALID_REASONS: tuple[InvalidReason, ...] = get_args(InvalidReason)
+
+# Redis answers with a text of 1 KB if it is in protected mode.
+FOREIGN_MAX_CHARACTERS = 200
 
 
 class TickbridgeError(Exception):
@@ -212,6 +215,19 @@ class UndeliveredRecords(TickbridgeError):
     def __init__(self, count: int) -> None:
         self.count = count
         super().__init__(f"stopped with {count} records undelivered")
+
+
+def describe(error: Exception) -> str:
+    """Return the text of an error, or else the name of its class. A text of others is shortened."""
+    text = str(error) if isinstance(error, TickbridgeError) else shorten(str(error))
+    return text or type(error).__name__
+
+
+def shorten(text: str) -> str:
+    """Return a text from outside on one line, printable, with FOREIGN_MAX_CHARACTERS at most."""
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= FOREIGN_MAX_CHARACTERS else f"{line[: FOREIGN_MAX_CHARACTERS - 1]}…"
 
 
 def first_of_ours(group: BaseExceptionGroup[BaseException]) -> TickbridgeError | None:

@@ -23,21 +23,22 @@ class RepeatedFailure:
     """A failure that repeats until something works. It is logged at growing intervals."""
 
     def __init__(self) -> None:
-        self._logged: str | None = None
+        self._logged: set[str] = set()
         self._silence_s = FIRST_SILENCE_S / 2
         self._silent_until_s = 0.0
 
     def should_log(self, error: Exception) -> bool:
-        """Return whether to log it this time: the first time, after a while, or if the error is not
-        the one that was logged last.
+        """Return whether to log it this time: the first time, after a while, or if this error has
+        not been logged since.
         """
-        now_s = asyncio.get_running_loop().time()
-        if str(error) == self._logged and now_s < self._silent_until_s:
-            return False
-        self._silence_s = min(2 * self._silence_s, MAX_SILENCE_S)
-        self._silent_until_s = now_s + self._silence_s
-        self._logged = str(error)
-        return True
+        now_s, text = asyncio.get_running_loop().time(), str(error)
+        if now_s >= self._silent_until_s:
+            self._silence_s = min(2 * self._silence_s, MAX_SILENCE_S)
+            self._silent_until_s = now_s + self._silence_s
+            self._logged.clear()
+        is_new = text not in self._logged
+        self._logged.add(text)
+        return is_new
 
 
 class Backoff(wait_random_exponential):

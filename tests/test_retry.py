@@ -74,10 +74,15 @@ async def logged_at(errors_by_s: dict[float, str], works_at_s: float = math.inf)
     ("errors_by_s", "works_at_s", "expected"),
     [
         (dict.fromkeys(range(300), "down"), math.inf, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]),
-        (dict.fromkeys(range(40), "down") | {20: "refused"}, math.inf, [0, 1, 3, 7, 15, 20, 21]),
+        (dict.fromkeys(range(40), "down") | {20: "refused"}, math.inf, [0, 1, 3, 7, 15, 20, 31]),
+        (
+            {at: ("down", "refused")[at % 2] for at in range(20)},
+            math.inf,
+            [0, 1, 2, 3, 4, 7, 8, 15, 16],
+        ),
         (dict.fromkeys(range(12), "down"), 9, [0, 1, 3, 7, 9, 10]),
     ],
-    ids=["lasting", "another error", "after a success"],
+    ids=["lasting", "another error", "two in turn", "after a success"],
 )
 def test_a_failure_that_lasts_is_logged_at_growing_intervals(
     errors_by_s: dict[float, str], works_at_s: float, expected: list[float]

@@ -15,7 +15,7 @@ from bridge.core.binance.wire import Reply, ServerShutdown
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.handover import Handover
-from bridge.errors import InvalidFrame, ReconnectCause
+from bridge.errors import InvalidFrame, ReconnectCause, shorten
 from bridge.telemetry import FeedCounts
 
 
@@ -99,7 +99,7 @@ class Connection:
         """Describe how it was closed, for people."""
         if not self.is_lost:
             return "the exchange announced that it will close the connection"
-        return f"closed: {self._websocket.ending}" if self._websocket else "closed"
+        return f"closed: {shorten(self._websocket.ending)}" if self._websocket else "closed"
 
     def attach(self, arrivals: Arrivals, on_lost: Callable[["Connection"], None]) -> None:
         """Set what counts its events, and what is called when it is closed."""
@@ -153,4 +153,4 @@ class Connection:
             self._announced = True
             self.over.set()
         elif error := message.error or message.msg:
-            self._log.error("exchange_error", request=message.request_id, error=str(error))
+            self._log.error("exchange_error", request=message.request_id, error=shorten(str(error)))

@@ -17,7 +17,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
-from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.errors import FeedRefused, FeedUnavailable, describe
 
 # How long to wait if the exchange does not say. Request weights are counted per minute, and the
 # shortest ban takes two minutes.
@@ -73,17 +73,17 @@ def from_exception(error: Exception, where: str) -> Exception:
             return from_status(response.status_code, response.headers.get("Retry-After"), where)
         case ssl.SSLCertVerificationError() | aiohttp.ClientConnectorCertificateError():
             return FeedRefused(
-                f"the certificate of {where} is not valid: {error}",
+                f"the certificate of {where} is not valid: {describe(error)}",
                 "check binance.websocket_url and binance.rest_url, and this machine's clock and "
                 "certificates",
             )
         case InvalidProxy() | InvalidProxyStatus() | aiohttp.ClientHttpProxyError():
             return _from_proxy_error(error)
         case InvalidURI() | aiohttp.InvalidURL():
-            return FeedRefused(str(error), "check binance.websocket_url and binance.rest_url")
+            return FeedRefused(describe(error), "check binance.websocket_url and binance.rest_url")
         case OSError() | EOFError() | aiohttp.ClientError() | WebSocketException():
             in_time = not isinstance(error, TimeoutError)
-            what = str(error) or type(error).__name__ if in_time else "does not answer in time"
+            what = describe(error) if in_time else "does not answer in time"
             return FeedUnavailable(f"{where}: {what}")
         case _:
             return error

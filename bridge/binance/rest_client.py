@@ -21,7 +21,7 @@ from bridge.binance.rate_limit import QuietPeriod
 from bridge.core.binance.decode import payload_text
 from bridge.core.binance.weight_budget import WeightBudget
 from bridge.core.model.unreadable import UNREADABLE
-from bridge.errors import FeedUnavailable, InvalidFrame
+from bridge.errors import FeedUnavailable, InvalidFrame, describe, shorten
 
 # From the exchange's documents, "Rate limits"; `exchangeInfo` may correct it.
 WEIGHT_PER_MINUTE = 6000
@@ -79,7 +79,7 @@ class RestClient:
             return decode(body)
         except UNREADABLE as error:
             raise FeedUnavailable(
-                f"{self.url}{path} sent an answer that cannot be read: {error}"
+                f"{self.url}{path} sent an answer that cannot be read: {describe(error)}"
             ) from error
 
     def readable(
@@ -94,7 +94,7 @@ class RestClient:
             try:
                 found.append(read(row))
             except (*UNREADABLE, InvalidFrame) as error:
-                errors.append(f"{error}: {payload_text(bytes(row)):.200}")
+                errors.append(f"{describe(error)}: {shorten(payload_text(bytes(row)))}")
         if errors:
             self.unreadable_rows += len(errors)
             log.warning("rest_rows_unreadable", path=path, rows=len(errors), error=errors[0])

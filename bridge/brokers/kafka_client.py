@@ -13,7 +13,7 @@ from aiokafka.helpers import create_ssl_context
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
-from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
+from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied, describe
 
 STOP_TIMEOUT_S = 3.0
 
@@ -62,12 +62,12 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
         return topics_denied(error)
     if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
         return SinkRefused(
-            f"Kafka refuses us: {_describe(error)}",
+            f"Kafka refuses us: {describe(error)}",
             "grant IdempotentWrite on the cluster to the user of the bridge",
         )
     if isinstance(error, _REFUSALS):
         return SinkRefused(
-            f"Kafka refuses us: {_describe(error)}",
+            f"Kafka refuses us: {describe(error)}",
             "check kafka.security_protocol, kafka.sasl_mechanism, kafka.username, kafka.password "
             "and kafka.ca_file",
         )
@@ -82,7 +82,7 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
             "like the schema validation of the broker"
         )
     where = f"Kafka at {', '.join(servers)}" if servers else "Kafka"
-    return SinkUnavailable(f"{where}: {_describe(error)}")
+    return SinkUnavailable(f"{where}: {describe(error)}")
 
 
 def topics_denied(error: TopicAuthorizationFailedError) -> TopicsDenied:
@@ -103,7 +103,7 @@ async def reason_of(options: settings.Kafka, error: Exception) -> Exception:
         return reason
 
 
-async def unreachable_broker(options: settings.Kafka) -> OSError | None:
+async def unreachable_broker(options: settings.Kafka) -> SinkUnavailable | None:
     """Return an error that names the first broker that cannot be reached at its advertised address;
     None if there is no such broker.
 
@@ -121,11 +121,11 @@ async def unreachable_broker(options: settings.Kafka) -> OSError | None:
         try:
             await _try_address(options, broker.host, broker.port)
         except FAILURES as error:
-            reason = f"no answer within {options.request_timeout_ms} ms"
-            return OSError(
+            late = f"no answer within {options.request_timeout_ms} ms"
+            reason = late if isinstance(error, TimeoutError) else describe(error)
+            return SinkUnavailable(
                 f"broker {broker.nodeId} advertises {broker.host}:{broker.port}, which cannot be "
-                f"reached from here ({reason if isinstance(error, TimeoutError) else error}); "
-                "check advertised.listeners of the broker"
+                f"reached from here ({reason}); check advertised.listeners of the broker"
             )
     return None
 
@@ -165,7 +165,3 @@ def _ssl_context(options: settings.Kafka) -> ssl.SSLContext:
             "check kafka.ca_file, kafka.cert_file, kafka.key_file (PEM files), kafka.key_password",
         ) from error
     return context
-
-
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__

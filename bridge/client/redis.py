@@ -20,7 +20,7 @@ from bridge.client.feed import Feed
 from bridge.client.message_types import Names, check_message_types, upper_symbols
 from bridge.client.reconnect import until_open
 from bridge.core.model.stream import SPOT
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable, describe
 from bridge.retry import check_cancelled
 from bridge.settings.urls import SecretUrl
 
@@ -169,11 +169,11 @@ def redis_errors(options: settings.Redis) -> Iterator[None]:
         yield
     except REFUSALS as error:
         raise SinkRefused(
-            f"Redis at {options.url} refuses access: {error}",
+            f"Redis at {options.url} refuses access: {describe(error)}",
             "check redis.username, redis.password and the ACL",
         ) from error
     except (exceptions.RedisError, OSError) as error:
-        what = str(error).rstrip(".") or type(error).__name__
+        what = describe(error).rstrip(".")
         raise SinkUnavailable(
             f"Redis at {options.url}: {what}; check that it is running, and check redis.url"
         ) from error

@@ -98,7 +98,14 @@ class HeadCheck:
 
     async def _check(self, streams: Callable[[], Iterable[Stream]]) -> None:
         """Check once, with retries. Raises FeedRefused if the exchange has no last ids."""
-        async for attempt in forever(Backoff(MAX_DELAY_S), FeedUnavailable, on_retry=self._failed):
+        backoff = Backoff(MAX_DELAY_S)
+
+        def on_retry(error: Exception, delay_s: float) -> None:
+            self._counts.head_checks["failed"] += 1
+            if backoff.should_log(error):
+                log.info("head_check_failed", error=str(error), retry_in_s=round(delay_s, 2))
+
+        async for attempt in forever(backoff, FeedUnavailable, on_retry=on_retry):
             with attempt:
                 try:
                     await self._check_all(streams())
@@ -177,10 +184,6 @@ class HeadCheck:
                     passed_id=sequencer.last_id,
                 )
             self._notice(key.symbol, sequencer)
-
-    def _failed(self, error: Exception, delay_s: float) -> None:
-        self._counts.head_checks["failed"] += 1
-        log.info("head_check_failed", error=str(error), retry_in_s=round(delay_s, 2))
 
 
 def _is_later(head: Head, trades: Head) -> bool:

@@ -12,7 +12,7 @@ from websockets.http11 import Response
 from yarl import URL
 
 from bridge.binance.failures import from_exception, from_status
-from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.errors import FOREIGN_MAX_CHARACTERS, FeedRefused, FeedUnavailable
 
 WHERE = "wss://stream.example:9443"
 INFO = aiohttp.RequestInfo(URL("http://x"), "GET", cast("Any", {}), URL("http://x"))
@@ -88,6 +88,12 @@ def test_a_firewall_is_waited_for_and_its_error_has_a_remedy() -> None:
 )
 def test_a_librarys_error_becomes_ours(error: Exception, kind: type[Exception]) -> None:
     assert type(from_exception(error, WHERE)) is kind
+
+
+def test_a_long_text_of_a_server_is_cut() -> None:
+    error = from_exception(aiohttp.ClientError("400, message:\r\n" + 1_000 * "<b>odd</b> "), WHERE)
+    assert str(error).startswith(f"{WHERE}: 400, message: <b>odd</b>")
+    assert len(str(error)) <= len(f"{WHERE}: ") + FOREIGN_MAX_CHARACTERS
 
 
 def test_a_bug_stays_a_bug() -> None:

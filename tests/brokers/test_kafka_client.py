@@ -7,7 +7,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.partitioner import murmur2
 
 from bridge.brokers.kafka_client import client_options, failure, partition_of_key
-from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
+from bridge.errors import FOREIGN_MAX_CHARACTERS, SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.settings import load_settings
 
 SIX = list(range(6))
@@ -123,3 +123,12 @@ def test_credentials_go_to_the_client_and_nowhere_else() -> None:
     assert client["ssl_context"].verify_mode is ssl.CERT_REQUIRED
     assert client["ssl_context"].check_hostname
     assert "hush" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    "kind", [kafka_errors.KafkaError, kafka_errors.AuthenticationFailedError, OSError]
+)
+def test_a_long_text_of_kafka_is_cut(kind: type[Exception]) -> None:
+    text = str(failure(kind(10_000 * "x")))
+    assert "xxx…" in text
+    assert text.count("x") <= FOREIGN_MAX_CHARACTERS

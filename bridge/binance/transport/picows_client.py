@@ -24,7 +24,7 @@ from bridge.binance.transport.base import (
     FrameListener,
     unsent_fault,
 )
-from bridge.errors import FeedRefused, FeedUnavailable
+from bridge.errors import FeedRefused, FeedUnavailable, describe
 
 # A read may hold thousands of frames: the library doubles its buffer whenever a read fills it.
 # After this many frames the sinks get their turn. Without that, Redis had 12 flushes a second under
@@ -210,8 +210,8 @@ def _failure(error: Exception, where: str) -> Exception:
             status = re.search(r"rejected connection with status (\d+)", str(error))
             return from_proxy(int(status[1]) if status else None)
         case picows.WSInvalidURL():
-            return FeedRefused(str(error), "check binance.websocket_url and binance.rest_url")
+            return FeedRefused(describe(error), "check binance.websocket_url and binance.rest_url")
         case picows.WSError():
-            return FeedUnavailable(f"{where}: {error}")
+            return FeedUnavailable(f"{where}: {describe(error)}")
         case _:
             return from_exception(error, where)

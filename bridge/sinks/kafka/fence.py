@@ -29,7 +29,7 @@ from bridge.brokers.kafka_client import (
 )
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.unreadable import decode_ours
-from bridge.errors import Fenced, SinkRefused, SinkUnavailable
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
 from bridge.sinks.kafka.producer import (
     OWNER_PREFIX,
     StateTopics,
@@ -150,7 +150,7 @@ class Fence:
             log.warning(
                 "kafka_fence_refused",
                 transactional_id=self._id,
-                error=str(error),
+                error=describe(error),
                 consequence="a second bridge with the same topics would publish each event again",
                 remedy="grant Write and Describe on the transactional id; or set "
                 'kafka.transactional_id to "" if this Kafka has no transactions',

@@ -20,7 +20,7 @@ from bridge.brokers.kafka_client import (
     failure,
     reason_of,
 )
-from bridge.errors import SinkUnavailable
+from bridge.errors import SinkUnavailable, describe, shorten
 from bridge.sinks.kafka.producer_state import ProducerState
 
 _TOPIC_EXISTS = kafka_errors.TopicAlreadyExistsError.errno
@@ -124,7 +124,7 @@ async def discard(producer: AIOKafkaProducer) -> None:
         task.cancel()
     for task in ended:
         if not task.cancelled() and (error := task.exception()):
-            log.debug("kafka_producer_ended", error=str(error))
+            log.debug("kafka_producer_ended", error=describe(error))
 
 
 async def start(client: AIOKafkaProducer | AIOKafkaAdminClient, options: settings.Kafka) -> None:
@@ -174,4 +174,4 @@ async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> Non
         await admin.close()
     for name, code, *message in response.topic_errors:
         if code not in {0, _TOPIC_EXISTS}:
-            log.warning("kafka_topic_not_created", topic=name, error=str(message or code))
+            log.warning("kafka_topic_not_created", topic=name, error=shorten(str(message or code)))

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
+from bridge.errors import describe
 from bridge.sinks.outbox.outbox import PartitionQueue
 
 # The sequence number after this one is 0.
@@ -165,7 +166,7 @@ class ProducerState:
     def discard(self, error: Exception) -> None:
         """Give up the identity. Unanswered batches must not be sent again under the next one."""
         if self.identity is not None:
-            log.warning("kafka_producer_id_discarded", error=str(error))
+            log.warning("kafka_producer_id_discarded", error=describe(error))
         self.identity = None
         self.is_continued = False
 

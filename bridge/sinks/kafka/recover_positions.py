@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import structlog
 from aiokafka import ConsumerRecord
+from tenacity import AsyncRetrying
 
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
@@ -51,8 +52,7 @@ async def read_start(
     ]
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
-            backoff = Backoff(_MAX_DELAY_S)
-            async for attempt in forever(backoff, _Interrupted, on_retry=_on_retry):
+            async for attempt in _attempts(_Interrupted):
                 with attempt:
                     return await _read_all(options, venue, message_types)
     except TimeoutError as error:
@@ -89,8 +89,7 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
     reader = TopicReader(options)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            backoff = Backoff(_MAX_DELAY_S)
-            async for attempt in forever(backoff, SinkUnavailable, on_retry=_on_retry):
+            async for attempt in _attempts(SinkUnavailable):
                 with attempt:
                     await reader.__aenter__()
     except TimeoutError as error:
@@ -138,5 +137,11 @@ def _written(
             reader.pass_over(record)
 
 
-def _on_retry(error: Exception, delay_s: float) -> None:
-    log.info("start_waiting_for_kafka", error=str(error), retry_in_s=round(delay_s, 2))
+def _attempts(error_type: type[Exception]) -> AsyncRetrying:
+    backoff = Backoff(_MAX_DELAY_S)
+
+    def on_retry(error: Exception, delay_s: float) -> None:
+        if backoff.should_log(error):
+            log.info("start_waiting_for_kafka", error=str(error), retry_in_s=round(delay_s, 2))
+
+    return forever(backoff, error_type, on_retry=on_retry)

@@ -17,7 +17,7 @@ from bridge.core.records.record import Record, Route, topic_name
 from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.position import MESSAGE_TYPE as POSITION
 from bridge.core.sequencing.position import Position, StreamKey
-from bridge.errors import Fenced, SinkRefused, SinkUnavailable
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.ack_waiters import AckWaiters
@@ -236,7 +236,7 @@ class KafkaSink:
             self._topics[:] = [topic for topic in self._topics if topic not in added]
             raise
         except FAILURES as error:
-            log.info("kafka_topics_delayed", topics=added, error=str(error))
+            log.info("kafka_topics_delayed", topics=added, error=describe(error))
             session.fail(SinkUnavailable("Kafka: no answer about further topics"))
 
     async def drained(self) -> None:

@@ -328,8 +328,11 @@ class Spiller:
     def _log_changes(self) -> None:
         if self._is_spilling != self._accounts.spilling:
             self._is_spilling = self._accounts.spilling
-            event = "spill_started" if self._is_spilling else "spill_ended"
-            log.warning(event, waiting=len(self._outbox), bytes=self._store.bytes)
+            log.warning(
+                "spill_started" if self._is_spilling else "spill_ended",
+                waiting=len(self._outbox),
+                bytes=self._store.bytes,
+            )
         if self._failing:
             self._failing = False
             log.info("spill_recovered")
@@ -340,6 +343,10 @@ class Spiller:
         if is_corrupt(error):
             await self._recover()
             return
+        self._pause(error)
+
+    def _pause(self, error: Exception) -> None:
+        """Wait before the next attempt. Log the first failure only."""
         if not self._failing:
             self._counts.failures["spill_failed"] += 1
             log.error("spill_failed", error=str(error), retry_in_s=RETRY_S)
@@ -350,8 +357,7 @@ class Spiller:
         try:
             await asyncio.to_thread(self._store.recover)
         except FAILURES as error:
-            log.error("spill_failed", error=str(error), retry_in_s=RETRY_S)  # noqa: TRY400
-            self._failing = True
+            self._pause(error)
             return
         self._start_over()
 

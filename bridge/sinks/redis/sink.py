@@ -38,7 +38,7 @@ from bridge.core.records.latest_values import (
 )
 from bridge.core.records.record import Record, Route, channel_name
 from bridge.core.sequencing.rules import MAX_AHEAD_US
-from bridge.errors import SinkRefused, SinkUnavailable
+from bridge.errors import SinkRefused, SinkUnavailable, describe, shorten
 from bridge.retry import Backoff, RepeatedFailure, check_cancelled, forever
 from bridge.sinks.batch_pacer import BatchPacer
 from bridge.telemetry import SinkCounts, now_us
@@ -174,7 +174,7 @@ class RedisSink:
                     await self._pace.rest()
                     await self._flush(script)
         except _FAILURES as error:
-            raise SinkUnavailable(f"Redis: {str(error) or type(error).__name__}") from error
+            raise SinkUnavailable(f"Redis: {describe(error)}") from error
         finally:
             self._ready = False
             await client.aclose()
@@ -197,7 +197,7 @@ class RedisSink:
                 raise
             raise refusal from error
         if denied and not self._was_ready:
-            what = f"Redis refuses us: the ACL denies {denied.decode(errors='replace')}"
+            what = f"Redis refuses us: the ACL denies {_text(denied)}"
             raise SinkRefused(what, "grant the rights that docs/guides/kafka-and-redis.md lists")
         self._ready = self._was_ready = True
         log.info("redis_connected")
@@ -246,13 +246,13 @@ class RedisSink:
             raise
         self.counts.latency.observe(time.perf_counter() - started)
         if denial:
-            self._drop_denied(denial.decode(errors="replace"), denied)
+            self._drop_denied(_text(denial), denied)
         self._count_published()
         self.counts.stale_values += stale
         self._flushed.set()
         if failure:
             values = [call.values[number - 1] for number in failed]
-            self._rest(failure.decode(errors="replace"), {v: latest[v] for v in values})
+            self._rest(_text(failure), {v: latest[v] for v in values})
         elif not self._resting:
             self._failing_values = RepeatedFailure()
         # One value that fails, for example because its key has another type, is no reason.
@@ -351,17 +351,24 @@ def _refusal(error: Exception) -> SinkRefused | None:
     """Return a refusal if a failure shows that a setting is wrong."""
     if isinstance(error, REFUSALS):
         remedy = "check redis.username, redis.password and the ACL"
-        return SinkRefused(f"Redis refuses us: {error}", remedy)
+        return SinkRefused(f"Redis refuses us: {describe(error)}", remedy)
     # redis-py sets no `__cause__`; the error that it handled is the context.
     if isinstance(error.__context__, ssl.SSLCertVerificationError):
         remedy = "check redis.url, redis.ca_file and this machine's clock"
-        return SinkRefused(f"the certificate of Redis cannot be verified: {error}", remedy)
+        return SinkRefused(
+            f"the certificate of Redis cannot be verified: {describe(error)}", remedy
+        )
     if isinstance(error, _OF_CLUSTERS):
-        return SinkRefused(f"Redis cannot be used: {error}", _NO_CLUSTER)
+        return SinkRefused(f"Redis cannot be used: {describe(error)}", _NO_CLUSTER)
     for words, remedy in _WRONG_SERVER:
         if words in str(error):
-            return SinkRefused(f"Redis cannot be used: {error}", remedy)
+            return SinkRefused(f"Redis cannot be used: {describe(error)}", remedy)
     return None
+
+
+def _text(answer: bytes) -> str:
+    """Return an error that a script has returned."""
+    return shorten(answer.decode(errors="replace"))
 
 
 class _Call(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event
-from bridge.errors import SinkRefused
+from bridge.errors import FOREIGN_MAX_CHARACTERS, SinkRefused
 from bridge.sinks.redis.sink import MAX_DELAY_S, VALUES_REST_S
 from tests.support.fake_redis import DONE, HANG_UP, STALL, FakeRedis, failed
 from tests.support.journal import Journal
@@ -57,6 +57,25 @@ async def test_a_flush_that_fails_is_sent_again_with_nothing_lost_or_out_of_orde
         assert sink.counts.published == {"trade": 10}
         assert sink.counts.failures == {"unavailable": 2}
     assert journal.named("redis_unavailable")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [b"-ERR %s\r\n" % (10_000 * b"x"), failed(b"ERR " + 5_000 * b"x\n")],
+    ids=["of the server", "of a value"],
+)
+async def test_a_long_text_of_the_server_is_cut_in_the_log(fault: bytes, journal: Journal) -> None:
+    async with FakeRedis(flushing=(DONE, fault)).serving() as redis:
+        sink = redis.sink()
+        feeder = Feeder(sink)
+        async with at_work(sink):
+            for number in range(2):
+                feeder.push(*trades("fake", [number]))
+                await sink.drained()
+    (error,) = [entry["error"] for entry in journal.entries if "error" in entry]
+    assert len(error) <= len("Redis: ") + FOREIGN_MAX_CHARACTERS
+    assert error.isprintable()
+    assert "ERR x" in error
 
 
 async def test_a_script_the_server_has_forgotten_is_loaded_again(journal: Journal) -> None:
