@@ -87,20 +87,30 @@ async def ensure_topics(
     # that was deleted, with its own defaults.
     await client.set_topics(())
     missing = [topic for topic in topics if topic not in client.cluster.topics()]
+    refusal = None
     if missing and options.create_topics:
-        await _create_topics(
+        refusal = await _create_topics(
             options, [_new_topic(options, n, is_compacted=n in compacted) for n in missing]
         )
     try:
-        return {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
+        found = {topic: sorted(await producer.partitions_for(topic)) for topic in topics}
     except kafka_errors.UnknownTopicOrPartitionError as error:
+        why = f", and does not create them ({refusal})" if refusal else ""
+        remedy = "remove the reason" if refusal else "set kafka.create_topics to true"
         raise SinkUnavailable(
-            f"Kafka does not have the topics {', '.join(missing)}; create them, or set "
-            "kafka.create_topics to true"
+            f"Kafka does not have the topics {', '.join(missing)}{why}; create them, or {remedy}"
         ) from error
     finally:
         if missing:
             await client.set_topics(())
+    if refusal:
+        log.warning(
+            "kafka_topics_not_created",
+            topics=missing,
+            error=refusal,
+            consequence="the cluster has created them with its own defaults",
+        )
+    return found
 
 
 async def discard(producer: AIOKafkaProducer) -> None:
@@ -158,20 +168,24 @@ def _new_topic(options: settings.Kafka, name: str, *, is_compacted: bool) -> New
     return NewTopic(name, partitions, factor, assignments, topic_configs=configs)
 
 
-async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> None:
-    """Create topics. Log those that the cluster denies: it may create them automatically."""
-    names = [topic.name for topic in topics]
+async def _create_topics(options: settings.Kafka, topics: list[NewTopic]) -> str | None:
+    """Create topics. Return the first reason why the cluster does not; it may still create them
+    automatically.
+    """
     admin = AIOKafkaAdminClient(**client_options(options))
     try:
         await start(admin, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
             cluster = await admin.describe_cluster()
             if cluster["controller_id"] not in [broker["node_id"] for broker in cluster["brokers"]]:
-                log.warning("kafka_topics_not_created", topics=names, error="no controller")
-                return  # librdkafka's mock cluster: it creates topics on a metadata request
+                # librdkafka's mock cluster: it creates topics on a metadata request.
+                return "it has no controller"
             response = await admin.create_topics(topics)
     finally:
         await admin.close()
-    for name, code, *message in response.topic_errors:
-        if code not in {0, _TOPIC_EXISTS}:
-            log.warning("kafka_topic_not_created", topic=name, error=shorten(str(message or code)))
+    refusals = (
+        shorten(f"{name}: {' '.join(filter(None, message)) or code}")
+        for name, code, *message in response.topic_errors
+        if code not in {0, _TOPIC_EXISTS}
+    )
+    return next(refusals, None)

@@ -16,7 +16,7 @@ from bridge.sinks.kafka import producer as kafka_producer
 from bridge.sinks.kafka.producer_session import ProducerSession
 from bridge.sinks.kafka.sink import KafkaSink
 from tests.sinks.kafka.test_sink import configured, ids, sink_for
-from tests.support.brokers import Kafka, administration, read_topic
+from tests.support.brokers import Choice, Kafka, administration, read_topic
 from tests.support.journal import Journal
 from tests.support.sinks import TIME_US, Feeder, at_work, trade, trades
 
@@ -198,3 +198,16 @@ async def test_a_topic_that_others_have_created_again_with_fewer_partitions_is_u
     for symbol in SYMBOLS:
         assert ids(records, symbol) == [*range(10, 20)]
     assert "any more" in journal.named("kafka_unavailable")[0]["error"]
+
+
+async def test_why_kafka_does_not_create_a_topic_is_in_the_error_that_is_logged_seldom(
+    brokers: Choice, kafka: Kafka, unique: str, journal: Journal
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that creates topics on request only; {brokers}")
+    sink = sink_for(kafka.bootstrap_servers, unique, replication_factor=99)
+    async with at_work(sink):
+        entry, *_ = await journal.until("kafka_unavailable")
+    assert f"does not have the topics {unique}.trade" in entry["error"]
+    assert "eplication factor" in entry["error"]
+    assert journal.named("kafka_topics_not_created") == []
