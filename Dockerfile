@@ -47,6 +47,7 @@ CMD ["run"]
 # These come last, so that another revision of the same program shares all layers.
 ARG VERSION=unknown
 ARG REVISION=unknown
+ENV TICKBRIDGE_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="Tickbridge" \
       org.opencontainers.image.description="Binance market data to Kafka and Redis: complete, in order, and provably so" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -21,7 +21,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 \
            --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 IMAGE ?= tickbridge
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+REVISION = $(shell git describe --always --exclude='*' --abbrev=40 --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults bench simulate fuzz deploy install lint types contracts schemas docs pictures chart image lock sbom advisories clean

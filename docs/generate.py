@@ -4,10 +4,12 @@
 A test checks that they are up to date.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 import typer
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
@@ -164,5 +166,7 @@ def _cell(text: str) -> str:
 PAGES = {"commands.md": commands_text, "settings.md": settings_text, "metrics.md": metrics_text}
 
 if __name__ == "__main__":
+    # Building a service logs that it starts.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     for name, text in PAGES.items():
         (FOLDER / name).write_text(text())

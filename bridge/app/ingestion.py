@@ -8,6 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from bridge.app.symbol_statuses import SymbolStatuses
+from bridge.binance.connector import State
 from bridge.binance.feed import Feed
 from bridge.binance.listing import Listing
 from bridge.binance.rest import Rest
@@ -120,6 +121,12 @@ class Ingestion:
     def repairer(self) -> Repairer:
         """Return what fills the holes that hold streams back."""
         return self._repairer
+
+    @property
+    def has_reached_exchange(self) -> bool:
+        """Return whether the exchange has answered over REST, or a connection is open."""
+        is_open = any(connector.state is State.OPEN for connector in self.feed.connectors)
+        return is_open or self._listing.has_answer
 
     async def run(self) -> None:
         """Run until cancelled. Raises FeedRefused if the settings are wrong."""

@@ -6,6 +6,8 @@ left then are counted, and the exit code reports them.
 """
 
 import asyncio
+import os
+import platform
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -18,15 +20,16 @@ import structlog
 from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
 from bridge.app.reload import Reloader, Source
 from bridge.binance.rest import Rest
-from bridge.core.binance.subscription import Change
+from bridge.core.binance.subscription import Change, is_pattern
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import Problem, SettingsError, UndeliveredRecords, first_of_ours
 from bridge.monitoring.dashboard import Dashboard
 from bridge.monitoring.loop_lag import lag_observed
 from bridge.monitoring.server import serve
-from bridge.monitoring.status import Status
+from bridge.monitoring.status import Status, version
 from bridge.settings import Settings
+from bridge.settings.environment import REVISION_VARIABLE
 from bridge.settings.room import room_bytes
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
@@ -34,6 +37,8 @@ from bridge.sinks.redis.sink import Heartbeat, RedisSink
 
 # The part of `shutdown_timeout_s` that holes may still hold events back.
 REPAIR_SHARE = 0.5
+# The exchange may need this long to answer after the start, before the log warns.
+EXCHANGE_TIMEOUT_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +47,7 @@ class Service:
     """One bridge. `source` reports when the settings have changed."""
 
     def __init__(self, settings: Settings, source: Source | None = None) -> None:
+        _log_start(settings)
         self._settings = settings
         self._source = source
         types = message_types(settings)
@@ -96,7 +102,10 @@ class Service:
             draining.append(group.create_task(self.status.recent.run(), name="rates"))
             if dashboard := self._dashboard:
                 draining.append(group.create_task(dashboard.run(), name="dashboard"))
-            ingesting = [group.create_task(self._run_ingestion(), name="feed")]
+            ingesting = [
+                group.create_task(self._run_ingestion(), name="feed"),
+                group.create_task(self._warn_if_unreachable(), name="exchange check"),
+            ]
             if self._source is not None:
                 reloader = Reloader(
                     self._settings, self._source, self._set_streams, self.status.reloads
@@ -120,6 +129,19 @@ class Service:
             self._ingestion = ingestion
             self._started.set()
             await ingestion.run()
+
+    async def _warn_if_unreachable(self) -> None:
+        """Log once if the exchange has not answered since the start."""
+        await asyncio.sleep(EXCHANGE_TIMEOUT_S)
+        await self._started.wait()
+        if self._ingestion and not self._ingestion.has_reached_exchange:
+            log.warning(
+                "exchange_unreachable",
+                url=self._settings.binance.websocket_url,
+                waited_s=EXCHANGE_TIMEOUT_S,
+                remedy="check the network and binance.proxy; to try the bridge without internet, "
+                "run `docker compose --profile simulator up` or `tickbridge demo`",
+            )
 
     async def _set_streams(self, settings: Settings) -> Change:
         """Put changed streams into effect, as soon as the ingestion has started."""
@@ -150,8 +172,8 @@ class Service:
         self, ingesting: list[asyncio.Task[None]], forced: "asyncio.Future[Any]"
     ) -> None:
         """Close the connections, and let the sinks have all events that have arrived."""
-        feed, *reloading = ingesting
-        for task in reloading:
+        feed, *others = ingesting
+        for task in others:
             await _cancel(task)
         if self._ingestion:
             timeout_s = REPAIR_SHARE * self._settings.shutdown_timeout_s
@@ -176,6 +198,27 @@ class Service:
             log.error("records_undelivered", **pending)
             raise UndeliveredRecords(sum(pending.values()))
         log.info("stopped")
+
+
+def _log_start(settings: Settings) -> None:
+    """Log which build starts with which settings: the first line of each log."""
+    binance, kafka = settings.binance, settings.kafka
+    patterns = [symbol for symbol in binance.symbols if is_pattern(symbol)]
+    log.info(
+        "starting",
+        version=version("tickbridge"),
+        revision=os.environ.get(REVISION_VARIABLE, "unknown"),
+        python=platform.python_version(),
+        symbols=len(binance.symbols) - len(patterns),
+        patterns=patterns,
+        streams=binance.streams,
+        extra_streams=len(binance.extra_streams),
+        redundancy=binance.redundancy,
+        kafka=kafka.bootstrap_servers,
+        topic=kafka.topic,
+        redis=settings.redis.url.without_user(),
+        data_dir=str(settings.data_dir) if settings.data_dir else None,
+    )
 
 
 def _open_store(settings: Settings) -> ChunkStore | None:

@@ -30,6 +30,11 @@ class Listing:
         # What was logged, and still holds.
         self._said: set[str] = set()
 
+    @property
+    def has_answer(self) -> bool:
+        """Return whether the exchange has answered since the start."""
+        return self._listed is not None
+
     async def find(self, options: settings.Binance) -> Subscription:
         """Ask the exchange once, and return the streams of these settings.
 

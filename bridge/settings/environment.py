@@ -20,9 +20,11 @@ from bridge.settings.types import MASK
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 SECRETS_VARIABLE = f"{PREFIX}SECRETS_DIR"
+# The image sets it to the git revision that it was built from.
+REVISION_VARIABLE = f"{PREFIX}REVISION"
 FILE_SUFFIX = "_FILE"
 SECRET_MAX_BYTES = 64 * 2**10
-_OURS = {CONFIG_VARIABLE, SECRETS_VARIABLE, f"{PREFIX}CAPTURES"}
+_OURS = {CONFIG_VARIABLE, SECRETS_VARIABLE, REVISION_VARIABLE, f"{PREFIX}CAPTURES"}
 
 # Variables that Kubernetes sets for each Service whose name begins with ours ("tickbridge",
 # "tickbridge-redis"). Source: kubernetes.io, "Accessing the Service", environment variables.

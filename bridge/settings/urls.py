@@ -34,6 +34,10 @@ class SecretUrl(Secret[str]):
     def _display(self) -> str:
         return hide_user(self.get_secret_value())
 
+    def without_user(self) -> str:
+        """Return the URL without its user and password."""
+        return _USER.sub(r"\1", self.get_secret_value())
+
 
 def _server(text: str) -> str:
     url = _split(f"//{text}")

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import metadata
 from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+from bridge.app import service as service_module
 from bridge.app.ingestion import message_types
 from bridge.app.service import Service
 from bridge.binance.connector import State
@@ -286,6 +288,75 @@ async def test_a_symbol_nobody_lists_ends_it_with_an_error_of_the_settings(
         )
         with pytest.raises(SettingsError, match="BTCUSDT"):
             await service.run()
+
+
+def test_the_first_line_of_the_log_names_the_build_and_the_settings(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKBRIDGE_REVISION", "0d68331")
+    overrides: dict[str, Any] = {
+        "binance": {
+            "symbols": ["BTCUSDT", "ETHUSDT", "*EUR"],
+            "streams": ["trade", "bookTicker"],
+            "extra_streams": ["!miniTicker@arr"],
+            "redundancy": 2,
+        },
+        "kafka": {"bootstrap_servers": "k1:9092,k2:9092", "topic": "md.{venue}.{message_type}"},
+        "redis": {"url": "redis://reader:hush@cache:6379/3"},
+        "data_dir": str(tmp_path),
+    }
+    service = Service(load_settings(environment={}, overrides=overrides))
+    service.sinks.kafka.close()
+    first = dict(journal.entries[0])
+    assert first.pop("python").startswith("3.")
+    assert first == {
+        "event": "starting",
+        "version": metadata.version("tickbridge"),
+        "revision": "0d68331",
+        "symbols": 2,
+        "patterns": ["*EUR"],
+        "streams": ["trade", "bookTicker"],
+        "extra_streams": 1,
+        "redundancy": 2,
+        "kafka": ["k1:9092", "k2:9092"],
+        "topic": "md.{venue}.{message_type}",
+        "redis": "redis://cache:6379/3",
+        "data_dir": str(tmp_path),
+    }
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "EXCHANGE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(kafka_sink, "FENCE_TIMEOUT_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_without_an_exchange_the_log_names_a_way_to_try_it_without_internet(
+    unique: str, journal: Journal
+) -> None:
+    nowhere = [f"{LOOPBACK}:{free_port()}" for _ in range(3)]
+    settings = settings_for(nowhere[0], f"redis://{nowhere[1]}/0", unique, f"ws://{nowhere[2]}")
+    service = Service(settings)
+    running = asyncio.create_task(service.run())
+    (entry,) = await journal.until("exchange_unreachable")
+    assert nowhere[2] in entry["url"]
+    assert "tickbridge demo" in entry["remedy"]
+    service.stop()
+    service.stop()
+    await running
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_exchange_that_answers_is_not_called_unreachable(
+    redis: RedisAddress, unique: str, journal: Journal
+) -> None:
+    async with without_kafka(redis, unique, journal) as (service, running):
+        service.stop()
+        service.stop()
+        with pytest.raises(UndeliveredRecords):
+            await running
+    assert journal.named("exchange_unreachable") == []
 
 
 async def test_an_exchange_that_refuses_us_ends_it_with_a_remedy(

@@ -62,6 +62,10 @@ def test_its_labels_say_what_it_is_and_of_which_revision(config: dict[str, Any])
     assert (labels["version"], labels["revision"]) == ("0.0.0-test", "tested")
 
 
+def test_the_log_of_its_program_names_the_revision(config: dict[str, Any]) -> None:
+    assert "TICKBRIDGE_REVISION=tested" in config["Env"]
+
+
 def test_its_user_is_a_number_and_not_root(image: str, config: dict[str, Any]) -> None:
     assert config["User"] == "10001:10001"
     assert in_image(image, "id -u; id -g").stdout.split() == ["10001", "10001"]
