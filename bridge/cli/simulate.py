@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,13 +72,9 @@ def simulate(  # noqa: PLR0913 - each is a setting of its own
         int, typer.Option(help="Seed of the invented market; the same seed gives the same market.")
     ] = 0,
     wait_streams: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            show_default="1 for recordings, 0 for an invented market",
-            help="Start when this many streams are subscribed; 0: start at once.",
-        ),
-    ] = None,
+        int,
+        typer.Option(min=0, help="Start when this many streams are subscribed; 0: start at once."),
+    ] = 1,
 ) -> None:
     """Simulate the exchange: Binance's WebSocket and REST on one port, until Ctrl-C.
 
@@ -87,9 +82,6 @@ def simulate(  # noqa: PLR0913 - each is a setting of its own
     """
     from bridge.tools.simulator import SimulatedExchange
 
-    if wait_streams is None:
-        # An invented market uses the real time. If it waited, it would stay late by that time.
-        wait_streams = 1 if capture else 0
     if capture:
         source, streams = _replay(capture, loop=loop)
     else:
@@ -115,8 +107,7 @@ def _market(symbols: str, rate: float, seed: int) -> "Source":
     from bridge.tools.simulator import Market
 
     names = comma_separated(upper_symbol(symbols))
-    now_ms = time.time_ns() // 1_000_000
-    return Market(names, seed=seed, begin_ms=now_ms, trades_per_second=rate)
+    return Market(names, seed=seed, trades_per_second=rate)
 
 
 async def _serve(exchange: "SimulatedExchange", streams: list[str]) -> None:

@@ -8,7 +8,9 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from websockets.sync.client import connect
 
+from bridge.tools.simulator.market import present_ms
 from tests.cli.conftest import Run, ended, process
 
 CAPTURE = (
@@ -30,12 +32,26 @@ def test_the_settings_it_prints_are_good(tickbridge: Run, simulator: Path) -> No
     assert "1 symbol x 3 streams from ws://127.0.0.1:" in result.stdout
 
 
-def test_an_invented_market_goes_on_while_nobody_listens(simulator: Path) -> None:
-    url = yaml.safe_load(simulator.read_text())["binance"]["rest_url"]
-    rows: list[dict[str, int]] = []
-    while not rows:
-        with urlopen(f"{url}/api/v3/historicalTrades?symbol=BTCUSDT") as answer:  # noqa: S310
-            rows = json.load(answer)
+def test_an_invented_market_begins_at_the_first_subscription_and_goes_on_without_one(
+    simulator: Path,
+) -> None:
+    binance = yaml.safe_load(simulator.read_text())["binance"]
+    url = f"{binance['rest_url']}/api/v3/historicalTrades?symbol=BTCUSDT"
+
+    def rows() -> list[dict[str, int]]:
+        with urlopen(url) as answer:  # noqa: S310
+            found: list[dict[str, int]] = json.load(answer)
+        return found
+
+    assert rows() == []
+    began_ms = present_ms()
+    with connect(f"{binance['websocket_url']}/ws/btcusdt@trade") as client:
+        first = json.loads(client.recv())
+    assert first["T"] >= began_ms
+    assert rows()[0]["id"] == first["t"]
+    last = rows()[-1]["id"]
+    while rows()[-1]["id"] == last:
+        pass
 
 
 def test_a_recording_gives_its_own_symbols_and_streams(capture: str) -> None:

@@ -33,6 +33,9 @@ class Observer:
     def now_ms(self) -> int:
         return self._market.now_ms
 
+    def begin(self) -> None:
+        self._market.begin()
+
     def due_us(self) -> int | None:
         return self._market.due_us()
 

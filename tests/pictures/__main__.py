@@ -58,9 +58,9 @@ async def main() -> None:
 @asynccontextmanager
 async def simulated() -> AsyncIterator[Path]:
     """Simulate an exchange; yield settings that use it, in a folder of their own."""
-    market = Market(SYMBOLS, begin_ms=time.time_ns() // 1_000_000, trades_per_second=8)
+    market = Market(SYMBOLS, trades_per_second=8)
     with tempfile.TemporaryDirectory() as folder:
-        async with SimulatedExchange(market, start_after_streams=0) as exchange:
+        async with SimulatedExchange(market) as exchange:
             yield exchange_file(Path(folder), exchange.websocket_url, exchange.rest_url)
 
 

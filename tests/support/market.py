@@ -1,6 +1,5 @@
 """A bridge with embedded brokers and a simulated market, for programs that read its data."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ class Addresses:
 @asynccontextmanager
 async def market(folder: Path) -> AsyncIterator[Addresses]:
     """Run a bridge; yield the addresses of its brokers when it has connected to Kafka."""
-    source = Market(SYMBOLS, begin_ms=time.time_ns() // 1_000_000, trades_per_second=50)
+    source = Market(SYMBOLS, trades_per_second=50)
     with EmbeddedKafka() as kafka, EmbeddedRedis() as redis:
         async with SimulatedExchange(source) as exchange:
             urls = {"websocket_url": exchange.websocket_url, "rest_url": exchange.rest_url}

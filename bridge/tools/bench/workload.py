@@ -138,6 +138,9 @@ class Offered:
     def now_ms(self) -> int:
         return self._source.now_ms
 
+    def begin(self) -> None:
+        self._source.begin()
+
     def due_us(self) -> int | None:
         if self._schedule is None:
             return self._source.due_us()

@@ -4,7 +4,6 @@ The bridge reads each of them over a WebSocket.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ async def _open_market(
         yield Exchange(loaded, live, f"live from {urlsplit(live.websocket_url).netloc}")
         return
     market = _invented(loaded.binance)
-    async with SimulatedExchange(market, start_after_streams=0) as exchange:
+    async with SimulatedExchange(market) as exchange:
         title = "the simulator, because Binance cannot be reached"
         yield Exchange(loaded, _hosted(loaded.binance, exchange), title, reasons)
 
@@ -95,7 +94,6 @@ def _invented(binance: settings.Binance) -> Source:
     return Market(
         symbols,
         seed=SEED,
-        begin_ms=time.time_ns() // 1_000_000,
         trades_per_second=TRADES_PER_SECOND / len(symbols),
     )
 

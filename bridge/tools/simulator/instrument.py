@@ -57,6 +57,11 @@ class Instrument:
         self._maker_rate = max(2.0, order_rate * _MAKERS_PER_ORDER)
         self._refill()
 
+    def skip_to(self, at_ms: int) -> None:
+        """Let time pass in which nothing happens."""
+        self.tape.roll(at_ms)
+        self._fair_at_ms = float(at_ms)
+
     def next_order_ms(self, at_ms: float) -> float:
         """Return the time of the next taker after one at `at_ms`."""
         seconds = 0.0

@@ -5,6 +5,7 @@ moment, and returns the messages that Binance would have sent.
 """
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from heapq import heapify, heapreplace
@@ -33,9 +34,9 @@ class _Happening(IntEnum):
 class Market:
     """A `Source` without an end.
 
-    `symbols` have Binance's spelling. `begin_ms` is the start in milliseconds since the epoch. Each
-    symbol has `trades_per_second` trades on average. Raises SimulatorError if `symbols` is empty or
-    the rate is not positive.
+    `symbols` have Binance's spelling. `begin_ms` is the start in milliseconds since the epoch; by
+    default it is the moment when play begins. Each symbol has `trades_per_second` trades on
+    average. Raises SimulatorError if `symbols` is empty or the rate is not positive.
     """
 
     played_once = False
@@ -45,7 +46,7 @@ class Market:
         symbols: Iterable[str],
         *,
         seed: int = 0,
-        begin_ms: int,
+        begin_ms: int | None = None,
         trades_per_second: float = 5.0,
     ) -> None:
         self.symbols: Sequence[str] = tuple(dict.fromkeys(symbols))
@@ -55,27 +56,31 @@ class Market:
             raise SimulatorError(
                 f"{trades_per_second:g} trades per second is not possible; give one above 0"
             )
+        self._has_begun = begin_ms is not None
+        now_ms = present_ms() if begin_ms is None else begin_ms
         self._instruments = [
-            Instrument(listing_of(symbol), seed, begin_ms, trades_per_second)
+            Instrument(listing_of(symbol), seed, now_ms, trades_per_second)
             for symbol in self.symbols
         ]
         self._by_name = by_stream_name(self._instruments)
         self._names = [ascii_lower(symbol) for symbol in self.symbols]
-        self._begin_ms = begin_ms
-        self._now_ms = float(begin_ms)
         self._wanted: frozenset[str] = frozenset()
         self._feeds: dict[str, Feed] = {}
-        self._heap = list(self._beginnings(begin_ms))
-        heapify(self._heap)
+        self._begin_at(now_ms)
 
     @property
     def now_ms(self) -> int:
-        return int(self._now_ms)
+        return int(self._now_ms) if self._has_begun else present_ms()
 
     @property
     def next_ms(self) -> float:
         """Return the time of the next entry of the heap."""
         return self._heap[0][0]
+
+    def begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._begin_at(present_ms())
 
     def due_us(self) -> int | None:
         return math.ceil((self.next_ms - self._begin_ms) * 1000)
@@ -117,6 +122,13 @@ class Market:
     def depth(self, symbol: str, limit: int) -> bytes:
         book = self._by_name[ascii_lower(symbol)].book
         return messages.book(book.update_id, book.best_bids(limit), book.best_asks(limit))
+
+    def _begin_at(self, now_ms: int) -> None:
+        self._begin_ms, self._now_ms = now_ms, float(now_ms)
+        for instrument in self._instruments:
+            instrument.skip_to(now_ms)
+        self._heap = list(self._beginnings(now_ms))
+        heapify(self._heap)
 
     def _beginnings(self, begin_ms: int) -> Iterable[tuple[float, _Happening, int]]:
         yield float(begin_ms - begin_ms % -TENTH_MS), _Happening.TICK, 0
@@ -179,3 +191,8 @@ class Market:
         fill = Fill(instrument.block_id, instrument.tape.price, quantity, buy=bool(quantity % 2))
         stream = f"{self._names[index]}@blockTrade"
         return [(stream, messages.block_trade(self.symbols[index], at_ms, fill))]
+
+
+def present_ms() -> int:
+    """Return the time of this machine in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

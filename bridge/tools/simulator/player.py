@@ -17,7 +17,7 @@ class Player:
     """Plays one market. `speed` is a multiple of real time, None for flat out.
 
     Flat out, it plays as fast as the slowest subscriber reads, and waits while there is no
-    subscriber, so that nothing is lost. At a finite speed it never waits for a subscriber.
+    subscriber, so that nothing is lost. At a finite speed it plays on without a subscriber.
     `finished` is set when everything has been played once and, flat out or at the very end,
     written to the sockets. `played_s` is the seconds of the market since play began.
     """
@@ -39,6 +39,7 @@ class Player:
     async def play(self) -> None:
         """Play from the moment enough streams are wanted until the market ends."""
         await self._audience.gathered.wait()
+        self._source.begin()
         if self._speed is None:
             await self._play_flat_out()
         else:

@@ -55,6 +55,9 @@ class Replay:
             return (self._begin_us + played_us) // 1000
         return (self._begin_us + played_us) // 1000 + self._round * self._loop.shift_ms
 
+    def begin(self) -> None:
+        """Do nothing: a recording has its own times."""
+
     def due_us(self) -> int | None:
         if self._loop is None and self.played_once:
             return None

@@ -1,7 +1,8 @@
 """The interface of a market, which hands out its messages in order, on a clock of its own.
 
 There are two markets: `Replay` plays captures, `Market` invents. Neither knows a socket or an event
-loop, so both can be stepped at any speed. A seed or a file decides everything that they send.
+loop, so both can be stepped at any speed. A seed or a file decides everything that they send,
+except when an invented market begins.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ class Source(Protocol):
     @property
     def now_ms(self) -> int:
         """Return the market's time in milliseconds since the epoch."""
+        ...
+
+    def begin(self) -> None:
+        """Start the market: play begins now."""
         ...
 
     def due_us(self) -> int | None:

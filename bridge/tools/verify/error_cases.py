@@ -187,8 +187,7 @@ class _Arrivals(MemorySink):
 
 @asynccontextmanager
 async def _exchange(*faults: Fault) -> AsyncIterator[SimulatedExchange]:
-    now_ms = time.time_ns() // 1_000_000
-    market = Market([SYMBOL], begin_ms=now_ms, trades_per_second=TRADES_PER_SECOND)
+    market = Market([SYMBOL], trades_per_second=TRADES_PER_SECOND)
     async with SimulatedExchange(market, faults=FaultPlan(faults)) as exchange:
         yield exchange
 

@@ -7,7 +7,16 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from bridge.tools.simulator import Capture, Message, Replay, SimulatedExchange, SimulatorError
+from bridge.tools.simulator import (
+    Capture,
+    Market,
+    Message,
+    Replay,
+    SimulatedExchange,
+    SimulatorError,
+)
+from bridge.tools.simulator import market as market_module
+from bridge.tools.simulator.market import present_ms
 from bridge.tools.simulator.subscriber import BUFFER_BYTES
 from tests.support.simulator import BEGIN_MS, capture_of, market, trade_message, trades
 from tests.support.simulator_clients import asked, closed, get, listening, opened, received
@@ -224,6 +233,24 @@ async def test_an_invented_market_is_served_like_a_recorded_one() -> None:
         assert streams == {"btcusdt@trade", "ethusdt@depth5"}
         status, listed = await get(exchange, "/api/v3/exchangeInfo")
         assert (status, len(listed["symbols"])) == (200, 2)
+
+
+async def test_an_invented_market_of_today_is_on_time_from_its_first_subscription(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a_minute_ago_ms = present_ms() - 60_000
+    with monkeypatch.context() as earlier:
+        earlier.setattr(market_module, "present_ms", lambda: a_minute_ago_ms)
+        source = Market(["BTCUSDT"], trades_per_second=50)
+    async with opened(source, speed=1.0) as exchange:
+        assert (await get(exchange, "/api/v3/historicalTrades?symbol=BTCUSDT"))[1] == []
+        began_ms = present_ms()
+        async with listening(exchange, "/ws/btcusdt@trade") as client:
+            sent = [json.loads(text) for text in await received(client, 20)]
+            assert began_ms <= sent[0]["T"]
+            assert 0 <= present_ms() - sent[-1]["T"] < 1_000
+        _, rows = await get(exchange, "/api/v3/historicalTrades?symbol=BTCUSDT")
+        assert [row["id"] for row in rows[:20]] == [trade["t"] for trade in sent]
 
 
 async def test_closing_the_exchange_says_going_away() -> None:

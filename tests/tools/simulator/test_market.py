@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.tools.simulator import Market, SimulatorError
+from bridge.tools.simulator import market as market_module
 from bridge.tools.simulator.candles import bounds
 from bridge.tools.simulator.history import History
 from bridge.tools.simulator.listing import decimal, listing_of
@@ -97,6 +98,26 @@ def test_the_ids_of_a_symbol_start_again_at_1_and_its_history_forgets_those_befo
     assert ids_before
     assert ids_since
     assert ids_since[0] == ids_before[0] > len(ids)
+
+
+def test_a_market_without_a_given_time_has_that_of_the_machine_and_begins_when_played(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_ms = BEGIN_MS
+    monkeypatch.setattr(market_module, "present_ms", lambda: now_ms)
+    source = Market(["BTCUSDT"], trades_per_second=20)
+    source.want(frozenset({"btcusdt@ticker", "btcusdt@kline_1m"}))
+    now_ms += 150_000
+    assert source.now_ms == now_ms
+    source.begin()
+    assert source.due_us() in range(100_000)
+    messages = source.take(2_000_000, 1_000)
+    for stream, field in (("trade", "T"), ("ticker", "E"), ("kline_1m", "E")):
+        times = [row[field] for row in decoded(messages, f"btcusdt@{stream}")]
+        assert now_ms <= times[0]
+        assert times[-1] <= source.now_ms <= now_ms + 2_000
+    (bar,) = source.candles("BTCUSDT", [bounds("1m", now_ms - 60_000)])
+    assert bar.trades == 0
 
 
 def test_trades_and_their_aggregates_are_chained() -> None:
