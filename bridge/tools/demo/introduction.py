@@ -54,6 +54,8 @@ def commands(addresses: Addresses, symbol: str, kind: str) -> list[str]:
     return [
         f"{tickbridge} price {shlex.quote(symbol)} --redis {addresses.redis}",
         f"{tickbridge} tail {kind} --kafka {addresses.kafka} --count 5",
+        f"{tickbridge} status --url {addresses.http}",
+        f"{tickbridge} audit --kafka {addresses.kafka}",
         f"curl {addresses.http}/metrics",
     ]
 

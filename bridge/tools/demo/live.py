@@ -2,9 +2,11 @@
 
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
 from rich.live import Live
@@ -18,14 +20,20 @@ from bridge.monitoring.words import latency
 from bridge.tools.demo.figures import Account, Figures, Row
 from bridge.tools.demo.words import (
     ACCOUNT_COLUMNS,
-    ENDS,
     MIN_DECIMALS,
+    TITLES,
     clock,
     decimals,
 )
 
 _UP, _DOWN = "green", "red"
-MAX_WIDTH = 100  # rows of wider tables are hard to follow
+# Both tables are this wide at first, so no line wraps in a terminal of 70 columns, and a resize
+# leaves no torn lines behind.
+WIDTH = 69
+_PRICES = {"Symbol": 12, "Price": 12, "24 h": 9, "Bid": 10, "Ask": 10, "Messages/s": 10}
+_SINKS = dict(
+    zip(("Frame to", *ACCOUNT_COLUMNS, "p50", "p99"), (8, 11, 11, 9, 9, 7, 7), strict=True)
+)
 
 
 class LiveTable:
@@ -47,6 +55,7 @@ class LiveTable:
             redirect_stderr=sys.stderr.isatty(),
             vertical_overflow="crop",
         )
+        self._prices, self._sinks = _Columns(_PRICES), _Columns(_SINKS)
         self._ticks: defaultdict[str, _Tick] = defaultdict(_Tick)
 
     def __enter__(self) -> Self:
@@ -60,24 +69,21 @@ class LiveTable:
         self._live.update(Spinner("dots", what), refresh=True)
 
     def show(self, figures: Figures) -> None:
-        parts: list[RenderableType] = [
-            Rule(style="dim"),
-            self._prices(figures),
+        self._live.update(self.frame(figures), refresh=True)
+
+    def frame(self, figures: Figures) -> RenderableType:
+        """Return the tables with these figures."""
+        prices = [[Text(row.symbol), *self._cells(row)] for row in figures.rows]
+        if figures.more_symbols:
+            prices.append([Text(f"… {figures.more_symbols:,} more", style="dim")])
+        return Group(
+            Constrain(Rule(style="dim"), WIDTH),
+            self._prices.table(prices),
             "",
-            _sinks(figures),
+            self._sinks.table([_sink(figures, account) for account in figures.accounts]),
             "",
             _footer(figures),
-        ]
-        width = min(self.console.width, MAX_WIDTH)
-        self._live.update(Constrain(Group(*parts), width), refresh=True)
-
-    def _prices(self, figures: Figures) -> Table:
-        table = _table("Symbol", "Price", "24 h", "Bid", "Ask", "Messages/s")
-        for row in figures.rows:
-            table.add_row(row.symbol, *self._cells(row))
-        if figures.more_symbols:
-            table.add_row(Text(f"… {figures.more_symbols:,} more", style="dim"))
-        return table
+        )
 
     def _cells(self, row: Row) -> list[Text]:
         latest, rate = row.latest, Text(f"{row.messages_per_second:,.1f}")
@@ -88,6 +94,28 @@ class LiveTable:
         price = Text(f"{tick.arrow} {tick.text(latest.price)}", style=f"bold {tick.style}")
         quote = [Text(tick.text(side)) for side in (latest.bid_price, latest.ask_price)]
         return [price, _change(latest.change_percent), *quote, rate]
+
+
+class _Columns:
+    """The columns of a table, by name, with their widths. They grow with their contents and never
+    shrink.
+    """
+
+    def __init__(self, widths: dict[str, int]) -> None:
+        self._widths = widths.copy()
+
+    def table(self, rows: Sequence[Sequence[Text]]) -> Table:
+        """Return the table of these rows."""
+        for row in rows:
+            for name, cell in zip(self._widths, row, strict=False):
+                self._widths[name] = max(self._widths[name], cell_len(cell.plain))
+        table = Table(box=None, header_style="dim", padding=(0, 0, 0, 1))
+        for name, width in self._widths.items():
+            justify = "right" if table.columns else "left"
+            table.add_column(name, justify=justify, width=width, no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        return table
 
 
 class _Tick:
@@ -111,32 +139,28 @@ class _Tick:
         return "-" if price is None else f"{price:,.{self._decimals}f}"
 
 
-def _sinks(figures: Figures) -> Table:
-    table = _table("Frame to", *ACCOUNT_COLUMNS, "p50", "p99")
-    for account in figures.accounts:
-        recent = figures.latencies[account.sink]
-        table.add_row(
-            ENDS[account.sink], *_counts(figures.received, account), *map(latency, recent)
-        )
-    return table
-
-
-def _counts(received: int, account: Account) -> list[Text]:
+def _sink(figures: Figures, account: Account) -> list[Text]:
+    recent = map(latency, figures.latencies[account.sink])
     return [
-        Text(f"{received:,}", style="" if account.total == received else "bold red"),
+        Text(TITLES[account.sink]),
+        Text(
+            f"{figures.received:,}", style="" if account.total == figures.received else "bold red"
+        ),
         Text(f"{account.published:,}"),
         Text(f"{account.dropped:,}", style="bold red" if account.dropped else ""),
         Text(f"{account.pending:,}"),
+        *map(Text, recent),
     ]
 
 
 def _footer(figures: Figures) -> Text:
     reconnects = f"{figures.reconnects} reconnect{'' if figures.reconnects == 1 else 's'}"
     return Text.assemble(
-        f"  {clock(figures.elapsed_s)}",
-        (f"   {figures.messages_per_second:,.0f} messages/s", "bold"),
-        f"   {reconnects}",
+        f" {clock(figures.elapsed_s):<7}",
+        (f"{figures.messages_per_second:>8,.0f} messages/s", "bold"),
+        f"{reconnects:>15}",
         ("   Ctrl-C stops the demo", "dim"),
+        no_wrap=True,
     )
 
 
@@ -144,10 +168,3 @@ def _change(percent: Decimal | None) -> Text:
     if percent is None:
         return Text("-", style="dim")
     return Text(f"{percent:+.2f} %", style=_UP if percent > 0 else _DOWN if percent < 0 else "")
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(first, box=None, header_style="dim", expand=True, padding=(0, 0, 0, 2))
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table

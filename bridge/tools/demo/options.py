@@ -1,17 +1,20 @@
 """The options of the demo, and the settings of the bridge it shows."""
 
 import os
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge import settings
 from bridge.settings.load import DEFAULT_FILE
 from bridge.settings.urls import SecretUrl
-from bridge.tools.embedded import EmbeddedKafka, EmbeddedRedis
+from bridge.tools.embedded import LOOPBACK, EmbeddedKafka, EmbeddedRedis
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
 # Ctrl-C must stop the demo quickly. On loopback the sinks drain in milliseconds.
 SHUTDOWN_TIMEOUT_S = 1.5
+HTTP_PORT = settings.Http().port
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def with_brokers(
     kafka: EmbeddedKafka,
     redis: EmbeddedRedis,
 ) -> settings.Settings:
-    """Return the settings of the bridge: this exchange, these brokers, any free HTTP port.
+    """Return the settings of the bridge: this exchange and these brokers.
 
     The mock cluster of librdkafka refuses CreateTopics, but creates a topic on first use.
     """
@@ -61,8 +64,15 @@ def with_brokers(
                 bootstrap_servers=[kafka.bootstrap_servers], create_topics=False
             ),
             "redis": settings.Redis(url=SecretUrl(redis.url)),
-            "http": settings.Http(port=0),
+            "http": settings.Http(host=LOOPBACK, port=http_port()),
             "log": settings.Log(level="warning"),
             "shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
         }
     )
+
+
+def http_port() -> int:
+    """Return HTTP_PORT if it is free; otherwise 0, which takes any free port."""
+    with suppress(OSError), socket.create_server((LOOPBACK, HTTP_PORT)):
+        return HTTP_PORT
+    return 0

@@ -1,16 +1,29 @@
 import asyncio
 import re
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from bridge.tools.demo.options import HTTP_PORT
+from bridge.tools.embedded import LOOPBACK
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.demo import demo_in_terminal, exchange_file, run_demo, server, unreachable
 
 ESCAPE = "\x1b"
 CTRL_C = b"\x03"
 PRICES = r"\d\d:\d\d:\d\d  BTCUSDT [\d.,]+  ETHUSDT [\d.,]+  BNBUSDT [\d.,]+  \d+ msg/s"
+
+
+@pytest.fixture(autouse=True)
+def usual_port_in_use() -> Iterator[None]:
+    """Let each demo take a port of its own: two that start at once might both want the usual one."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(socket.create_server((LOOPBACK, HTTP_PORT)))
+        yield
 
 
 def accounts(output: str) -> dict[str, tuple[int, int, int, int]]:
@@ -35,6 +48,8 @@ async def test_without_a_terminal_it_prints_prices_each_second_and_a_summary_tha
     assert re.search(r"Kafka +127\.0\.0\.1:\d+ ", ended.output)
     assert re.search(r"price BTCUSDT --redis redis://127\.0\.0\.1:\d+/0\n", ended.output)
     assert re.search(r"tail trade --kafka 127\.0\.0\.1:\d+ --count 5\n", ended.output)
+    assert re.search(r"status --url http://127\.0\.0\.1:\d+\n", ended.output)
+    assert re.search(r"audit --kafka 127\.0\.0\.1:\d+\n", ended.output)
     assert re.search(r"curl http://127\.0\.0\.1:\d+/metrics\n", ended.output)
     assert len(re.findall(PRICES, ended.output)) >= 2
     books = accounts(ended.output)
