@@ -19,7 +19,7 @@ PRICES = r"\d\d:\d\d:\d\d  BTCUSDT [\d.,]+  ETHUSDT [\d.,]+  BNBUSDT [\d.,]+  \d
 
 @pytest.fixture(autouse=True)
 def usual_port_in_use() -> Iterator[None]:
-    """Let each demo take a port of its own: two that start at once might both want the usual one."""
+    """Let each demo take a port of its own: two that start at once might want the same one."""
     with ExitStack() as stack:
         with suppress(OSError):
             stack.enter_context(socket.create_server((LOOPBACK, HTTP_PORT)))
