@@ -15,7 +15,7 @@ from bridge import settings
 from bridge.binance.connection import Connection
 from bridge.binance.coverage import ShardCoverage, ShardSlot
 from bridge.binance.failures import refused_wait_s
-from bridge.binance.health import HealthMonitor
+from bridge.binance.health import NAMED_MAX, HealthMonitor
 from bridge.binance.rate_limit import RateLimiter
 from bridge.core.model.stream import Stream
 from bridge.core.policy.rotation import OVERLAP_S, may_close
@@ -231,12 +231,13 @@ class Connector:
         if self._reported is self.streams or connection.age_s() < deadline_s:
             return
         self._reported = self.streams
-        for name in self.without_data():
+        if names := self.without_data():
             self._log.warning(
-                "stream_without_data",
-                stream=name,
+                "streams_without_data",
+                streams=names[:NAMED_MAX],
+                count=len(names),
                 waited_s=deadline_s,
-                remedy="check the name; a market without trades sends nothing either",
+                remedy="check the names; a market without trades sends nothing either",
             )
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:

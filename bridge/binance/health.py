@@ -12,7 +12,7 @@ from bridge.core.policy.rotation import may_rotate, rotate_after_s
 from bridge.core.policy.silence import Silence, SilenceDetector
 from bridge.errors import ReconnectCause
 
-# How many stalled streams a log entry names.
+# How many streams a log entry names.
 NAMED_MAX = 10
 
 

@@ -311,8 +311,8 @@ async def test_an_error_reply_is_logged_and_the_connector_stays(
 async def test_an_invalid_symbol_is_named_when_its_stream_stays_silent(journal: Journal) -> None:
     exchange = FakeExchange([send(trade(1))])
     async with exchange.serving(), bridge(exchange, NAME, "btcusdx@trade") as running:
-        (entry,) = await journal.until("stream_without_data")
-        assert entry["stream"] == "btcusdx@trade"
+        (entry,) = await journal.until("streams_without_data")
+        assert (entry["streams"], entry["count"]) == (["btcusdx@trade"], 1)
         assert entry["waited_s"] == 60
         assert running.feed.without_data() == ["btcusdx@trade"]
         assert not running.feed.unready()

@@ -152,7 +152,7 @@ async def test_warnings_of_the_bridge_stand_above_the_table(tmp_path: Path) -> N
     quiet = "  extra_streams: [btcusdt@referencePrice, zzzusdt@blockTrade]\n"
     file.write_text(file.read_text() + quiet + "  first_message_timeout_s: 0.3\n")
     async with demo_in_terminal("--config", file) as terminal:
-        await terminal.wait_for("stream_without_data")
+        await terminal.wait_for("streams_without_data")
         await terminal.wait_for(r"[1-9]\d* messages/s")
         terminal.type(CTRL_C)
         assert await terminal.end() == 0
