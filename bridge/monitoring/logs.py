@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 from bridge import settings
 
@@ -47,5 +48,12 @@ def configure(options: settings.Log) -> None:
 
 def _rendering(*, as_json: bool) -> list[Any]:
     if as_json:
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        renderer = structlog.processors.JSONRenderer()
+        return [structlog.processors.format_exc_info, _readable, renderer]
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _readable(_logger: Any, _method: str, entry: EventDict) -> EventDict:
+    """Put first what people look for first."""
+    head = {key: entry.pop(key) for key in ("timestamp", "level", "event")}
+    return head | dict(entry)

@@ -52,6 +52,7 @@ def test_a_line_is_json_unless_a_person_reads_it(stderr: io.StringIO) -> None:
         assert "connection_open" in re.sub(r"\x1b\[\d*m", "", line)
         return
     entry = json.loads(line)
+    assert list(entry)[:3] == ["timestamp", "level", "event"]
     assert (entry["event"], entry["level"], entry["connector"]) == (
         "connection_open",
         "info",
