@@ -76,13 +76,15 @@ class SinkCounts:
     """The counters of one sink, by message type; `dropped` by (message type, cause).
 
     `restored` counts records that did not come from the pipeline: read from disk at start, fetched
-    again for this sink only, or the sink's own gap and invalid events.
+    again for this sink only, or the sink's own gap and invalid events. `gap_events` counts its own
+    gap events by (state, cause).
     """
 
     published: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     restored: Counter[str] = field(default_factory=Counter)
+    gap_events: Counter[tuple[str, str]] = field(default_factory=Counter)
     stale_values: int = 0
     spill_bytes: int = 0
     latency: Histogram = field(default_factory=Histogram)
@@ -138,10 +140,10 @@ class FeedCounts:
     """The counters of the exchange's side.
 
     Events are counted by message type, invalid frames by reason, reconnects by cause, gap events by
-    state and head checks by outcome. `ahead` counts events whose time is far ahead, `id_restarts`
-    the restarts of a symbol's ids. `latency` is the difference between the exchange's time and
-    ours, one sample per read of the socket. The clocks differ, so a negative difference counts as
-    zero.
+    (state, cause) and head checks by outcome. `ahead` counts events whose time is far ahead,
+    `id_restarts` the restarts of a symbol's ids. `latency` is the difference between the exchange's
+    time and ours, one sample per read of the socket. The clocks differ, so a negative difference
+    counts as zero.
     """
 
     # Updated for every event: a Counter would take three times as long.
@@ -149,9 +151,17 @@ class FeedCounts:
     ahead: Counter[str] = field(default_factory=Counter)
     id_restarts: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
-    gaps: Counter[str] = field(default_factory=Counter)
+    gap_events: Counter[tuple[str, str]] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)
     reconnects: Counter[str] = field(default_factory=Counter)
     head_checks: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     latency: Histogram = field(default_factory=Histogram)
+
+    @property
+    def gaps(self) -> Counter[str]:
+        """Return the number of gap events by state."""
+        by_state: Counter[str] = Counter()
+        for (state, _), count in self.gap_events.items():
+            by_state[state] += count
+        return by_state

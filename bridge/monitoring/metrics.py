@@ -2,7 +2,9 @@
 
 import asyncio
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -22,6 +24,17 @@ from bridge.telemetry import RELOAD_OUTCOMES, Histogram
 PREFIX = "tickbridge_"
 HEAD_CHECK_OUTCOMES = ("done", "failed")
 GAP_STATES = ("open", "filled", "lost")
+GAP_CAUSES = (
+    *RECONNECT_CAUSES,
+    *("restart", "unsubscribed", "ids_restarted", "handover_timeout", "missing_ids"),
+    *("repair_timeout", "too_many_ids", "not_in_history", "hold_limit", "stopped"),
+    *("outbox_full", "too_large", "refused", "spill_corrupt"),
+)
+LIMITS = {
+    "outbox_limit_bytes": "Limit of pending_bytes: kafka.outbox_max_bytes.",
+    "spill_limit_bytes": "Limit of spill_bytes: spill_max_bytes; 0 without data_dir.",
+    "queue_limit_events": "Limit of events_pending: redis.publish_max_records.",
+}
 REPAIRABLE = ("trade", "agg_trade")
 # The values of the series of one metric, by label values.
 Series = Mapping[tuple[str, ...], float]
@@ -85,9 +98,7 @@ class BridgeCollector(Collector):
             _series(counts.repaired, REPAIRABLE),
             "message_type",
         )
-        yield _counter(
-            "gap_events", "Gap events, by state.", _series(counts.gaps, GAP_STATES), "state"
-        )
+        yield self._gap_events()
         yield _gauge("events_held", "Events held back after a hole.", {(): sequencers.held})
         yield _gauge(
             "events_held_seconds",
@@ -98,6 +109,11 @@ class BridgeCollector(Collector):
             "gaps_open", "Announced gaps that may still be filled.", {(): sequencers.open_gaps}
         )
         yield _gauge("symbols", "Symbols, by the state of their feed.", status.feeds(), "feed")
+        yield _gauge(
+            "symbols_unlisted",
+            "Symbols and patterns of the settings that match nothing that the exchange lists.",
+            {(): len(status.subscription().refused)},
+        )
         yield _gauge(
             "symbols_unproven_seconds",
             "Time up to now for which a symbol is not yet proven to be complete: the longest one.",
@@ -138,6 +154,15 @@ class BridgeCollector(Collector):
             {(): status.streams() - len(heard)},
         )
         yield from self._lines(heard)
+
+    def _gap_events(self) -> Metric:
+        """Return the gap events of the pipeline and of the sinks."""
+        counts: Counter[tuple[str, str]] = Counter(self._status.counts.gap_events)
+        for sink in self._status.sinks:
+            counts.update(sink.counts.gap_events)
+        known = product(GAP_STATES, GAP_CAUSES)
+        series: Series = {labels: counts[labels] for labels in (*known, *counts)}
+        return _counter("gap_events", "Gap events, by state and cause.", series, "state", "cause")
 
     def _lines(self, heard: Mapping[str, int]) -> Iterator[Metric]:
         """Yield the metrics by line.
@@ -263,6 +288,9 @@ class BridgeCollector(Collector):
             {(s.name,): s.pending_bytes() for s in sinks},
             "sink",
         )
+        for name, help_text in LIMITS.items():
+            limits = {(s.name,): s.limits[name] for s in sinks if name in s.limits}
+            yield _gauge(name, help_text, limits, "sink")
         yield _histogram(
             "sink_latency_seconds",
             "kafka: time from a frame's arrival to its acknowledgement; redis: time of one flush.",
@@ -271,6 +299,9 @@ class BridgeCollector(Collector):
         )
 
     def _process(self) -> Iterator[Metric]:
+        yield _gauge(
+            "ready", "1 while /readyz answers 200, 0 otherwise.", {(): not self._status.unready()}
+        )
         reloads = self._status.reloads.outcomes
         yield _counter(
             "settings_reloads",

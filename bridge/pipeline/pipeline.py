@@ -240,7 +240,7 @@ class Pipeline:
         """Publish events, and count the gap events and fetched events among them."""
         for event in events:
             if isinstance(event, Gap):
-                self.counts.gaps[event.state] += 1
+                self.counts.gap_events[event.state, event.cause] += 1
                 if event.cause == RESTARTED and event.first_id is None:
                     self.counts.id_restarts[event.kind] += 1
                 log.warning("gap", **log_fields(event))

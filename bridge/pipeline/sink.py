@@ -17,6 +17,8 @@ class Sink(Protocol):
     # The label values of its metrics, known from the start, so that every series exists at zero.
     drop_causes: tuple[str, ...]
     failure_reasons: tuple[str, ...]
+    # The bounds of its buffers, by the name of the metric.
+    limits: Mapping[str, int]
 
     @property
     def ready(self) -> bool:

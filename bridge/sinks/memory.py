@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -17,6 +18,7 @@ class Unbuffered:
 
     drop_causes: tuple[str, ...] = ()
     failure_reasons: tuple[str, ...] = ()
+    limits: Mapping[str, int] = MappingProxyType({})
     ready = True
 
     def pending(self) -> Counter[str]:

@@ -1,9 +1,16 @@
-"""Rendering the metrics while other tasks run."""
+"""The metrics, and rendering them while other tasks run."""
 
 import asyncio
+from pathlib import Path
 
+from bridge.core.model.stream import SPOT
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.status import Status
+from bridge.settings.kafka import Kafka
+from bridge.settings.redis import Redis
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.outbox.chunk_store import ChunkStore
+from bridge.sinks.redis.sink import RedisSink
 
 
 async def test_whoever_waits_has_a_turn_after_each_family_and_all_are_of_one_moment() -> None:
@@ -23,3 +30,29 @@ async def test_whoever_waits_has_a_turn_after_each_family_and_all_are_of_one_mom
     assert "\ntickbridge_frames_received_total 1.0\n" in text
     assert '\ntickbridge_events_received_total{message_type="quote"} 1.0\n' in text
     assert "\ntickbridge_event_loop_lag_seconds_count 0.0\n" in text
+
+
+async def test_each_buffer_has_its_limit_beside_it(tmp_path: Path) -> None:
+    store = ChunkStore(tmp_path, 2**26)
+    sinks = (
+        KafkaSink(Kafka(outbox_max_bytes=2**21), [], store=store),
+        RedisSink(Redis(publish_max_records=300), SPOT),
+    )
+    text = (await exposition(Status(["trade"], sinks))).decode()
+    store.close()
+    assert '\ntickbridge_outbox_limit_bytes{sink="kafka"} 2.097152e+06\n' in text
+    assert '\ntickbridge_spill_limit_bytes{sink="kafka"} 6.7108864e+07\n' in text
+    assert '\ntickbridge_queue_limit_events{sink="redis"} 300.0\n' in text
+
+
+async def test_gap_events_of_the_feed_and_of_a_sink_count_together() -> None:
+    kafka = KafkaSink(Kafka(), [])
+    status = Status(["gap"], [kafka])
+    status.counts.gap_events["open", "repair_timeout"] = 2
+    kafka.counts.gap_events["open", "repair_timeout"] = 1
+    kafka.counts.gap_events["lost", "outbox_full"] = 5
+    text = (await exposition(status)).decode()
+    assert '\ntickbridge_gap_events_total{cause="repair_timeout",state="open"} 3.0\n' in text
+    assert '\ntickbridge_gap_events_total{cause="outbox_full",state="lost"} 5.0\n' in text
+    assert '\ntickbridge_gap_events_total{cause="restart",state="lost"} 0.0\n' in text
+    assert status.counts.gaps == {"open": 2}

@@ -20,6 +20,7 @@ from bridge.monitoring import status as monitored
 from bridge.monitoring.server import MAX_CONNECTIONS, serve
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.model import Http
+from bridge.sinks.kafka.sink import KafkaSink
 from bridge.telemetry import now_us
 from bridge.tools.embedded import free_port
 from tests.support.exchange import trade
@@ -74,6 +75,7 @@ async def test_it_is_ready_when_the_feed_flows_and_both_sinks_take_it(
     assert body["ready"] is True
     assert body["unready"] == []
     assert body["streams_without_data"] == ["ethusdt@trade"]
+    assert (await metrics(url))["tickbridge_ready",] == 1
 
 
 async def test_at_the_start_every_reason_is_named(url: str) -> None:
@@ -168,6 +170,7 @@ async def test_what_could_not_be_subscribed_to_is_said_and_changes_nothing(
     status, body = await ready(url)
     assert status == 200
     assert body["refused"] == ["the exchange lists no symbol 'X'"]
+    assert (await metrics(url))["tickbridge_symbols_unlisted",] == 1
     assert body["waiting"] == ["'*USDT' waits until a symbol that it matches trades"]
 
 
@@ -176,6 +179,10 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
     expected = {
         ("tickbridge_frames_received_total",),
         ("tickbridge_gaps_open",),
+        ("tickbridge_ready",),
+        ("tickbridge_symbols_unlisted",),
+        *(("tickbridge_gap_events_total", cause, "lost") for cause in RECONNECT_CAUSES),
+        *(("tickbridge_gap_events_total", cause, "open") for cause in KafkaSink.drop_causes),
         ("tickbridge_rest_weight_used",),
         ("tickbridge_rest_weight_limit",),
         ("tickbridge_exchange_latency_seconds_count",),
@@ -193,7 +200,10 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
         *(("tickbridge_line_lead_seconds_count", label) for label in LINES),
         *(("tickbridge_line_lead_seconds_sum", label) for label in LINES),
     }
-    for sink, causes in (("kafka", ("outbox_full", "too_large")), ("redis", ("queue_full",))):
+    for sink, causes in (
+        ("kafka", ("outbox_full", "too_large", "refused")),
+        ("redis", ("queue_full",)),
+    ):
         expected |= {
             ("tickbridge_sink_ready", sink),
             ("tickbridge_pending_bytes", sink),
@@ -209,6 +219,10 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
         }
     assert expected <= set(found)
     del found["tickbridge_build_info", python_version(), version("tickbridge")]
+    del (
+        found["tickbridge_outbox_limit_bytes", "kafka"],
+        found["tickbridge_queue_limit_events", "redis"],
+    )
     assert set(found.values()) == {0}
 
 

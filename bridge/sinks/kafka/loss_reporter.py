@@ -109,6 +109,7 @@ class LossReporter:
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Gap):
+            self._outbox.counts.gap_events[event.state, event.cause] += 1
             self.on_gap(event)
 
     def _push(self, record: Record) -> None:

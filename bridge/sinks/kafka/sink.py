@@ -22,7 +22,7 @@ from bridge.retry import Backoff, forever
 from bridge.sinks.kafka import position_writer
 from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.fence import Fence
-from bridge.sinks.kafka.loss_events import TOO_LARGE, Notice
+from bridge.sinks.kafka.loss_events import REFUSED, TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
@@ -51,7 +51,7 @@ class KafkaSink:
     """
 
     name = "kafka"
-    drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, "spill_corrupt")
+    drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, REFUSED, "spill_corrupt")
     failure_reasons: tuple[str, ...] = (
         *("unavailable", PARTITION_UNAVAILABLE, BATCH_TOO_LARGE, FOREIGN_RECORDS),
         *("spill_full", "spill_failed", "spill_corrupt"),
@@ -65,6 +65,10 @@ class KafkaSink:
         store: ChunkStore | None = None,
     ) -> None:
         self.counts = SinkCounts()
+        self.limits: Mapping[str, int] = {
+            "outbox_limit_bytes": options.outbox_max_bytes,
+            "spill_limit_bytes": store.max_bytes if store else 0,
+        }
         state_topics = StateTopics(
             position=topic_name(options.topic, venue, POSITION),
             status=topic_name(options.topic, venue, STATUS),

@@ -75,7 +75,7 @@ class ChunkStore:
         self.ends: dict[StreamKey, int] = {}
         self.read_to = self.begun = self.last = 0
         self._path = folder / FILE
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._lock = (folder / LOCK_FILE).open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -205,7 +205,7 @@ class ChunkStore:
         """
         parts = (self._path.with_name(FILE + ending) for ending in ("", "-wal"))
         own = sum(part.stat().st_size for part in parts)
-        room = min(self._max_bytes, own + shutil.disk_usage(self._path.parent).free)
+        room = min(self.max_bytes, own + shutil.disk_usage(self._path.parent).free)
         # For SQLite 0 is a query, and a limit below the current size has no effect.
         pages = max(1, (room - LOG_MAX_BYTES) // self._page_size)
         self._database.execute(f"PRAGMA max_page_count = {pages}")

@@ -87,6 +87,7 @@ class RedisSink:
         message_types: Sequence[str] = (),
     ) -> None:
         self.counts = SinkCounts()
+        self.limits: Mapping[str, int] = {"queue_limit_events": options.publish_max_records}
         self._options = options
         self._latest_key = latest_key(venue, _ANY_SYMBOL)
         self._channels = [

@@ -51,6 +51,7 @@ async def test_in_the_place_of_a_record_too_large_go_an_invalid_event_and_a_gap(
     assert (gap["kind"], gap["first_id"], gap["last_id"]) == ("trade", 2, 2)
     assert (gap["cause"], gap["state"]) == ("too_large", "lost")
     assert sink.counts.restored == {"invalid": 1, "gap": 1}
+    assert sink.counts.gap_events == {("lost", "too_large"): 1}
 
 
 async def test_what_a_broker_refuses_alone_is_too_large_and_what_it_refused_with_it_is_not(
