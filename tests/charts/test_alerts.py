@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.core.model.stream import SPOT
-from bridge.monitoring.metrics import exposition
+from bridge.monitoring.metrics import GAP_CAUSES, exposition
 from bridge.monitoring.status import Status
 from bridge.settings import load_settings
 from bridge.sinks.kafka.sink import KafkaSink
@@ -25,8 +25,18 @@ ROOT = CHART.parents[1]
 ALERTS = CHART / "files" / "alerts.yaml"
 BAD_DAY = Path(__file__).with_name("bad_day.yaml")
 DASHBOARD = CHART / "files" / "dashboard.json"
+RUNBOOKS = ROOT / "docs" / "guides" / "runbooks.md"
+RUNBOOK = re.compile(
+    r"\*\*Impact\*\*: .+\n\n"
+    r"```text\n(?P<log>[^\n]+)\n```\n\n"
+    r"```sh\n(?:kubectl [^\n]+\n)+```\n\n"
+    r"\*\*Means\*\*: .+\n\*\*Look\*\*: .+\n\*\*Do\*\*: .+",
+    re.DOTALL,
+)
 # A metric name, and its matchers: `tickbridge_gap_events_total{state=~"open|lost"}`.
 SELECTOR = re.compile(r"\b((?:tickbridge|process)_\w+)(?:\{([^}]*)\})?")
+# The series of a histogram or a summary.
+SUFFIX = re.compile(r"_(bucket|sum|count)$")
 GROUPING = re.compile(r"\b(?:by|without|on) \(([^)]*)\)")
 MATCHER = re.compile(r'(\w+)(=|!=|=~|!~)"([^"]*)"')
 # Labels that Prometheus adds to every scraped metric.
@@ -56,13 +66,23 @@ def _rules() -> list[dict[str, Any]]:
     return rules
 
 
+def _runbooks() -> dict[str, str]:
+    """Return the text of each runbook by the name of its alert."""
+    _, *parts = re.split(r"^## (Tickbridge\w+)\n", RUNBOOKS.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _panels() -> list[dict[str, Any]]:
+    panels: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return panels
+
+
 def _queries() -> Iterator[tuple[str, str]]:
     """Yield a name and the expression of every dashboard query."""
-    dashboard = json.loads(DASHBOARD.read_text())
-    for panel in dashboard["panels"]:
+    for panel in _panels():
         for target in panel.get("targets", ()):
             yield f"{panel['title']} {target['refId']}", target["expr"]
-    for variable in dashboard["templating"]["list"]:
+    for variable in json.loads(DASHBOARD.read_text())["templating"]["list"]:
         if variable["type"] == "query":
             yield variable["name"], variable["query"]["query"]
 
@@ -107,12 +127,34 @@ def test_an_alert_says_what_it_is_how_bad_and_where_its_runbook_is(rule: dict[st
 
 
 def test_every_runbook_is_that_of_an_alert() -> None:
-    text = (ROOT / "docs" / "guides" / "runbooks.md").read_text()
-    written = re.findall(r"^## (Tickbridge\w+)$", text, re.MULTILINE)
-    assert written == [rule["alert"] for rule in _rules()]
+    assert list(_runbooks()) == [rule["alert"] for rule in _rules()]
 
 
-def test_a_bad_day_is_told_by_the_right_alerts_at_the_right_time() -> None:
+@pytest.mark.parametrize("alert", _runbooks())
+def test_a_runbook_says_who_is_hurt_what_is_logged_and_what_to_do(alert: str) -> None:
+    parts = RUNBOOK.fullmatch(_runbooks()[alert].strip())
+    assert parts, "does not have all parts in their order"
+    entry = json.loads(parts["log"])
+    assert list(entry)[-3:] == ["event", "level", "timestamp"]
+    code = [file.read_text() for file in (ROOT / "bridge").rglob("*.py")]
+    assert any(f'"{entry["event"]}"' in text for text in code), "the bridge logs no such event"
+
+
+def test_the_runbooks_explain_every_cause_and_reason_of_the_metrics() -> None:
+    labels = {*GAP_CAUSES}
+    for sink in (KafkaSink, RedisSink):
+        labels |= {*sink.drop_causes, *sink.failure_reasons}
+    explained = set(re.findall(r"`(\w+)`", RUNBOOKS.read_text()))
+    assert labels <= explained
+
+
+def test_the_runbooks_name_panels_of_the_dashboard() -> None:
+    named = set(re.findall(r'"([A-Z][^"]*)"', re.sub(r"(?s)```.*?```", "", RUNBOOKS.read_text())))
+    assert named
+    assert named <= {panel["title"] for panel in _panels()}
+
+
+def test_the_alerts_of_a_bad_day_and_of_an_hour_of_planned_work_are_right() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool on PATH (Debian: prometheus) to evaluate the rules with")
@@ -144,8 +186,14 @@ def test_prometheus_and_grafana_find_what_the_chart_makes_for_them(
     assert json.loads(found["data"]["tickbridge.json"]) == json.loads(DASHBOARD.read_text())
 
 
+def test_every_metric_of_the_bridge_has_a_panel(exposed: Exposed) -> None:
+    shown = {SUFFIX.sub("", name) for _, query in _queries() for name, _ in SELECTOR.findall(query)}
+    own = {SUFFIX.sub("", name) for name in exposed if name.startswith("tickbridge_")}
+    assert own == {name for name in shown if name.startswith("tickbridge_")}
+
+
 def test_the_panels_of_the_dashboard_have_a_place_and_a_meaning_each() -> None:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
+    panels = _panels()
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert [panel["title"] for panel in panels if panel["type"] == "row"] == [
         *("Feed", "Completeness", "Sinks", "Latency", "Resources")

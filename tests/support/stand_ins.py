@@ -34,6 +34,8 @@ ENDLESS = {
     "simulate": "--help",
     "tail": "--count",
 }
+# The settings file in the pod of the chart.
+OF_THE_POD = "/etc/tickbridge/tickbridge.yaml"
 # Names that the blocks of a page use and that a reader's program would have.
 READERS_OWN = {"stored": "earliest", "save": print, "store": print}
 
@@ -184,9 +186,18 @@ def compose(words: list[str]) -> int:
 def kubectl(command: str, *words: str) -> int:
     if command == "exec":
         assert words[0] == "deploy/tickbridge"
-        return run(*words[words.index("--") + 1 :])
+        inside = words[words.index("--") + 1 :]
+        return run(*("yours.yaml" if word == OF_THE_POD else word for word in inside))
     assert command in {"get", "describe", "logs", "rollout", "create", "apply"}
+    if command == "logs":
+        sys.stdout.writelines(f"{line}\n" for line in shown_logs())
     return 0
+
+
+def shown_logs() -> list[str]:
+    """Return the lines of logs in the runbooks: what their commands look for is in one of them."""
+    text = (ROOT / "docs" / "guides" / "runbooks.md").read_text()
+    return re.findall(r"^\{.*\}$", text, re.MULTILINE)
 
 
 def make(*words: str) -> int:
