@@ -49,7 +49,7 @@ class Sink(Protocol):
         ...
 
     async def run(self) -> None:
-        """Drain until cancelled. Raises SinkRefused if the settings are refused at start."""
+        """Drain until cancelled. Raises SinkRefused if Kafka refuses the settings at the start."""
         ...
 
     async def drained(self) -> None:

@@ -52,6 +52,7 @@ VALUES_REST_S = 1.0
 # The errors of a server that takes no value at all.
 _TAKES_NOTHING = ("OOM", "MISCONF", "READONLY")
 DENIED = "denied"
+REFUSED = "refused"
 # The symbol of the channels whose rights are checked at the start.
 _ANY_SYMBOL = "BTCUSDT"
 # The heartbeat expires after this many intervals without a further beat.
@@ -77,7 +78,7 @@ class RedisSink:
 
     name = "redis"
     drop_causes: tuple[str, ...] = ("queue_full", DENIED)
-    failure_reasons: tuple[str, ...] = ("unavailable", "values", DENIED)
+    failure_reasons: tuple[str, ...] = ("unavailable", REFUSED, "values", DENIED)
 
     def __init__(
         self,
@@ -157,8 +158,12 @@ class RedisSink:
             await self._flushed.wait()
 
     async def run(self) -> None:
-        """Connect and flush until cancelled; reconnect after each failure."""
-        async for attempt in forever(self._backoff, SinkUnavailable, on_retry=self._on_retry):
+        """Connect and flush until cancelled; reconnect after each failure.
+
+        A refusal is no reason to end: Kafka, which has the complete record, goes on without Redis.
+        """
+        errors = (SinkUnavailable, SinkRefused)
+        async for attempt in forever(self._backoff, *errors, on_retry=self._on_retry):
             with attempt:
                 await self._session()
 
@@ -181,8 +186,8 @@ class RedisSink:
             await client.aclose()
 
     async def _check(self, client: Redis) -> None:
-        """Check the connection, the credentials, the server and the rights. The first time a wrong
-        one ends the bridge; later the settings of Redis may be changed while Kafka continues.
+        """Check the connection, the credentials, the server and the rights. Raises SinkRefused if
+        one is wrong. A right that was taken away later stops only what needs it.
         """
         try:
             # Two keys: a cluster refuses keys of different slots.
@@ -194,7 +199,7 @@ class RedisSink:
             await self._beat(client)
         except _FAILURES as error:
             refusal = _refusal(error)
-            if refusal is None or self._was_ready:
+            if refusal is None:
                 raise
             raise refusal from error
         if denied and not self._was_ready:
@@ -329,8 +334,13 @@ class RedisSink:
         self.counts.dropped[dropped.route.message_type, "queue_full"] += 1
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
-        self.counts.failures["unavailable"] += 1
-        if self._backoff.should_log(error):
+        is_refused = isinstance(error, SinkRefused)
+        self.counts.failures[REFUSED if is_refused else "unavailable"] += 1
+        if not self._backoff.should_log(error):
+            return
+        if is_refused:
+            log.error("redis_refused", error=str(error), retry_in_s=round(delay_s, 2))
+        else:
             log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
 
 

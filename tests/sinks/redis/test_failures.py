@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event
-from bridge.errors import FOREIGN_MAX_CHARACTERS, SinkRefused
+from bridge.errors import FOREIGN_MAX_CHARACTERS
 from bridge.sinks.redis.sink import MAX_DELAY_S, VALUES_REST_S
 from tests.support.fake_redis import DONE, HANG_UP, STALL, FakeRedis, failed
 from tests.support.journal import Journal
@@ -115,13 +115,23 @@ async def test_a_hung_server_is_given_up_after_the_time_set(journal: Journal) ->
     ],
     ids=lambda refusal: refusal.split()[0].decode(),
 )
-async def test_a_refusal_at_the_start_ends_the_sink_with_a_remedy(refusal: bytes) -> None:
-    async with FakeRedis(connecting=(refusal,)).serving() as redis:
+async def test_a_refusal_at_the_start_is_told_with_a_remedy_and_tried_again(
+    refusal: bytes, journal: Journal
+) -> None:
+    async with FakeRedis(connecting=(refusal, refusal)).serving() as redis:
         sink = redis.sink(password="hush")
-        with pytest.raises(SinkRefused) as caught:
-            await sink.run()
-    assert "redis.password" in caught.value.remedy
-    assert "hush" not in str(caught.value)
+        feeder = Feeder(sink)
+        async with at_work(sink):
+            feeder.push(*trades("fake", [1]))
+            entry, *_ = await journal.until("redis_refused")
+            assert not sink.ready
+            await sink.drained()
+            assert sink.ready
+            feeder.check()
+        assert ids(redis) == [1]
+    assert "redis.password" in entry["error"]
+    assert "hush" not in str(journal.entries)
+    assert sink.counts.failures == {"refused": 2}
 
 
 async def test_a_refusal_later_is_waited_out(journal: Journal) -> None:
@@ -132,8 +142,8 @@ async def test_a_refusal_later_is_waited_out(journal: Journal) -> None:
             Feeder(sink).push(*trades("fake", [1]))
             await sink.drained()
         assert ids(redis) == [1]
-        assert sink.counts.failures == {"unavailable": 3}
-    assert "password" in journal.named("redis_unavailable")[-1]["error"]
+        assert sink.counts.failures == {"unavailable": 1, "refused": 2}
+    assert "redis.password" in journal.named("redis_refused")[0]["error"]
 
 
 async def test_values_rest_while_there_is_no_room_for_them_and_messages_go_on(
