@@ -217,7 +217,7 @@ class UndeliveredRecords(TickbridgeError):
         super().__init__(f"stopped with {count} records undelivered")
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return the text of an error, or else the name of its class. A text of others is shortened."""
     text = str(error) if isinstance(error, TickbridgeError) else shorten(str(error))
     return text or type(error).__name__

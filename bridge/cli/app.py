@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 failure or a negative answer, 2 wrong usage or settings
 undelivered records, 4 replaced by another bridge, 130 interrupted, 143 terminated.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -32,12 +33,29 @@ from bridge.cli.options import examples
 from bridge.errors import MissingExtra, TickbridgeError, first_of_ours
 
 INTERRUPTED = 130
+# The errors of a standard output that is closed, or on a full disk. A file that cannot be written is
+# an error of ours.
+UNWRITABLE = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 # What the extra `service` brings, apart from uvloop, which no command needs.
 SERVICE_LIBRARIES = {"aiohttp", "inotify_simple", "jinja2", "prometheus_client", "websockets"}
 
 
 class Commands(Group):
     """All commands, and the only place where an error becomes a message and an exit code."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command line. The help and the version are printed without `invoke`."""
+        try:
+            try:
+                return super().main(*arguments, **options)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            _discard_output()
+            what = f"standard output cannot be written: {error.strerror}"
+            sys.exit(_exit_with(TickbridgeError(what)).exit_code)
 
     def invoke(self, ctx: Any) -> Any:
         with _exit_codes():
@@ -96,7 +114,7 @@ def _exit_codes() -> Iterator[None]:
     except TickbridgeError as error:
         raise _exit_with(error) from error
     except BaseExceptionGroup as group:
-        ours = first_of_ours(group) or _unwritable()
+        ours = first_of_ours(group)
         if ours is None:
             raise
         raise _exit_with(ours) from group
@@ -108,23 +126,8 @@ def _exit_codes() -> Iterator[None]:
     except BrokenPipeError:  # the reader has closed the pipe: `tickbridge tail trade | head`
         _discard_output()
         raise typer.Exit from None
-    except OSError as error:
-        unwritable = _unwritable()
-        if unwritable is None:
-            raise
-        raise _exit_with(unwritable) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _unwritable() -> TickbridgeError | None:
-    """Return the error of a standard output that takes nothing: closed, or on a full disk."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _discard_output()
-        return TickbridgeError(f"standard output cannot be written: {error.strerror}")
-    return None
 
 
 def _discard_output() -> None:

@@ -2,10 +2,13 @@
 value. Typer shows `<bool>` there.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _FlagsWithoutType:
@@ -31,6 +34,6 @@ class CommandLine(typer.Typer):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"cls": Group} | options)
 
-    def command(self, name: str | None = None, **options: Any) -> Any:
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         """Return a decorator that adds a command."""
         return super().command(name, **{"cls": Command} | options)

@@ -131,7 +131,11 @@ class LatestPrices:
                 pipeline.hgetall(latest_key(self._venue, name))
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             found = {n: self._fields(n, a) for n, a in zip(names, answers, strict=True)}
-        return {n: self._latest(n, fields) for n, fields in found.items() if b"price" in fields}
+        return {
+            name: _latest(name, latest_key(self._venue, name), fields)
+            for name, fields in found.items()
+            if b"price" in fields
+        }
 
     async def all_prices(self) -> dict[str, LatestPrice]:
         """Return the latest prices of all symbols that have one, by symbol."""
@@ -158,10 +162,11 @@ class LatestPrices:
         fields: dict[bytes, bytes] = answer
         return fields
 
-    def _latest(self, symbol: str, fields: dict[bytes, bytes]) -> LatestPrice:
-        # An empty text means that the exchange left the value out.
-        try:
-            texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
-            return msgspec.convert(texts | {"symbol": symbol}, LatestPrice, strict=False)
-        except UNREADABLE as error:
-            raise UnreadablePrice(symbol, latest_key(self._venue, symbol), error) from error
+
+def _latest(symbol: str, key: str, fields: dict[bytes, bytes]) -> LatestPrice:
+    # An empty text means that the exchange left the value out.
+    try:
+        texts: dict[str, Any] = {k.decode(): v.decode() for k, v in fields.items() if v}
+        return msgspec.convert(texts | {"symbol": symbol}, LatestPrice, strict=False)
+    except UNREADABLE as error:
+        raise UnreadablePrice(symbol, key, error) from error

@@ -289,7 +289,7 @@ class BridgeCollector(Collector):
             "sink",
         )
         for name, help_text in LIMITS.items():
-            limits = {(s.name,): s.limits[name] for s in sinks if name in s.limits}
+            limits: Series = {(s.name,): s.limits[name] for s in sinks if name in s.limits}
             yield _gauge(name, help_text, limits, "sink")
         yield _histogram(
             "sink_latency_seconds",

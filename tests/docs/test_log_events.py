@@ -42,7 +42,7 @@ def events_of(node: ast.AST) -> Iterator[tuple[Event, set[str]]]:
             fields = {keyword.arg for keyword in keywords if keyword.arg}
             for part in ast.walk(name):
                 if isinstance(part, ast.Constant):
-                    yield Event(part.value, LEVELS[method]), fields
+                    yield Event(str(part.value), LEVELS[method]), fields
 
 
 def documented() -> dict[Event, set[str]]:

@@ -18,7 +18,7 @@ import msgspec
 from bridge.binance.rest import Rest
 from bridge.binance.rest_client import RestClient
 from bridge.client.events import UnreadableEvent, decode_event
-from bridge.client.latest import _latest
+from bridge.client.latest import UnreadablePrice, _latest
 from bridge.core.binance.decode import Decoder
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.subscription import subscribe, updated
@@ -32,7 +32,7 @@ from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.position import Position, where_to_continue
 from bridge.core.sequencing.sequencers import Sequencers
-from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, SinkUnavailable
+from bridge.errors import FeedRefused, FeedUnavailable, SettingsError
 from bridge.pipeline.pipeline import Pipeline
 from bridge.settings import load_settings
 from bridge.sinks.memory import MemorySink
@@ -282,8 +282,9 @@ def check_record(value: bytes) -> None:
         _check_text(error)
     if fields := _decoded(_decode_fields, value):
         try:
-            _latest("BTCUSDT", {k.encode(errors="replace"): v.encode() for k, v in fields.items()})
-        except SinkUnavailable as error:
+            found = {k.encode(errors="replace"): v.encode() for k, v in fields.items()}
+            _latest("BTCUSDT", "a key", found)
+        except UnreadablePrice as error:
             _check_text(error)
 
 

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from pydantic import ByteSize
+
 from bridge.core.model.stream import SPOT
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.status import Status
@@ -35,7 +37,7 @@ async def test_whoever_waits_has_a_turn_after_each_family_and_all_are_of_one_mom
 async def test_each_buffer_has_its_limit_beside_it(tmp_path: Path) -> None:
     store = ChunkStore(tmp_path, 2**26)
     sinks = (
-        KafkaSink(Kafka(outbox_max_bytes=2**21), [], store=store),
+        KafkaSink(Kafka(outbox_max_bytes=ByteSize(2**21)), [], store=store),
         RedisSink(Redis(publish_max_records=300), SPOT),
     )
     text = (await exposition(Status(["trade"], sinks))).decode()

@@ -111,8 +111,10 @@ class _Columns:
                 self._widths[name] = max(self._widths[name], cell_len(cell.plain))
         table = Table(box=None, header_style="dim", padding=(0, 0, 0, 1))
         for name, width in self._widths.items():
-            justify = "right" if table.columns else "left"
-            table.add_column(name, justify=justify, width=width, no_wrap=True)
+            is_first = not table.columns
+            table.add_column(
+                name, justify="left" if is_first else "right", width=width, no_wrap=True
+            )
         for row in rows:
             table.add_row(*row)
         return table

@@ -57,6 +57,7 @@ class Market:
                 f"{trades_per_second:g} trades per second is not possible; give one above 0"
             )
         self._has_begun = begin_ms is not None
+        self._now_ms = 0.0
         now_ms = present_ms() if begin_ms is None else begin_ms
         self._instruments = [
             Instrument(listing_of(symbol), seed, now_ms, trades_per_second)
