@@ -28,11 +28,11 @@ GAP_CAUSES = (
     *RECONNECT_CAUSES,
     *("restart", "unsubscribed", "ids_restarted", "handover_timeout", "missing_ids"),
     *("repair_timeout", "too_many_ids", "not_in_history", "hold_limit", "stopped"),
-    *("outbox_full", "too_large", "refused", "spill_corrupt"),
+    *("outbox_full", "too_large", "spill_corrupt"),  # "refused" is one of a connection, too
 )
 LIMITS = {
     "outbox_limit_bytes": "Limit of pending_bytes: kafka.outbox_max_bytes.",
-    "spill_limit_bytes": "Limit of spill_bytes: spill_max_bytes; 0 without data_dir.",
+    "spill_limit_bytes": "Limit of spill_bytes: spill_max_bytes less 16 MiB; 0 without data_dir.",
     "queue_limit_events": "Limit of events_pending: redis.publish_max_records.",
 }
 REPAIRABLE = ("trade", "agg_trade")

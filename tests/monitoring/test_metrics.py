@@ -3,13 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from pydantic import ByteSize
-
 from bridge.core.model.stream import SPOT
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.status import Status
+from bridge.settings import load_settings
 from bridge.settings.kafka import Kafka
-from bridge.settings.redis import Redis
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.redis.sink import RedisSink
@@ -35,15 +33,18 @@ async def test_whoever_waits_has_a_turn_after_each_family_and_all_are_of_one_mom
 
 
 async def test_each_buffer_has_its_limit_beside_it(tmp_path: Path) -> None:
+    overrides = {
+        "binance": {"symbols": ["BTCUSDT"]},
+        "kafka": {"outbox_max_bytes": 2**21},
+        "redis": {"publish_max_records": 300},
+    }
+    settings = load_settings(environment={}, overrides=overrides)
     store = ChunkStore(tmp_path, 2**26)
-    sinks = (
-        KafkaSink(Kafka(outbox_max_bytes=ByteSize(2**21)), [], store=store),
-        RedisSink(Redis(publish_max_records=300), SPOT),
-    )
+    sinks = (KafkaSink(settings.kafka, [], store=store), RedisSink(settings.redis, SPOT))
     text = (await exposition(Status(["trade"], sinks))).decode()
     store.close()
     assert '\ntickbridge_outbox_limit_bytes{sink="kafka"} 2.097152e+06\n' in text
-    assert '\ntickbridge_spill_limit_bytes{sink="kafka"} 6.7108864e+07\n' in text
+    assert '\ntickbridge_spill_limit_bytes{sink="kafka"} 5.0331648e+07\n' in text
     assert '\ntickbridge_queue_limit_events{sink="redis"} 300.0\n' in text
 
 

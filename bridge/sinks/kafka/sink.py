@@ -67,7 +67,7 @@ class KafkaSink:
         self.counts = SinkCounts()
         self.limits: Mapping[str, int] = {
             "outbox_limit_bytes": options.outbox_max_bytes,
-            "spill_limit_bytes": store.max_bytes if store else 0,
+            "spill_limit_bytes": store.limit_bytes if store else 0,
         }
         state_topics = StateTopics(
             position=topic_name(options.topic, venue, POSITION),

@@ -75,7 +75,7 @@ class ChunkStore:
         self.ends: dict[StreamKey, int] = {}
         self.read_to = self.begun = self.last = 0
         self._path = folder / FILE
-        self.max_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._lock = (folder / LOCK_FILE).open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,6 +83,11 @@ class ChunkStore:
         except BaseException:
             self._lock.close()
             raise
+
+    @property
+    def limit_bytes(self) -> int:
+        """Return the limit of `bytes`: the rest of the bound is for the log."""
+        return self._max_bytes - LOG_MAX_BYTES
 
     def append(self, records: Sequence[Record], *, begun: bool = False) -> None:
         """Write a chunk after all others.
@@ -205,7 +210,7 @@ class ChunkStore:
         """
         parts = (self._path.with_name(FILE + ending) for ending in ("", "-wal"))
         own = sum(part.stat().st_size for part in parts)
-        room = min(self.max_bytes, own + shutil.disk_usage(self._path.parent).free)
+        room = min(self._max_bytes, own + shutil.disk_usage(self._path.parent).free)
         # For SQLite 0 is a query, and a limit below the current size has no effect.
         pages = max(1, (room - LOG_MAX_BYTES) // self._page_size)
         self._database.execute(f"PRAGMA max_page_count = {pages}")
