@@ -33,8 +33,7 @@ from bridge.cli.options import examples
 from bridge.errors import MissingExtra, TickbridgeError, first_of_ours
 
 INTERRUPTED = 130
-# The errors of a standard output that is closed, or on a full disk. A file that cannot be written is
-# an error of ours.
+# The errors of a standard output that is closed or on a full disk. Those of a file are ours.
 UNWRITABLE = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 # What the extra `service` brings, apart from uvloop, which no command needs.
 SERVICE_LIBRARIES = {"aiohttp", "inotify_simple", "jinja2", "prometheus_client", "websockets"}
