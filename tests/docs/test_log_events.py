@@ -41,8 +41,8 @@ def events_of(node: ast.AST) -> Iterator[tuple[Event, set[str]]]:
         ):
             fields = {keyword.arg for keyword in keywords if keyword.arg}
             for part in ast.walk(name):
-                if isinstance(part, ast.Constant):
-                    yield Event(str(part.value), LEVELS[method]), fields
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield Event(part.value, LEVELS[method]), fields
 
 
 def documented() -> dict[Event, set[str]]:

@@ -111,10 +111,8 @@ class _Columns:
                 self._widths[name] = max(self._widths[name], cell_len(cell.plain))
         table = Table(box=None, header_style="dim", padding=(0, 0, 0, 1))
         for name, width in self._widths.items():
-            is_first = not table.columns
-            table.add_column(
-                name, justify="left" if is_first else "right", width=width, no_wrap=True
-            )
+            table.add_column(name, justify="right", width=width, no_wrap=True)
+        table.columns[0].justify = "left"
         for row in rows:
             table.add_row(*row)
         return table

@@ -40,6 +40,7 @@ class Market:
     """
 
     played_once = False
+    _now_ms: float
 
     def __init__(
         self,
