@@ -13,7 +13,7 @@ from bridge.monitoring.tables import right_aligned
 from bridge.monitoring.words import latency
 from bridge.tools.demo.figures import Account
 from bridge.tools.demo.latency import Quantiles
-from bridge.tools.demo.words import ACCOUNT_COLUMNS, ENDS, TITLES
+from bridge.tools.demo.words import ACCOUNT_COLUMNS, TITLES
 
 
 class DemoFailed(TickbridgeError):
@@ -111,7 +111,7 @@ def _accounts(summary: Summary) -> Table:
     for account in summary.accounts:
         numbers = (received, account.published, account.dropped, account.pending)
         of_sink = map(latency, summary.latencies[account.sink])
-        table.add_row(ENDS[account.sink], *(f"{n:,}" for n in numbers), *of_sink)
+        table.add_row(TITLES[account.sink], *(f"{n:,}" for n in numbers), *of_sink)
     return table
 
 
@@ -120,5 +120,5 @@ def _deliveries(summary: Summary) -> Table:
     for topic in summary.topics:
         table.add_row(f"topic {topic.name}", f"{topic.published:,}", f"{topic.records:,}")
     redis = next(account for account in summary.accounts if account.sink == "redis")
-    table.add_row(ENDS["redis"], f"{redis.published:,}", f"{summary.heard:,}")
+    table.add_row("Redis subscriber", f"{redis.published:,}", f"{summary.heard:,}")
     return table

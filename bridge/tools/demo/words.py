@@ -3,8 +3,6 @@
 from decimal import Decimal
 
 TITLES = {"kafka": "Kafka", "redis": "Redis"}
-# The end point of each latency. All start when the frame arrives.
-ENDS = {"kafka": "Kafka confirmed", "redis": "Redis subscriber"}
 MIN_DECIMALS = 2
 # The equation of the accounts as table columns.
 ACCOUNT_COLUMNS = ("Received", "= Published", "+ Dropped", "+ Pending")

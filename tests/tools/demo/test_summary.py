@@ -20,8 +20,8 @@ WELL = Summary(
 )
 
 
-def printed(summary: Summary) -> str:
-    console = Console(force_terminal=False, width=100)
+def printed(summary: Summary, width: int = 100) -> str:
+    console = Console(force_terminal=False, width=width)
     with console.capture() as capture:
         print_summary(console, summary)
     return capture.get()
@@ -39,6 +39,11 @@ def test_the_rate_is_given_on_average_and_at_most() -> None:
 def test_latencies_are_written_in_the_unit_that_suits() -> None:
     assert "1.2 ms  5.1 ms" in printed(WELL)
     assert "3.0 ms   1.2 s" in printed(WELL)
+
+
+def test_no_name_is_cut_in_70_columns() -> None:
+    many = replace(WELL, accounts=[Account(sink, 9_999_999, 0, 0) for sink in ("kafka", "redis")])
+    assert "…" not in printed(many, 70)
 
 
 def test_drops_and_what_is_pending_are_failures() -> None:
