@@ -47,9 +47,10 @@ class Recent:
             self._counts.popleft()
 
     def received_per_s(self) -> dict[str, float]:
-        """Return the received events per second, by message type."""
+        """Return the received events per second, by message type: of all that has come so far."""
         before, after = self._counts[0], self._counts[-1]
-        return _rates(before.received, after.received, after.now_s - before.now_s)
+        rates = _rates(before.received, after.received, after.now_s - before.now_s)
+        return {name: rates.get(name, 0.0) for name in self._status.counts.received}
 
     def published_per_s(self) -> dict[str, float]:
         """Return the published events per second, by sink."""

@@ -34,6 +34,13 @@ async def test_rates_and_latencies_are_those_of_the_last_seconds() -> None:
     assert found.latency["kafka"].p50_s is None
 
 
+async def test_a_message_type_that_has_just_come_has_a_rate() -> None:
+    running = Running()
+    running.flow()
+    found = HealthMonitor(running.status, 0.0).look()
+    assert (found.events, found.events_per_s) == ({"trade": 1}, {"trade": 0.0})
+
+
 async def test_streams_that_do_not_send_are_named_and_those_of_a_symbol_are_found() -> None:
     running = Running()
     running.flow()
