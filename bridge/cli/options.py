@@ -214,14 +214,14 @@ def reader_settings(
 
     `kafka` and `redis` replace the brokers and the URL of the settings.
     """
-    from bridge.settings import load_settings
+    from bridge.settings import Settings, load_settings
 
     of_kafka: dict[str, object] = {"outbox_max_bytes": "1MiB"}
     overrides: dict[str, object] = {
         "binance": {"symbols": ["ANY"], "streams": ["trade"], "extra_streams": []},
         "kafka": of_kafka | ({"bootstrap_servers": kafka} if kafka else {}),
         "data_dir": None,
-        "spill_max_bytes": "4GiB",
+        "spill_max_bytes": Settings.model_fields["spill_max_bytes"].default,
     }
     if redis:
         overrides["redis"] = {"url": redis}

@@ -113,10 +113,8 @@ class ProducerState:
         return partition in self._marked or now_s < self._marked_at_s + LATE_MARKERS_S
 
     def _note_foreign(self, partition: TopicPartition, expected: int, offset: int) -> None:
-        self._failures[FOREIGN_RECORDS] += 1
-        batches = self._failures[FOREIGN_RECORDS]
-        # With a second bridge nearly every batch is one, so only powers of two are logged.
-        if batches.bit_count() == 1:
+        # With a second bridge nearly every batch is one.
+        if batches := self._count(FOREIGN_RECORDS):
             log.warning(
                 "kafka_foreign_records",
                 topic=partition.topic,
@@ -129,10 +127,8 @@ class ProducerState:
 
     def too_large(self, partition: TopicPartition, limit_bytes: int | None) -> None:
         """Note that a partition has refused a batch as too large, and the limit of the next one."""
-        self._failures[BATCH_TOO_LARGE] += 1
-        batches = self._failures[BATCH_TOO_LARGE]
-        # All partitions of a topic refuse batches at once, so only powers of two are logged.
-        if batches.bit_count() == 1:
+        # All partitions of a topic refuse batches at once.
+        if batches := self._count(BATCH_TOO_LARGE):
             log.warning(
                 "kafka_batch_too_large",
                 topic=partition.topic,
@@ -141,6 +137,14 @@ class ProducerState:
                 batches=batches,
                 remedy="raise max.message.bytes of the topic; smaller batches are slower",
             )
+
+    def _count(self, reason: str) -> int:
+        """Count a failure that comes with many batches; return the count if it is to be logged, and
+        otherwise 0. Only powers of two are.
+        """
+        self._failures[reason] += 1
+        batches = self._failures[reason]
+        return batches if batches.bit_count() == 1 else 0
 
     def sent(self, partition: TopicPartition) -> None:
         """Note that a batch is sent under the present identity."""
