@@ -1,11 +1,11 @@
 """`tickbridge config`: check, show, schema."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli.command_line import CommandLine
-from bridge.cli.options import Config, examples
+from bridge.cli.options import Config, examples, run_async
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -17,15 +17,34 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(config_app, name="config")
 
 
-@config_app.command(epilog=examples("tickbridge config check -c tickbridge.yaml"))
-def check(config: Config = None) -> None:
+@config_app.command(
+    epilog=examples(
+        "tickbridge config check -c tickbridge.yaml",
+        "tickbridge config check --connect    also log in to Kafka and Redis",
+    )
+)
+def check(
+    *,
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect",
+            help="Also log in to Kafka and Redis, without writing anything. A server that "
+            "cannot be reached is only a warning.",
+        ),
+    ] = False,
+    config: Config = None,
+) -> None:
     """Check the settings, and print what would run.
 
-    Exits with 2 and lists every problem if there are any. Contacts no server.
+    Exits with 2 and lists every problem if there are any. Contacts no server
+    without --connect.
     """
     from bridge.settings import load_settings
 
-    typer.echo(f"ok: {_summary(load_settings(config))}")
+    settings = load_settings(config)
+    accepted = run_async(_connect(settings)) if connect else []
+    typer.echo("\n".join((f"ok: {_summary(settings)}", *accepted)))
 
 
 @config_app.command(epilog=examples("tickbridge config show -c tickbridge.yaml"))
@@ -47,6 +66,36 @@ def schema() -> None:
     from bridge.settings import settings_schema
 
     typer.echo(json.dumps(settings_schema(), indent=2, ensure_ascii=False))
+
+
+async def _connect(settings: "Settings") -> list[str]:
+    """Return a line for each server that accepts us. Print the others, and exit if one refuses."""
+    import asyncio
+
+    from bridge.app.ingestion import message_types
+    from bridge.core.model.stream import SPOT
+    from bridge.errors import SinkRefused, SinkUnavailable
+    from bridge.monitoring import logs
+    from bridge.sinks.kafka import producer
+    from bridge.sinks.redis import access
+
+    logs.configure(settings.log.model_copy(update={"level": "critical"}))
+    checks = {
+        "Kafka": producer.check_access(settings.kafka),
+        "Redis": access.check_access(settings.redis, SPOT, message_types(settings)),
+    }
+    errors = await asyncio.gather(*checks.values(), return_exceptions=True)
+    results = dict(zip(checks, errors, strict=True))
+    for error in results.values():
+        if isinstance(error, SinkUnavailable):
+            typer.echo(f"tickbridge: warning: {error}; cannot check user and password", err=True)
+        elif isinstance(error, SinkRefused):
+            typer.echo(f"tickbridge: {error}", err=True)
+        elif error is not None:
+            raise error
+    if any(isinstance(error, SinkRefused) for error in results.values()):
+        raise typer.Exit(2)
+    return [f"    {name} accepts the bridge" for name, error in results.items() if error is None]
 
 
 def _summary(settings: "Settings") -> str:

@@ -50,6 +50,20 @@ def test_a_file_that_is_not_there_is_named(tickbridge: Run) -> None:
     assert (result.exit_code, "nowhere.yaml" in result.stderr) == (2, True)
 
 
+def test_connect_only_warns_of_a_server_that_cannot_be_reached(tickbridge: Run) -> None:
+    result = tickbridge(
+        *("config", "check", "--connect"),
+        TICKBRIDGE_BINANCE__SYMBOLS="BTCUSDT",
+        TICKBRIDGE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1",
+        TICKBRIDGE_REDIS__URL="redis://127.0.0.1:1",
+    )
+    assert result.exit_code == 0
+    assert "accepts the bridge" not in result.stdout
+    kafka, redis = result.stderr.splitlines()
+    assert kafka.startswith("tickbridge: warning: Kafka at 127.0.0.1:1: ")
+    assert redis.startswith("tickbridge: warning: Redis: ")
+
+
 def test_show_prints_settings_that_can_be_read_again_without_secrets(
     tickbridge: Run, settings: str
 ) -> None:

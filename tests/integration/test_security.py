@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -283,6 +284,44 @@ async def test_a_wrong_password_of_redis_does_not_keep_kafka_from_running(
         assert bridge.process.returncode is None
     assert "redis.password" in refused["error"]
     assert "wrong-one" not in str(bridge.log)
+
+
+async def test_the_check_of_the_settings_logs_in_and_disturbs_no_bridge_that_runs(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    async with running(secure.kafka, secure.redis, unique, tmp_path) as bridge:
+        await bridge.logged("positions_read")
+        code, output = await asyncio.to_thread(_check, tmp_path)
+        assert code == 0, output
+        assert await bridge.stop() == 0
+    assert "Kafka accepts the bridge" in output
+    assert "Redis accepts the bridge" in output
+
+
+async def test_the_check_of_the_settings_names_every_server_that_refuses(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    wrong = {"password": "wrong-one"}
+    async with running(secure.kafka | wrong, secure.redis | wrong, unique, tmp_path):
+        code, output = await asyncio.to_thread(_check, tmp_path)
+    assert code == 2
+    assert "kafka.password" in output
+    assert "redis.password" in output
+    assert "wrong-one" not in output
+
+
+def _check(folder: Path) -> tuple[int, str]:
+    """Check the settings in a folder; return the exit code and the output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "config", "check", "--connect"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
 async def test_without_a_right_to_its_transactional_id_a_bridge_says_so_and_runs(

@@ -11,7 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from bridge import settings
-from bridge.sinks.redis.sink import RIGHTS
+from bridge.sinks.redis.access import RIGHTS
 from tests.simulation import process
 
 Reply = tuple[int, int, bytes, list[int], bytes, list[int]]

@@ -71,6 +71,14 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
     return producer
 
 
+async def check_access(options: settings.Kafka) -> None:
+    """Connect and log in as a start of the sink does. Writes nothing, and fences no other bridge.
+
+    Raises SinkRefused, or SinkUnavailable if the brokers cannot be reached.
+    """
+    await discard(await open_producer(options, ProducerState()))
+
+
 async def ensure_topics(
     producer: AIOKafkaProducer,
     options: settings.Kafka,

@@ -11,12 +11,10 @@ a flush is sent again, and its messages may arrive twice.
 """
 
 import asyncio
-import ssl
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import resources
 from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
@@ -27,25 +25,29 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from bridge import settings
-from bridge.brokers.redis_client import REFUSALS, connect
-from bridge.core.model.events import STATUS, Event
+from bridge.brokers.redis_client import connect
+from bridge.core.model.events import Event
 from bridge.core.records.latest_values import (
     Group,
     LatestValue,
     heartbeat_key,
-    latest_key,
     prices_key,
 )
-from bridge.core.records.record import Record, Route, channel_name
+from bridge.core.records.record import Record, Route
 from bridge.core.sequencing.rules import MAX_AHEAD_US
-from bridge.errors import SinkRefused, SinkUnavailable, describe, shorten
+from bridge.errors import SinkRefused, SinkUnavailable, describe
 from bridge.retry import Backoff, RepeatedFailure, check_cancelled, forever
 from bridge.sinks.batch_pacer import BatchPacer
+from bridge.sinks.redis.access import (
+    FAILURES,
+    SCRIPT,
+    missing_right,
+    refusals_named,
+    rights_refusal,
+    text_of,
+)
 from bridge.telemetry import SinkCounts, now_us
 
-_LUA = resources.files(__package__)
-SCRIPT = _LUA.joinpath("latest.lua").read_text()
-RIGHTS = _LUA.joinpath("rights.lua").read_text()
 MAX_DELAY_S = 5.0
 # Values that Redis did not take wait this long. All others are still set, and messages are sent.
 VALUES_REST_S = 1.0
@@ -53,13 +55,10 @@ VALUES_REST_S = 1.0
 _TAKES_NOTHING = ("OOM", "MISCONF", "READONLY")
 DENIED = "denied"
 REFUSED = "refused"
-# The symbol of the channels whose rights are checked at the start.
-_ANY_SYMBOL = "BTCUSDT"
 # The heartbeat expires after this many intervals without a further beat.
 HEARTBEAT_INTERVALS = 3
 # At 5,000 messages a second a flush holds about five, and the next one follows at once.
 LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.0, 50e-6, 0.002
-_FAILURES = (exceptions.RedisError, OSError, TimeoutError)
 
 _message_type = attrgetter("route.message_type")
 
@@ -90,10 +89,7 @@ class RedisSink:
         self.counts = SinkCounts()
         self.limits: Mapping[str, int] = {"queue_limit_events": options.publish_max_records}
         self._options = options
-        self._latest_key = latest_key(venue, _ANY_SYMBOL)
-        self._channels = [
-            channel_name(venue, each, _ANY_SYMBOL) for each in (*message_types, STATUS)
-        ]
+        self._venue, self._message_types = venue, message_types
         self._prices_key = prices_key(venue)
         self._heartbeat_key = heartbeat_key(venue)
         self._heartbeat = heartbeat
@@ -179,7 +175,7 @@ class RedisSink:
                 if self._has_work():
                     await self._pace.rest()
                     await self._flush(script)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise SinkUnavailable(f"Redis: {describe(error)}") from error
         finally:
             self._ready = False
@@ -189,22 +185,12 @@ class RedisSink:
         """Check the connection, the credentials, the server and the rights. Raises SinkRefused if
         one is wrong. A right that was taken away later stops only what needs it.
         """
-        try:
-            # Two keys: a cluster refuses keys of different slots.
-            keys = [self._prices_key, self._heartbeat_key]
-            await client.register_script(SCRIPT)(keys=keys, args=["0", "0"])
-            rights_of = [self._prices_key, self._latest_key, self._heartbeat_key]
-            denied = await client.register_script(RIGHTS)(keys=rights_of, args=self._channels)
+        with refusals_named():
+            denied = await missing_right(client, self._venue, self._message_types)
             self._next_beat = 0.0
             await self._beat(client)
-        except _FAILURES as error:
-            refusal = _refusal(error)
-            if refusal is None:
-                raise
-            raise refusal from error
         if denied and not self._was_ready:
-            what = f"Redis refuses us: the ACL denies {_text(denied)}"
-            raise SinkRefused(what, "grant the rights that docs/guides/kafka-and-redis.md lists")
+            raise rights_refusal(denied)
         self._ready = self._was_ready = True
         log.info("redis_connected")
 
@@ -252,13 +238,13 @@ class RedisSink:
             raise
         self.counts.latency.observe(time.perf_counter() - started)
         if denial:
-            self._drop_denied(_text(denial), denied)
+            self._drop_denied(text_of(denial), denied)
         self._count_published()
         self.counts.stale_values += stale
         self._flushed.set()
         if failure:
             values = [call.values[number - 1] for number in failed]
-            self._rest(_text(failure), {v: latest[v] for v in values})
+            self._rest(text_of(failure), {v: latest[v] for v in values})
         elif not self._resting:
             self._failing_values = RepeatedFailure()
         # One value that fails, for example because its key has another type, is no reason.
@@ -342,44 +328,6 @@ class RedisSink:
             log.error("redis_refused", error=str(error), retry_in_s=round(delay_s, 2))
         else:
             log.warning("redis_unavailable", error=str(error), retry_in_s=round(delay_s, 2))
-
-
-# What a server says that can never work with these settings, and the remedy.
-_OF_CLUSTERS = (
-    exceptions.ClusterCrossSlotError,
-    exceptions.ClusterDownError,
-    exceptions.MovedError,
-)
-_NO_CLUSTER = "give a Redis without cluster mode in redis.url"
-_WRONG_SERVER = (
-    ("DB index", "give a database that this server has at the end of redis.url"),
-    ("SELECT is not allowed", _NO_CLUSTER),
-    ("unknown command", "give a Redis that allows EVALSHA, SCRIPT LOAD, SET and PUBLISH"),
-)
-
-
-def _refusal(error: Exception) -> SinkRefused | None:
-    """Return a refusal if a failure shows that a setting is wrong."""
-    if isinstance(error, REFUSALS):
-        remedy = "check redis.username, redis.password and the ACL"
-        return SinkRefused(f"Redis refuses us: {describe(error)}", remedy)
-    # redis-py sets no `__cause__`; the error that it handled is the context.
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        remedy = "check redis.url, redis.ca_file and this machine's clock"
-        return SinkRefused(
-            f"the certificate of Redis cannot be verified: {describe(error)}", remedy
-        )
-    if isinstance(error, _OF_CLUSTERS):
-        return SinkRefused(f"Redis cannot be used: {describe(error)}", _NO_CLUSTER)
-    for words, remedy in _WRONG_SERVER:
-        if words in str(error):
-            return SinkRefused(f"Redis cannot be used: {describe(error)}", remedy)
-    return None
-
-
-def _text(answer: bytes) -> str:
-    """Return an error that a script has returned."""
-    return shorten(answer.decode(errors="replace"))
 
 
 class _Call(NamedTuple):

@@ -15,7 +15,8 @@ from bridge.core.records.record import Record
 from bridge.pipeline.sink import Sink
 from bridge.settings.urls import SecretUrl
 from bridge.sinks.kafka.sink import KafkaSink
-from bridge.sinks.redis.sink import SCRIPT, RedisSink
+from bridge.sinks.redis.access import SCRIPT
+from bridge.sinks.redis.sink import RedisSink
 from bridge.tools.bench.brokers import Brokers, create_topics, remove_traces
 from bridge.tools.bench.stages import Material, least
 

@@ -19,7 +19,8 @@ from bridge.brokers.redis_client import connect
 from bridge.core.model.events import Event, Quote, Trade
 from bridge.core.records.latest_values import latest_key, prices_key
 from bridge.settings import load_settings
-from bridge.sinks.redis.sink import SCRIPT, VALUES_REST_S, RedisSink
+from bridge.sinks.redis.access import SCRIPT
+from bridge.sinks.redis.sink import VALUES_REST_S, RedisSink
 from tests.support.brokers import Choice, RedisAddress, RedisProcess, RedisServer
 from tests.support.journal import Journal
 from tests.support.sinks import TIME_US, Feeder, agg_trade, at_work, ticker, trade, trades
