@@ -1,8 +1,8 @@
 """Write the generated parts of the chart: `make chart`.
 
-In values.schema.json these are `settings`, `secrets` and the definitions they use; they come from
-the settings model. In README.md it is the table of values; it comes from the comments in
-values.yaml.
+In values.schema.json these are `settings`, `secrets` and the definitions they use, which come from
+the settings model, and the names of the alerts. In README.md it is the table of values; it comes
+from the comments in values.yaml.
 
 The rest of both files is written by hand. Tests check that the generated parts are up to date.
 """
@@ -21,6 +21,7 @@ from bridge.settings.problems import KEYS, is_secret
 CHART = Path(__file__).parent / "tickbridge"
 BEGIN, END = "<!-- values -->\n", "<!-- end of values -->\n"
 MARK = "# -- "
+DURATION = {"type": "string", "pattern": "^([0-9]+(ms|[smhdwy]))+$"}
 SECRET = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "key": {"type": "string"}},
@@ -50,6 +51,7 @@ def _schema(chart: dict[str, Any]) -> dict[str, Any]:
     }
     model["$defs"]["Http"]["required"] = ["host", "port"]
     chart["properties"] |= {"settings": settings, "secrets": _secrets()}
+    chart["properties"]["prometheusRule"]["properties"]["alerts"] = _alerts()
     chart["$defs"] = model["$defs"]
     return chart
 
@@ -60,6 +62,17 @@ def _secrets() -> dict[str, Any]:
     for section, key in (name.split(".") for name in KEYS if is_secret(name)):
         sections.setdefault(section, {})[key] = SECRET
     return _closed({name: _closed(keys) for name, keys in sections.items()})
+
+
+def _alerts() -> dict[str, Any]:
+    """Return a closed schema: for each alert `false`, or what replaces its own keys."""
+    texts = {"type": "object", "additionalProperties": {"type": "string"}}
+    changes = _closed(
+        {"expr": {"type": "string"}, "for": DURATION, "labels": texts, "annotations": texts}
+    )
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    names = [rule["alert"] for group in groups for rule in group["rules"]]
+    return _closed({name: {"oneOf": [{"const": False}, changes]} for name in names})
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -161,17 +161,6 @@ def test_the_alerts_of_a_bad_day_and_of_an_hour_of_planned_work_are_right() -> N
     output(promtool, "test", "rules", str(BAD_DAY))
 
 
-def test_the_rule_of_the_chart_has_every_alert_and_links_to_where_the_values_say(
-    cases: dict[str, Rendered],
-) -> None:
-    (group,) = cases["monitoring"].one("PrometheusRule")["spec"]["groups"]
-    assert [rule["alert"] for rule in group["rules"]] == [rule["alert"] for rule in _rules()]
-    assert [rule["expr"] for rule in group["rules"]] == [rule["expr"] for rule in _rules()]
-    for rule in group["rules"]:
-        link = f"https://runbooks.example.com/tickbridge#{rule['alert'].lower()}"
-        assert rule["annotations"]["runbook_url"] == link
-
-
 def test_prometheus_and_grafana_find_what_the_chart_makes_for_them(
     cases: dict[str, Rendered],
 ) -> None:

@@ -66,6 +66,7 @@ def test_it_is_given_more_time_to_end_than_it_takes_to_deliver(
 ) -> None:
     assert default.pod["terminationGracePeriodSeconds"] == 30
     assert cases["placed"].pod["terminationGracePeriodSeconds"] == 56
+    assert cases["extended"].pod["terminationGracePeriodSeconds"] == 90
 
 
 def test_the_ports_follow_the_settings(cases: dict[str, Rendered]) -> None:
@@ -89,6 +90,51 @@ def test_a_digest_goes_before_the_tag(default: Rendered, cases: dict[str, Render
     assert render(both).container["image"] == f"tickbridge@{digest}"
 
 
+def test_the_registry_of_all_images_goes_before_that_of_the_image(
+    cases: dict[str, Rendered],
+) -> None:
+    assert cases["secure"].container["image"] == "registry.example.com/tickbridge:0.1.0"
+    assert cases["secure"].pod["imagePullSecrets"] == [{"name": "registry"}]
+    own = {"registry": "own.example.com", "repository": "data/ticks"}
+    assert render({"image": own}).container["image"] == "own.example.com/data/ticks:0.1.0"
+    both = render({"image": own, "global": {"imageRegistry": "all.example.com"}})
+    assert both.container["image"] == "all.example.com/data/ticks:0.1.0"
+
+
+def test_every_program_in_the_pod_finds_the_settings(default: Rendered) -> None:
+    """Also the ones that `kubectl exec` starts."""
+    file = {"name": "TICKBRIDGE_CONFIG", "value": "/etc/tickbridge/tickbridge.yaml"}
+    assert default.container["env"] == [file]
+
+
+def test_the_pod_has_what_the_values_add(cases: dict[str, Rendered]) -> None:
+    placed = cases["placed"]
+    deployment, pod = placed.one("Deployment"), placed.pod
+    assert deployment["metadata"]["annotations"]["example.com/note"] == "deployment"
+    assert deployment["spec"]["revisionHistoryLimit"] == 1
+    assert pod["runtimeClassName"] == "gvisor"
+    assert pod["dnsPolicy"] == "None"
+    assert pod["dnsConfig"]["nameservers"] == ["10.0.0.10"]
+    assert pod["hostAliases"] == [{"ip": "10.0.0.20", "hostnames": ["kafka"]}]
+    assert [each["name"] for each in pod["initContainers"]] == ["wait"]
+    assert [each["name"] for each in pod["containers"]] == ["tickbridge", "logs"]
+    assert placed.container["envFrom"] == [{"configMapRef": {"name": "proxy", "optional": True}}]
+    assert "preStop" in placed.container["lifecycle"]
+
+
+def test_ingress_and_route_lead_to_the_service(cases: dict[str, Rendered]) -> None:
+    reached = cases["reached"]
+    service = reached.one("Service")
+    (path,) = reached.one("Ingress")["spec"]["rules"][0]["http"]["paths"]
+    (route,) = reached.one("HTTPRoute")["spec"]["rules"]
+    (backend,) = route["backendRefs"]
+    assert path["backend"]["service"]["name"] == backend["name"] == service["metadata"]["name"]
+    (port,) = service["spec"]["ports"]
+    assert (port["name"], port["nodePort"]) == (path["backend"]["service"]["port"]["name"], 30080)
+    assert backend["port"] == port["port"] == 80
+    assert service["spec"]["loadBalancerClass"] == "example.com/internal"
+
+
 def test_passwords_come_from_secrets_as_files_and_are_in_no_variable(
     cases: dict[str, Rendered],
 ) -> None:
@@ -109,14 +155,15 @@ def test_passwords_come_from_secrets_as_files_and_are_in_no_variable(
         },
     ]
     assert secure.container["env"] == [
-        {"name": "TICKBRIDGE_SECRETS_DIR", "value": "/run/secrets/tickbridge"}
+        {"name": "TICKBRIDGE_CONFIG", "value": "/etc/tickbridge/tickbridge.yaml"},
+        {"name": "TICKBRIDGE_SECRETS_DIR", "value": "/run/secrets/tickbridge"},
     ]
     assert "password" not in secure.settings
 
 
 def test_a_claim_is_made_once_and_outlives_the_release(cases: dict[str, Rendered]) -> None:
     claim = cases["placed"].one("PersistentVolumeClaim")
-    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     assert claim["spec"]["storageClassName"] == "fast"
     assert claim["spec"]["resources"] == {"requests": {"storage": "20Gi"}}
     assert _claim_name(cases["placed"]) == claim["metadata"]["name"]
@@ -177,18 +224,21 @@ def test_an_egress_that_is_limited_always_has_dns(
 def test_a_node_can_be_drained_unless_the_values_say_no(
     default: Rendered, cases: dict[str, Rendered]
 ) -> None:
-    assert default.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert default.of_kind("PodDisruptionBudget") == []
     assert cases["placed"].one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 0
 
 
 def test_the_selectors_of_all_objects_find_the_pod(cases: dict[str, Rendered]) -> None:
     case = cases["monitoring"]
     labels = case.one("Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    policy = case.one("NetworkPolicy")["spec"]["podSelector"]
+    assert labels >= policy["matchLabels"].items()
+    (names,) = policy["matchExpressions"]
+    assert dict(labels)[names["key"]] in names["values"]
     for selector in (
         case.one("Deployment")["spec"]["selector"]["matchLabels"],
         case.one("Service")["spec"]["selector"],
-        case.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        case.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        cases["placed"].one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
     ):
         assert selector.items() <= labels
     service = case.one("Service")["metadata"]["labels"].items()

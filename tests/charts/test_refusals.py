@@ -56,6 +56,37 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"settings": {"spill_max_bytes": "1GiB"}},
         "settings.spill_max_bytes: has no effect without a data directory",
     ),
+    "a memory that a full outbox does not fit in": (
+        {"resources": {"limits": {"memory": "300Mi"}}},
+        "300Mi cannot hold a full outbox of 256Mi (settings.kafka.outbox_max_bytes)",
+    ),
+    "an outbox that does not fit in the memory": (
+        {
+            "settings": {"kafka": {"outbox_max_bytes": "4GiB"}},
+            "resources": {"limits": {"memory": "1Gi"}},
+        },
+        "1Gi cannot hold a full outbox of 4096Mi",
+    ),
+    "a claim that the records do not fit in": (
+        {
+            "settings": {"spill_max_bytes": "4GiB"},
+            "persistence": {"enabled": True, "size": "1Gi"},
+        },
+        "4GiB (4294967296 bytes) do not fit in persistence.size, 1Gi (1073741824 bytes)",
+    ),
+    "a claim that is too small": (
+        {"persistence": {"enabled": True, "size": "64Mi"}},
+        "persistence.size: 80 % of 64Mi is less than the 64MiB",
+    ),
+    "less time to stop than to deliver": (
+        {"terminationGracePeriodSeconds": 10},
+        "terminationGracePeriodSeconds: 10 is less than settings.shutdown_timeout_s (20)",
+    ),
+    "a change of an alert that is none": (
+        {"prometheusRule": {"alerts": {"TickbridgeInvalids": False}}},
+        "additional properties 'TickbridgeInvalids' not allowed",
+    ),
+    "a route without a gateway": ({"httpRoute": {"enabled": True}}, "at '/httpRoute/parentRefs'"),
     "any free port": ({"settings": {"http": {"port": 0}}}, "the probes need a fixed one"),
 }
 

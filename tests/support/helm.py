@@ -16,6 +16,8 @@ CHART = Path(__file__).parents[2] / "charts" / "tickbridge"
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 RELEASE = "ticks"
 TIMEOUT_S = 60
+# Without a cluster Helm takes the version from its build, and not every build has one.
+KUBERNETES = ("--kube-version", "1.34")
 
 Values = Mapping[str, Any] | Path
 
@@ -41,21 +43,28 @@ class Rendered:
     @property
     def container(self) -> dict[str, Any]:
         container: dict[str, Any]
-        (container,) = self.pod["containers"]
+        (container,) = (each for each in self.pod["containers"] if each["name"] == "tickbridge")
         return container
 
     @property
     def settings(self) -> str:
         """Return the settings file in the ConfigMap."""
-        name = self.one("Deployment")["metadata"]["name"]
-        (found,) = (o for o in self.of_kind("ConfigMap") if o["metadata"]["name"] == name)
+        return self.settings_in(self.one("Deployment")["metadata"]["name"])
+
+    @property
+    def checked_settings(self) -> str:
+        """Return the settings file that the Job checks before the installation."""
+        return self.settings_in(self.one("Job")["metadata"]["name"])
+
+    def settings_in(self, config_map: str) -> str:
+        (found,) = (o for o in self.of_kind("ConfigMap") if o["metadata"]["name"] == config_map)
         text: str = found["data"]["tickbridge.yaml"]
         return text
 
 
-def render(values: Values | None = None) -> Rendered:
+def render(values: Values | None = None, release: str = RELEASE) -> Rendered:
     """Render the chart with these values; fail the test if Helm refuses."""
-    done = _helm("template", RELEASE, str(CHART), values=values)
+    done = _helm("template", release, str(CHART), *KUBERNETES, values=values)
     if done.returncode:
         pytest.fail(done.stderr)
     return Rendered(list(_objects(done.stdout)))
@@ -63,7 +72,7 @@ def render(values: Values | None = None) -> Rendered:
 
 def refusal(values: Values) -> str:
     """Return Helm's error about these values; fail the test if Helm accepts them."""
-    done = _helm("template", RELEASE, str(CHART), values=values)
+    done = _helm("template", RELEASE, str(CHART), *KUBERNETES, values=values)
     assert done.returncode != 0, "the values were accepted"
     return done.stderr
 
