@@ -9,6 +9,7 @@ SHORT ?=
 SEED ?=
 RATE ?=
 WORKERS ?= 3
+VALUES ?=
 QUICK ?=
 CAPTURES ?= $(wildcard ../shared/data/spot/*_20240808.gz)
 SBOM ?= dist/tickbridge.cdx.json
@@ -24,7 +25,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --exclude='*' --abbrev=40 --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench simulate fuzz deploy install lint types contracts schemas docs pictures chart image lock sbom advisories clean
+.PHONY: help demo test faults bench simulate fuzz deploy install lint types contracts schemas docs pictures chart cluster image lock sbom advisories clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -33,8 +34,8 @@ help:  ## show this list
 demo: $(VENV)/.demo  ## run the whole bridge on embedded brokers; SECONDS=20 stops it after that time
 	@$(BIN)/tickbridge demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.dev  ## run all tests except faults and deploy, on containers or embedded brokers; WORKERS=3 processes
-	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy"
+test: $(VENV)/.dev  ## run all tests except faults, deploy and cluster, on containers or embedded brokers; WORKERS=3 processes
+	$(BIN)/pytest --numprocesses $(WORKERS) -m "not faults and not deploy and not cluster"
 
 # The short form checks the promises and measures nothing, so three scenarios run at a time, and a
 # process that is done takes the next one. The folder of the scenarios comes first so that its
@@ -84,6 +85,9 @@ chart: $(VENV)/.dev  ## write the chart's schema and README from the settings an
 
 deploy: $(VENV)/.dev  ## test the image, the compose file and the chart's container; deploys nothing
 	$(BIN)/pytest -m deploy
+
+cluster: $(VENV)/.dev  ## try the chart on the cluster of the current kubeconfig; VALUES=yours.yaml also installs and upgrades it
+	TEST_TOOLS=required CLUSTER_VALUES=$(VALUES) $(BIN)/pytest -m cluster -rs tests/cluster
 
 lock:  ## resolve requirements/*.txt again (needs uv)
 	$(COMPILE) pyproject.toml --upgrade --all-extras --group dev -o $(LOCK)/dev.txt

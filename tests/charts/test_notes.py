@@ -22,6 +22,7 @@ def notes(**values: object) -> str:
 def test_the_notes_say_how_to_look_prices_up() -> None:
     said = notes()
     assert "kubectl -n default exec deploy/ticks-tickbridge -- tickbridge price\n" in said
+    assert "helm -n default test ticks\n" in said
     assert "HGET binance.spot.prices BTCUSDT" in said
     assert "binance.spot.latest:BTCUSDT" in said
 
@@ -29,12 +30,6 @@ def test_the_notes_say_how_to_look_prices_up() -> None:
 def test_every_command_in_the_notes_is_one() -> None:
     known = {command.name for command in app.registered_commands}
     assert set(re.findall(r"-- tickbridge (\w+)", notes())) <= known
-
-
-def test_the_notes_name_the_cause_of_a_pod_that_waits_where_there_are_secrets() -> None:
-    assert "waits for a Secret" not in notes()
-    secrets = {"redis": {"password": {"name": "redis", "key": "password"}}}
-    assert "waits for a Secret" in notes(secrets=secrets)
 
 
 def test_the_notes_say_how_to_see_the_dashboard_unless_it_is_off() -> None:

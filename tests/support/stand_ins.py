@@ -34,8 +34,6 @@ ENDLESS = {
     "simulate": "--help",
     "tail": "--count",
 }
-# The settings file in the pod of the chart.
-OF_THE_POD = "/etc/tickbridge/tickbridge.yaml"
 # Names that the blocks of a page use and that a reader's program would have.
 READERS_OWN = {"stored": "earliest", "save": print, "store": print}
 
@@ -187,7 +185,7 @@ def kubectl(command: str, *words: str) -> int:
     if command == "exec":
         assert words[0] == "deploy/tickbridge"
         inside = words[words.index("--") + 1 :]
-        return run(*("yours.yaml" if word == OF_THE_POD else word for word in inside))
+        return run(*inside)
     assert command in {"get", "describe", "logs", "rollout", "create", "apply"}
     if command == "logs":
         sys.stdout.writelines(f"{line}\n" for line in shown_logs())
