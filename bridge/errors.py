@@ -92,7 +92,8 @@ class MissingExtra(TickbridgeError):
 
     def __init__(self, use: str, library: str, extra: str) -> None:
         super().__init__(
-            f"{use} needs {library}, which is not installed; run: pip install 'tickbridge[{extra}]'"
+            f"{use} needs {library}, which is not installed; in the repository of Tickbridge, run: "
+            f"pip install '.[{extra}]'"
         )
 
 

@@ -32,7 +32,7 @@ class Binance(Section):
     ping_timeout_s: Seconds = 20
     """Maximum time to wait for a pong before the connection counts as dead, in seconds."""
     transport: Literal["websockets", "picows"] = "websockets"
-    """WebSocket library. picows (pip install "tickbridge[fast]") takes less CPU time. It requires
+    """WebSocket library. picows (pip install ".[fast]") takes less CPU time. It requires
     compression: none, and a ping_timeout_s that is not above ping_interval_s."""
     proxy: urls.Proxy = urls.SecretUrl("environment")
     """Proxy for WebSocket and REST: environment (HTTPS_PROXY, ALL_PROXY and NO_PROXY, as in other

@@ -75,7 +75,7 @@ def test_without_a_library_it_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     result = tickbridge("bench", "--quick")
-    assert (result.exit_code, "tickbridge[bench]" in result.stderr) == (2, True)
+    assert (result.exit_code, ".[bench]" in result.stderr) == (2, True)
 
 
 def test_a_password_is_not_shown_where_redis_does_not_answer(
@@ -102,7 +102,7 @@ async def test_what_is_not_installed_is_said_and_left_out(monkeypatch: pytest.Mo
     found = await measure(Options(QUICK, ["picows"], [], None, None), said.append)
     assert found.figures == []
     assert found.notes == said
-    assert "no_such_one is not installed; pip install 'tickbridge[fast]'" in said[0]
+    assert "no_such_one is not installed; pip install '.[fast]'" in said[0]
 
 
 async def test_a_run_that_fails_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:

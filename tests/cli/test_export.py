@@ -99,5 +99,5 @@ def test_without_polars_it_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     result = tickbridge("export", "trade", "--from", "1h", "--out", "out")
-    assert (result.exit_code, "tickbridge[export]" in result.stderr) == (2, True)
+    assert (result.exit_code, ".[export]" in result.stderr) == (2, True)
     assert not (elsewhere / "out").exists()

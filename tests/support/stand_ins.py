@@ -147,7 +147,9 @@ def execute(file: str) -> int:
 
 
 def helm(command: str, *words: str) -> int:
-    """Render what `helm install` or `helm upgrade` would install."""
+    """Render what `helm install` or `helm upgrade` would install. `helm test` needs a cluster."""
+    if command == "test":
+        return 0
     assert command in {"install", "upgrade", "template"}, f"no stand-in for helm {command}"
     return real("helm", "template", *words, "--kube-version", "1.34")
 

@@ -21,6 +21,6 @@ async def open_websocket(
     except ImportError as error:
         raise FeedRefused(
             f"binance.transport = picows: {error}",
-            'pip install "tickbridge[fast]", or set binance.transport: websockets',
+            'pip install ".[fast]" in the repository, or set binance.transport: websockets',
         ) from error
     return await open_with_picows(options, path, listener)

@@ -108,7 +108,7 @@ async def _run(name: str, bench: Bench, found: Results, say: Say) -> None:
 def _missing(name: str, scenario: Scenario) -> str | None:
     if scenario.needs is None or find_spec(scenario.needs):
         return None
-    remedy = "pip install 'tickbridge[fast]'"
+    remedy = "pip install '.[fast]'"
     return f"{name}: not measured, {scenario.needs} is not installed; {remedy}"
 
 
