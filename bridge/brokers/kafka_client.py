@@ -13,6 +13,7 @@ from aiokafka.helpers import create_ssl_context
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
+from bridge.brokers.oauth import TokenProvider
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied, describe
 
 STOP_TIMEOUT_S = 3.0
@@ -50,7 +51,7 @@ def client_options(options: settings.Kafka) -> dict[str, Any]:
     """Return the keyword arguments that every aiokafka client takes."""
     return {
         "bootstrap_servers": options.bootstrap_servers,
-        "client_id": "tickbridge",
+        "client_id": options.client_id,
         "request_timeout_ms": options.request_timeout_ms,
         **_security(options),
     }
@@ -68,8 +69,8 @@ def failure(error: Exception, servers: Sequence[str] = ()) -> SinkRefused | Sink
     if isinstance(error, _REFUSALS):
         return SinkRefused(
             f"Kafka refuses us: {describe(error)}",
-            "check kafka.security_protocol, kafka.sasl_mechanism, kafka.username, kafka.password "
-            "and kafka.ca_file",
+            "check kafka.security_protocol, kafka.sasl_mechanism, kafka.username, kafka.password, "
+            "kafka.oauth_token_url and kafka.ca_file",
         )
     if isinstance(error, kafka_errors.InvalidTimestampError):
         return SinkUnavailable(
@@ -140,9 +141,14 @@ async def _try_address(options: settings.Kafka, host: str, port: int) -> None:
 
 def _security(options: settings.Kafka) -> dict[str, Any]:
     security: dict[str, Any] = {"security_protocol": options.security_protocol}
-    if options.security_protocol != "PLAINTEXT":
+    if options.security_protocol in {"SSL", "SASL_SSL"}:
         security["ssl_context"] = _ssl_context(options)
-    if options.password is not None:
+    if options.sasl_mechanism == "OAUTHBEARER":
+        security |= {
+            "sasl_mechanism": options.sasl_mechanism,
+            "sasl_oauth_token_provider": TokenProvider(options),
+        }
+    elif options.password is not None:
         security |= {
             "sasl_mechanism": options.sasl_mechanism,
             "sasl_plain_username": options.username,

@@ -15,14 +15,22 @@ class Kafka(Section):
 
     bootstrap_servers: types.Listed[urls.Server] = Field(default=["localhost:9092"], min_length=1)
     """Brokers to contact first, each host:port."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
-    """Protocol of the brokers: SSL encrypts, SASL_SSL encrypts and authenticates."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """Authentication mechanism; only with SASL_SSL."""
+    client_id: str = Field(default="tickbridge", pattern=r"^[a-zA-Z0-9._-]{1,255}$")
+    """Name of the bridge in the logs, metrics and quotas of the brokers."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Protocol of the brokers: SSL encrypts, SASL_PLAINTEXT authenticates, SASL_SSL does both. With
+    SASL_PLAINTEXT a password or token can be read on the network."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    """Authentication mechanism; only with SASL."""
     username: str | None = Field(default=None, min_length=1)
-    """User name; only with SASL_SSL."""
+    """User name, or with OAUTHBEARER the client id; only with SASL."""
     password: types.Password | None = None
-    """Password; only with SASL_SSL."""
+    """Password, or with OAUTHBEARER the client secret; only with SASL."""
+    oauth_token_url: urls.TokenUrl | None = None
+    """URL of the OAuth 2.0 server that gives tokens for client id and secret; only with
+    OAUTHBEARER."""
+    oauth_scope: str | None = Field(default=None, min_length=1)
+    """Scope of the tokens, if the server needs one; only with OAUTHBEARER."""
     ca_file: types.ReadableFile | None = None
     """PEM file with the certificate authorities to trust; by default those of the system."""
     cert_file: types.ReadableFile | None = None
@@ -62,21 +70,37 @@ class Kafka(Section):
     @classmethod
     def _all_with_sasl(cls, value: Any, info: ValidationInfo) -> Any:
         protocol = info.data.get("security_protocol")
-        if protocol == "SASL_SSL" and value is None:
-            raise WrongValue("is missing", "SASL_SSL needs sasl_mechanism, username and password")
+        if protocol in {"SASL_PLAINTEXT", "SASL_SSL"} and value is None:
+            raise WrongValue(
+                "is missing", f"{protocol} needs sasl_mechanism, username and password"
+            )
         if protocol in {"PLAINTEXT", "SSL"} and value is not None:
             raise WrongValue(
                 f"has no effect with security_protocol {protocol}",
-                "remove it, or set kafka.security_protocol: SASL_SSL",
+                "remove it, or set kafka.security_protocol: SASL_SSL or SASL_PLAINTEXT",
+            )
+        return value
+
+    @field_validator("oauth_token_url", "oauth_scope")
+    @classmethod
+    def _tokens_with_oauth(cls, value: Any, info: ValidationInfo) -> Any:
+        is_oauth = info.data.get("sasl_mechanism") == "OAUTHBEARER"
+        if is_oauth and value is None and info.field_name == "oauth_token_url":
+            raise WrongValue("is missing", "OAUTHBEARER needs the URL that gives tokens")
+        if value is not None and not is_oauth and "sasl_mechanism" in info.data:
+            raise WrongValue(
+                "has no effect without OAUTHBEARER",
+                "remove it, or set kafka.sasl_mechanism: OAUTHBEARER",
             )
         return value
 
     @field_validator("ca_file", "cert_file", "key_file")
     @classmethod
     def _files_with_tls(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None and info.data.get("security_protocol") == "PLAINTEXT":
+        protocol = info.data.get("security_protocol")
+        if value is not None and protocol in {"PLAINTEXT", "SASL_PLAINTEXT"}:
             raise WrongValue(
-                "has no effect with security_protocol PLAINTEXT",
+                f"has no effect with security_protocol {protocol}",
                 "remove it, or set kafka.security_protocol: SSL or SASL_SSL",
             )
         return value

@@ -82,6 +82,17 @@ def _base_url(*schemes: str) -> Callable[[str], str]:
     return check
 
 
+def _token_url(text: str) -> str:
+    url = _split(text)
+    if url is None or url.scheme not in {"http", "https"} or not url.hostname:
+        raise WrongValue("is not an https URL", "write https://host/path")
+    if url.username is not None or url.fragment:
+        raise WrongValue(
+            "contains a user or a fragment", "remove it; kafka.username is the client id"
+        )
+    return text
+
+
 def _redis_url(secret: SecretUrl) -> SecretUrl:
     url = _split(secret.get_secret_value())
     remedy = (
@@ -127,4 +138,5 @@ Server = Annotated[str, AfterValidator(_server)]
 WebSocketUrl = Annotated[str, AfterValidator(_base_url("ws", "wss"))]
 RestUrl = Annotated[str, AfterValidator(_base_url("http", "https"))]
 RedisUrl = Annotated[SecretUrl, AfterValidator(_redis_url)]
+TokenUrl = Annotated[str, AfterValidator(_token_url)]
 Proxy = Annotated[SecretUrl, AfterValidator(_proxy)]

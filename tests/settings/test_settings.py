@@ -642,7 +642,8 @@ def test_sizes_may_have_units() -> None:
         ("kafka", "replication_factor", -2),
         ("kafka", "retention_ms", 0),
         ("kafka", "compression", "brotli"),
-        ("kafka", "security_protocol", "SASL_PLAINTEXT"),
+        ("kafka", "security_protocol", "SASL"),
+        ("kafka", "client_id", "two words"),
         ("kafka", "create_topics", "perhaps"),
         ("kafka", "delivery_timeout_s", 5),
         ("binance", "connect_timeout_s", 0),
@@ -710,8 +711,31 @@ SASL = {
 }
 
 
-def test_kafka_with_sasl_loads() -> None:
-    assert load({"kafka": SASL}).kafka.sasl_mechanism == "SCRAM-SHA-512"
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+def test_kafka_with_sasl_loads(protocol: str) -> None:
+    kafka = load({"kafka": SASL | {"security_protocol": protocol}}).kafka
+    assert kafka.sasl_mechanism == "SCRAM-SHA-512"
+
+
+OAUTH = SASL | {"sasl_mechanism": "OAUTHBEARER", "oauth_token_url": "https://login/token"}
+
+
+def test_oauth_needs_the_url_of_its_tokens() -> None:
+    assert load({"kafka": OAUTH | {"oauth_scope": "kafka"}}).kafka.oauth_scope == "kafka"
+    found = problems({"kafka": SASL | {"sasl_mechanism": "OAUTHBEARER"}})
+    assert list(found) == ["kafka.oauth_token_url"]
+
+
+@pytest.mark.parametrize("key", ["oauth_token_url", "oauth_scope"])
+def test_keys_of_oauth_without_oauth_are_errors(key: str) -> None:
+    assert list(problems({"kafka": SASL | {key: "https://login/token"}})) == [f"kafka.{key}"]
+
+
+@pytest.mark.parametrize(
+    "url", ["login/token", "ftp://login", "https://me:x@login/token", "https://"]
+)
+def test_a_url_that_gives_no_tokens_is_an_error(url: str) -> None:
+    assert list(problems({"kafka": OAUTH | {"oauth_token_url": url}})) == ["kafka.oauth_token_url"]
 
 
 @pytest.mark.parametrize("key", ["sasl_mechanism", "username", "password"])
@@ -745,6 +769,12 @@ def test_a_certificate_and_its_key_come_together(
 def test_files_of_tls_without_tls_are_errors(section: str, key: str, folder: Path) -> None:
     (folder / "pem").touch()
     assert f"{section}.{key}" in problems({section: {key: "pem"}})
+
+
+def test_files_of_tls_with_sasl_alone_are_errors(folder: Path) -> None:
+    (folder / "pem").touch()
+    kafka = SASL | {"security_protocol": "SASL_PLAINTEXT", "ca_file": "pem"}
+    assert list(problems({"kafka": kafka})) == ["kafka.ca_file"]
 
 
 @pytest.mark.parametrize(("section", "tls"), TLS)
