@@ -82,8 +82,8 @@ async def test_a_bridge_and_its_readers_log_in_with_tokens_and_lose_nothing_when
             await bridge.logged("positions_read")
             fetched = len(server.scopes)
             async with asyncio.timeout(60):
-                while len(server.scopes) < fetched + 3:  # three tokens have expired
-                    await asyncio.sleep(0.1)  # noqa: ASYNC110 - the server has no event
+                while len(server.scopes) < fetched + 3:  # noqa: ASYNC110 - three have expired
+                    await asyncio.sleep(0.1)
             assert await bridge.stop() == 0
         reader = load_settings(environment={}, overrides=settings).kafka
         report = await audit_topic(reader, "trade")
