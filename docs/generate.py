@@ -26,8 +26,10 @@ SETTINGS_HEAD = """# Settings
 
 The settings are in one YAML file. Every key can also come from an environment variable: in
 capitals, with two underscores between section and key (`TICKBRIDGE_KAFKA__BOOTSTRAP_SERVERS`). A
-variable that ends in `_FILE` names a file with the value (`TICKBRIDGE_KAFKA__PASSWORD_FILE`). The
-environment overrides the YAML file. An unknown key is an error that names the nearest known key.
+variable that ends in `_FILE` names a file with the value (`TICKBRIDGE_KAFKA__PASSWORD_FILE`).
+`TICKBRIDGE_SECRETS_DIR` names a folder with such files, each called as its key
+(`kafka__password`). `TICKBRIDGE_CONFIG` names the YAML file. The environment overrides that file.
+An unknown key is an error that names the nearest known key.
 
 - `tickbridge config check` lists everything that is wrong.
 - `tickbridge config show` prints the settings that would be used.
