@@ -78,8 +78,9 @@ def cluster(unique: str, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     found = Cluster(f"tickbridge-{unique}", pytestconfig.stash[TIMES])
     found.kubectl("create", "namespace", found.namespace)
     try:
-        restricted = "pod-security.kubernetes.io/enforce=restricted"
-        found.kubectl("label", "namespace", found.namespace, restricted)
+        for mode in ("enforce", "warn"):
+            restricted = f"pod-security.kubernetes.io/{mode}=restricted"
+            found.kubectl("label", "namespace", found.namespace, restricted)
         yield found
     finally:
         found.kubectl("delete", "namespace", found.namespace, "--wait=false")
