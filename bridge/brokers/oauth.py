@@ -5,19 +5,19 @@ The HTTP client is Python's own, in a thread: a program that only reads has no o
 
 import asyncio
 import base64
-import json
-import math
 import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
 from bridge import settings
+from bridge.core.model.unreadable import UNREADABLE
 from bridge.errors import describe, shorten
 
 ANSWER_MAX_BYTES = 64 * 2**10
@@ -25,6 +25,13 @@ ANSWER_MAX_BYTES = 64 * 2**10
 LEEWAY_S = 30.0
 # The lifetime of a token if the server does not tell it.
 DEFAULT_LIFETIME_S = 300.0
+
+
+class _Answer(msgspec.Struct):
+    """A successful answer (RFC 6749, section 5.1). Some servers send the number as a text."""
+
+    access_token: Annotated[str, msgspec.Meta(pattern="^[ -~]+$")]
+    expires_in: float | None = None
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
@@ -108,10 +115,8 @@ def _parse(answer: bytes) -> tuple[str, float]:
     Raises AuthenticationFailedError if there is none.
     """
     try:
-        found = json.loads(answer)
-        token, lifetime_s = found["access_token"], float(found.get("expires_in", math.nan))
-    except (ValueError, LookupError, TypeError, AttributeError):
-        token, lifetime_s = None, math.nan
-    if not isinstance(token, str) or not token.isprintable():
-        raise AuthenticationFailedError("the token server sends no access_token")
-    return token, lifetime_s if math.isfinite(lifetime_s) else DEFAULT_LIFETIME_S
+        found = msgspec.json.decode(answer, type=_Answer, strict=False)
+    except UNREADABLE:
+        raise AuthenticationFailedError("the token server sends no access_token") from None
+    lifetime_s = found.expires_in
+    return found.access_token, DEFAULT_LIFETIME_S if lifetime_s is None else lifetime_s

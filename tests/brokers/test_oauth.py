@@ -42,6 +42,14 @@ async def test_a_token_that_is_about_to_expire_is_replaced() -> None:
     assert server.scopes == ["", ""]
 
 
+@pytest.mark.parametrize("lifetime", ['"3600"', "3600", "null"])
+async def test_the_lifetime_of_a_token_may_be_a_text_or_missing(lifetime: str) -> None:
+    async with token_server(CLIENT, SECRET) as server:
+        server.answers.append((200, f'{{"access_token": "a.b.", "expires_in": {lifetime}}}', {}))
+        provider = TokenProvider(options(server.url))
+        assert [await provider.token(), await provider.token()] == ["a.b.", "a.b."]
+
+
 async def test_a_wrong_secret_is_a_refusal_that_does_not_show_it() -> None:
     async with token_server(CLIENT, "another") as server:
         with pytest.raises(
@@ -52,7 +60,12 @@ async def test_a_wrong_secret_is_a_refusal_that_does_not_show_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "no json", "[]", "{}", '{"access_token": 1}', '{"access_token": "a\\nb"}']
+    "body",
+    [
+        *("", "no json", "[]", "{}", "[" * 60_000, '{"access_token": 1}', '{"access_token": ""}'),
+        *('{"access_token": "a\\nb"}', '{"access_token": "a", "expires_in": 1e999}'),
+    ],
+    ids=lambda body: body[:40],
 )
 async def test_an_answer_without_a_token_is_a_refusal(body: str) -> None:
     async with token_server(CLIENT, SECRET) as server:
