@@ -34,7 +34,7 @@ SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DO
 LOOK_AFTER_S = 600.0
 TERMINAL_S = 20
 VERIFY_S = 20
-COLUMNS = 100
+COLUMNS = 72
 # A new frame of the screen begins where the cursor has gone up over the last one.
 _FRAME = re.compile(r"(?:\r|\x1b\[1A|\x1b\[2K)+\x1b\[2K")
 _SPINNER = re.compile(r"[\u2800-\u28ff] Looking for .*?…")
