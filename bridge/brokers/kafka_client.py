@@ -143,14 +143,12 @@ def _security(options: settings.Kafka) -> dict[str, Any]:
     security: dict[str, Any] = {"security_protocol": options.security_protocol}
     if options.security_protocol in {"SSL", "SASL_SSL"}:
         security["ssl_context"] = _ssl_context(options)
+    if options.sasl_mechanism is not None:
+        security["sasl_mechanism"] = options.sasl_mechanism
     if options.sasl_mechanism == "OAUTHBEARER":
-        security |= {
-            "sasl_mechanism": options.sasl_mechanism,
-            "sasl_oauth_token_provider": TokenProvider(options),
-        }
+        security["sasl_oauth_token_provider"] = TokenProvider(options)
     elif options.password is not None:
         security |= {
-            "sasl_mechanism": options.sasl_mechanism,
             "sasl_plain_username": options.username,
             "sasl_plain_password": options.password.get_secret_value(),
         }

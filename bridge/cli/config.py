@@ -69,7 +69,9 @@ def schema() -> None:
 
 
 async def _connect(settings: "Settings") -> list[str]:
-    """Return a line for each server that accepts us. Print the others, and exit if one refuses."""
+    """Return a line for each server that accepts us. Print what is wrong with the others, and exit
+    if one refuses.
+    """
     import asyncio
 
     from bridge.app.ingestion import message_types
@@ -85,17 +87,22 @@ async def _connect(settings: "Settings") -> list[str]:
         "Redis": access.check_access(settings.redis, SPOT, message_types(settings)),
     }
     errors = await asyncio.gather(*checks.values(), return_exceptions=True)
-    results = dict(zip(checks, errors, strict=True))
-    for error in results.values():
-        if isinstance(error, SinkUnavailable):
-            typer.echo(f"tickbridge: warning: {error}; cannot check user and password", err=True)
-        elif isinstance(error, SinkRefused):
-            typer.echo(f"tickbridge: {error}", err=True)
-        elif error is not None:
-            raise error
-    if any(isinstance(error, SinkRefused) for error in results.values()):
-        raise typer.Exit(2)
-    return [f"    {name} accepts the bridge" for name, error in results.items() if error is None]
+    accepted, is_refused = [], False
+    for name, error in zip(checks, errors, strict=True):
+        match error:
+            case None:
+                accepted.append(f"    {name} accepts the bridge")
+            case SinkUnavailable():
+                what = f"warning: {error}; cannot check user and password"
+                typer.echo(f"tickbridge: {what}", err=True)
+            case SinkRefused():
+                is_refused = True
+                typer.echo(f"tickbridge: {error}", err=True)
+            case _:
+                raise error
+    if is_refused:
+        raise typer.Exit(SinkRefused.exit_code)
+    return accepted
 
 
 def _summary(settings: "Settings") -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.core.model.stream import SPOT
@@ -18,7 +17,7 @@ from bridge.monitoring.status import Status
 from bridge.settings import load_settings
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis.sink import RedisSink
-from tests.support.helm import CHART, Rendered
+from tests.support.helm import CHART, Rendered, alert_rules
 from tests.support.programs import output
 
 ROOT = CHART.parents[1]
@@ -60,12 +59,6 @@ def exposed() -> Exposed:
     return found
 
 
-def _rules() -> list[dict[str, Any]]:
-    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
-    rules: list[dict[str, Any]] = group["rules"]
-    return rules
-
-
 def _runbooks() -> dict[str, str]:
     """Return the text of each runbook by the name of its alert."""
     _, *parts = re.split(r"^## (Tickbridge\w+)\n", RUNBOOKS.read_text(), flags=re.MULTILINE)
@@ -88,7 +81,7 @@ def _queries() -> Iterator[tuple[str, str]]:
 
 
 EXPRESSIONS = [
-    *(pytest.param(rule["expr"], id=rule["alert"]) for rule in _rules()),
+    *(pytest.param(rule["expr"], id=rule["alert"]) for rule in alert_rules()),
     *(pytest.param(query, id=title) for title, query in _queries()),
 ]
 
@@ -112,7 +105,7 @@ def test_an_expression_asks_for_series_that_are_exposed(expression: str, exposed
                 assert value in known
 
 
-@pytest.mark.parametrize("rule", _rules(), ids=lambda rule: rule["alert"])
+@pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_it_is_how_bad_and_where_its_runbook_is(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"].endswith(".")
@@ -127,7 +120,7 @@ def test_an_alert_says_what_it_is_how_bad_and_where_its_runbook_is(rule: dict[st
 
 
 def test_every_runbook_is_that_of_an_alert() -> None:
-    assert list(_runbooks()) == [rule["alert"] for rule in _rules()]
+    assert list(_runbooks()) == [rule["alert"] for rule in alert_rules()]
 
 
 @pytest.mark.parametrize("alert", _runbooks())

@@ -18,7 +18,8 @@ def check_of(rendered: Rendered) -> dict[str, Any]:
 
 def test_the_settings_are_checked_before_helm_changes_anything(default: Rendered) -> None:
     job = default.one("Job")
-    for found in (job, _settings_of(default)):
+    settings = default.named("ConfigMap", job["metadata"]["name"])
+    for found in (job, settings):
         hooks = found["metadata"]["annotations"]["helm.sh/hook"]
         assert hooks == "pre-install,pre-upgrade,pre-rollback"
     assert job["spec"]["backoffLimit"] == 0
@@ -28,7 +29,8 @@ def test_the_settings_are_checked_before_helm_changes_anything(default: Rendered
 
 
 def test_the_settings_are_there_before_the_check(default: Rendered) -> None:
-    annotations = _settings_of(default)["metadata"]["annotations"]
+    settings = default.named("ConfigMap", default.one("Job")["metadata"]["name"])
+    annotations = settings["metadata"]["annotations"]
     assert int(annotations["helm.sh/hook-weight"]) < 0
 
 
@@ -104,9 +106,3 @@ def test_the_network_policy_lets_hooks_out_and_helm_test_in(cases: dict[str, Ren
     assert hook["app.kubernetes.io/name"] in names["values"]
     (rule,) = spec["ingress"]
     assert hook.items() >= rule["from"][0]["podSelector"]["matchLabels"].items()
-
-
-def _settings_of(rendered: Rendered) -> dict[str, Any]:
-    name = rendered.one("Job")["metadata"]["name"]
-    (found,) = (o for o in rendered.of_kind("ConfigMap") if o["metadata"]["name"] == name)
-    return found

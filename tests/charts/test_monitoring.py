@@ -1,13 +1,8 @@
 """What the chart gives to Prometheus and Grafana."""
 
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tests.support.helm import CHART, Rendered, render
-
-ALERTS = CHART / "files" / "alerts.yaml"
+from tests.support.helm import Rendered, alert_rules, render
 
 
 def alerts_of(rendered: Rendered) -> dict[str, dict[str, Any]]:
@@ -15,9 +10,8 @@ def alerts_of(rendered: Rendered) -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for rule in group["rules"]}
 
 
-def written(path: Path = ALERTS) -> dict[str, dict[str, Any]]:
-    (group,) = yaml.safe_load(path.read_text())["groups"]
-    return {rule["alert"]: rule for rule in group["rules"]}
+def written() -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for rule in alert_rules()}
 
 
 def test_the_alerts_are_those_of_the_file_without_links_that_lead_nowhere() -> None:

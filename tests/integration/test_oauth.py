@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from bridge.settings import load_settings
 from bridge.tools.audit.run import audit_topic
 from bridge.tools.simulator import Market, SimulatedExchange
-from tests.support.bridge_process import running_bridge
+from tests.support.bridge_process import check_settings, running_bridge
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import INSIDE_ADDRESS, Choice, KafkaBroker, RedisAddress, listeners
 from tests.support.token_server import TokenServer, token_server
@@ -37,14 +35,7 @@ class OAuthKafka(KafkaBroker):
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until the broker answers inside its container, where it needs no token."""
-        container = self._container.get_wrapped_container()
-        words = ["/opt/kafka/bin/kafka-topics.sh", "--bootstrap-server", INSIDE_ADDRESS, "--list"]
-        for _ in range(30):
-            code, output = container.exec_run(words)
-            if code == 0:
-                return
-        raise TimeoutError(output.decode())
+        self.run_inside("kafka-topics.sh", "--list")
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +93,8 @@ async def test_a_wrong_secret_is_named_by_the_check_of_the_settings(
             "redis": {"url": redis.url},
         }
         (tmp_path / "tickbridge.yaml").write_text(json.dumps(settings))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bridge", "config", "check", "--connect"),
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-        )
-        _, errors = await process.communicate()
-    assert process.returncode == 2
-    assert b"answers 401" in errors
-    assert b"kafka.oauth_token_url" in errors
-    assert SECRET.encode() not in errors
+        code, output = await check_settings(tmp_path)
+    assert code == 2
+    assert "answers 401" in output
+    assert "kafka.oauth_token_url" in output
+    assert SECRET not in output

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -19,7 +18,7 @@ from redis import Redis
 from bridge.settings import Kafka as KafkaSettings
 from bridge.tools.audit.run import audit_topic
 from bridge.tools.simulator import Market, SimulatedExchange
-from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_process import BridgeProcess, check_settings, running_bridge
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import INSIDE_ADDRESS, Choice, KafkaBroker, RedisServer, listeners
 
@@ -100,17 +99,11 @@ class SecureKafka(KafkaBroker):
         """Wait until the broker answers inside its container, create the SCRAM user, and grant the
         rights.
         """
-        container = self._container.get_wrapped_container()
-        words = [
-            "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", INSIDE_ADDRESS, "--alter",
-            "--entity-type", "users", "--entity-name", USER,
+        self.run_inside(
+            "kafka-configs.sh", "--alter", "--entity-type", "users", "--entity-name", USER,
             "--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]",
-        ]  # fmt: skip
-        for _ in range(30):
-            code, output = container.exec_run(words)
-            if code == 0:
-                return self._grant()
-        raise TimeoutError(output.decode())
+        )  # fmt: skip
+        self._grant()
 
     def deny(self, topic: str, operation: str) -> None:
         """Take a right to one topic away from the user."""
@@ -291,7 +284,7 @@ async def test_the_check_of_the_settings_logs_in_and_disturbs_no_bridge_that_run
 ) -> None:
     async with running(secure.kafka, secure.redis, unique, tmp_path) as bridge:
         await bridge.logged("positions_read")
-        code, output = await asyncio.to_thread(_check, tmp_path)
+        code, output = await check_settings(tmp_path)
         assert code == 0, output
         assert await bridge.stop() == 0
     assert "Kafka accepts the bridge" in output
@@ -303,25 +296,11 @@ async def test_the_check_of_the_settings_names_every_server_that_refuses(
 ) -> None:
     wrong = {"password": "wrong-one"}
     async with running(secure.kafka | wrong, secure.redis | wrong, unique, tmp_path):
-        code, output = await asyncio.to_thread(_check, tmp_path)
+        code, output = await check_settings(tmp_path)
     assert code == 2
     assert "kafka.password" in output
     assert "redis.password" in output
     assert "wrong-one" not in output
-
-
-def _check(folder: Path) -> tuple[int, str]:
-    """Check the settings in a folder; return the exit code and the output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge", "config", "check", "--connect"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    return done.returncode, done.stdout
 
 
 async def test_without_a_right_to_its_transactional_id_a_bridge_says_so_and_runs(

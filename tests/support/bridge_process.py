@@ -11,6 +11,7 @@ from typing import Any
 
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 30
+CHECK_TIMEOUT_S = 90
 
 
 class BridgeProcess:
@@ -48,6 +49,16 @@ class BridgeProcess:
         """Wait until the process has ended by itself, and return the exit code."""
         async with asyncio.timeout(STOP_TIMEOUT_S):
             return await self.process.wait()
+
+
+async def check_settings(folder: Path) -> tuple[int | None, str]:
+    """Check the settings in a folder and log in with them; return the exit code and the output."""
+    words = (sys.executable, "-m", "bridge", "config", "check", "--connect")
+    pipe, both = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+    process = await asyncio.create_subprocess_exec(*words, cwd=folder, stdout=pipe, stderr=both)
+    async with asyncio.timeout(CHECK_TIMEOUT_S):
+        output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
 
 @asynccontextmanager

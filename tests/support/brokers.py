@@ -173,6 +173,16 @@ class KafkaBroker(Container):
         client = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         client.list_topics(timeout=START_TIMEOUT_S)
 
+    def run_inside(self, program: str, *words: str) -> None:
+        """Run a program of Kafka in the container, where it needs no login, until it succeeds."""
+        container = self._container.get_wrapped_container()
+        command = [f"/opt/kafka/bin/{program}", "--bootstrap-server", INSIDE_ADDRESS, *words]
+        for _ in range(30):
+            code, output = container.exec_run(command)
+            if code == 0:
+                return
+        raise TimeoutError(output.decode())
+
 
 class RedisServer(Container):
     """One Redis without persistence; `options` of `redis-server` (`--maxmemory 10mb`)."""

@@ -31,6 +31,10 @@ class Rendered:
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [found for found in self.objects if found["kind"] == kind]
 
+    def named(self, kind: str, name: str) -> dict[str, Any]:
+        (found,) = (each for each in self.of_kind(kind) if each["metadata"]["name"] == name)
+        return found
+
     def one(self, kind: str) -> dict[str, Any]:
         (found,) = self.of_kind(kind)
         return found
@@ -57,8 +61,7 @@ class Rendered:
         return self.settings_in(self.one("Job")["metadata"]["name"])
 
     def settings_in(self, config_map: str) -> str:
-        (found,) = (o for o in self.of_kind("ConfigMap") if o["metadata"]["name"] == config_map)
-        text: str = found["data"]["tickbridge.yaml"]
+        text: str = self.named("ConfigMap", config_map)["data"]["tickbridge.yaml"]
         return text
 
 
@@ -75,6 +78,13 @@ def refusal(values: Values) -> str:
     done = _helm("template", RELEASE, str(CHART), *KUBERNETES, values=values)
     assert done.returncode != 0, "the values were accepted"
     return done.stderr
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """Return the alerts as they are written in the chart."""
+    (group,) = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
 
 
 def lint(values: Values) -> str:

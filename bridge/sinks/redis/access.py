@@ -43,10 +43,8 @@ async def check_access(options: settings.Redis, venue: str, message_types: Seque
     """
     client = connect(options)
     try:
-        with refusals_named():
+        with failures_named():
             denied = await missing_right(client, venue, message_types)
-    except FAILURES as error:
-        raise SinkUnavailable(f"Redis: {describe(error)}") from error
     finally:
         await client.aclose()
     if denied:
@@ -76,14 +74,14 @@ def rights_refusal(denied: str) -> SinkRefused:
 
 
 @contextmanager
-def refusals_named() -> Iterator[None]:
-    """Raise SinkRefused for an error of redis-py that shows that a setting is wrong."""
+def failures_named() -> Iterator[None]:
+    """Raise SinkRefused for an error of redis-py that shows that a setting is wrong, and
+    SinkUnavailable for every other one.
+    """
     try:
         yield
     except FAILURES as error:
-        if refusal := _refusal(error):
-            raise refusal from error
-        raise
+        raise _refusal(error) or SinkUnavailable(f"Redis: {describe(error)}") from error
 
 
 def _refusal(error: Exception) -> SinkRefused | None:

@@ -41,8 +41,8 @@ from bridge.sinks.batch_pacer import BatchPacer
 from bridge.sinks.redis.access import (
     FAILURES,
     SCRIPT,
+    failures_named,
     missing_right,
-    refusals_named,
     rights_refusal,
     text_of,
 )
@@ -185,7 +185,7 @@ class RedisSink:
         """Check the connection, the credentials, the server and the rights. Raises SinkRefused if
         one is wrong. A right that was taken away later stops only what needs it.
         """
-        with refusals_named():
+        with failures_named():
             denied = await missing_right(client, self._venue, self._message_types)
             self._next_beat = 0.0
             await self._beat(client)

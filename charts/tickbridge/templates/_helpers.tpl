@@ -100,12 +100,17 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{- /* What the containers have that read the settings: the image, its rights, its environment. */ -}}
-{{- define "tickbridge.container" -}}
+{{- /* What every container of the chart has: the image, and its rights. */ -}}
+{{- define "tickbridge.program" -}}
 image: {{ include "tickbridge.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
+{{- end -}}
+
+{{- /* What the containers have that read the settings: the environment too. */ -}}
+{{- define "tickbridge.container" -}}
+{{ include "tickbridge.program" . }}
 env:
   - name: TICKBRIDGE_CONFIG
     value: /etc/tickbridge/tickbridge.yaml
