@@ -9,6 +9,7 @@ import structlog
 from bridge import settings
 from bridge.binance.transport.base import WebSocket
 from bridge.binance.transport.connect import open_websocket
+from bridge.binance.transport.turns import Turns
 from bridge.core.binance.decode import Decoder
 from bridge.core.binance.stream_names import streams_path
 from bridge.core.binance.wire import Reply, ServerShutdown
@@ -109,11 +110,14 @@ class Connection:
         """Return the seconds since it opened."""
         return asyncio.get_running_loop().time() - self.opened_s
 
-    async def open(self, options: settings.Binance) -> None:
-        """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
+    async def open(self, options: settings.Binance, turns: Turns) -> None:
+        """Connect. `turns` are those of the other connections.
+
+        Raises FeedRefused if trying again cannot help, FeedUnavailable if it may.
+        """
         streams = list(self.streams.values())
         path = streams_path(streams, microseconds=options.time_unit == "microsecond")
-        self._websocket = await open_websocket(options, path, self)
+        self._websocket = await open_websocket(options, path, self, turns)
         self.opened_s = asyncio.get_running_loop().time()
 
     async def close(self) -> None:

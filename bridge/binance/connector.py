@@ -17,6 +17,7 @@ from bridge.binance.coverage import ShardCoverage, ShardSlot
 from bridge.binance.failures import refused_wait_s
 from bridge.binance.health import NAMED_MAX, HealthMonitor
 from bridge.binance.rate_limit import RateLimiter
+from bridge.binance.transport.turns import Turns
 from bridge.core.model.stream import Stream
 from bridge.core.policy.rotation import OVERLAP_S, may_close
 from bridge.core.sequencing.arrivals import Arrivals
@@ -48,12 +49,13 @@ class Connector:
     refusal does not stop the process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a part of its surroundings)
         self,
         slot: ShardSlot,
         coverage: ShardCoverage,
         options: settings.Binance,
         rate_limiter: RateLimiter,
+        turns: Turns,
         *,
         has_accepted: bool = False,
     ) -> None:
@@ -65,6 +67,7 @@ class Connector:
         self.arrivals = Arrivals()
         self._options = options
         self._rate_limiter = rate_limiter
+        self._turns = turns
         self._backoff = Backoff(options.reconnect_max_delay_s)
         self._past: dict[str, int] = {}
         # Since the last attempt that was not refused.
@@ -143,7 +146,7 @@ class Connector:
         later a firewall may refuse this address for a while, and the other connectors continue.
         """
         try:
-            await connection.open(self._options)
+            await connection.open(self._options, self._turns)
         except FeedRefused as error:
             if not self._has_accepted:
                 raise

@@ -9,6 +9,7 @@ from bridge.binance.connection import FrameHandler
 from bridge.binance.connector import Connector, State, later
 from bridge.binance.coverage import LINES, ShardCoverage, ShardSlot
 from bridge.binance.rate_limit import RateLimiter
+from bridge.binance.transport.turns import Turns
 from bridge.core.binance.subscription import make_shards, update_shards
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
@@ -34,6 +35,7 @@ class Feed:
         self._handler = handler
         self._on_open = on_open
         self._rate_limiter = RateLimiter()
+        self._turns = Turns()
         self._lines = LINES[: options.redundancy]
         # Counts of connectors that are stopped.
         self._past = {line: Arrivals() for line in LINES}
@@ -46,7 +48,11 @@ class Feed:
         self.shards = [
             [
                 Connector(
-                    ShardSlot(shard, len(coverages), line), coverage, options, self._rate_limiter
+                    ShardSlot(shard, len(coverages), line),
+                    coverage,
+                    options,
+                    self._rate_limiter,
+                    self._turns,
                 )
                 for line in self._lines
             ]
@@ -131,6 +137,7 @@ class Feed:
                 coverage,
                 self._options,
                 self._rate_limiter,
+                self._turns,
                 has_accepted=True,
             )
             for line in self._lines

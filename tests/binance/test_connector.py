@@ -8,6 +8,7 @@ import socket
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import uvloop
@@ -470,19 +471,29 @@ def test_a_flood_arrives_whole_on_the_loop_of_production_too() -> None:
     assert uvloop.run(receive()) == list(range(count))
 
 
-def test_everyone_has_a_turn_within_a_thousand_frames_of_a_flood() -> None:
-    count = 20 * PIECE_BYTES // len(trade(1))
+@pytest.mark.parametrize("connections", [1, 20])
+def test_everyone_has_a_turn_within_a_thousand_frames_of_a_flood(connections: int) -> None:
+    names = [f"s{number}usdt@trade" for number in range(connections)]
+    count = 20 * PIECE_BYTES // len(trade(1)) // connections
+    all_are_open = asyncio.Barrier(connections)
+
+    async def flood(connection: ServerConnection) -> None:
+        assert connection.request
+        _, _, name = connection.request.path.partition("streams=")
+        await all_are_open.wait()
+        await send_in_one_read(*(trade(n, unquote(name)) for n in range(count)))(connection)
 
     async def watch(sink: Recorder, seen: list[int]) -> None:
-        while seen[-1] < count:
+        while seen[-1] < connections * count:
             await asyncio.sleep(0)
             seen.append(len(sink.records))
 
     async def receive() -> list[int]:
         # Without a close, because the rest of a closed connection is handled at once.
-        exchange = FakeExchange([send_in_one_read(*map(trade, range(count)))])
+        exchange = FakeExchange([flood])
+        options = {"compression": "none", "streams_per_connection": 1}
         seen = [0]
-        async with exchange.serving(), bridge(exchange, compression="none") as running:
+        async with exchange.serving(), bridge(exchange, *names, **options) as running:
             await watch(running.sink, seen)
         return [later - earlier for earlier, later in pairwise(seen)]
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from bridge import settings
 from bridge.binance.transport.base import FrameListener
+from bridge.binance.transport.turns import Turns
 from bridge.errors import FeedUnavailable
 from tests.simulation import process
 from tests.simulation.market import CONTIGUOUS, Market, Tick
@@ -92,7 +93,9 @@ class Exchange:
         self.refuses = 0.0
         self.unnoticed: set[tuple[str, str, int]] = set()
 
-    async def open(self, _options: settings.Binance, path: str, receiver: FrameListener) -> Any:
+    async def open(
+        self, _options: settings.Binance, path: str, receiver: FrameListener, _turns: Turns
+    ) -> Any:
         """Replace `open_websocket`."""
         own = process.current.get()
         await process.pause(own, self.random.uniform(0.01, 0.2))

@@ -2,19 +2,21 @@
 
 from bridge import settings
 from bridge.binance.transport.base import FrameListener, WebSocket
+from bridge.binance.transport.turns import Turns
 from bridge.binance.transport.websockets_client import open_with_websockets
 from bridge.errors import FeedRefused
 
 
 async def open_websocket(
-    options: settings.Binance, path: str, listener: FrameListener
+    options: settings.Binance, path: str, listener: FrameListener, turns: Turns | None = None
 ) -> WebSocket:
-    """Connect to `path` (`/stream?streams=...`).
+    """Connect to `path` (`/stream?streams=...`). `turns` are those of the other connections.
 
     Raises FeedRefused if trying again cannot help, FeedUnavailable if it may.
     """
+    turns = turns or Turns()
     if options.transport == "websockets":
-        return await open_with_websockets(options, path, listener)
+        return await open_with_websockets(options, path, listener, turns)
     try:
         # picows is an optional dependency.
         from bridge.binance.transport.picows_client import open_with_picows
@@ -23,4 +25,4 @@ async def open_websocket(
             f"binance.transport = picows: {error}",
             'pip install ".[fast]" in the repository, or set binance.transport: websockets',
         ) from error
-    return await open_with_picows(options, path, listener)
+    return await open_with_picows(options, path, listener, turns)

@@ -24,11 +24,11 @@ from bridge.binance.transport.base import (
     FrameListener,
     unsent_fault,
 )
+from bridge.binance.transport.turns import Turns
 from bridge.errors import FeedRefused, FeedUnavailable, describe
 
-# A read may hold thousands of frames: the library doubles its buffer whenever a read fills it.
-# After this many frames the sinks get their turn. Without that, Redis had 12 flushes a second under
-# full load, and dropped most messages.
+# A read may hold thousands of frames: the library doubles its buffer whenever a read fills it. This
+# many are handled in a turn of the event loop (see `turns`).
 TURN_FRAMES = 200
 # A read may have millions of frames of two bytes. The exchange sends a control frame in 20 s and no
 # fragments. If so many of them come in one read, the connection is broken off.
@@ -40,9 +40,10 @@ logging.getLogger("picows").setLevel(logging.CRITICAL)
 class PicowsConnection(WSListener):
     """Collects the text frames of each read, and hands them over with the last one."""
 
-    def __init__(self, listener: FrameListener) -> None:
+    def __init__(self, listener: FrameListener, turns: Turns) -> None:
         super().__init__()
         self._listener = listener
+        self._turns = turns
         self._batch = FrameBatch(listener)
         self._transport: WSTransport
         # The texts of a large read that wait for their turn, the next one last.
@@ -117,26 +118,27 @@ class PicowsConnection(WSListener):
         self._listener.on_lost()
 
     def _hand_over(self) -> None:
-        """Hand over the frames of a read; of a large one those of one turn. Then reading pauses
-        until the others have had theirs.
-        """
-        transport, batch = self._transport.underlying_transport, self._batch
+        """Hand over the frames of a read, or pause reading until they have had their turns."""
+        transport, batch, turns = self._transport.underlying_transport, self._batch, self._turns
         frames, self._unusual = len(batch.texts) + self._unusual, 0
-        if frames < TURN_FRAMES or transport.is_closing():
+        if transport.is_closing() or (frames < TURN_FRAMES and turns.may_proceed()):
             batch.hand_over()
+            turns.spend(frames / TURN_FRAMES)
             return
-        self._later = batch.texts[: TURN_FRAMES - 1 : -1]
-        del batch.texts[TURN_FRAMES:]
-        batch.hand_over()
+        self._later, batch.texts = batch.texts[::-1], []
         transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._next_turn)
+        if turns.may_proceed():
+            self._next_turn()
+        else:
+            turns.wait(self._next_turn)
 
     def _next_turn(self) -> None:
         self._take_later(TURN_FRAMES)
         self._batch.hand_over()
+        self._turns.spend(1.0)
         transport = self._transport.underlying_transport
         if self._later:
-            asyncio.get_running_loop().call_soon(self._next_turn)
+            self._turns.wait(self._next_turn)
         elif not transport.is_closing():
             transport.resume_reading()
 
@@ -173,13 +175,13 @@ class PicowsConnection(WSListener):
 
 
 async def open_with_picows(
-    options: settings.Binance, path: str, listener: FrameListener
+    options: settings.Binance, path: str, listener: FrameListener, turns: Turns
 ) -> PicowsConnection:
     """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
     try:
         async with asyncio.timeout(options.connect_timeout_s):
             _, connection = await picows.ws_connect(
-                lambda: PicowsConnection(listener),
+                lambda: PicowsConnection(listener, turns),
                 options.websocket_url + path,
                 websocket_handshake_timeout=options.connect_timeout_s,
                 enable_auto_ping=True,

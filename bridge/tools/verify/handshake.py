@@ -8,6 +8,7 @@ from websockets.exceptions import WebSocketException
 
 from bridge import settings
 from bridge.binance.failures import from_exception
+from bridge.binance.transport.turns import Turns
 from bridge.binance.transport.websockets_client import WebsocketsConnection, open_with_websockets
 from bridge.tools.verify.report import Handshake, Tls
 
@@ -22,7 +23,7 @@ async def shake_hands(options: settings.Binance, path: str) -> Handshake:
     FeedRefused if trying again cannot help.
     """
     began_s = time.perf_counter()
-    connection = await open_with_websockets(options, path, _Deaf())
+    connection = await open_with_websockets(options, path, _Deaf(), Turns())
     handshake_ms = (time.perf_counter() - began_s) * 1000
     try:
         return Handshake(
