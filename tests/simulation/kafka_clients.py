@@ -54,6 +54,11 @@ class Consumer(Client):
         super().__init__(broker, **options)
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
+        self._client = SimpleNamespace(add_topic=self._learn)
+
+    async def _learn(self, _topic: str) -> None:
+        """Ask for the leaders of a topic."""
+        await self.ask()
 
     async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         await self._ask_leaders(places)
