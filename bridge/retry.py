@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-FIRST_DELAY_S = 0.25
+FIRST_DELAY_S = 0.1
 # There is a delay even after a success. Otherwise a server that accepts connections and then drops
 # them would cause a loop without a pause.
 LEAST_DELAY_S = 0.05
