@@ -1,6 +1,7 @@
 """All figures: title, unit, whether more or less is better, and target.
 
-The targets come from issue 5. They apply to real frames, acks=all and an idempotent producer.
+The targets apply to real frames, acks=all and an idempotent producer, and to a machine on which
+everything shares two cores as fast as `machine.REFERENCE_US`.
 """
 
 from typing import Literal, NamedTuple
@@ -9,37 +10,88 @@ Better = Literal["more", "less"]
 
 
 class Meaning(NamedTuple):
-    """The meaning of a figure. `target` is None if none was set."""
+    """The meaning of a figure. `target` is None if none was set.
+
+    `ratios` are further figures of the same run that stand beside it: their keys, and what it is
+    compared with. They have no row of their own if they are no target.
+    """
 
     title: str
     unit: str
     better: Better
     target: float | None = None
+    ratios: tuple[tuple[str, str], ...] = ()
 
 
 _RATE = "highest sustained rate"
 _CPU = "CPU time per message at that rate"
 _OFFERS = "rate of the generator alone"
-_REDIS = "frame received → at a Redis subscriber, 5,000 msg/s"
-_KAFKA = "frame received → at a Kafka consumer, 5,000 msg/s"
+_REDIS = "frame received → at a Redis subscriber"
+_KAFKA = "frame received → at a Kafka consumer"
+
+_MARKET = "1,500 symbols, a recorded minute ten times as fast"
+_BARE = "the bare calls"
+_PEER = "Benthos"
+_PERCENTILES = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
+
+
+def _latency(sink: str, title: str, p50: float, p99: float) -> dict[str, Meaning]:
+    """Return the figures of the latencies at one sink, at 5,000 and at 50,000 messages a second."""
+    targets = {"p50": p50, "p99": p99}
+    found: dict[str, Meaning] = {}
+    for rate, key in (("5,000", f"latency.{sink}"), ("50,000", f"latency.{sink}.high")):
+        for share, label in _PERCENTILES.items():
+            at_target_rate = key == f"latency.{sink}"
+            ratios = ((f"{key}.{share}_ratio", _BARE),) if at_target_rate else ()
+            target = targets.get(share) if at_target_rate else None
+            found[f"{key}.{share}"] = Meaning(
+                f"{title}, {rate} msg/s: {label}", "ms", "less", target, ratios
+            )
+    return found
+
 
 FIGURES: dict[str, Meaning] = {
-    "websockets.rate": Meaning(f"websockets: {_RATE}", "msg/s", "more", 100_000),
-    "websockets.cpu": Meaning(f"websockets: {_CPU}", "µs", "less", 9.5),
+    "websockets.rate": Meaning(
+        f"websockets: {_RATE}", "msg/s", "more", 110_000, (("peer.rate_ratio", _PEER),)
+    ),
+    "websockets.cpu": Meaning(
+        f"websockets: {_CPU}",
+        "µs",
+        "less",
+        8.5,
+        (("websockets.bare_ratio", _BARE), ("peer.cpu_ratio", _PEER)),
+    ),
     "websockets.offers": Meaning(f"websockets: {_OFFERS}", "msg/s", "more"),
-    "deflate.rate": Meaning(f"websockets, deflate: {_RATE}", "msg/s", "more"),
-    "deflate.cpu": Meaning(f"websockets, deflate: {_CPU}", "µs", "less"),
+    "peer.rate_ratio": Meaning("that rate compared with Benthos", "x", "more", 5),
+    "peer.cpu_ratio": Meaning("that CPU time compared with Benthos", "x", "less", 0.125),
+    "peer.rate": Meaning("Benthos: highest rate, sustained or not", "msg/s", "more"),
+    "peer.cpu": Meaning(f"Benthos: {_CPU}", "µs", "less"),
+    "overload.ratio": Meaning(
+        "twice the highest rate offered: rate compared with the highest", "x", "more", 0.9
+    ),
+    "overload.age": Meaning(
+        "twice the highest rate offered: greatest age of a latest price in Redis",
+        "ms",
+        "less",
+        100,
+    ),
+    "overload.age_p50": Meaning(
+        "twice the highest rate offered: median age of a latest price in Redis", "ms", "less"
+    ),
+    "overload.dropped": Meaning(
+        "twice the highest rate offered: events that a sink dropped", "events", "less", 0
+    ),
+    "deflate.rate": Meaning(f"websockets, deflate: {_RATE}", "msg/s", "more", 60_000),
+    "deflate.cpu": Meaning(
+        f"websockets, deflate: {_CPU}", "µs", "less", 14, (("deflate.bare_ratio", _BARE),)
+    ),
     "deflate.offers": Meaning(f"websockets, deflate: {_OFFERS}", "msg/s", "more"),
-    "picows.rate": Meaning(f"picows: {_RATE}", "msg/s", "more", 150_000),
-    "picows.cpu": Meaning(f"picows: {_CPU}", "µs", "less", 6.5),
+    "picows.rate": Meaning(f"picows: {_RATE}", "msg/s", "more", 170_000),
+    "picows.cpu": Meaning(f"picows: {_CPU}", "µs", "less", 5.5, (("picows.bare_ratio", _BARE),)),
     "picows.offers": Meaning(f"picows: {_OFFERS}", "msg/s", "more"),
     "stage.record": Meaning("frame to record in the outbox, in a loop", "µs", "less", 1.5),
-    "latency.redis.p50": Meaning(f"{_REDIS}: p50", "ms", "less", 0.5),
-    "latency.redis.p99": Meaning(f"{_REDIS}: p99", "ms", "less", 3),
-    "latency.redis.p999": Meaning(f"{_REDIS}: p99.9", "ms", "less"),
-    "latency.kafka.p50": Meaning(f"{_KAFKA}: p50", "ms", "less", 3),
-    "latency.kafka.p99": Meaning(f"{_KAFKA}: p99", "ms", "less", 12),
-    "latency.kafka.p999": Meaning(f"{_KAFKA}: p99.9", "ms", "less"),
+    **_latency("redis", _REDIS, 0.4, 1.5),
+    **_latency("kafka", _KAFKA, 2.5, 7),
     "latency.kafka.mean": Meaning(
         "frame received → acknowledged by Kafka, 5,000 msg/s: mean", "ms", "less"
     ),
@@ -51,10 +103,15 @@ FIGURES: dict[str, Meaning] = {
     "memory.resident": Meaning("memory at 5,000 msg/s", "MiB", "less", 120),
     "memory.growth": Meaning("memory at 50,000 msg/s: growth after warm-up", "MiB", "less", 5),
     "growth.cpu": Meaning(
-        "CPU time per message: 1,000 symbols compared with 3, 3 streams each", "x", "less", 1.15
+        "CPU time per message: 1,000 symbols compared with 3, 3 streams each", "x", "less", 1.12
     ),
     "growth.few": Meaning("CPU time per message: 3 symbols, 3 streams each", "µs", "less"),
     "growth.many": Meaning("CPU time per message: 1,000 symbols, 3 streams each", "µs", "less"),
+    "market.lost": Meaning(f"{_MARKET}: events lost", "events", "less", 0),
+    "market.memory": Meaning(f"{_MARKET}: greatest memory", "MiB", "less", 300),
+    "market.rate": Meaning(f"{_MARKET}: mean rate", "msg/s", "more"),
+    "market.lag": Meaning(f"{_MARKET}: longest lag", "s", "less"),
+    "market.cpu": Meaning(f"{_MARKET}: CPU time per message", "µs", "less"),
     "viewers.cpu": Meaning(
         "50 viewers of the dashboard, 1,000 symbols, 5,000 msg/s: share of a core", "%", "less", 3
     ),
@@ -62,10 +119,10 @@ FIGURES: dict[str, Meaning] = {
     "pair.ratio": Meaning("sustained rate: two processes compared with one", "x", "more", 1.7),
     "pair.one": Meaning(f"one process, 20 symbols: {_RATE}", "msg/s", "more"),
     "pair.two": Meaning(f"two processes, 10 symbols each: {_RATE}", "msg/s", "more"),
-    "start.redis": Meaning(
-        "`tickbridge run` → first event at a Redis subscriber", "s", "less", 1.5
-    ),
-    "start.kafka": Meaning("`tickbridge run` → first event at a Kafka consumer", "s", "less", 1.5),
+    "cores.5000": Meaning("cores of the bridge at 5,000 msg/s", "cores", "less"),
+    "cores.50000": Meaning("cores of the bridge at 50,000 msg/s", "cores", "less"),
+    "start.redis": Meaning("`tickbridge run` → first event at a Redis subscriber", "s", "less", 1),
+    "start.kafka": Meaning("`tickbridge run` → first event at a Kafka consumer", "s", "less", 1),
 }
 
 
@@ -95,3 +152,10 @@ STAGES: dict[str, StageMeaning] = {
 for _name, _stage in STAGES.items():
     FIGURES.setdefault(f"stage.{_name}", Meaning(f"stage: {_stage.title}", "µs", "less"))
     FIGURES[f"floor.{_name}"] = Meaning(f"floor: {_stage.floor}", "µs", "less")
+for _name in ("websockets", "deflate", "picows"):
+    FIGURES[f"{_name}.bare"] = Meaning(f"{_name}: the bare calls, a message", "µs", "less")
+for _meaning in [*FIGURES.values()]:
+    for _key, _other in _meaning.ratios:
+        FIGURES.setdefault(
+            _key, Meaning(f"{_meaning.title}, compared with {_other}", "x", _meaning.better)
+        )

@@ -2,6 +2,10 @@
 
     python -m bridge.tools.bench.listen redis redis://127.0.0.1:6379/0 'binance.spot.*' FILE
     python -m bridge.tools.bench.listen kafka 127.0.0.1:9092 bench1.trade,bench1.quote FILE
+    python -m bridge.tools.bench.listen prices redis://127.0.0.1:6379/0 binance.spot.latest:X FILE
+
+The last one looks at the latest quote of a symbol a hundred times a second, and stores each time
+when it looked, and when that quote was received.
 
 Both times come from the clock of one machine. It prints a line when it listens. On SIGTERM it
 writes pairs of 64-bit integers to FILE, arrival and `received` in microseconds, and exits.
@@ -23,6 +27,7 @@ MAX_PAIRS = 5_000_000
 TIMEOUT_S = 10.0
 # Python handles a signal only after `poll` has returned.
 POLL_S = 0.2
+LOOK_S = 0.01
 READY = b"listening\n"
 
 
@@ -85,6 +90,18 @@ def listen_to_kafka(servers: str, topics: list[str], pairs: "array[int]") -> Non
         consumer.close()
 
 
+def look_at_prices(url: str, key: str, pairs: "array[int]") -> None:
+    """Look at the latest quote of a symbol until Stopped is raised."""
+    with Redis.from_url(url) as client:
+        _say_ready()
+        while True:
+            # A quote of the exchange has no time of its own, so this is when it was received.
+            received: Any = client.hget(key, "quote_time")
+            if received is not None and len(pairs) < 2 * MAX_PAIRS:
+                pairs.extend((time.time_ns() // 1000, int(received)))
+            time.sleep(LOOK_S)
+
+
 def _at_end(consumer: Consumer, topic: str, number: int) -> TopicPartition:
     """Return the current end of a partition, before anything is written to it."""
     _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
@@ -112,6 +129,8 @@ def main(kind: str, address: str, names: str, path: str) -> None:
         signal.signal(signal.SIGTERM, _stop)
         if kind == "redis":
             listen_to_redis(address, names, pairs)
+        elif kind == "prices":
+            look_at_prices(address, names, pairs)
         else:
             listen_to_kafka(address, names.split(","), pairs)
     except Stopped:

@@ -2,8 +2,8 @@
 
     python -m bridge.tools.bench.load_generator '{"phases": [{"rate": 5000, "seconds": 10}]}'
 
-The first line has the port and the symbols. Then it prints a line ten times a second: the time in
-microseconds, and the number of messages handed to the sockets so far. It begins when all streams
+The first line has the port and the symbols. Then it prints a line twenty times a second: the time
+in microseconds, and the number of messages handed to the sockets so far. It begins when all streams
 are subscribed, and stops on SIGTERM.
 """
 
@@ -18,7 +18,7 @@ import uvloop
 from bridge.tools.bench.workload import Load, Offered, Schedule, read_source
 from bridge.tools.simulator import SimulatedExchange
 
-EVERY_S = 0.1
+EVERY_S = 0.05
 
 
 class Opening(msgspec.Struct):
@@ -41,11 +41,16 @@ async def offer(load: Load) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     source = read_source(load)
-    offered = Offered(source, Schedule(load.phases) if load.phases else None)
+    if load.speed is None:
+        offered = Offered(source, Schedule(load.phases) if load.phases else None)
+        speed = 1.0 if load.phases else None
+    else:
+        speed = load.speed
+        offered = Offered(source, None, load.phases[0].seconds * speed * 1e6)
     exchange = SimulatedExchange(
         offered,
         port=load.port,
-        speed=1.0 if load.phases else None,
+        speed=speed,
         start_after_streams=len(source.symbols) * len(load.streams),
     )
     async with exchange:

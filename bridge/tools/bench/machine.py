@@ -1,15 +1,125 @@
-"""The machine and the versions used by a benchmark."""
+"""The machine and the versions used by a benchmark, and whether the machine is fit for a run.
 
+A virtual machine shares its host. Its speed may halve within minutes, and other processes may take
+its cores. Neither says anything about the bridge.
+"""
+
+import asyncio
 import os
 import platform
 import re
+import time
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from bridge.tools.bench.brokers import Brokers
 from bridge.tools.bench.results import Machine
 
+# The cost of `reference_us` on the machine that the targets were set on, and how much slower a
+# machine may be for a run to count.
+REFERENCE_US = 0.43
+SLOWER_MAX = 1.15
+# The part of all cores that other processes may use, and that the host may take away.
+BUSY_MAX = 0.1
+IDLE_S = 1.0
+_LOOPS = 20_000
+_FRAME = (
+    b'{"stream":"btcusdt@bookTicker","data":{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000",'
+    b'"B":"3.78826000","a":"61837.64000000","A":"1.54698000"}}'
+)
 LIBRARIES = "tickbridge websockets picows msgspec aiokafka redis hiredis uvloop".split()
+
+
+class Times(NamedTuple):
+    """The CPU times of all cores since the start of the system, in ticks."""
+
+    total: int
+    idle: int
+    stolen: int
+
+
+class Fitness:
+    """Watches the machine around one run.
+
+    `fault` says after `ended` why the figures of the run do not count; it is empty if they do.
+    """
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.speeds_us: list[float] = []
+
+    async def begin(self) -> None:
+        """Measure the speed, and what other processes use while nothing of ours runs."""
+        before = cpu_times()
+        await asyncio.sleep(IDLE_S)
+        self._begun = cpu_times()
+        self._check_share("other processes use", _busy_share(before, self._begun))
+        self._check_speed()
+
+    def end(self) -> None:
+        """Measure the speed again, and what the host has taken away during the run."""
+        self._check_speed()
+        self._check_share("the host takes away", _stolen_share(self._begun, cpu_times()))
+
+    def _check_speed(self) -> None:
+        self.speeds_us.append(reference_us())
+        if (slower := self.speeds_us[-1] / REFERENCE_US) > SLOWER_MAX:
+            self.fault = f"the machine is {slower:.2f} times as slow as the reference"
+
+    def _check_share(self, what: str, share: float) -> None:
+        if share > BUSY_MAX:
+            self.fault = f"{what} {share:.0%} of the cores"
+
+
+def reference_us() -> float:
+    """Return the cost of decoding and encoding one frame with msgspec, in microseconds.
+
+    It is the lowest of five rounds, so other processes hardly change it. The speed does.
+    """
+    decode = msgspec.json.Decoder(_Envelope).decode
+    encode = msgspec.json.Encoder().encode
+    costs = []
+    for _ in range(5):
+        began = time.thread_time()
+        for _ in range(_LOOPS):
+            encode(decode(_FRAME))
+        costs.append(time.thread_time() - began)
+    return min(costs) / _LOOPS * 1e6
+
+
+class _Quote(msgspec.Struct, gc=False):
+    u: int
+    s: str
+    b: str
+    B: str
+    a: str
+    A: str
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    stream: str
+    data: _Quote
+
+
+def cpu_times() -> Times:
+    """Read the CPU times of the machine; zeros where the system does not tell them."""
+    try:
+        first, *_ = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return Times(0, 0, 0)
+    ticks = [int(word) for word in first.split()[1:]]
+    return Times(sum(ticks[:8]), ticks[3] + ticks[4], ticks[7])
+
+
+def _busy_share(before: Times, now: Times) -> float:
+    return 1 - (now.idle - before.idle) / max(1, now.total - before.total) if now.total else 0.0
+
+
+def _stolen_share(before: Times, now: Times) -> float:
+    return (now.stolen - before.stolen) / max(1, now.total - before.total)
 
 
 def machine() -> Machine:

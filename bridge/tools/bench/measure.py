@@ -11,7 +11,7 @@ from bridge.tools.bench.errors import BenchFailed
 from bridge.tools.bench.processes import START_TIMEOUT_S
 from bridge.tools.bench.running import Plan, Run
 from bridge.tools.bench.scrape import Sample, scrape
-from bridge.tools.bench.statistics import Delays, Step, is_overrun, step
+from bridge.tools.bench.statistics import Delays, Step, is_overrun, longest_lag_s, step
 from bridge.tools.bench.workload import Phase, Schedule
 
 SAMPLE_S = 0.25
@@ -56,9 +56,13 @@ class Timeline:
             if window[1] <= last_us
         ]
 
+    def longest_lag_s(self) -> float:
+        """Return the greatest age of a message that was offered and not yet in both sinks."""
+        return longest_lag_s(self.samples, self.offered)
+
     def lost(self) -> int:
         """Return the number of messages of the load that are not in both sinks at the end."""
-        return round(Schedule(self.phases).total - self.samples[-1].published)
+        return round(self.offered[-1][1] - self.samples[-1].published)
 
 
 async def play(brokers: Brokers, plan: Plan) -> Timeline:
@@ -83,7 +87,8 @@ async def _watch(
     while time.time_ns() // 1000 < end_us + DRAIN_TIMEOUT_S * 1e6:
         sample = await _look(run, session, ports)
         timeline.samples.append(sample)
-        if sample.at_us > end_us and sample.received >= schedule.total and not sample.pending:
+        offered_at_us, offered = run.offered[-1]
+        if offered_at_us > end_us and sample.received >= offered and not sample.pending:
             return
         if run.plan.ends_when_overrun and _is_overrun(timeline):
             return

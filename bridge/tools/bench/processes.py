@@ -1,6 +1,7 @@
 """The processes of a benchmark: start them, read their lines, and shut them down."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
@@ -63,15 +64,24 @@ class Child:
 
 @asynccontextmanager
 async def python(folder: Path, *words: str, says: bool = True) -> AsyncIterator[Child]:
-    """Run `python -m words` until the context ends. `folder` receives its standard error.
+    """Run `python -m words` until the context ends: see `program`."""
+    async with program(folder, sys.executable, "-m", *words, says=says) as child:
+        yield child
 
-    With `says`, its standard output can be read; otherwise it is discarded.
+
+@asynccontextmanager
+async def program(folder: Path, *words: str, says: bool = True) -> AsyncIterator[Child]:
+    """Run a command until the context ends. `folder` receives its standard error.
+
+    With `says`, its standard output can be read; otherwise it is discarded. Python stores what it
+    has compiled, as an installation has it.
     """
-    name = " ".join(words)[:60]
-    log = folder / f"{words[0]}-{uuid4().hex[:8]}.log"
+    name = " ".join(words).removeprefix(f"{sys.executable} -m ")[:60]
+    log = folder / f"{name.split()[0].rpartition('/')[2]}-{uuid4().hex[:8]}.log"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *words), stdout=PIPE if says else DEVNULL, stderr=errors
+            *words, stdout=PIPE if says else DEVNULL, stderr=errors, env=environment
         )
     child = Child(name, process, log)
     try:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 from bridge.tools.bench.compare import Move, caveats
 from bridge.tools.bench.errors import BenchRefused
 from bridge.tools.bench.figures import FIGURES, STAGES
+from bridge.tools.bench.machine import REFERENCE_US
 from bridge.tools.bench.results import Figure, Results
 
 FILE = "report.md"
@@ -89,30 +91,45 @@ def _where(results: Results) -> str:
         f"Measured {results.date[:16].replace('T', ' ')} UTC, profile `{results.profile}`, on "
         f"{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB, "
         f"{machine.system}; load average at the start {machine.load_average:g}. Load: "
-        f"{results.workload}. {versions}."
+        f"{results.workload}. {versions}.{_speed(results.reference_us)}"
+    )
+
+
+def _speed(found_us: Sequence[float]) -> str:
+    """Describe the speed of the machine during the benchmark."""
+    if not found_us:
+        return ""
+    return (
+        f" Speed: one frame through msgspec takes {median(found_us):.2f} µs "
+        f"({min(found_us):.2f} to {max(found_us):.2f}); the targets were set for {REFERENCE_US} µs."
     )
 
 
 def _targets(results: Results) -> str:
-    rows = [
-        _row(figure)
-        for key in FIGURES
-        if not key.startswith("floor.") and (figure := results.figure(key))
-        if key == "stage.record" or not key.startswith("stage.")
-    ]
-    return _table(("figure", "target", "median", "lowest to highest run", "runs", "met"), rows)
+    keys = [key for key in FIGURES if key == "stage.record" or not _has_no_row(key)]
+    rows = [_row(figure, results) for key in keys if (figure := results.figure(key))]
+    header = ("figure", "target", "median", "in the same run", "lowest to highest", "runs", "met")
+    return _table(header, rows)
 
 
-def _row(figure: Figure) -> tuple[str, ...]:
+def _has_no_row(key: str) -> bool:
+    """Return whether a figure is shown elsewhere: beside another figure, or among the stages."""
+    is_ratio = key.endswith("_ratio") and FIGURES[key].target is None
+    return is_ratio or key.startswith(("stage.", "floor."))
+
+
+def _row(figure: Figure, results: Results) -> tuple[str, ...]:
     meaning = FIGURES[figure.key]
     sign = "≥" if meaning.better == "more" else "≤"
     target = "" if meaning.target is None else f"{sign} {number(meaning.target)} {meaning.unit}"
     met = {True: "yes", False: "**no**", None: ""}[is_met(figure)]
     runs = f"{number(min(figure.runs))} to {number(max(figure.runs))}"
+    ratios = [(results.figure(key), other) for key, other in meaning.ratios]
     return (
         meaning.title,
         target,
         f"{number(figure.median)} {meaning.unit}",
+        ", ".join(f"{number(ratio.median)} x {other}" for ratio, other in ratios if ratio),
         runs,
         f"{len(figure.runs)}",
         met,

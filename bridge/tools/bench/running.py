@@ -15,11 +15,14 @@ import msgspec
 
 from bridge.core.binance.stream_names import stream_of
 from bridge.core.model.stream import SPOT
+from bridge.core.records.latest_values import latest_key
 from bridge.core.records.record import topic_name
+from bridge.tools.bench import peer
+from bridge.tools.bench.bare_publisher import Span
 from bridge.tools.bench.brokers import Brokers, create_topics, remove_traces
 from bridge.tools.bench.errors import BenchFailed
 from bridge.tools.bench.load_generator import Opening, Progress
-from bridge.tools.bench.processes import START_TIMEOUT_S, Child, python
+from bridge.tools.bench.processes import START_TIMEOUT_S, Child, program, python
 from bridge.tools.bench.scrape import is_ready
 from bridge.tools.bench.statistics import Delays
 from bridge.tools.bench.workload import Load
@@ -28,8 +31,8 @@ from bridge.tools.embedded import free_port
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The load, the bridges that carry it, the listeners (`kafka`, `redis`, or both), and the
-    number of viewers of the first bridge's dashboard.
+    """The load, the bridges that carry it, the listeners (`kafka`, `redis`, `prices`), and the
+    number of viewers of the first bridge's dashboard. With `peer`, the peer carries the load.
     """
 
     load: Load
@@ -39,6 +42,7 @@ class Plan:
     listeners: tuple[str, ...] = ()
     ends_when_overrun: bool = False
     viewers: int = 0
+    peer: bool = False
 
 
 class Run:
@@ -86,6 +90,12 @@ class Run:
     def _topic(self) -> str:
         return self._prefix + ".{venue}.{message_type}"
 
+    def _topic_of_next(self) -> str:
+        """Return the topic template of the next bridge. Topics have one writer, so further bridges
+        have topics of their own.
+        """
+        return self._topic if not self._bridges else f"{self._topic}.{len(self._bridges) + 1}"
+
     async def start_exchange(self) -> None:
         words = ("bridge.tools.bench.load_generator", msgspec.json.encode(self.plan.load).decode())
         self.exchange = await self._stack.enter_async_context(python(self._folder, *words))
@@ -98,6 +108,7 @@ class Run:
         address, names = {
             "kafka": (self._brokers.kafka, ",".join(self.topics())),
             "redis": (self._brokers.redis, f"{SPOT}.*"),
+            "prices": (self._brokers.redis, latest_key(SPOT, self.symbols[0])),
         }[kind]
         file = str(self._folder / f"{kind}.pairs")
         words = ("bridge.tools.bench.listen", kind, address, names, file)
@@ -108,7 +119,10 @@ class Run:
     async def start_bridges(self) -> list[int]:
         """Start the bridges, each with its share of the symbols. Return their HTTP ports."""
         count = self.plan.bridges
-        ports = [await self.start_bridge(self.symbols[n::count]) for n in range(count)]
+        if self.plan.peer:
+            ports = [await self._start_peer()]
+        else:
+            ports = [await self.start_bridge(self.symbols[n::count]) for n in range(count)]
         async with aiohttp.ClientSession() as session:
             await _until_ready(self, session, ports)
         if self.plan.viewers:
@@ -125,6 +139,27 @@ class Run:
         child = await self._stack.enter_async_context(python(self._folder, *words, says=False))
         self._bridges.append(child)
         return port
+
+    async def _start_peer(self) -> int:
+        port, streams = free_port(), self.plan.load.streams
+        names = "/".join(f"{symbol.lower()}@{kind}" for symbol in self.symbols for kind in streams)
+        url = f"ws://127.0.0.1:{self._port}/stream?streams={names}"
+        topic = topic_name(self._topic, SPOT, peer.KIND)
+        settings = self._folder / "peer.yaml"
+        options = peer.settings(url, self._brokers.kafka, self._brokers.redis, topic, port)
+        settings.write_text(json.dumps(options))
+        words = (peer.PROGRAM, "-c", str(settings))
+        child = await self._stack.enter_async_context(program(self._folder, *words, says=False))
+        self._bridges.append(child)
+        return port
+
+    async def publish_bare(self, rate: int, seconds: float) -> Span:
+        """Publish events with the bare libraries, in the place of a bridge."""
+        brokers, topic = self._brokers, self.topics()[0]
+        words = (brokers.kafka, brokers.redis, topic, str(rate), str(seconds))
+        name = "bridge.tools.bench.bare_publisher"
+        async with python(self._folder, name, *words) as child:
+            return msgspec.json.decode(await child.line(), type=Span)
 
     def check(self) -> None:
         """Raise BenchFailed if any process has exited."""
@@ -171,7 +206,7 @@ class Run:
                 "transport": self.plan.transport,
                 "proxy": "none",
             },
-            "kafka": {"bootstrap_servers": self._brokers.kafka, "topic": self._topic},
+            "kafka": {"bootstrap_servers": self._brokers.kafka, "topic": self._topic_of_next()},
             "redis": {"url": self._brokers.redis},
             "http": {"port": port},
         }
@@ -182,11 +217,12 @@ async def _until_ready(run: Run, session: aiohttp.ClientSession, ports: list[int
 
     A bridge may report ready late: a stream may send its first event late.
     """
+    path = peer.READY_PATH if run.plan.peer else "/readyz"
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not run.begun.is_set():
                 run.check()
-                if all([await is_ready(session, port) for port in ports]):
+                if all([await is_ready(session, port, path) for port in ports]):
                     return
                 await asyncio.sleep(0.05)
     except TimeoutError:

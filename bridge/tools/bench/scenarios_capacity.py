@@ -1,5 +1,8 @@
 """Capacity: the rate of each transport, many symbols, viewers, two processes, and memory."""
 
+import asyncio
+
+from bridge.tools.bench import peer, stages, stages_sinks, stages_socket
 from bridge.tools.bench.drain import drain
 from bridge.tools.bench.measure import Timeline, play
 from bridge.tools.bench.results import Curve
@@ -10,6 +13,11 @@ from bridge.tools.bench.workload import Load, Phase
 
 VIEWERS = 50
 THREE_KINDS = ("trade", "aggTrade", "bookTicker")
+BARE_ROUNDS = 2
+# The whole spot market: symbols, streams of each, and the multiple of the recorded times.
+MARKET_SYMBOLS = 1_500
+MARKET_KINDS = ("trade", "bookTicker", "depth@100ms")
+MARKET_SPEED = 10.0
 
 
 async def _throughput(
@@ -27,8 +35,33 @@ async def _throughput(
     best = highest_sustained(steps)
     outcome.notes.append(_limit(name, steps))
     if best is not None:
-        outcome.figures |= {f"{name}.rate": best.carried_per_s, f"{name}.cpu": best.cpu_us}
+        bare = await _bare_us(bench, transport, compression)
+        outcome.figures |= {
+            f"{name}.rate": best.carried_per_s,
+            f"{name}.cpu": best.cpu_us,
+            f"{name}.bare": bare,
+            f"{name}.bare_ratio": best.cpu_us / bare,
+        }
     return outcome
+
+
+async def _bare_us(bench: Bench, transport: str, compression: str) -> float:
+    """Return the cost of a message if the libraries are called in a loop, and nothing else is done.
+
+    It is the sum of the floors of all stages, in microseconds.
+    """
+    profile, load = bench.profile, bench.load()
+    material = await asyncio.to_thread(stages.material, load, profile.frames)
+    rounds = min(profile.rounds, BARE_ROUNDS)
+    socket = await stages_socket.socket_floor(
+        load, material, rounds, transport=transport, compression=compression
+    )
+    others = (
+        await stages.frame_to_record(material, rounds),
+        await stages_sinks.outbox_to_kafka(bench.brokers, material, rounds),
+        await stages_sinks.queue_to_redis(bench.brokers, material, rounds),
+    )
+    return socket + sum(floor for _, floor in others)
 
 
 def _limit(name: str, steps: list[Step]) -> str:
@@ -46,7 +79,43 @@ def _limit(name: str, steps: list[Step]) -> str:
 
 
 async def websockets(bench: Bench) -> Outcome:
-    return await _throughput(bench, "websockets")
+    """Measure the highest rate, twice this rate, and the highest rate of the peer."""
+    outcome = await _throughput(bench, "websockets")
+    if rate := outcome.figures.get("websockets.rate"):
+        outcome.figures |= await _overload(bench, rate)
+    if peer.is_there():
+        await _add_peer(bench, outcome)
+    else:
+        outcome.notes.append(f"peer: not measured, `{peer.PROGRAM}` is not on PATH")
+    return outcome
+
+
+async def _overload(bench: Bench, rate: float) -> dict[str, float]:
+    """Offer twice the highest rate that was sustained."""
+    phases = (round(2 * rate), 2 * bench.profile.step_s)
+    timeline = await play(bench.brokers, Plan(bench.load(phases), listeners=("prices",)))
+    step, window = timeline.steps()[0], timeline.windows_us()[0]
+    median, oldest = timeline.heard["prices"].percentiles(window, 0.5, 1.0)
+    return {
+        "overload.ratio": step.carried_per_s / rate,
+        "overload.age": oldest,
+        "overload.age_p50": median,
+        "overload.dropped": step.dropped,
+    }
+
+
+async def _add_peer(bench: Bench, outcome: Outcome) -> None:
+    """Add the highest rate of the peer, sustained or not, and how it compares with ours."""
+    phases = [(rate, bench.profile.step_s) for rate in bench.profile.peer_ladder]
+    plan = Plan(bench.load(*phases), peer=True, ends_when_overrun=True)
+    steps = (await play(bench.brokers, plan)).steps()
+    outcome.notes.append(_limit("peer", steps))
+    best = max(steps, key=lambda step: step.carried_per_s)
+    figures = outcome.figures
+    figures |= {"peer.rate": best.carried_per_s, "peer.cpu": best.cpu_us}
+    if "websockets.rate" in figures:
+        figures["peer.rate_ratio"] = figures["websockets.rate"] / best.carried_per_s
+        figures["peer.cpu_ratio"] = figures["websockets.cpu"] / best.cpu_us
 
 
 async def deflate(bench: Bench) -> Outcome:
@@ -65,6 +134,30 @@ async def growth(bench: Bench) -> Outcome:
         load = Load(phases=phases, symbols=symbols, streams=THREE_KINDS)
         costs[key] = (await play(bench.brokers, Plan(load))).steps()[0].cpu_us
     return Outcome(costs | {"growth.cpu": costs["growth.many"] / costs["growth.few"]})
+
+
+async def market(bench: Bench) -> Outcome:
+    """Play a recorded minute of the whole spot market, ten times as fast."""
+    if not bench.captures:
+        return Outcome(notes=["market: not measured, it needs captures; name some with --capture"])
+    load = Load(
+        phases=(Phase(0, bench.profile.market_s),),
+        captures=bench.captures,
+        symbols=MARKET_SYMBOLS,
+        streams=MARKET_KINDS,
+        speed=MARKET_SPEED,
+    )
+    timeline = await play(bench.brokers, Plan(load))
+    step = timeline.steps()[0]
+    return Outcome(
+        {
+            "market.lost": timeline.lost(),
+            "market.rate": step.offered_per_s,
+            "market.lag": timeline.longest_lag_s(),
+            "market.memory": max(s.resident_bytes for s in timeline.samples) / 2**20,
+            "market.cpu": step.cpu_us,
+        }
+    )
 
 
 async def viewers(bench: Bench) -> Outcome:

@@ -11,7 +11,7 @@ from bridge.tools.bench.measure import Timeline, play
 from bridge.tools.bench.processes import START_TIMEOUT_S
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.running import Plan, Run
-from bridge.tools.bench.scenario import RATE, Bench, Outcome
+from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome
 from bridge.tools.bench.scrape import is_ready, scrape
 from bridge.tools.bench.statistics import Point, back_to_normal_s
 
@@ -25,26 +25,45 @@ _LABELS = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
 
 
 async def latency(bench: Bench) -> Outcome:
-    """Measure the latency at 5,000 messages per second and at other loads, the highest first.
+    """Measure the latency at RATE, at HIGH_RATE and at other loads, the highest first.
 
     A broker compiles its code for a minute after it starts, on the cores that all processes share.
     The high loads come first so that this minute does not distort the low ones.
     """
-    loads = dict.fromkeys(bench.profile.loads, bench.profile.step_s) | {
-        RATE: bench.profile.latency_s
-    }
+    loads = dict.fromkeys(bench.profile.loads, bench.profile.step_s)
+    loads |= dict.fromkeys((RATE, HIGH_RATE), bench.profile.latency_s)
     rates = sorted(loads, reverse=True)
     phases = [(rate, loads[rate]) for rate in rates]
     plan = Plan(bench.load(*phases), listeners=("redis", "kafka"))
-    measured = rates.index(RATE)
     timeline = await play(bench.brokers, plan)
+    bare = await _bare(bench)
     outcome = Outcome()
+    figures = outcome.figures
     for kind in plan.listeners:
         for share, points in _percentiles(timeline, kind).items():
-            outcome.figures[f"latency.{kind}.{share}"] = points[measured][1]
+            ours = figures[f"latency.{kind}.{share}"] = points[rates.index(RATE)][1]
+            figures[f"latency.{kind}.{share}_ratio"] = ours / bare[kind][share]
+            figures[f"latency.{kind}.high.{share}"] = points[rates.index(HIGH_RATE)][1]
             outcome.curves.append(Curve("latency", f"{kind} {_LABELS[share]}", sorted(points)))
-    outcome.figures["latency.kafka.mean"] = _mean_acknowledged_ms(timeline, measured)
+    figures["latency.kafka.mean"] = _mean_acknowledged_ms(timeline, rates.index(RATE))
+    for rate, step in zip(rates, timeline.steps(), strict=False):
+        if rate in {RATE, HIGH_RATE}:
+            figures[f"cores.{rate}"] = step.cpu_share
     return outcome
+
+
+async def _bare(bench: Bench) -> dict[str, dict[str, float]]:
+    """Return the percentiles of the bare libraries at RATE, in milliseconds."""
+    plan = Plan(bench.load((RATE, 1.0)), listeners=("redis", "kafka"))
+    async with Run.open(bench.brokers, plan) as run:
+        span = await run.publish_bare(RATE, bench.profile.latency_s)
+        heard = await run.stop_listeners()
+    settled_us = span.begun_us + (span.ended_us - span.begun_us) // 4
+    window = (settled_us, span.ended_us)
+    return {
+        kind: dict(zip(_SHARES, delays.percentiles(window, *_SHARES.values()), strict=True))
+        for kind, delays in heard.items()
+    }
 
 
 def _percentiles(timeline: Timeline, kind: str) -> dict[str, list[Point]]:

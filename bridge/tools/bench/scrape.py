@@ -1,4 +1,4 @@
-"""Read one sample from the metrics of bridges."""
+"""Read one sample from the metrics of bridges, or of the peer."""
 
 import time
 from collections.abc import Mapping
@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.tools.bench import peer
 
 TIMEOUT = aiohttp.ClientTimeout(10)
 SINKS = ("kafka", "redis")
@@ -52,6 +54,9 @@ def _name(metric: str, labels: Mapping[str, str]) -> str | None:
         "process_resident_memory_bytes": "resident_bytes",
         "tickbridge_sink_latency_seconds_sum": "acknowledged_s" if sink == "kafka" else None,
         "tickbridge_sink_latency_seconds_count": "acknowledged" if sink == "kafka" else None,
+        # Those of the peer; the parser adds the ending.
+        "input_received_total": "received",
+        "output_sent_total": peer.PUBLISHED.get(labels.get("path", "")),
     }.get(metric)
 
 
@@ -85,10 +90,10 @@ async def scrape(session: aiohttp.ClientSession, ports: list[int]) -> Sample:
     return together(samples)
 
 
-async def is_ready(session: aiohttp.ClientSession, port: int) -> bool:
+async def is_ready(session: aiohttp.ClientSession, port: int, path: str = "/readyz") -> bool:
     """Return whether a bridge listens on this port and reports that it is ready."""
     try:
-        async with session.get(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT) as answer:
+        async with session.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT) as answer:
             return answer.ok
     except aiohttp.ClientConnectionError:
         return False

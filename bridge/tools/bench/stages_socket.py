@@ -51,16 +51,30 @@ async def socket_to_frames(
         )
         return (await open_websocket(options, path, receiver)).close
 
+    cost = await _over_socket(load, frames, rounds, ours)
+    return cost, await socket_floor(
+        load, material, rounds, transport=transport, compression=compression
+    )
+
+
+async def socket_floor(
+    load: Load, material: Material, rounds: int, *, transport: str, compression: str
+) -> float:
+    """Measure the parser of websockets in a loop, or a bare picows client over a socket.
+
+    The result is microseconds per frame.
+    """
+    if transport != "picows":
+        return await _protocol_floor(material, rounds, deflate=compression == "deflate")
+    path = streams_path(list(material.streams), microseconds=False)
+
     async def bare(url: str, receiver: FrameCounter) -> Callable[[], object]:
         # picows is an optional dependency.
         from bridge.tools.bench.bare_picows import open_bare
 
         return await open_bare(url + path, receiver)
 
-    cost = await _over_socket(load, frames, rounds, ours)
-    if transport == "picows":
-        return cost, await _over_socket(load, frames, rounds, bare)
-    return cost, await _protocol_floor(material, rounds, deflate=compression == "deflate")
+    return await _over_socket(load, 2 * len(material.frames), rounds, bare)
 
 
 async def _over_socket(

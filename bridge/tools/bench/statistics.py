@@ -14,6 +14,8 @@ STEADY_SHARE = 0.02
 # A value is normal again after one calm second. On a shared machine, ten seconds are never calm.
 CALM_POINTS = 4
 OVERRUN_STEPS = 2
+# A generator that offers less than this share of what was requested is the limit itself.
+OFFERED_SHARE = 0.95
 
 Point = tuple[float, float]
 
@@ -34,9 +36,13 @@ class Step:
 
     @property
     def is_sustained(self) -> bool:
-        """Return whether the load was carried without drops, lost connections or more backlog."""
+        """Return whether the load was offered, and carried without drops, lost connections or more
+        backlog.
+        """
+        is_offered = self.offered_per_s >= OFFERED_SHARE * self.asked_per_s
         grows = self.pending_growth_per_s > STEADY_SHARE * self.offered_per_s
-        return not (self.dropped or self.reconnects or grows) and self.carried_per_s > 0
+        failed = self.dropped or self.reconnects or grows or not is_offered
+        return not failed and self.carried_per_s > 0
 
 
 def spread(values: Sequence[float]) -> float:
@@ -67,6 +73,15 @@ def growth(points: Sequence[Point]) -> float:
 
 def _middle(points: Sequence[Point]) -> Point:
     return median(x for x, _ in points), median(y for _, y in points)
+
+
+def longest_lag_s(samples: Sequence[Sample], offered: Sequence[tuple[int, int]]) -> float:
+    """Return the greatest age of the oldest message that was offered, but not published by both
+    sinks.
+    """
+    times = [(count, at_us) for at_us, count in offered]
+    behind = [s for s in samples if s.published < between(offered, s.at_us)]
+    return max(((s.at_us - between(times, s.published)) / 1e6 for s in behind), default=0.0)
 
 
 def between(points: Sequence[tuple[int, int]], at: float) -> float:

@@ -1,7 +1,8 @@
 """The load: real frames from captures, or invented ones, evenly spread at a given rate.
 
 The load is even so that one number describes it. Due messages are sent each millisecond. The bursts
-of a capture are lost; the scenario `burst` has one of a known height instead.
+of a capture are lost; the scenario `burst` has one of a known height instead. Only a whole market
+is played at a multiple of its own times, with its bursts.
 """
 
 from bisect import bisect_right
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.tools.bench.whole_market import whole_market
 from bridge.tools.simulator import Capture, Frame, Message, Replay, Source, messages
 from bridge.tools.simulator.candles import Bar
 from bridge.tools.simulator.instrument import Fill
@@ -23,7 +25,7 @@ _TURNS = {"bookTicker": 3}
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """A number of messages per second, for a number of seconds."""
+    """A number of messages per second, for a number of seconds. A whole market has a rate of 0."""
 
     rate: int
     seconds: float
@@ -34,6 +36,9 @@ class Load(msgspec.Struct, frozen=True):
 
     `captures` are files. Without files, messages of `symbols` symbols are invented. `streams` are
     the streams of each symbol; invented messages are for trade, aggTrade and bookTicker only.
+
+    With `speed` the captures become a whole market of `symbols` symbols, which is played at this
+    multiple of its own times for the seconds of the only phase.
     """
 
     phases: tuple[Phase, ...] = ()
@@ -41,6 +46,7 @@ class Load(msgspec.Struct, frozen=True):
     symbols: int = 3
     streams: tuple[str, ...] = ("trade", "bookTicker")
     port: int = 0
+    speed: float | None = None
 
 
 def read_source(load: Load) -> Replay:
@@ -52,7 +58,10 @@ def read_source(load: Load) -> Replay:
     kinds = tuple(f"@{kind}" for kind in load.streams)
     for capture in captures:
         capture.frames = [frame for frame in capture.frames if frame.stream.endswith(kinds)]
-    return Replay([capture for capture in captures if capture.frames], loop=True)
+    captures = [capture for capture in captures if capture.frames]
+    if load.speed is not None:
+        captures = [whole_market(captures, load.symbols)]
+    return Replay(captures, loop=True)
 
 
 def _invented(load: Load) -> Capture:
@@ -120,15 +129,18 @@ class Schedule:
 class Offered:
     """A `Source` that hands out the messages of another source by a schedule, and counts them.
 
-    Without a schedule it hands them out on request.
+    Without a schedule it hands them out when that source does, until `end_us` on its clock.
     """
 
     played_once = False
 
-    def __init__(self, source: Source, schedule: Schedule | None) -> None:
+    def __init__(
+        self, source: Source, schedule: Schedule | None, end_us: float = float("inf")
+    ) -> None:
         self.count = 0
         self._source = source
         self._schedule = schedule
+        self._end_us = end_us
 
     @property
     def symbols(self) -> Sequence[str]:
@@ -143,14 +155,17 @@ class Offered:
 
     def due_us(self) -> int | None:
         if self._schedule is None:
-            return self._source.due_us()
+            due_us = self._source.due_us()
+            return due_us if due_us is not None and due_us < self._end_us else None
         return None if self.count >= self._schedule.total else self._schedule.due_us(self.count)
 
     def take(self, until_us: int | None, limit: int) -> Sequence[Message]:
-        if self._schedule is not None:
+        if self._schedule is None:
+            taken = self._source.take(until_us, limit)
+        else:
             due = self._schedule.total if until_us is None else self._schedule.count_by(until_us)
             limit = min(limit, due - self.count)
-        taken = self._source.take(None, limit) if limit > 0 else ()
+            taken = self._source.take(None, limit) if limit > 0 else ()
         self.count += len(taken)
         return taken
 

@@ -44,3 +44,18 @@ async def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
 def test_several_bridges_add_up() -> None:
     found = together([Sample(5, received=1.0, cpu_s=2.0), Sample(6, received=10.0, cpu_s=20.0)])
     assert (found.at_us, found.received, found.cpu_s) == (5, 11, 22)
+
+
+def test_the_metrics_of_the_peer_make_a_sample_too() -> None:
+    text = """\
+# TYPE input_received counter
+input_received{label="",path="root.input"} 9
+# TYPE output_sent counter
+output_sent{label="",path="root.output.broker.outputs.0"} 7
+output_sent{label="",path="root.output.broker.outputs.1"} 8
+output_sent{label="",path="root.output.broker.outputs.2"} 6
+# TYPE process_cpu_seconds_total counter
+process_cpu_seconds_total 0.5
+"""
+    sample = read_metrics(text, 1)
+    assert (sample.received, sample.published, sample.cpu_s) == (9, 7, 0.5)

@@ -13,6 +13,7 @@ from bridge.tools.bench.statistics import (
     growth,
     highest_sustained,
     is_overrun,
+    longest_lag_s,
     percentile,
     settled_growth,
     spread,
@@ -153,3 +154,18 @@ def test_growth_counts_from_where_a_value_has_settled() -> None:
     assert settled_growth(warming) == 0
     assert settled_growth([(float(x), float(x)) for x in range(100)]) == pytest.approx(50)
     assert settled_growth([(0.0, 1.0)]) == 0
+
+
+def test_a_load_that_the_generator_did_not_offer_is_not_sustained() -> None:
+    found = step(11_000, carrying([10_000] * 4, 10_000), OFFERED, ALL)
+    assert found.carried_per_s == found.offered_per_s
+    assert not found.is_sustained
+
+
+def test_the_longest_lag_is_that_of_the_oldest_message_that_a_sink_lacks() -> None:
+    samples = carrying([10_000, 5_000, 15_000, 10_000], 10_000)
+    assert longest_lag_s(samples, OFFERED) == pytest.approx(0.5)
+
+
+def test_what_has_been_carried_whole_has_no_lag() -> None:
+    assert longest_lag_s(carrying([10_000] * 8, 10_000), OFFERED) == 0

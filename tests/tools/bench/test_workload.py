@@ -77,3 +77,11 @@ def test_invented_messages_have_one_mix_and_ids_without_a_hole(symbols: int) -> 
         assert isinstance(decoded, tuple)
         stream, (event,) = decoded
         assert sequencers.sequencer(stream, event).accept(event) == (event,)
+
+
+def test_a_source_without_a_schedule_is_played_on_its_own_clock_until_the_end() -> None:
+    source = read_source(Load())
+    offered = Offered(source, None, end_us=10_000)
+    assert len(offered.take(2_000, 512)) == 3
+    assert len(offered.take(9_999, 512)) == 7
+    assert (offered.count, offered.due_us()) == (10, None)
