@@ -20,7 +20,8 @@ from bridge.brokers.kafka_consumer import (
 from bridge.errors import SinkUnavailable
 
 BATCH_MAX_RECORDS = 10_000
-# With the default of 100 ms, waited twice, a start took 0.2 s longer.
+# The client retries after this delay, for example if a partition has just got another leader. Its
+# default is 100 ms.
 RETRY_BACKOFF_MS = 20
 # aiokafka does not return from a fetch that brings only markers of transactions, although its
 # position moves on. So the position is looked at this often. A fetch that waits longer for new
@@ -51,7 +52,6 @@ class TopicReader(Reader):
     consumer_options: ClassVar = {
         # No reset: if retention removes an offset during the read, the read must fail, not skip.
         "auto_offset_reset": "none",
-        # The client retries after this delay if a partition has just got another leader.
         "retry_backoff_ms": RETRY_BACKOFF_MS,
         "fetch_max_wait_ms": LOOK_MS,
         "max_poll_records": BATCH_MAX_RECORDS,

@@ -6,6 +6,7 @@ from bridge import settings
 from bridge.binance.proxy import proxy_of
 from bridge.binance.rest import Rest
 from bridge.binance.transport.connect import open_websocket
+from bridge.binance.transport.turns import Turns
 from bridge.errors import FeedRefused
 from tests.support.exchange import FakeExchange, options_for
 
@@ -74,7 +75,7 @@ async def test_a_variable_that_names_no_http_proxy_is_named_by_rest_and_websocke
     with pytest.raises(FeedRefused, match=f"variable {name} is") as of_rest:
         Rest(options())
     with pytest.raises(FeedRefused, match=f"variable {name} is") as of_websocket:
-        await open_websocket(options(), "/ws/btcusdt@trade", Nobody())
+        await open_websocket(options(), "/ws/btcusdt@trade", Nobody(), Turns())
     for error in (of_rest, of_websocket):
         assert value in str(error.value)
         assert "set binance.proxy" in str(error.value)

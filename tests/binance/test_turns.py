@@ -21,6 +21,17 @@ async def test_the_next_turn_has_room_again() -> None:
     assert turns.may_proceed()
 
 
+async def test_what_takes_a_turn_is_called_at_once_if_there_is_room_and_later_if_not() -> None:
+    turns, called = Turns(), []
+    turns.take(lambda: called.append("at once"))
+    assert called == ["at once"]
+    turns.spend(1.0)
+    turns.take(lambda: called.append("later"))
+    assert called == ["at once"]
+    await asyncio.sleep(0)
+    assert called == ["at once", "later"]
+
+
 async def test_connections_that_wait_proceed_in_their_order_and_nobody_overtakes_them() -> None:
     turns, order = Turns(), []
 

@@ -8,13 +8,12 @@ from bridge.errors import FeedRefused
 
 
 async def open_websocket(
-    options: settings.Binance, path: str, listener: FrameListener, turns: Turns | None = None
+    options: settings.Binance, path: str, listener: FrameListener, turns: Turns
 ) -> WebSocket:
     """Connect to `path` (`/stream?streams=...`). `turns` are those of the other connections.
 
     Raises FeedRefused if trying again cannot help, FeedUnavailable if it may.
     """
-    turns = turns or Turns()
     if options.transport == "websockets":
         return await open_with_websockets(options, path, listener, turns)
     try:

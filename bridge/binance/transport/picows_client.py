@@ -127,15 +127,13 @@ class PicowsConnection(WSListener):
             return
         self._later, batch.texts = batch.texts[::-1], []
         transport.pause_reading()
-        if turns.may_proceed():
-            self._next_turn()
-        else:
-            turns.wait(self._next_turn)
+        turns.take(self._next_turn)
 
     def _next_turn(self) -> None:
         self._take_later(TURN_FRAMES)
+        share = len(self._batch.texts) / TURN_FRAMES
         self._batch.hand_over()
-        self._turns.spend(1.0)
+        self._turns.spend(share)
         transport = self._transport.underlying_transport
         if self._later:
             self._turns.wait(self._next_turn)

@@ -23,7 +23,7 @@ class Turns:
         self._is_scheduled = False
 
     def may_proceed(self) -> bool:
-        """Return whether a connection may handle frames now, or must `wait`."""
+        """Return whether a connection may handle frames now."""
         return self._left > 0 and not self._waiting
 
     def spend(self, share: float) -> None:
@@ -31,6 +31,13 @@ class Turns:
         self._left -= share
         if self._left <= 0:
             self._schedule()
+
+    def take(self, proceed: Callable[[], None]) -> None:
+        """Call `proceed` now if there is room, otherwise in a later turn."""
+        if self.may_proceed():
+            proceed()
+        else:
+            self.wait(proceed)
 
     def wait(self, proceed: Callable[[], None]) -> None:
         """Call `proceed` in a later turn, when no other connection waits for longer."""

@@ -59,22 +59,15 @@ class WebsocketsConnection(ClientConnection):
         return self._fault or str(self.protocol.close_exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._unread or not self._turns.may_proceed():
-            self._keep(data)
-        elif len(data) <= PIECE_BYTES:
+        if self._unread:
+            self._unread += data
+        elif len(data) <= PIECE_BYTES and self._turns.may_proceed():
             self._receive(data)
             self._turns.spend(len(data) / PIECE_BYTES)
         else:
             self._unread = data
             self.transport.pause_reading()
-            self._receive_piece()
-
-    def _keep(self, data: bytes) -> None:
-        """Keep what was read for a later turn, and read nothing until then."""
-        if not self._unread:
-            self.transport.pause_reading()
-            self._turns.wait(self._receive_piece)
-        self._unread += data
+            self._turns.take(self._receive_piece)
 
     def eof_received(self) -> None:
         # TLS reports the end together with the last data, while pieces of it may still wait.

@@ -56,7 +56,7 @@ def listen_to_redis(url: str, pattern: str, pairs: "array[int]") -> None:
         _say_ready()
         while True:
             message = connection.read_response(disable_decoding=True)
-            _note(pairs, time.time_ns() // 1000, message[-1])
+            _note(pairs, time.time_ns() // 1000, _decode(message[-1]).received)
 
 
 def listen_to_kafka(servers: str, topics: list[str], pairs: "array[int]") -> None:
@@ -85,7 +85,7 @@ def listen_to_kafka(servers: str, topics: list[str], pairs: "array[int]") -> Non
                 continue
             if error := message.error():
                 raise KafkaException(error)
-            _note(pairs, time.time_ns() // 1000, message.value() or b"")
+            _note(pairs, time.time_ns() // 1000, _decode(message.value() or b"").received)
     finally:
         consumer.close()
 
@@ -97,8 +97,8 @@ def look_at_prices(url: str, key: str, pairs: "array[int]") -> None:
         while True:
             # A quote of the exchange has no time of its own, so this is when it was received.
             received: Any = client.hget(key, "quote_time")
-            if received is not None and len(pairs) < 2 * MAX_PAIRS:
-                pairs.extend((time.time_ns() // 1000, int(received)))
+            if received is not None:
+                _note(pairs, time.time_ns() // 1000, int(received))
             time.sleep(LOOK_S)
 
 
@@ -108,10 +108,10 @@ def _at_end(consumer: Consumer, topic: str, number: int) -> TopicPartition:
     return TopicPartition(topic, number, end)
 
 
-def _note(pairs: "array[int]", arrived: int, value: bytes) -> None:
+def _note(pairs: "array[int]", arrived: int, received: int) -> None:
     if len(pairs) < 2 * MAX_PAIRS:
         pairs.append(arrived)
-        pairs.append(_decode(value).received)
+        pairs.append(received)
 
 
 def _say_ready() -> None:

@@ -8,28 +8,24 @@ import asyncio
 import os
 import platform
 import re
-import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from bridge.tools.bench.brokers import Brokers
 from bridge.tools.bench.results import Machine
+from bridge.tools.bench.stages import ROUNDS, Material, material, record_floor
+from bridge.tools.bench.workload import Load
 
-# The cost of `reference_us` on the machine that the targets were set on, and how much slower a
-# machine may be for a run to count.
-REFERENCE_US = 0.43
+# The cost of `record_floor` with invented frames, on the machine that the targets were set on, and
+# how much slower a machine may be for a run to count.
+REFERENCE_US = 0.65
 SLOWER_MAX = 1.15
 # The part of all cores that other processes may use, and that the host may take away.
 BUSY_MAX = 0.1
 IDLE_S = 1.0
-_LOOPS = 20_000
-_FRAME = (
-    b'{"stream":"btcusdt@bookTicker","data":{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000",'
-    b'"B":"3.78826000","a":"61837.64000000","A":"1.54698000"}}'
-)
+REFERENCE_FRAMES = 20_000
 LIBRARIES = "tickbridge websockets picows msgspec aiokafka redis hiredis uvloop".split()
 
 
@@ -44,7 +40,7 @@ class Times(NamedTuple):
 class Fitness:
     """Watches the machine around one run.
 
-    `fault` says after `ended` why the figures of the run do not count; it is empty if they do.
+    `fault` says after `end` why the figures of the run do not count; it is empty if they do.
     """
 
     def __init__(self) -> None:
@@ -57,15 +53,15 @@ class Fitness:
         await asyncio.sleep(IDLE_S)
         self._begun = cpu_times()
         self._check_share("other processes use", _busy_share(before, self._begun))
-        self._check_speed()
+        await self._check_speed()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Measure the speed again, and what the host has taken away during the run."""
-        self._check_speed()
+        await self._check_speed()
         self._check_share("the host takes away", _stolen_share(self._begun, cpu_times()))
 
-    def _check_speed(self) -> None:
-        self.speeds_us.append(reference_us())
+    async def _check_speed(self) -> None:
+        self.speeds_us.append(await record_floor(_reference(), ROUNDS))
         if (slower := self.speeds_us[-1] / REFERENCE_US) > SLOWER_MAX:
             self.fault = f"the machine is {slower:.2f} times as slow as the reference"
 
@@ -74,34 +70,9 @@ class Fitness:
             self.fault = f"{what} {share:.0%} of the cores"
 
 
-def reference_us() -> float:
-    """Return the cost of decoding and encoding one frame with msgspec, in microseconds.
-
-    It is the lowest of five rounds, so other processes hardly change it. The speed does.
-    """
-    decode = msgspec.json.Decoder(_Envelope).decode
-    encode = msgspec.json.Encoder().encode
-    costs = []
-    for _ in range(5):
-        began = time.thread_time()
-        for _ in range(_LOOPS):
-            encode(decode(_FRAME))
-        costs.append(time.thread_time() - began)
-    return min(costs) / _LOOPS * 1e6
-
-
-class _Quote(msgspec.Struct, gc=False):
-    u: int
-    s: str
-    b: str
-    B: str
-    a: str
-    A: str
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    stream: str
-    data: _Quote
+@cache
+def _reference() -> Material:
+    return material(Load(), REFERENCE_FRAMES)
 
 
 def cpu_times() -> Times:

@@ -11,7 +11,7 @@ from bridge.tools.bench.errors import BenchFailed
 from bridge.tools.bench.processes import START_TIMEOUT_S
 from bridge.tools.bench.running import Plan, Run
 from bridge.tools.bench.scrape import Sample, scrape
-from bridge.tools.bench.statistics import Delays, Step, is_overrun, longest_lag_s, step
+from bridge.tools.bench.statistics import Delays, Step, is_overrun, step
 from bridge.tools.bench.workload import Phase, Schedule
 
 SAMPLE_S = 0.25
@@ -55,10 +55,6 @@ class Timeline:
             for phase, window in played
             if window[1] <= last_us
         ]
-
-    def longest_lag_s(self) -> float:
-        """Return the greatest age of a message that was offered and not yet in both sinks."""
-        return longest_lag_s(self.samples, self.offered)
 
     def lost(self) -> int:
         """Return the number of messages of the load that are not in both sinks at the end."""

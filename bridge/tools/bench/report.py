@@ -91,7 +91,7 @@ def _where(results: Results) -> str:
         f"Measured {results.date[:16].replace('T', ' ')} UTC, profile `{results.profile}`, on "
         f"{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB, "
         f"{machine.system}; load average at the start {machine.load_average:g}. Load: "
-        f"{results.workload}. {versions}.{_speed(results.reference_us)}"
+        f"{results.workload}. {versions}.{_speed(results.floor_us)}"
     )
 
 
@@ -100,7 +100,7 @@ def _speed(found_us: Sequence[float]) -> str:
     if not found_us:
         return ""
     return (
-        f" Speed: one frame through msgspec takes {median(found_us):.2f} µs "
+        f" Speed: msgspec decodes a frame and encodes its event in {median(found_us):.2f} µs "
         f"({min(found_us):.2f} to {max(found_us):.2f}); the targets were set for {REFERENCE_US} µs."
     )
 
@@ -113,7 +113,7 @@ def _targets(results: Results) -> str:
 
 
 def _has_no_row(key: str) -> bool:
-    """Return whether a figure is shown elsewhere: beside another figure, or among the stages."""
+    """Return whether a figure has no row here: another row shows it, or the table of stages."""
     is_ratio = key.endswith("_ratio") and FIGURES[key].target is None
     return is_ratio or key.startswith(("stage.", "floor."))
 

@@ -50,8 +50,8 @@ class Results(msgspec.Struct):
     """The whole benchmark.
 
     `profile` is quick, usual or long. `workload` describes the load. `failures` are the messages of
-    the runs that failed. `reference_us` has the speed of the machine before and after each run: see
-    `machine.reference_us`.
+    the runs that failed. `floor_us` has the speed of the machine before and after each run: see
+    `machine.Fitness`.
     """
 
     date: str
@@ -63,7 +63,7 @@ class Results(msgspec.Struct):
     curves: list[Curve] = []
     notes: list[str] = []
     failures: list[str] = []
-    reference_us: list[float] = []
+    floor_us: list[float] = []
 
     def figure(self, key: str) -> Figure | None:
         """Return the figure with this key, or None if it was not measured."""

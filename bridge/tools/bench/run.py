@@ -111,8 +111,8 @@ async def _fit_run(scenario: Scenario, bench: Bench, found: Results, say: Say) -
         fitness = machine.Fitness()
         await fitness.begin()
         outcome = await scenario.run(bench)
-        fitness.end()
-        found.reference_us += fitness.speeds_us
+        await fitness.end()
+        found.floor_us += fitness.speeds_us
         if not fitness.fault:
             break
         say(f"  {fitness.fault}" + (": once more" if repeats_left else ""))

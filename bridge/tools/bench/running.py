@@ -23,7 +23,7 @@ from bridge.tools.bench.brokers import Brokers, create_topics, remove_traces
 from bridge.tools.bench.errors import BenchFailed
 from bridge.tools.bench.load_generator import Opening, Progress
 from bridge.tools.bench.processes import START_TIMEOUT_S, Child, program, python
-from bridge.tools.bench.scrape import is_ready
+from bridge.tools.bench.scrape import READY_PATH, is_ready
 from bridge.tools.bench.statistics import Delays
 from bridge.tools.bench.workload import Load
 from bridge.tools.embedded import free_port
@@ -217,7 +217,7 @@ async def _until_ready(run: Run, session: aiohttp.ClientSession, ports: list[int
 
     A bridge may report ready late: a stream may send its first event late.
     """
-    path = peer.READY_PATH if run.plan.peer else "/readyz"
+    path = peer.READY_PATH if run.plan.peer else READY_PATH
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not run.begun.is_set():

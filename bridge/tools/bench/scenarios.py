@@ -18,19 +18,27 @@ async def _stages(bench: Bench) -> Outcome:
         transports.append(("picows", "none"))
     figures: dict[str, float] = {}
 
-    def found(name: str, costs: tuple[float, float]) -> None:
-        figures[f"stage.{name}"], figures[f"floor.{name}"] = costs
-
     for transport, compression in transports:
         name = transport if compression == "none" else compression
-        costs = await stages_socket.socket_to_frames(
-            load, material, profile.rounds, transport=transport, compression=compression
+        of_library = {"transport": transport, "compression": compression}
+        figures[f"stage.{name}"] = await stages_socket.socket_to_frames(
+            load, material, profile.rounds, **of_library
         )
-        found(name, costs)
-    found("record", await stages.frame_to_record(material, profile.rounds))
-    found("kafka", await stages_sinks.outbox_to_kafka(bench.brokers, material, profile.rounds))
-    found("redis", await stages_sinks.queue_to_redis(bench.brokers, material, profile.rounds))
-    return Outcome(figures)
+        figures[f"floor.{name}"] = await stages_socket.socket_floor(
+            load, material, profile.rounds, **of_library
+        )
+    of_sink = (bench.brokers, material, profile.rounds)
+    return Outcome(
+        figures
+        | {
+            "stage.record": await stages.frame_to_record(material, profile.rounds),
+            "floor.record": await stages.record_floor(material, profile.rounds),
+            "stage.kafka": await stages_sinks.outbox_to_kafka(*of_sink),
+            "floor.kafka": await stages_sinks.kafka_floor(*of_sink),
+            "stage.redis": await stages_sinks.queue_to_redis(*of_sink),
+            "floor.redis": await stages_sinks.redis_floor(*of_sink),
+        }
+    )
 
 
 SCENARIOS: dict[str, Scenario] = {

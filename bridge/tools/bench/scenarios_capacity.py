@@ -8,7 +8,12 @@ from bridge.tools.bench.measure import Timeline, play
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.running import Plan
 from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome
-from bridge.tools.bench.statistics import Step, highest_sustained, settled_growth
+from bridge.tools.bench.statistics import (
+    Step,
+    highest_sustained,
+    longest_lag_s,
+    settled_growth,
+)
 from bridge.tools.bench.workload import Load, Phase
 
 VIEWERS = 50
@@ -56,12 +61,10 @@ async def _bare_us(bench: Bench, transport: str, compression: str) -> float:
     socket = await stages_socket.socket_floor(
         load, material, rounds, transport=transport, compression=compression
     )
-    others = (
-        await stages.frame_to_record(material, rounds),
-        await stages_sinks.outbox_to_kafka(bench.brokers, material, rounds),
-        await stages_sinks.queue_to_redis(bench.brokers, material, rounds),
-    )
-    return socket + sum(floor for _, floor in others)
+    record = await stages.record_floor(material, rounds)
+    kafka = await stages_sinks.kafka_floor(bench.brokers, material, rounds)
+    redis = await stages_sinks.redis_floor(bench.brokers, material, rounds)
+    return socket + record + kafka + redis
 
 
 def _limit(name: str, steps: list[Step]) -> str:
@@ -153,7 +156,7 @@ async def market(bench: Bench) -> Outcome:
         {
             "market.lost": timeline.lost(),
             "market.rate": step.offered_per_s,
-            "market.lag": timeline.longest_lag_s(),
+            "market.lag": longest_lag_s(timeline.samples, timeline.offered),
             "market.memory": max(s.resident_bytes for s in timeline.samples) / 2**20,
             "market.cpu": step.cpu_us,
         }

@@ -11,6 +11,7 @@ from bridge.tools.bench import peer
 
 TIMEOUT = aiohttp.ClientTimeout(10)
 SINKS = ("kafka", "redis")
+READY_PATH = "/readyz"
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ async def scrape(session: aiohttp.ClientSession, ports: list[int]) -> Sample:
     return together(samples)
 
 
-async def is_ready(session: aiohttp.ClientSession, port: int, path: str = "/readyz") -> bool:
+async def is_ready(session: aiohttp.ClientSession, port: int, path: str = READY_PATH) -> bool:
     """Return whether a bridge listens on this port and reports that it is ready."""
     try:
         async with session.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT) as answer:

@@ -1,7 +1,8 @@
 """The stages from the buffers of the sinks to the brokers, and the client libraries alone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import msgspec
@@ -24,10 +25,26 @@ TIMEOUT_S = 60.0
 _OUTBOX_BYTES = 2**30
 
 
-async def outbox_to_kafka(brokers: Brokers, material: Material, rounds: int) -> tuple[float, float]:
-    """Measure our sink until all records are acknowledged, then `send_batch` alone.
+async def outbox_to_kafka(brokers: Brokers, material: Material, rounds: int) -> float:
+    """Measure our sink until all records are acknowledged, in microseconds per record."""
+    async with _topic(brokers) as (options, topic):
+        sink = KafkaSink(options, [topic])
+        return await _through(sink, _filed_under(topic, material.records), material, rounds)
 
-    Both results are microseconds per record.
+
+async def queue_to_redis(brokers: Brokers, material: Material, rounds: int) -> float:
+    """Measure our sink until all messages are published, in microseconds per message."""
+    options = _redis_options(brokers, material)
+    cost = await _through(RedisSink(options, SPOT), material.records, material, rounds)
+    symbols = sorted({record.route.symbol for record in material.records})
+    await remove_traces(brokers, "bench-of-nobody", symbols)
+    return cost
+
+
+@asynccontextmanager
+async def _topic(brokers: Brokers) -> AsyncIterator[tuple[settings.Kafka, str]]:
+    """Create a topic, and delete it in the end. Yield the settings of a sink for it, and its
+    name.
     """
     prefix = f"bench{uuid4().hex[:8]}"
     topic = f"{prefix}.stage"
@@ -40,27 +57,15 @@ async def outbox_to_kafka(brokers: Brokers, material: Material, rounds: int) -> 
         }
     )
     try:
-        sink = KafkaSink(options, [topic])
-        ours = await _through(sink, _filed_under(topic, material.records), material, rounds)
-        return ours, await _kafka_floor(options, topic, material, rounds)
+        yield options, topic
     finally:
         await remove_traces(brokers, prefix, [])
 
 
-async def queue_to_redis(brokers: Brokers, material: Material, rounds: int) -> tuple[float, float]:
-    """Measure our sink until all messages are published, then the script call alone.
-
-    Both results are microseconds per message.
-    """
-    count = len(material.records)
-    options = settings.Redis.model_validate(
-        {"url": SecretUrl(brokers.redis), "publish_max_records": count}
-    )
-    ours = await _through(RedisSink(options, SPOT), material.records, material, rounds)
-    floor = await _redis_floor(options, material.records, rounds)
-    symbols = sorted({record.route.symbol for record in material.records})
-    await remove_traces(brokers, "bench-of-nobody", symbols)
-    return ours, floor
+def _redis_options(brokers: Brokers, material: Material) -> settings.Redis:
+    """Return the settings of a sink whose queue holds all messages."""
+    values = {"url": SecretUrl(brokers.redis), "publish_max_records": len(material.records)}
+    return settings.Redis.model_validate(values)
 
 
 async def _through(sink: Sink, records: Sequence[Record], material: Material, rounds: int) -> float:
@@ -92,7 +97,13 @@ def _filed_under(topic: str, records: Sequence[Record]) -> list[Record]:
     ]
 
 
-async def _kafka_floor(
+async def kafka_floor(brokers: Brokers, material: Material, rounds: int) -> float:
+    """Measure `send_batch` alone, in microseconds per record."""
+    async with _topic(brokers) as (options, topic):
+        return await _send_batches(options, topic, material, rounds)
+
+
+async def _send_batches(
     options: settings.Kafka, topic: str, material: Material, rounds: int
 ) -> float:
     rows = [(r.route.key, r.value, r.timestamp_ms) for r in material.records]
@@ -120,7 +131,9 @@ async def _kafka_floor(
         await producer.stop()
 
 
-async def _redis_floor(options: settings.Redis, records: Sequence[Record], rounds: int) -> float:
+async def redis_floor(brokers: Brokers, material: Material, rounds: int) -> float:
+    """Measure the script call alone, in microseconds per message."""
+    options, records = _redis_options(brokers, material), material.records
     size = options.flush_max_records
     calls = []
     for begin in range(0, len(records), size):

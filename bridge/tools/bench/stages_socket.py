@@ -15,6 +15,7 @@ from websockets.uri import parse_uri
 from bridge import settings
 from bridge.binance.transport.base import MAX_WIRE_BYTES
 from bridge.binance.transport.connect import open_websocket
+from bridge.binance.transport.turns import Turns
 from bridge.core.binance.stream_names import streams_path
 from bridge.settings.urls import SecretUrl
 from bridge.tools.bench.errors import BenchFailed
@@ -30,14 +31,9 @@ _WINDOW_BITS = 12  # the value that the server of websockets uses
 
 async def socket_to_frames(
     load: Load, material: Material, rounds: int, *, transport: str, compression: str
-) -> tuple[float, float]:
-    """Measure our transport over a socket, then the floor of its library.
-
-    The floor is the parser of websockets, or a bare picows client on the same socket. Both results
-    are microseconds per frame.
-    """
+) -> float:
+    """Measure our transport over a socket, in microseconds per frame."""
     path = streams_path(list(material.streams), microseconds=False)
-    frames = 2 * len(material.frames)
 
     async def ours(url: str, receiver: FrameCounter) -> Callable[[], object]:
         options = settings.Binance.model_validate(
@@ -49,20 +45,16 @@ async def socket_to_frames(
                 "proxy": SecretUrl("none"),
             }
         )
-        return (await open_websocket(options, path, receiver)).close
+        return (await open_websocket(options, path, receiver, Turns())).close
 
-    cost = await _over_socket(load, frames, rounds, ours)
-    return cost, await socket_floor(
-        load, material, rounds, transport=transport, compression=compression
-    )
+    return await _over_socket(load, 2 * len(material.frames), rounds, ours)
 
 
 async def socket_floor(
     load: Load, material: Material, rounds: int, *, transport: str, compression: str
 ) -> float:
-    """Measure the parser of websockets in a loop, or a bare picows client over a socket.
-
-    The result is microseconds per frame.
+    """Measure the library alone: the parser of websockets in a loop, or a bare picows client over a
+    socket. The result is microseconds per frame.
     """
     if transport != "picows":
         return await _protocol_floor(material, rounds, deflate=compression == "deflate")

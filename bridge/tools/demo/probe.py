@@ -15,6 +15,7 @@ from bridge import settings
 from bridge.binance.failures import from_exception, from_status
 from bridge.binance.proxy import proxy_of
 from bridge.binance.transport.connect import open_websocket
+from bridge.binance.transport.turns import Turns
 from bridge.core.binance.stream_names import stream_of, streams_path
 from bridge.errors import FeedRefused, FeedUnavailable
 
@@ -102,7 +103,7 @@ async def _ping(exchange: settings.Binance) -> None:
 
 
 async def _connect(exchange: settings.Binance) -> None:
-    connection = await open_websocket(exchange, _PATH, _Nobody())
+    connection = await open_websocket(exchange, _PATH, _Nobody(), Turns())
     await connection.close()
 
 
