@@ -77,7 +77,8 @@ class SinkCounts:
 
     `restored` counts records that did not come from the pipeline: read from disk at start, fetched
     again for this sink only, or the sink's own gap and invalid events. `gap_events` counts its own
-    gap events by (state, cause).
+    gap events by (state, cause). `sent_bytes` is what went over the network: acknowledged
+    batches, compressed, and commands to Redis.
     """
 
     published: Counter[str] = field(default_factory=Counter)
@@ -86,6 +87,7 @@ class SinkCounts:
     restored: Counter[str] = field(default_factory=Counter)
     gap_events: Counter[tuple[str, str]] = field(default_factory=Counter)
     stale_values: int = 0
+    sent_bytes: int = 0
     spill_bytes: int = 0
     latency: Histogram = field(default_factory=Histogram)
 

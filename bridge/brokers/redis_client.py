@@ -1,5 +1,6 @@
 """A Redis client from our settings, with short timeouts, no own retries and verified TLS."""
 
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -19,8 +20,9 @@ REFUSALS = (
 )
 
 
-def connect(options: settings.Redis) -> Redis:
-    """Return a client with one connection, which is opened at the first command.
+def connect(options: settings.Redis, on_packed: Callable[[int], None] | None = None) -> Redis:
+    """Return a client with one connection, which is opened at the first command. `on_packed` is
+    called with the size of each packed command, in bytes.
 
     With the defaults of redis-py one GET at a hung server takes 59 s. Here each step takes at most
     `timeout_s`, and the caller decides what to retry.
@@ -43,11 +45,13 @@ def connect(options: settings.Redis) -> Redis:
         username=options.username,
         password=options.password.get_secret_value() if options.password else None,
     )
-    pool.connection_class = _packing(pool.connection_class)
+    pool.connection_class = _packing(pool.connection_class, on_packed)
     return client
 
 
-def _packing(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+def _packing(
+    connection_class: type[AbstractConnection], on_packed: Callable[[int], None] | None
+) -> type[AbstractConnection]:
     """Return a subclass of a connection class that packs its commands with hiredis.
 
     The asyncio connections of redis-py use hiredis only to read. Their own packing takes 1 us a
@@ -57,7 +61,10 @@ def _packing(connection_class: type[AbstractConnection]) -> type[AbstractConnect
     class Packing(connection_class):  # type: ignore[misc, valid-type]
         def pack_command(self, *args: Any) -> list[bytes]:
             name, *arguments = args
-            return [hiredis.pack_command((*name.split(), *arguments))]
+            packed = hiredis.pack_command((*name.split(), *arguments))
+            if on_packed:
+                on_packed(len(packed))
+            return [packed]
 
     return Packing
 

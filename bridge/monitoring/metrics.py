@@ -282,6 +282,12 @@ class BridgeCollector(Collector):
             {(s.name,): s.counts.stale_values for s in sinks},
             "sink",
         )
+        yield _counter(
+            "sink_sent_bytes",
+            "Bytes sent: kafka: acknowledged batches, compressed; redis: commands.",
+            {(s.name,): s.counts.sent_bytes for s in sinks},
+            "sink",
+        )
         yield _gauge(
             "pending_bytes",
             "Size of the records that wait for the sink in memory, in bytes.",

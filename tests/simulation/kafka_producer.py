@@ -45,6 +45,9 @@ class BatchBuilder:
     def record_count(self) -> int:
         return len(self.records)
 
+    def size(self) -> int:
+        return sum(len(record.value) for record in self.records)
+
 
 class _Sending:
     """A batch on its way, which keeps its sequence number."""

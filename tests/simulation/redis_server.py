@@ -35,7 +35,7 @@ class RedisServer:
         # The keys that expire: each value and when it does.
         self.expiring: dict[str, tuple[str, float]] = {}
 
-    def connect(self, options: settings.Redis) -> "Client":
+    def connect(self, options: settings.Redis, _on_packed: object) -> "Client":
         """Replace `bridge.sinks.redis.sink.connect`."""
         return Client(self, options)
 

@@ -67,7 +67,7 @@ class BatchSender:
         if not self._in_flight:
             self._rearm()
         self._in_flight += 1
-        future.add_done_callback(lambda done: self._finish(queue, done, published))
+        future.add_done_callback(lambda done: self._finish(queue, batch, done, published))
         return took_all
 
     def _fill(self, queue: PartitionQueue) -> BatchBuilder:
@@ -144,7 +144,11 @@ class BatchSender:
             raise SinkUnavailable(f"Kafka acknowledged nothing for {waited_s:g} s") from None
 
     def _finish(
-        self, queue: PartitionQueue, future: "asyncio.Future[RecordMetadata]", published: Published
+        self,
+        queue: PartitionQueue,
+        batch: BatchBuilder,
+        future: "asyncio.Future[RecordMetadata]",
+        published: Published,
     ) -> None:
         """Handle the answer to a batch. The event loop calls this when the answer arrives."""
         error = None if future.cancelled() else future.exception()
@@ -160,7 +164,8 @@ class BatchSender:
             self._failure = error
         else:
             self._rearm()
-            self._acknowledge(queue, future.result(), published)
+            partition, answer = topic_partition(queue), future.result()
+            published(queue, self._producer_state.acknowledged(partition, batch, answer))
             self._resting.accepted(queue)
         self._changed.set()
 
@@ -181,13 +186,6 @@ class BatchSender:
             self._producer_state.number_again(self._producer, topic_partition(queue))
         else:
             self._resting.rest(queue, error)
-
-    def _acknowledge(
-        self, queue: PartitionQueue, answer: RecordMetadata, published: Published
-    ) -> None:
-        partition, count = topic_partition(queue), queue.in_flight
-        offset = self._producer_state.acknowledged(partition, count, answer)
-        published(queue, range(offset, offset + count))
 
     def _rearm(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -8,17 +8,19 @@ records.
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from bridge.errors import describe
 from bridge.sinks.outbox.outbox import PartitionQueue
+from bridge.telemetry import SinkCounts
 
 # The sequence number after this one is 0.
 MAX_SEQUENCE = 2**31 - 1
@@ -42,10 +44,10 @@ class ProducerId(NamedTuple):
 
 
 class ProducerState:
-    """The state of a producer that outlives it. `failures` counts failures by reason."""
+    """The state of a producer that outlives it. `counts` are those of the sink."""
 
-    def __init__(self, failures: Counter[str] | None = None) -> None:
-        self._failures: Counter[str] = Counter() if failures is None else failures
+    def __init__(self, counts: SinkCounts | None = None) -> None:
+        self._counts = counts or SinkCounts()
         self.identity: ProducerId | None = None
         # True if unanswered batches may be sent again under their sequence numbers.
         self.is_continued = True
@@ -96,8 +98,12 @@ class ProducerState:
         self._marked.update(partitions)
         self._marked_at_s = asyncio.get_running_loop().time()
 
-    def acknowledged(self, partition: TopicPartition, count: int, answer: RecordMetadata) -> int:
-        """Note an acknowledged batch; return the offset of its first record."""
+    def acknowledged(
+        self, partition: TopicPartition, batch: BatchBuilder, answer: RecordMetadata
+    ) -> range:
+        """Note an acknowledged batch; return the offsets of its records."""
+        count = batch.record_count()
+        self._counts.sent_bytes += batch.size()
         expected = self.next_offsets.get(partition, answer.offset)
         # -1: a duplicate so old that the broker no longer knows the offset of the first copy.
         offset: int = expected if answer.offset < 0 else answer.offset
@@ -106,7 +112,7 @@ class ProducerState:
         self._marked.discard(partition)
         self.next_offsets[partition] = offset + count
         self._advance(partition, count)
-        return offset
+        return range(offset, offset + count)
 
     def _may_have_markers(self, partition: TopicPartition) -> bool:
         now_s = asyncio.get_running_loop().time()
@@ -142,8 +148,8 @@ class ProducerState:
         """Count a failure that comes with many batches; return the count if it is to be logged, and
         otherwise 0. Only powers of two are.
         """
-        self._failures[reason] += 1
-        batches = self._failures[reason]
+        self._counts.failures[reason] += 1
+        batches = self._counts.failures[reason]
         return batches if batches.bit_count() == 1 else 0
 
     def sent(self, partition: TopicPartition) -> None:

@@ -83,7 +83,7 @@ class KafkaSink:
             options, venue, self.outbox, self._ack_waiters, self._progressed.set
         )
         self._positions = PositionWriter(state_topics.position)
-        producer_state = ProducerState(self.counts.failures)
+        producer_state = ProducerState(self.counts)
         self._fence = Fence(options, state_topics, producer_state)
         self._resting = RestingPartitions(
             (self.outbox, self._positions.outbox), self.counts.failures, self._changed.set

@@ -164,7 +164,7 @@ class RedisSink:
                 await self._session()
 
     async def _session(self) -> None:
-        client = connect(self._options)
+        client = connect(self._options, self._count_sent)
         try:
             await self._check(client)
             script = client.register_script(SCRIPT)
@@ -310,6 +310,9 @@ class RedisSink:
         self.counts.failures[DENIED] += 1
         if self._denied_channels.should_log(SinkUnavailable(denial)):
             log.warning("redis_channel_denied", error=denial, messages=len(gone))
+
+    def _count_sent(self, size_bytes: int) -> None:
+        self.counts.sent_bytes += size_bytes
 
     def _count_published(self) -> None:
         self.counts.published.update(map(_message_type, self._sending))

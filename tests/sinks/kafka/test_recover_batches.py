@@ -243,5 +243,8 @@ async def test_sequence_numbers_begin_again_behind_the_greatest() -> None:
     producer_state, place = ProducerState(), TopicPartition("topic", 0)
     answer = RecordMetadata("topic", 0, place, -1, None, None, None)
     producer_state._next_sequences[place] = MAX_SEQUENCE - 4
-    producer_state.acknowledged(place, 10, answer)
+    batch = BatchBuilder(2**20, 0)
+    for _ in range(10):
+        batch.append(key=b"", value=b"", timestamp=0)
+    producer_state.acknowledged(place, batch, answer)
     assert producer_state._next_sequences[place] == 5

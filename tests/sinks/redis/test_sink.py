@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -58,6 +59,18 @@ async def test_every_event_is_published_in_order_and_sets_the_latest_value(
     assert (latest["price"], latest["trade_id"]) == ("49.5", "49")
     assert latest["price_time"] == str(values[49]["timestamp"])
     assert await client.hgetall(prices_key(unique)) == {"BTCUSDT": "49.5", "牛来USDT": "2.5"}
+
+
+async def test_the_bytes_of_all_commands_are_counted(redis: RedisAddress, unique: str) -> None:
+    sink = sink_for(redis, unique)
+    async with at_work(sink):
+        while not sink.ready:  # noqa: ASYNC110 - a sink has no event for it
+            await asyncio.sleep(0.01)
+        before = sink.counts.sent_bytes
+        Feeder(sink).push(*trades(unique, range(50)))
+        await sink.drained()
+    values = sum(len(msgspec.json.encode(event)) for event in trades(unique, range(50)))
+    assert values < sink.counts.sent_bytes - before < 2 * values
 
 
 @pytest.mark.parametrize(
