@@ -117,8 +117,6 @@ FIGURES: dict[str, Meaning] = {
     "pair.ratio": Meaning("sustained rate: two processes compared with one", "x", "more", 1.7),
     "pair.one": Meaning(f"one process, 20 symbols: {_RATE}", "msg/s", "more"),
     "pair.two": Meaning(f"two processes, 10 symbols each: {_RATE}", "msg/s", "more"),
-    "cores.5000": Meaning("cores of the bridge at 5,000 msg/s", "cores", "less"),
-    "cores.50000": Meaning("cores of the bridge at 50,000 msg/s", "cores", "less"),
     "start.redis": Meaning("`tickbridge run` → first event at a Redis subscriber", "s", "less", 1),
     "start.kafka": Meaning("`tickbridge run` → first event at a Kafka consumer", "s", "less", 1),
 }
@@ -147,9 +145,32 @@ STAGES: dict[str, StageMeaning] = {
     ),
     "redis": StageMeaning("queue to published", "redis-py: the script call, arguments prepared"),
 }
+# The sum of these is the cost of a message in the cost model.
+MESSAGE_STAGES = ("websockets", "record", "kafka", "redis")
+MARKET = "market_"
+STAGES |= {
+    MARKET + name: StageMeaning(f"{STAGES[name].title}, whole market", STAGES[name].floor)
+    for name in MESSAGE_STAGES
+}
 for _name, _stage in STAGES.items():
     FIGURES.setdefault(f"stage.{_name}", Meaning(f"stage: {_stage.title}", "µs", "less"))
     FIGURES[f"floor.{_name}"] = Meaning(f"floor: {_stage.floor}", "µs", "less")
+# The loads of the cost model. Its basis is the first one.
+COSTS: dict[str, str] = {
+    "1000": "3 symbols, 1,000 msg/s",
+    "5000": "3 symbols, 5,000 msg/s",
+    "50000": "3 symbols, 50,000 msg/s",
+    "market": "the whole market, as recorded",
+    "market10": "the whole market, ten times as fast",
+}
+for _name, _title in COSTS.items():
+    FIGURES |= {
+        f"cost.{_name}.rate": Meaning(f"{_title}: rate", "msg/s", "more"),
+        f"cost.{_name}.cores": Meaning(f"{_title}: cores", "cores", "less"),
+        f"cost.{_name}.memory_mib": Meaning(f"{_title}: memory", "MiB", "less"),
+        f"cost.{_name}.kafka_bytes": Meaning(f"{_title}: a message to Kafka", "bytes", "less"),
+        f"cost.{_name}.redis_bytes": Meaning(f"{_title}: a message to Redis", "bytes", "less"),
+    }
 for _name in ("websockets", "deflate", "picows"):
     FIGURES[f"{_name}.bare"] = Meaning(f"{_name}: the bare calls, a message", "µs", "less")
 for _meaning in [*FIGURES.values()]:

@@ -41,9 +41,11 @@ async def offer(load: Load) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     source = read_source(load)
-    if load.speed is None:
-        offered = Offered(source, Schedule(load.phases) if load.phases else None)
-        speed = 1.0 if load.phases else None
+    speed: float | None
+    if not load.phases:
+        speed, offered = None, Offered(source, None)
+    elif load.speed is None:
+        speed, offered = 1.0, Offered(source, Schedule(load.phases))
     else:
         speed = load.speed
         offered = Offered(source, None, load.phases[0].seconds * speed * 1e6)

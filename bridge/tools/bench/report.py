@@ -5,8 +5,9 @@ from pathlib import Path
 from statistics import median
 
 from bridge.tools.bench.compare import Move, caveats
+from bridge.tools.bench.cost_model import Cost, CostModel, measured
 from bridge.tools.bench.errors import BenchRefused
-from bridge.tools.bench.figures import FIGURES, STAGES
+from bridge.tools.bench.figures import COSTS, FIGURES, STAGES
 from bridge.tools.bench.machine import REFERENCE_US
 from bridge.tools.bench.results import Figure, Results
 
@@ -19,7 +20,7 @@ def report(results: Results) -> str:
     """Return the whole report, without the comparison."""
     failures = [f"failed: {failure.splitlines()[0]}" for failure in results.failures]
     notes = _notes([*results.notes, *failures])
-    parts = [_where(results), _targets(results), _stages(results), notes]
+    parts = [_where(results), _targets(results), _stages(results), _costs(results), notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -115,7 +116,7 @@ def _targets(results: Results) -> str:
 def _has_no_row(key: str) -> bool:
     """Return whether a figure has no row here: another row shows it, or the table of stages."""
     is_ratio = key.endswith("_ratio") and FIGURES[key].target is None
-    return is_ratio or key.startswith(("stage.", "floor."))
+    return is_ratio or key.startswith(("stage.", "floor.", "cost."))
 
 
 def _row(figure: Figure, results: Results) -> tuple[str, ...]:
@@ -148,6 +149,41 @@ def _stages(results: Results) -> str:
         return ""
     return _table(
         ("stage, CPU time per message", "ours", "floor", "ratio", "floor measured with"), rows
+    )
+
+
+def _costs(results: Results) -> str:
+    """Describe the cost model, and compare it with the loads that were measured."""
+    model = CostModel.of(results)
+    if model is None:
+        return ""
+    rows = [
+        _cost_row(name, cost, model.cores(name, cost.rate))
+        for name in COSTS
+        if (cost := measured(results, name))
+    ]
+    market = f" ({model.market_us:.1f} µs, whole market)" if model.market_us else ""
+    formula = (
+        f"Cost model: {model.fixed_cores:.2f} cores, and {model.message_us:.1f} µs{market} of a "
+        "core for each message."
+    )
+    sizes = ("Kafka, a message", "a second", "Redis, a message", "a second")
+    header = ("load", "msg/s", "cores", "cores by the model", "ratio", "memory", *sizes)
+    return f"{formula}\n\n{_table(header, rows)}"
+
+
+def _cost_row(name: str, cost: Cost, expected: float | None) -> tuple[str, ...]:
+    return (
+        COSTS[name],
+        f"{cost.rate:,.0f}",
+        f"{cost.cores:.2f}",
+        f"{expected:.2f}" if expected else "-",
+        f"{cost.cores / expected:.2f} x" if expected else "-",
+        f"{cost.memory_mib:.0f} MiB",
+        f"{cost.kafka_bytes:.0f} B",
+        f"{cost.kafka_bytes * cost.rate / 1e6:.2f} MB",
+        f"{cost.redis_bytes:.0f} B",
+        f"{cost.redis_bytes * cost.rate / 1e6:.2f} MB",
     )
 
 

@@ -7,11 +7,12 @@ from statistics import median
 import aiohttp
 
 from bridge.tools.bench.errors import BenchFailed
+from bridge.tools.bench.figures import COSTS
 from bridge.tools.bench.measure import Timeline, play
 from bridge.tools.bench.processes import START_TIMEOUT_S
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.running import Plan, Run
-from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome
+from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome, costs
 from bridge.tools.bench.scrape import is_ready, scrape
 from bridge.tools.bench.statistics import Point, back_to_normal_s
 
@@ -47,8 +48,8 @@ async def latency(bench: Bench) -> Outcome:
             outcome.curves.append(Curve("latency", f"{kind} {_LABELS[share]}", sorted(points)))
     figures["latency.kafka.mean"] = _mean_acknowledged_ms(timeline, rates.index(RATE))
     for rate, step in zip(rates, timeline.steps(), strict=False):
-        if rate in {RATE, HIGH_RATE}:
-            figures[f"cores.{rate}"] = step.cpu_share
+        if str(rate) in COSTS:
+            figures |= costs(str(rate), step)
     return outcome
 
 

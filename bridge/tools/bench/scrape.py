@@ -34,6 +34,8 @@ class Sample:
     resident_bytes: float = 0.0
     acknowledged_s: float = 0.0
     acknowledged: float = 0.0
+    kafka_sent_bytes: float = 0.0
+    redis_sent_bytes: float = 0.0
 
     @property
     def published(self) -> float:
@@ -47,6 +49,7 @@ def _name(metric: str, labels: Mapping[str, str]) -> str | None:
     return {
         "tickbridge_events_received_total": "received",
         "tickbridge_events_published_total": f"{sink}_published",
+        "tickbridge_sink_sent_bytes_total": f"{sink}_sent_bytes",
         "tickbridge_events_pending": "pending",
         "tickbridge_oldest_pending_seconds": f"{sink}_oldest_s" if sink == "kafka" else None,
         "tickbridge_events_dropped_total": "dropped",

@@ -35,7 +35,11 @@ TOPIC = "{venue}.{message_type}"
 # memory, the loop would measure the allocation of memory.
 HELD_READS = 25
 _BOUNDLESS = 2**40
-_PAYLOADS: dict[str, type[msgspec.Struct]] = {"trade": wire.Trade, "bookTicker": wire.BookTicker}
+_PAYLOADS: dict[str, type[msgspec.Struct]] = {
+    "trade": wire.Trade,
+    "bookTicker": wire.BookTicker,
+    "depth": wire.Depth,
+}
 
 Stopwatch = Callable[[], float]
 

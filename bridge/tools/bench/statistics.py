@@ -22,7 +22,9 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The figures of one window of a run. Rates are in messages per second."""
+    """The figures of one window of a run. Rates are in messages per second. `cpu_us` and the bytes
+    are those of one message.
+    """
 
     asked_per_s: float
     offered_per_s: float
@@ -33,6 +35,8 @@ class Step:
     cpu_us: float
     cpu_share: float
     resident_mib: float
+    kafka_bytes: float = 0.0
+    redis_bytes: float = 0.0
 
     @property
     def is_sustained(self) -> bool:
@@ -113,17 +117,20 @@ def step(
     seconds = (last.at_us - first.at_us) / 1e6
     received = last.received - first.received
     cpu_s = last.cpu_s - first.cpu_s
+    published = last.published - first.published
     waiting = [(s.at_us / 1e6, between(offered, s.at_us) - s.published) for s in inside]
     return Step(
         asked_per_s=asked_per_s,
         offered_per_s=(between(offered, last.at_us) - between(offered, first.at_us)) / seconds,
-        carried_per_s=(last.published - first.published) / seconds,
+        carried_per_s=published / seconds,
         pending_growth_per_s=growth(waiting),
         dropped=last.dropped - first.dropped,
         reconnects=last.reconnects - first.reconnects,
         cpu_us=cpu_s / received * 1e6 if received else 0.0,
         cpu_share=cpu_s / seconds,
         resident_mib=max(s.resident_bytes for s in inside) / 2**20,
+        kafka_bytes=(last.kafka_sent_bytes - first.kafka_sent_bytes) / max(1, published),
+        redis_bytes=(last.redis_sent_bytes - first.redis_sent_bytes) / max(1, published),
     )
 
 

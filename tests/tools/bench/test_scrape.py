@@ -31,12 +31,14 @@ async def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
     status.counts.reconnects["closed"] = 1
     redis.counts.dropped["quote", "full"] = 1
     kafka.counts.latency.observe(0.25, 4)
+    kafka.counts.sent_bytes, redis.counts.sent_bytes = 100, 300
 
     sample = read_metrics((await exposition(status)).decode(), 7)
 
     assert (sample.at_us, sample.received, sample.published) == (7, 3, 2)
     assert (sample.kafka_published, sample.redis_published, sample.dropped) == (3, 2, 1)
     assert (sample.reconnects, sample.acknowledged, sample.acknowledged_s) == (1, 4, 1.0)
+    assert (sample.kafka_sent_bytes, sample.redis_sent_bytes) == (100, 300)
     assert sample.cpu_s > 0
     assert sample.resident_bytes > 2**20
 

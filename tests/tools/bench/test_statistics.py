@@ -34,6 +34,12 @@ def test_a_load_that_is_carried_whole_is_sustained() -> None:
     assert (found.cpu_share, found.resident_mib) == (0.5, 50)
 
 
+def test_the_bytes_of_a_message_are_those_of_the_window() -> None:
+    samples = carrying([10_000] * 4, 10_000, kafka_sent_bytes=640_000, redis_sent_bytes=12_000_000)
+    found = step(10_000, samples, OFFERED, ALL)
+    assert (found.kafka_bytes, found.redis_bytes) == (16, 300)
+
+
 def test_a_backlog_that_grows_is_not_sustained_though_nothing_was_dropped() -> None:
     found = step(10_000, carrying([9_000] * 4, 10_000), OFFERED, ALL)
     assert found.pending_growth_per_s == pytest.approx(1_000)
