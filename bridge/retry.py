@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-FIRST_DELAY_S = 0.1
+FIRST_DELAY_S = 0.06
 # There is a delay even after a success. Otherwise a server that accepts connections and then drops
 # them would cause a loop without a pause.
-LEAST_DELAY_S = 0.05
+LEAST_DELAY_S = 0.03
 
 
 # A failure that lasts is logged after 1 s, 2 s, 4 s and so on, and then every minute.
