@@ -50,7 +50,7 @@ simulate: $(VENV)/.dev  ## run the service under SCHEDULES=2000 random fault sch
 fuzz: $(VENV)/.dev  ## try damaged input on all that reads input from outside, for MINUTES=3; TARGET=frames SEED=17 replays a round
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(TARGET:%=--target %) $(SEED:%=--seed %)
 
-bench: $(VENV)/.dev  ## measure this machine (40 minutes) and write docs/explanation/performance.md; QUICK=1 only tries the benchmarks
+bench: $(VENV)/.dev  ## measure this machine (50 minutes) and write docs/explanation/performance.md; QUICK=1 only tries the benchmarks
 	$(BIN)/tickbridge bench $(CAPTURES:%=--capture %) $(if $(QUICK),--quick,--docs docs/explanation/performance.md)
 
 install: $(VENV)/.dev  ## make the environment in .venv that the other targets use

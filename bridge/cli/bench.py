@@ -108,7 +108,7 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
     """Measure this machine: throughput, latency, bursts, memory, growth, start, and each stage.
 
     Starts a load generator, bridges, listeners and brokers as separate processes.
-    Takes about 40 minutes, and needs a machine without other load.
+    Takes about 50 minutes, and needs a machine without other load.
 
     Exits with 1 if a run fails, but not if a target is missed.
     """

@@ -91,10 +91,11 @@ async def websockets(bench: Bench) -> Outcome:
 
 
 async def _overload(bench: Bench, rate: float) -> dict[str, float]:
-    """Offer twice the highest rate that was sustained."""
-    phases = (round(2 * rate), 2 * bench.profile.step_s)
-    timeline = await play(bench.brokers, Plan(bench.load(phases), listeners=("prices",)))
-    step, window = timeline.steps()[0], timeline.windows_us()[0]
+    """Offer the highest rate that was sustained, then twice this rate."""
+    step_s = bench.profile.step_s
+    load = bench.load((round(rate), step_s), (round(2 * rate), 2 * step_s))
+    timeline = await play(bench.brokers, Plan(load, listeners=("prices",)))
+    step, window = timeline.steps()[-1], timeline.windows_us()[-1]
     median, oldest = timeline.heard["prices"].percentiles(window, 0.5, 1.0)
     return {
         "overload.ratio": step.carried_per_s / rate,

@@ -79,7 +79,7 @@ def material(load: Load, frames: int) -> Material:
     streams = [parse_stream(name) for name in names]
     texts = Batch(source.take(None, frames)).texts(names, Form(combined=True, microseconds=False))
     sink = MemorySink()
-    _pump(streams, texts, sink)
+    Pump(streams, sink).run(texts)
     return Material(streams, texts, sink.events, sink.records)
 
 
@@ -94,12 +94,21 @@ async def least(frames: int, rounds: int, work: Callable[[], Awaitable[None]]) -
 
 
 async def frame_to_record(material: Material, rounds: int) -> float:
-    """Measure decode, normalise, sequence, encode and push, in microseconds per frame."""
+    """Measure decode, normalise, sequence, encode and push, in microseconds per frame.
+
+    The first event of a stream costs more than a later one. So only the second half of the frames
+    is measured.
+    """
+    half = len(material.frames) // 2
+    pumps = [Pump(material.streams, OutboxSink()) for _ in range(rounds)]
+    for pump in pumps:
+        pump.run(material.frames[:half])
+    left, frames = iter(pumps), material.frames[half:]
 
     async def ours() -> None:
-        _pump(material.streams, material.frames, OutboxSink())
+        next(left).run(frames)
 
-    return await least(len(material.frames), rounds, ours)
+    return await least(len(frames), rounds, ours)
 
 
 async def record_floor(material: Material, rounds: int) -> float:
@@ -115,13 +124,18 @@ async def record_floor(material: Material, rounds: int) -> float:
     return await least(len(material.frames), rounds, floor)
 
 
-def _pump(streams: Sequence[Stream], frames: Sequence[bytes], sink: MemorySink) -> None:
-    decoder, arrivals = Decoder(streams), Arrivals()
-    pipeline = Pipeline(SPOT, Router(streams, TOPIC), Sequencers(streams), [sink])
-    received = time.time_ns() // 1000
-    for begin in range(0, len(frames), CHUNK_FRAMES):
-        chunk = frames[begin : begin + CHUNK_FRAMES]
-        pipeline.handle_frames(decoder, chunk, received, _ignore, arrivals)
+class Pump:
+    """The way from a frame to its record, without sockets."""
+
+    def __init__(self, streams: Sequence[Stream], sink: MemorySink) -> None:
+        self._decoder, self._arrivals = Decoder(streams), Arrivals()
+        self._pipeline = Pipeline(SPOT, Router(streams, TOPIC), Sequencers(streams), [sink])
+
+    def run(self, frames: Sequence[bytes]) -> None:
+        received = time.time_ns() // 1000
+        for begin in range(0, len(frames), CHUNK_FRAMES):
+            chunk = frames[begin : begin + CHUNK_FRAMES]
+            self._pipeline.handle_frames(self._decoder, chunk, received, _ignore, self._arrivals)
 
 
 def _prepared(material: Material) -> Any:
