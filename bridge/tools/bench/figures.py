@@ -33,7 +33,7 @@ _OVERLOAD = "twice the highest rate offered"
 _MARKET = "1,500 symbols, a recorded minute ten times as fast"
 _BARE = "the bare calls"
 _PEER = "Benthos"
-_PERCENTILES = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
+PERCENTILES = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
 
 
 def _latency(key: str, title: str, **targets: float) -> dict[str, Meaning]:
@@ -46,7 +46,7 @@ def _latency(key: str, title: str, **targets: float) -> dict[str, Meaning]:
             targets.get(share),
             ((f"{key}.{share}_ratio", _BARE),) if targets else (),
         )
-        for share, label in _PERCENTILES.items()
+        for share, label in PERCENTILES.items()
     }
 
 

@@ -25,7 +25,7 @@ from bridge.tools.bench.load_generator import Opening, Progress
 from bridge.tools.bench.processes import START_TIMEOUT_S, Child, program, python
 from bridge.tools.bench.scrape import READY_PATH, is_ready
 from bridge.tools.bench.statistics import Delays
-from bridge.tools.bench.workload import Load
+from bridge.tools.bench.workload import WIRES, Load, Wire
 from bridge.tools.embedded import free_port
 
 
@@ -36,8 +36,7 @@ class Plan:
     """
 
     load: Load
-    transport: str = "websockets"
-    compression: str = "none"
+    wire: Wire = WIRES["websockets"]
     bridges: int = 1
     listeners: tuple[str, ...] = ()
     ends_when_overrun: bool = False
@@ -202,8 +201,8 @@ class Run:
                 "streams": list(self.plan.load.streams),
                 "websocket_url": f"ws://{here}",
                 "rest_url": f"http://{here}",
-                "compression": self.plan.compression,
-                "transport": self.plan.transport,
+                "compression": self.plan.wire.compression,
+                "transport": self.plan.wire.transport,
                 "proxy": "none",
             },
             "kafka": {"bootstrap_servers": self._brokers.kafka, "topic": self._topic_of_next()},

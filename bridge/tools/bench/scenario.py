@@ -48,7 +48,7 @@ class Bench:
         return [(rate, self.profile.step_s) for rate in self.profile.ladder]
 
 
-def costs(name: str, step: Step) -> dict[str, float]:
+def cost_figures(name: str, step: Step) -> dict[str, float]:
     """Return the figures of a load of `figures.COSTS`."""
     return {
         f"cost.{name}.rate": step.carried_per_s,

@@ -1,33 +1,30 @@
 """Capacity: the rate of each transport, many symbols, viewers, two processes, and memory."""
 
-import asyncio
-
-from bridge.tools.bench import peer, stages, stages_sinks, stages_socket
+from bridge.tools.bench import peer
 from bridge.tools.bench.drain import drain
 from bridge.tools.bench.measure import Timeline, play
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.running import Plan
-from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome, costs
+from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome, cost_figures
+from bridge.tools.bench.scenarios_stages import bare_us
 from bridge.tools.bench.statistics import (
     Step,
     highest_sustained,
     longest_lag_s,
     settled_growth,
 )
-from bridge.tools.bench.workload import Load, Phase
+from bridge.tools.bench.workload import WIRES, Load, Phase
 
 VIEWERS = 50
 THREE_KINDS = ("trade", "aggTrade", "bookTicker")
-BARE_ROUNDS = 2
 MARKET_SPEED = 10.0
 
 
-async def _throughput(
-    bench: Bench, name: str, transport: str = "websockets", compression: str = "none"
-) -> Outcome:
+async def _throughput(bench: Bench, name: str) -> Outcome:
     """Measure the generator alone, then raise the load until the bridge is overloaded."""
-    offers = await drain(bench.load(), bench.profile.flat_out_s, deflate=compression == "deflate")
-    plan = Plan(bench.load(*bench.ladder()), transport, compression, ends_when_overrun=True)
+    wire, seconds = WIRES[name], bench.profile.flat_out_s
+    offers = await drain(bench.load(), seconds, deflate=wire.is_compressed)
+    plan = Plan(bench.load(*bench.ladder()), wire, ends_when_overrun=True)
     steps = (await play(bench.brokers, plan)).steps()
     outcome = Outcome({f"{name}.offers": offers})
     outcome.curves = [
@@ -37,7 +34,7 @@ async def _throughput(
     best = highest_sustained(steps)
     outcome.notes.append(_limit(name, steps))
     if best is not None:
-        bare = await _bare_us(bench, transport, compression)
+        bare = await bare_us(bench, name)
         outcome.figures |= {
             f"{name}.rate": best.carried_per_s,
             f"{name}.cpu": best.cpu_us,
@@ -45,23 +42,6 @@ async def _throughput(
             f"{name}.bare_ratio": best.cpu_us / bare,
         }
     return outcome
-
-
-async def _bare_us(bench: Bench, transport: str, compression: str) -> float:
-    """Return the cost of a message if the libraries are called in a loop, and nothing else is done.
-
-    It is the sum of the floors of all stages, in microseconds.
-    """
-    profile, load = bench.profile, bench.load()
-    material = await asyncio.to_thread(stages.material, load, profile.frames)
-    rounds = min(profile.rounds, BARE_ROUNDS)
-    socket = await stages_socket.socket_floor(
-        load, material, rounds, transport=transport, compression=compression
-    )
-    record = await stages.record_floor(material, rounds)
-    kafka = await stages_sinks.kafka_floor(bench.brokers, material, rounds)
-    redis = await stages_sinks.redis_floor(bench.brokers, material, rounds)
-    return socket + record + kafka + redis
 
 
 def _limit(name: str, steps: list[Step]) -> str:
@@ -120,11 +100,11 @@ async def _add_peer(bench: Bench, outcome: Outcome) -> None:
 
 
 async def deflate(bench: Bench) -> Outcome:
-    return await _throughput(bench, "deflate", compression="deflate")
+    return await _throughput(bench, "deflate")
 
 
 async def picows(bench: Bench) -> Outcome:
-    return await _throughput(bench, "picows", transport="picows")
+    return await _throughput(bench, "picows")
 
 
 async def growth(bench: Bench) -> Outcome:
@@ -152,7 +132,8 @@ async def market(bench: Bench) -> Outcome:
         "market.memory": max(s.resident_bytes for s in timeline.samples) / 2**20,
         "market.cpu": step.cpu_us,
     }
-    figures |= costs("market", as_recorded.steps()[0]) | costs("market10", step)
+    figures |= cost_figures("market", as_recorded.steps()[0])
+    figures |= cost_figures("market10", step)
     return Outcome(figures)
 
 

@@ -7,12 +7,12 @@ from statistics import median
 import aiohttp
 
 from bridge.tools.bench.errors import BenchFailed
-from bridge.tools.bench.figures import COSTS
+from bridge.tools.bench.figures import COSTS, PERCENTILES
 from bridge.tools.bench.measure import Timeline, play
 from bridge.tools.bench.processes import START_TIMEOUT_S
 from bridge.tools.bench.results import Curve
 from bridge.tools.bench.running import Plan, Run
-from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome, costs
+from bridge.tools.bench.scenario import HIGH_RATE, RATE, Bench, Outcome, cost_figures
 from bridge.tools.bench.scrape import is_ready, scrape
 from bridge.tools.bench.statistics import Point, back_to_normal_s
 
@@ -22,7 +22,6 @@ PIECE_US = 250_000
 NORMAL_TIMES = 2.0
 LEAST_NORMAL_MS = 5.0
 _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
-_LABELS = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
 
 
 async def latency(bench: Bench) -> Outcome:
@@ -45,11 +44,11 @@ async def latency(bench: Bench) -> Outcome:
             ours = figures[f"latency.{kind}.{share}"] = points[rates.index(RATE)][1]
             figures[f"latency.{kind}.{share}_ratio"] = ours / bare[kind][share]
             figures[f"latency.{kind}.high.{share}"] = points[rates.index(HIGH_RATE)][1]
-            outcome.curves.append(Curve("latency", f"{kind} {_LABELS[share]}", sorted(points)))
+            outcome.curves.append(Curve("latency", f"{kind} {PERCENTILES[share]}", sorted(points)))
     figures["latency.kafka.mean"] = _mean_acknowledged_ms(timeline, rates.index(RATE))
     for rate, step in zip(rates, timeline.steps(), strict=False):
         if str(rate) in COSTS:
-            figures |= costs(str(rate), step)
+            figures |= cost_figures(str(rate), step)
     return outcome
 
 

@@ -23,15 +23,13 @@ from bridge.tools.bench.frame_counter import FrameCounter
 from bridge.tools.bench.load_generator import Opening
 from bridge.tools.bench.processes import START_TIMEOUT_S, python
 from bridge.tools.bench.stages import Material, least
-from bridge.tools.bench.workload import Load
+from bridge.tools.bench.workload import Load, Wire
 
 _CHUNK_BYTES = 2**15
 _WINDOW_BITS = 12  # the value that the server of websockets uses
 
 
-async def socket_to_frames(
-    load: Load, material: Material, rounds: int, *, transport: str, compression: str
-) -> float:
+async def socket_to_frames(load: Load, material: Material, rounds: int, wire: Wire) -> float:
     """Measure our transport over a socket, in microseconds per frame."""
     path = streams_path(list(material.streams), microseconds=False)
 
@@ -40,8 +38,8 @@ async def socket_to_frames(
             {
                 "symbols": ["ANY"],
                 "websocket_url": url,
-                "transport": transport,
-                "compression": compression,
+                "transport": wire.transport,
+                "compression": wire.compression,
                 "proxy": SecretUrl("none"),
             }
         )
@@ -50,14 +48,12 @@ async def socket_to_frames(
     return await _over_socket(load, 2 * len(material.frames), rounds, ours)
 
 
-async def socket_floor(
-    load: Load, material: Material, rounds: int, *, transport: str, compression: str
-) -> float:
+async def socket_floor(load: Load, material: Material, rounds: int, wire: Wire) -> float:
     """Measure the library alone: the parser of websockets in a loop, or a bare picows client over a
     socket. The result is microseconds per frame.
     """
-    if transport != "picows":
-        return await _protocol_floor(material, rounds, deflate=compression == "deflate")
+    if wire.transport != "picows":
+        return await _protocol_floor(material, rounds, deflate=wire.is_compressed)
     path = streams_path(list(material.streams), microseconds=False)
 
     async def bare(url: str, receiver: FrameCounter) -> Callable[[], object]:

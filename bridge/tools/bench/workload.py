@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,24 @@ INVENTED_FRAMES = 60_000
 _BEGIN_MS = 1_700_000_000_000
 # Recorded BTCUSDT streams have about three quotes for each trade.
 _TURNS = {"bookTicker": 3}
+
+
+class Wire(NamedTuple):
+    """How frames come to the bridge: its settings `binance.transport` and `binance.compression`."""
+
+    transport: str
+    compression: str
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.compression == "deflate"
+
+
+WIRES = {
+    "websockets": Wire("websockets", "none"),
+    "deflate": Wire("websockets", "deflate"),
+    "picows": Wire("picows", "none"),
+}
 
 
 class Phase(msgspec.Struct, frozen=True):
