@@ -44,7 +44,7 @@ def bench(  # noqa: PLR0913 - each is a setting of its own
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Only test that it works, in two minutes; the figures are not usable."
+            "--quick", help="Only test that it works, in four minutes; the figures are not usable."
         ),
     ] = False,
     long: Annotated[
