@@ -14,7 +14,6 @@ from bridge.tools.bench.scrape import Sample, scrape
 from bridge.tools.bench.statistics import Delays, Step, is_overrun, step
 from bridge.tools.bench.workload import Phase, Schedule
 
-SAMPLE_S = 0.25
 DRAIN_TIMEOUT_S = 15.0
 # The beginning of a phase does not count: buffers and interval estimates have to settle first.
 SETTLE_SHARE = 0.3
@@ -76,7 +75,7 @@ async def play(brokers: Brokers, plan: Plan) -> Timeline:
 async def _watch(
     run: Run, session: aiohttp.ClientSession, ports: list[int], timeline: Timeline
 ) -> None:
-    """Sample the bridges four times a second until the load is played and nothing is pending."""
+    """Sample the bridges until the load is played and nothing is pending."""
     await _begun(run)
     schedule = Schedule(timeline.phases)
     end_us = timeline.begun_us + schedule.begins_us[-1]
@@ -88,7 +87,7 @@ async def _watch(
             return
         if run.plan.ends_when_overrun and _is_overrun(timeline):
             return
-        await asyncio.sleep(SAMPLE_S)
+        await asyncio.sleep(run.plan.sample_s)
 
 
 def _is_overrun(timeline: Timeline) -> bool:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 # The rates are a little above round numbers, because targets are round numbers and only the
 # messages that were carried count.
-LADDER = tuple(range(31_000, 260_000, 10_000))
+LADDER = tuple(range(31_000, 310_000, 10_000))
 PEER_LADDER = tuple(range(10_000, 60_000, 4_000))
 
 

@@ -32,7 +32,8 @@ from bridge.tools.embedded import free_port
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The load, the bridges that carry it, the listeners (`kafka`, `redis`, `prices`), and the
-    number of viewers of the first bridge's dashboard. With `peer`, the peer carries the load.
+    number of viewers of the first bridge's dashboard. With `peer`, the peer carries the load. The
+    bridges are sampled every `sample_s`.
     """
 
     load: Load
@@ -42,6 +43,7 @@ class Plan:
     ends_when_overrun: bool = False
     viewers: int = 0
     peer: bool = False
+    sample_s: float = 0.25
 
 
 class Run:
