@@ -107,7 +107,7 @@ def _speed(found_us: Sequence[float]) -> str:
 
 
 def _targets(results: Results) -> str:
-    keys = [key for key in FIGURES if key == "stage.record" or not _has_no_row(key)]
+    keys = [key for key in FIGURES if not _has_no_row(key)]
     rows = [_row(figure, results) for key in keys if (figure := results.figure(key))]
     header = ("figure", "target", "median", "in the same run", "lowest to highest", "runs", "met")
     return _table(header, rows)

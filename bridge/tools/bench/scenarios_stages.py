@@ -23,6 +23,7 @@ async def measure_stages(bench: Bench) -> Outcome:
         if find_spec(wire.transport):
             figures |= await _socket(bench, load, material, name)
     figures |= await _after_socket(bench, material)
+    figures["record.floor_ratio"] = figures["stage.record"] / figures["floor.record"]
     if bench.captures:
         of_market = await _market(bench)
         figures |= {key.replace(".", f".{MARKET}"): cost for key, cost in of_market.items()}
