@@ -5,6 +5,7 @@ second whatever they hold. It is what the load of 1,000 messages per second take
 stages.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from bridge.tools.bench.figures import COSTS, MARKET, MESSAGE_STAGES
@@ -50,12 +51,16 @@ class Cost(NamedTuple):
 
 def measured(results: Results, name: str) -> Cost | None:
     """Return the medians of a load of `COSTS`, or None if it was not measured."""
-    found = [results.figure(f"cost.{name}.{field}") for field in Cost._fields]
-    medians = [figure.median for figure in found if figure]
-    return Cost(*medians) if len(medians) == len(found) else None
+    found = _medians(results, [f"cost.{name}.{field}" for field in Cost._fields])
+    return Cost(*found) if found else None
 
 
 def _sum_us(results: Results, prefix: str) -> float | None:
-    found = [results.figure(f"stage.{prefix}{name}") for name in MESSAGE_STAGES]
-    medians = [figure.median for figure in found if figure]
-    return sum(medians) if len(medians) == len(found) else None
+    found = _medians(results, [f"stage.{prefix}{name}" for name in MESSAGE_STAGES])
+    return sum(found) if found else None
+
+
+def _medians(results: Results, keys: Sequence[str]) -> list[float]:
+    """Return the medians of these figures; nothing if one of them was not measured."""
+    found = [figure for key in keys if (figure := results.figure(key))]
+    return [figure.median for figure in found] if len(found) == len(keys) else []

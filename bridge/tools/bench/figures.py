@@ -85,7 +85,7 @@ FIGURES: dict[str, Meaning] = {
     "picows.rate": Meaning(f"picows: {_RATE}", "msg/s", "more", 170_000),
     "picows.cpu": Meaning(f"picows: {_CPU}", "µs", "less", 5.5, (("picows.bare_ratio", _BARE),)),
     "picows.offers": Meaning(f"picows: {_OFFERS}", "msg/s", "more"),
-    # A compiled part could come closer; it is not wanted.
+    # Only a compiled language comes closer to the floor.
     "record.floor_ratio": Meaning(
         "frame to record in the outbox, compared with its floor", "x", "less", 3
     ),
@@ -156,7 +156,7 @@ STAGES |= {
     for name in MESSAGE_STAGES
 }
 for _name, _stage in STAGES.items():
-    FIGURES.setdefault(f"stage.{_name}", Meaning(f"stage: {_stage.title}", "µs", "less"))
+    FIGURES[f"stage.{_name}"] = Meaning(f"stage: {_stage.title}", "µs", "less")
     FIGURES[f"floor.{_name}"] = Meaning(f"floor: {_stage.floor}", "µs", "less")
 # The loads of the cost model. Its basis is the first one.
 COSTS: dict[str, str] = {
