@@ -10,6 +10,7 @@ import structlog
 from bridge.app.symbol_statuses import SymbolStatuses
 from bridge.binance.connector import State
 from bridge.binance.feed import Feed
+from bridge.binance.frame_buffer import FrameBuffer
 from bridge.binance.listing import Listing
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
@@ -59,11 +60,25 @@ class Start(NamedTuple):
     open_gaps: OpenGaps
 
 
+class RunningFeed(NamedTuple):
+    """A feed that already runs, and what keeps its frames."""
+
+    feed: Feed
+    buffer: FrameBuffer
+    task: asyncio.Task[None]
+
+
 class Ingestion:
     """The feed, the pipeline and the repair of one bridge."""
 
-    def __init__(
-        self, settings: Settings, rest: Rest, sinks: Sinks, listing: Listing, start: Start
+    def __init__(  # noqa: PLR0913, PLR0917 (its parts)
+        self,
+        settings: Settings,
+        rest: Rest,
+        sinks: Sinks,
+        listing: Listing,
+        start: Start,
+        running: RunningFeed,
     ) -> None:
         self.message_types = message_types(settings)
         self.subscription = found = start.subscription
@@ -81,7 +96,7 @@ class Ingestion:
         self._rest = rest
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
-        self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks)
+        self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks, running.buffer.counts)
         self._repairer = Repairer(
             settings.repair, rest, self.pipeline.publish, given_up=kafka.given_up
         )
@@ -102,7 +117,8 @@ class Ingestion:
             resume=_ignore if start.in_topics is None else kafka.resume,
             counts=self.pipeline.counts,
         )
-        self.feed = Feed(settings.binance, found.streams, self.pipeline, self._head_check.request)
+        self.feed = running.feed
+        self.feed.on_open = self._head_check.request
         kafka.watch_losses(self._late_repairer.notice)
         self._take_back_gaps()
         self.statuses = SymbolStatuses(
@@ -115,7 +131,7 @@ class Ingestion:
             knows_positions=start.in_topics is not None,
         )
         # The tasks that bring events or find holes.
-        self._inputs: list[asyncio.Task[None]] = []
+        self._inputs = [running.task]
 
     @property
     def repairer(self) -> Repairer:
@@ -129,16 +145,13 @@ class Ingestion:
         return is_open or self._listing.has_answer
 
     async def run(self) -> None:
-        """Run until cancelled. Raises FeedRefused if the settings are wrong."""
-        streams, connectors = len(self.subscription.streams), len(self.feed.connectors)
-        log.info("feed_starting", streams=streams, connectors=connectors)
+        """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repairer.run(), name="repair")
             group.create_task(self._late_repairer.run(), name="late repair")
             reporting = self.statuses.run(lambda: self.subscription.unlisted)
             group.create_task(reporting, name="statuses")
-            self._inputs = [
-                group.create_task(self.feed.run(), name="connectors"),
+            self._inputs += [
                 group.create_task(self._check_history(), name="history check"),
                 group.create_task(self._follow_listing(), name="listing"),
             ]
@@ -150,8 +163,7 @@ class Ingestion:
         """Close the connections, and wait at most `timeout_s` for holes that hold events back."""
         for task in self._inputs:
             task.cancel()
-        if self._inputs:
-            await asyncio.wait(self._inputs)
+        await asyncio.wait(self._inputs)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._repairer.filled()
@@ -228,14 +240,19 @@ class Ingestion:
 
 
 async def start_ingestion(
-    settings: Settings, rest: Rest, sinks: Sinks, on_disk: Positions
+    settings: Settings, rest: Rest, sinks: Sinks, on_disk: Positions, group: asyncio.TaskGroup
 ) -> Ingestion:
-    """Find the streams and where the previous process stopped, and build the ingestion.
+    """Find the streams, connect them in a task of `group`, find where the previous process stopped,
+    and build the ingestion, which gets what has arrived since.
 
     Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong.
     """
     listing = Listing(rest, settings.binance.reconnect_max_delay_s)
     found = await listing.find(settings.binance)
+    buffer = FrameBuffer()
+    feed = Feed(settings.binance, found.streams, buffer)
+    log.info("feed_starting", streams=len(found.streams), connectors=len(feed.connectors))
+    running = RunningFeed(feed, buffer, group.create_task(feed.run(), name="connectors"))
     types = message_types(settings)
     in_topics = await _read_positions(settings, sinks.kafka, types, on_disk)
     gaps = OpenGaps()
@@ -243,7 +260,10 @@ async def start_ingestion(
         gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
     if in_topics:
         sinks.kafka.resume(in_topics.values())
-    return Ingestion(settings, rest, sinks, listing, Start(found, in_topics, on_disk, gaps))
+    start = Start(found, in_topics, on_disk, gaps)
+    ingestion = Ingestion(settings, rest, sinks, listing, start, running)
+    await buffer.release(ingestion.pipeline)
+    return ingestion
 
 
 async def _read_positions(

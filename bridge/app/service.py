@@ -116,8 +116,11 @@ class Service:
 
     async def _run_ingestion(self) -> None:
         settings = self._settings
-        async with Rest(settings.binance, settings.repair.weight_share) as rest:
-            ingestion = await start_ingestion(settings, rest, self.sinks, self._on_disk)
+        async with (
+            Rest(settings.binance, settings.repair.weight_share) as rest,
+            asyncio.TaskGroup() as group,
+        ):
+            ingestion = await start_ingestion(settings, rest, self.sinks, self._on_disk, group)
             status = self.status
             status.feed, status.sequencers = ingestion.feed, ingestion.sequencers
             status.counts, status.rest = ingestion.pipeline.counts, rest

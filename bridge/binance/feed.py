@@ -29,11 +29,10 @@ class Feed:
         options: settings.Binance,
         streams: Sequence[Stream],
         handler: FrameHandler,
-        on_open: Callable[[], None] = lambda: None,
     ) -> None:
+        self.on_open: Callable[[], None] = lambda: None
         self._options = options
         self._handler = handler
-        self._on_open = on_open
         self._rate_limiter = RateLimiter()
         self._turns = Turns()
         self._lines = LINES[: options.redundancy]
@@ -42,7 +41,7 @@ class Feed:
         self._tasks: dict[Connector, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
         coverages = [
-            ShardCoverage(shard, handler, self._lines, on_open)
+            ShardCoverage(shard, handler, self._lines, self._opened)
             for shard in make_shards(streams, options.streams_per_connection)
         ]
         self.shards = [
@@ -123,6 +122,9 @@ class Feed:
         if ended:
             await self._end(ended)
 
+    def _opened(self) -> None:
+        self.on_open()
+
     def _start(self, connector: Connector) -> None:
         self._tasks[connector] = self._group.create_task(_run(connector), name=connector.name)
 
@@ -130,7 +132,7 @@ class Feed:
         """Add connectors for a further shard, with the lowest number that is free."""
         taken = {connectors[0].slot.shard for connectors in self.shards}
         number = min(set(range(len(self.shards) + 1)) - taken)
-        coverage = ShardCoverage(shard, self._handler, self._lines, self._on_open)
+        coverage = ShardCoverage(shard, self._handler, self._lines, self._opened)
         connectors = [
             Connector(
                 ShardSlot(number, len(self.shards) + 1, line),

@@ -20,7 +20,7 @@ from bridge.core.delivery.losses import log_fields
 from bridge.core.model.events import Event, Gap, Invalid
 from bridge.core.model.stream import Stream
 from bridge.core.model.unreadable import UNREADABLE
-from bridge.core.records.record import NO_IDENTITY, Record, Route, Router, encode
+from bridge.core.records.record import Record, Route, Router, encode
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.handover import Handover
 from bridge.core.sequencing.position import Position, StreamKey
@@ -50,9 +50,14 @@ class Pipeline:
     """Decodes frames, sequences events and gives records to the sinks; one for all connectors."""
 
     def __init__(
-        self, venue: str, router: Router, sequencers: Sequencers, sinks: Sequence[Sink]
+        self,
+        venue: str,
+        router: Router,
+        sequencers: Sequencers,
+        sinks: Sequence[Sink],
+        counts: FeedCounts | None = None,
     ) -> None:
-        self.counts = FeedCounts()
+        self.counts = FeedCounts() if counts is None else counts
         self.on_hole: Callable[[str, Repairable], None] = lambda _symbol, _sequencer: None
         self.on_gap: Callable[[Gap], None] = lambda _gap: None
         self._sequencers = sequencers
@@ -112,8 +117,7 @@ class Pipeline:
             if handover is None and state.follows(first, time, received):
                 # The same as `record_of`, without repeating what this read and stream have fixed.
                 route = state.route
-                identity = first if state.is_contiguous else NO_IDENTITY
-                records.append(Record(route, time // 1000, received, encode(event), identity))
+                records.append(Record(route, time // 1000, received, encode(event), first))
                 received_by_type[route.message_type] += 1
                 latest[route] = event
                 continue

@@ -75,6 +75,8 @@ class Life(process.Process):
         self.service = Service(file.load(), file)
         self.began_s = asyncio.get_running_loop().time()
         self.is_killed = False
+        # When its pipeline was first seen. What has arrived before then has waited for Kafka.
+        self.piped_s: float | None = None
         self.observer = observer
         self.service.sinks = ObservedSinks(*self.service.sinks, observer)  # type: ignore[assignment]
         context = copy_context()
@@ -194,6 +196,8 @@ class World:
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
         sequencers = status.sequencers if self.life.is_alive and not status.draining else None
+        if sequencers and self.life.piped_s is None:
+            self.life.piped_s = time.time()
         holes = {
             (sequencer, sequencer.hole[0])
             for sequencer in (sequencers._all() if sequencers else ())
@@ -203,7 +207,7 @@ class World:
         limit_s = self.settings.repair.timeout_s + PATIENCE_SLACK_S
         for sequencer, _ in holes:
             for event in _waiting(sequencer):
-                waited_s = time.time() - event.received / 1e6
+                waited_s = time.time() - max(event.received / 1e6, self.life.piped_s or 0.0)
                 if waited_s > limit_s:
                     name = f"{sequencer.message_type} {sequencer.first_of(event)}"
                     self.problems.append(f"{name} waits {waited_s:.3f} s")

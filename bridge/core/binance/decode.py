@@ -23,6 +23,8 @@ from bridge.errors import InvalidFrame, InvalidReason
 
 MAX_FRAME_BYTES = 2**20
 MAX_PAYLOAD_BYTES = 2**16
+# All frames of streams begin with this. In another form they are decoded at once.
+_STREAM = b'{"stream":"'
 
 # The events of one frame of a stream, or a message of the exchange about the connection.
 Decoded = tuple[Stream, Sequence[Event]] | wire.Reply | wire.ServerShutdown
@@ -50,7 +52,7 @@ class StreamState:
 
     __slots__ = (
         *("normalize", "payload", "stream", "symbol"),
-        *("first_of", "follows", "is_contiguous", "received", "route"),
+        *("first_of", "follows", "received", "route"),
     )
 
     def __init__(self, stream: Stream) -> None:
@@ -60,14 +62,13 @@ class StreamState:
         self.received = 0
         self.follows: Follows = unknown
         self.first_of: Callable[[Any], int] = _no_id
-        self.is_contiguous = False
         self.route: Route
         self.payload = _payload_decoders[struct]
 
     def look_up(self, sequencer: Sequencer, route: Route) -> None:
         """Store what the next events need, after the first event has arrived."""
         self.first_of, self.follows = sequencer.first_of, sequencer.follows
-        self.route, self.is_contiguous = route, route.id_of is not None
+        self.route = route
 
 
 def unknown(_first: int, _time: int, _received: int) -> bool:
@@ -108,6 +109,7 @@ class Decoder:
     def __init__(self, streams: Iterable[Stream]) -> None:
         self.changes = 0
         self._states = {stream.name: StreamState(stream) for stream in streams}
+        self._by_bytes = {name.encode(): state for name, state in self._states.items()}
         self.states = {
             _envelope_of(name, state.stream.payload): state
             for name, state in self._states.items()
@@ -129,6 +131,15 @@ class Decoder:
         Streams that have never sent anything are left out.
         """
         return {name: state.received for name, state in self._states.items() if state.received}
+
+    def note(self, frame: bytes, received: int) -> bool:
+        """Note the arrival of a frame that is decoded later. Return whether it names a stream."""
+        if not frame.startswith(_STREAM):
+            return False
+        name = frame[len(_STREAM) : frame.find(b'"', len(_STREAM))]
+        if state := self._by_bytes.get(name):
+            state.received = received
+        return state is not None
 
     def decode(self, frame: bytes, received: int) -> Decoded:
         """Decode one text frame. `received` is its arrival in microseconds.

@@ -13,9 +13,9 @@ from bridge.core.model.stream import Stream
 from bridge.core.records.latest_values import LatestValue, latest_values
 from bridge.core.sequencing.position import StreamKey
 from bridge.core.sequencing.rules import time_of
-from bridge.core.sequencing.sequencers import contiguous_id
+from bridge.core.sequencing.sequencers import CONTIGUOUS, mark_getter
 
-# The identity of records whose ids are not contiguous.
+# The mark of records without one, and the identity of records whose ids are not contiguous.
 NO_IDENTITY = -1
 encode = msgspec.json.Encoder().encode
 
@@ -37,7 +37,7 @@ class Route(msgspec.Struct, frozen=True, eq=False, gc=False):
     key: bytes
     channel: str
     latest: tuple[LatestValue, ...]
-    id_of: Callable[[Event], int] | None = None
+    mark_of: Callable[[Event], int] | None = None
 
     @property
     def route_key(self) -> RouteKey:
@@ -53,14 +53,20 @@ class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One event on its way to the sinks.
 
     `value` is the JSON, `timestamp_ms` the event's time in milliseconds, and `received` the arrival
-    of the frame in microseconds. `identity` is the event's id if ids are contiguous, else -1.
+    of the frame in microseconds. `mark` is the id or time that orders the events of its stream, or
+    -1.
     """
 
     route: Route
     timestamp_ms: int
     received: int
     value: bytes
-    identity: int = NO_IDENTITY
+    mark: int = NO_IDENTITY
+
+    @property
+    def identity(self) -> int:
+        """Return the event's id if ids are contiguous, else -1."""
+        return self.mark if self.route.message_type in CONTIGUOUS else NO_IDENTITY
 
 
 class PriorityRecord(Record, frozen=True, eq=False, gc=False):
@@ -107,7 +113,7 @@ class Router:
             event.symbol.encode(),
             channel_name(event.venue, message_type, event.symbol),
             latest_values(event.venue, event.symbol, type(event), payloads),
-            contiguous_id(type(event)),
+            mark_getter(type(event)),
         )
         self._routes.setdefault(type(event), {})[event.symbol] = route
         return route
@@ -115,9 +121,9 @@ class Router:
 
 def record_of(route: Route, event: Event) -> Record:
     """Return the record of an event whose route is known."""
-    id_of = route.id_of
-    identity = NO_IDENTITY if id_of is None else id_of(event)
-    return Record(route, time_of(event) // 1000, event.received, encode(event), identity)
+    mark_of = route.mark_of
+    mark = NO_IDENTITY if mark_of is None else mark_of(event)
+    return Record(route, time_of(event) // 1000, event.received, encode(event), mark)
 
 
 def _payloads_of(payloads: _Payloads, symbol: str) -> set[str]:

@@ -21,6 +21,8 @@ class _Row(msgspec.Struct, gc=False):
     timestamp: int | None = None
     trade_id: int = NO_IDENTITY
     agg_trade_id: int = NO_IDENTITY
+    update_id: int = NO_IDENTITY
+    last_update_id: int = NO_IDENTITY
     interval: str = ""
     open_time: int = 0
     close_time: int = 0
@@ -37,10 +39,19 @@ def position_of(
     row = decode_ours(_decode, value)
     if row is None:
         return None
-    interval, last_id = "", NO_IDENTITY
+    interval, last_id, mark = "", NO_IDENTITY, _mark_of(row)
     if message_type == _CANDLE:
         interval = row.interval
         last_id = closed_to(row.open_time, row.close_time, closed=row.closed)
     elif message_type in _ID_FIELDS:
-        last_id = getattr(row, _ID_FIELDS[message_type])
-    return Position(message_type, row.symbol, last_id, time_of(row), partition, offset, interval)
+        last_id, mark = getattr(row, _ID_FIELDS[message_type]), NO_IDENTITY
+    end = (last_id, time_of(row), partition, offset, interval, mark)
+    return Position(message_type, row.symbol, *end)
+
+
+def _mark_of(row: _Row) -> int:
+    """Return the id or time that orders the records of a stream without contiguous ids."""
+    update_id = max(row.update_id, row.last_update_id)
+    if update_id != NO_IDENTITY or row.timestamp is None:
+        return update_id
+    return row.timestamp

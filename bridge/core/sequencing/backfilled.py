@@ -185,9 +185,9 @@ class Candles(Backfilled, TimeOrdered):
     def end_of(self, event: Candle) -> int:
         return closed_to(event.open_time, event.close_time, closed=event.closed)
 
-    def resume(self, last_id: int, time: int) -> None:
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
         """Continue after a record; `last_id` is the time up to which candles are complete."""
-        super().resume(last_id, time)
+        super().resume(last_id, time, mark)
         self._closed_to = last_id if last_id >= 0 else None
 
     def note(self, event: Event) -> None:
@@ -221,8 +221,8 @@ class BlockTrades(Backfilled, Monotonic):
     def end_of(self, event: BlockTrade) -> int:
         return event.trade_id
 
-    def resume(self, last_id: int, time: int) -> None:
-        super().resume(last_id, time)
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
+        super().resume(last_id, time, mark)
         self._highest = last_id
 
     def _complete(self, end: int) -> None:

@@ -98,7 +98,7 @@ class Contiguous(Sequencer):
         """Return the announced gaps whose events may still be brought, oldest first."""
         return tuple(self._open)
 
-    def resume(self, last_id: int, time: int) -> None:
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:  # noqa: ARG002 - has ids
         """Continue after an event that was published before this process started."""
         self._time = self._second_time = self._third_time = time
         self._next = self.expected = last_id + 1

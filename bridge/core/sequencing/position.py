@@ -41,6 +41,8 @@ class Position(msgspec.Struct, gc=False, omit_defaults=True):
     Before the first record of a stream, `last_id` is the exchange's last id when the stream was
     first checked, or -1 if there was none. Then `partition` and `offset` are -1. For a record on
     disk they are -1 and 0.
+
+    `mark` is the id or time that orders the records of a stream without contiguous ids, or -1.
     """
 
     message_type: str
@@ -50,6 +52,7 @@ class Position(msgspec.Struct, gc=False, omit_defaults=True):
     partition: int
     offset: int
     interval: str = ""
+    mark: int = -1
 
     @property
     def stream_key(self) -> StreamKey:

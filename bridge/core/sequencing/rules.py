@@ -32,6 +32,9 @@ MAX_AHEAD_US = 5_000_000
 RESTART_EVENTS = 3
 RESTART_US = 1_000_000
 ARRIVAL_RESTART_US = 10_000_000
+# An event up to the last published one proves that this process has received the stream since then,
+# if it has not arrived later than this after that one's time. The clocks may differ by so much.
+OVERLAP_US = 10_000_000
 # So many events may wait for that; older ones are dropped.
 _MAX_LOW_EVENTS = 20_000
 # The last events with times far ahead that are remembered, to recognise their duplicates.
@@ -140,8 +143,9 @@ class Sequencer:
         """Return whether the last events may have come after a restart of the ids."""
         return bool(self._low) and self._low_after == self.last_mark
 
-    def resume(self, last_id: int, time: int) -> None:  # noqa: ARG002 - for rules with ids
-        """Continue after the last event published before this process started, at `time`.
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:  # noqa: ARG002 - for rules
+        """Continue after the last event published before this process started, at `time`. Events up
+        to `mark`, an id or a time, are duplicates; -1 if that is not known.
 
         The events of the time in which no process ran are missing and remain unknown.
         """
@@ -177,6 +181,13 @@ class Sequencer:
     def drop_duplicate(self) -> Sequence[Event]:
         self.duplicates += 1
         return NOTHING
+
+    def note_overlap(self, event: Event) -> None:
+        """Note a duplicate of what was published. If the previous process has published it, nothing
+        is missing: this process has received the stream all the time.
+        """
+        if self.last_received is None and event.received <= self._time + OVERLAP_US:
+            self._cause = ""
 
     def after_restart(self, event: Event, highest: int) -> Sequence[tuple[str, Event]]:
         """Take an event that is not above the highest id. Return the events since a restart of the
@@ -245,6 +256,10 @@ class Monotonic(Sequencer):
         """Return the greatest id."""
         return None if self._highest < 0 else self._highest
 
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
+        super().resume(last_id, time, mark)
+        self._highest = mark
+
     def follows(self, first: int, time: int, received: int) -> bool:
         if first > self._highest and not self._cause:
             self._highest = first
@@ -259,6 +274,7 @@ class Monotonic(Sequencer):
         identity = self.first_of(event)
         if identity <= self._highest:
             self.duplicates += 1
+            self.note_overlap(event)
             since = self.after_restart(event, self._highest)
             if since:
                 self._highest = -1
@@ -280,12 +296,18 @@ class TimeOrdered(Sequencer):
     An event whose time is far ahead is passed on and does not hold back those after it.
     """
 
-    __slots__ = ("_ahead", "_same_time")
+    __slots__ = ("_ahead", "_published_to", "_same_time")
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
         self._same_time: list[Event] = []
         self._ahead: list[Event] = []
+        # The time of the last event that the previous process has published.
+        self._published_to = -1
+
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
+        super().resume(last_id, time, mark)
+        self._published_to = mark
 
     @property
     def last_mark(self) -> int | None:
@@ -307,6 +329,9 @@ class TimeOrdered(Sequencer):
                 return self.drop_duplicate()
             if now > previous:
                 recent.clear()
+        elif not recent and self._is_published(event):
+            self.note_overlap(event)
+            return self.drop_duplicate()
         if _is_repeat(event, recent):
             return self.drop_duplicate()
         recent.append(event)
@@ -315,6 +340,13 @@ class TimeOrdered(Sequencer):
         self._cause = ""
         self.note(event)
         return (*gap, event)
+
+    def _is_published(self, event: Event) -> bool:
+        """Return whether the previous process has published an event. A last time far ahead says
+        nothing of those after it.
+        """
+        last = self._published_to
+        return self.first_of(event) <= last <= event.received + MAX_AHEAD_US
 
 
 class Chained(Sequencer):
@@ -330,6 +362,10 @@ class Chained(Sequencer):
     def last_mark(self) -> int | None:
         """Return the id at which the last event ended."""
         return None if self._expected is None else self._expected - 1
+
+    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
+        super().resume(last_id, time, mark)
+        self._expected = None if mark < 0 else mark + 1
 
     def accept(self, event: Event) -> Sequence[Event]:
         first, last = self.first_of(event), self.last_of(event)

@@ -40,7 +40,7 @@ _RULES: dict[type[Event], tuple[type[Sequencer], str, str]] = {
 
 
 # The events with contiguous ids, by their message type.
-_CONTIGUOUS: dict[str, type[Event]] = {
+CONTIGUOUS: dict[str, type[Event]] = {
     str(event_type.__struct_config__.tag): event_type
     for event_type, (rule, _, _) in _RULES.items()
     if rule is Contiguous
@@ -79,15 +79,17 @@ def new_sequencer(event_type: type[Event]) -> Sequencer:
 
 def contiguous_sequencer(message_type: str) -> Contiguous:
     """Return a new sequencer for a message type with contiguous ids."""
-    sequencer = new_sequencer(_CONTIGUOUS[message_type])
+    sequencer = new_sequencer(CONTIGUOUS[message_type])
     assert isinstance(sequencer, Contiguous)  # noqa: S101 - callers pass no other type
     return sequencer
 
 
-def contiguous_id(event_type: type[Event]) -> Callable[[Event], int] | None:
-    """Return the function that reads an event's id; None if the ids are not contiguous."""
-    rule, first, _ = _RULES.get(event_type, (Sequencer, "", ""))
-    return attrgetter(first) if rule is Contiguous else None
+def mark_getter(event_type: type[Event]) -> Callable[[Event], int] | None:
+    """Return the function that reads the last id of an event, or its time if it has no ids; None if
+    the events of the type belong to no stream.
+    """
+    _, _, last = _RULES.get(event_type, (Sequencer, "", ""))
+    return attrgetter(last) if last else None
 
 
 class Sequencers:
@@ -134,7 +136,7 @@ class Sequencers:
         had any event yet; None for any other stream, and for one that is not subscribed.
         """
         of_stream = self._of_stream.get(stream.name)
-        if of_stream is None or stream.symbol is None or stream.message_type not in _CONTIGUOUS:
+        if of_stream is None or stream.symbol is None or stream.message_type not in CONTIGUOUS:
             return None
         known = of_stream.get(stream.symbol)
         if known is None:
@@ -175,7 +177,7 @@ class Sequencers:
         key = StreamKey(sequencer.message_type, symbol, stream.interval)
         # Of records on disk the interval is not known.
         if position := self._positions.get(key) or self._positions.get(key.of_all_intervals()):
-            sequencer.resume(position.last_id, position.time)
+            sequencer.resume(position.last_id, position.time, position.mark)
         return sequencer
 
     def of(self, stream: Stream) -> Iterable[Sequencer]:

@@ -15,6 +15,7 @@ from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.records.recorded import READ_FROM_VALUE, position_of
 from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
+from bridge.core.sequencing.sequencers import CONTIGUOUS
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts, now_us
 
@@ -30,13 +31,13 @@ class _StreamEnd:
     """The position of a stream's last record, in a form that is cheap to change."""
 
     __slots__ = (
-        *("last_id", "offset", "partition", "restart", "second_ms", "stream_key"),
+        *("last_id", "mark", "offset", "partition", "restart", "second_ms", "stream_key"),
         *("third_ms", "time_ms"),
     )
 
     def __init__(self, stream_key: StreamKey, time_ms: int = -1) -> None:
         self.stream_key = stream_key
-        self.last_id = NO_IDENTITY
+        self.last_id = self.mark = NO_IDENTITY
         # The times of the last three records, the last one first; -1 before there are so many.
         self.time_ms = time_ms
         self.second_ms = self.third_ms = -1
@@ -62,7 +63,7 @@ class _StreamEnd:
     def position(self) -> Position:
         message_type, symbol, interval = self.stream_key
         end = (self._time_us(), self.partition, self.offset)
-        return Position(message_type, symbol, self.last_id, *end, interval)
+        return Position(message_type, symbol, self.last_id, *end, interval, self.mark)
 
 
 class PositionWriter:
@@ -123,9 +124,11 @@ class PositionWriter:
             return
         ends, changed = self._ends[queue.message_type], self._changed
         partition = queue.partition
+        has_ids = queue.message_type in CONTIGUOUS
         is_read = queue.message_type in READ_FROM_VALUE
         for record, offset in zip(records, offsets, strict=True):
-            symbol, identity, interval = record.route.symbol, record.identity, ""
+            symbol, mark, interval = record.route.symbol, record.mark, ""
+            identity, mark = (mark, NO_IDENTITY) if has_ids else (NO_IDENTITY, mark)
             if is_read and (
                 read := position_of(queue.message_type, record.value, partition, offset)
             ):
@@ -141,6 +144,7 @@ class PositionWriter:
             end.second_ms = end.time_ms
             end.time_ms = record.timestamp_ms
             end.last_id = identity
+            end.mark = mark
             end.partition = partition
             end.offset = offset
             changed[end] = None
@@ -176,5 +180,6 @@ class PositionWriter:
 
 def _end_at(position: Position) -> _StreamEnd:
     end = _StreamEnd(position.stream_key, position.time // 1000)
-    end.last_id, end.partition, end.offset = position.last_id, position.partition, position.offset
+    end.last_id, end.mark = position.last_id, position.mark
+    end.partition, end.offset = position.partition, position.offset
     return end

@@ -71,7 +71,7 @@ class _RecordRow(msgspec.Struct, array_like=True, gc=False):
     route: int
     timestamp_ms: int
     received: int
-    identity: int
+    mark: int
     value: bytes
 
 
@@ -114,7 +114,7 @@ def write(records: Sequence[Record]) -> tuple[bytes, bytes, list[RouteRow]]:
         row.count += 1
         row.first_id, row.last_id = min(row.first_id, identity), max(row.last_id, identity)
         row.last_ms = time
-        members.append(_RecordRow(index, time, record.received, identity, record.value))
+        members.append(_RecordRow(index, time, record.received, record.mark, record.value))
     return _sealed(_encode(rows)), _sealed(_encode(members)), rows
 
 
@@ -131,7 +131,7 @@ def read_records(part: object, rows: Sequence[RouteRow], routes: Routes) -> list
     of = [routes.of(row) for row in rows]
     try:
         return [
-            Record(of[r.route], r.timestamp_ms, r.received, r.value, r.identity)
+            Record(of[r.route], r.timestamp_ms, r.received, r.value, r.mark)
             for r in _decode_records(_body(part))
         ]
     except (*UNREADABLE, IndexError) as error:

@@ -92,8 +92,7 @@ def _filed_under(topic: str, records: Sequence[Record]) -> list[Record]:
         record.route: msgspec.structs.replace(record.route, topic=topic) for record in records
     }
     return [
-        msgspec.structs.replace(record, route=routes[record.route], identity=-1)
-        for record in records
+        msgspec.structs.replace(record, route=routes[record.route], mark=-1) for record in records
     ]
 
 

@@ -177,6 +177,56 @@ def test_quotes_whose_ids_start_again_are_not_frozen_out() -> None:
     assert passed == again
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        [quote(number) for number in range(1, 8)],
+        [delta(number, number) for number in range(1, 8)],
+        [ticker(number) for number in range(1, 8)],
+    ],
+)
+@pytest.mark.parametrize("begin", range(6))
+def test_after_a_start_the_events_up_to_the_last_published_one_are_dropped(
+    events: list[Event], begin: int
+) -> None:
+    sequencer = new_sequencer(type(events[0]))
+    sequencer.resume(-1, 4, 4)
+    passed = accept_all(sequencer, events[begin:])
+    assert [event for event in passed if not isinstance(event, Gap)] == events[max(4, begin) :]
+    assert sequencer.duplicates == max(0, 4 - begin)
+    # One of the published events proves that none is missing; so do the ids of an order book.
+    has_gap = begin > 4 or (begin == 4 and type(events[0]) is not BookDelta)
+    assert any(isinstance(event, Gap) for event in passed) is has_gap
+
+
+def test_a_gap_event_after_a_start_is_missing_only_if_the_ids_prove_that_nothing_is() -> None:
+    for event, causes in ((quote(5), ["restart"]), (ticker(5), ["restart"]), (delta(5, 6), [])):
+        sequencer = new_sequencer(type(event))
+        sequencer.resume(-1, 4, 4)
+        passed = sequencer.accept(event)
+        assert [gap.cause for gap in passed if isinstance(gap, Gap)] == causes
+    sequencer = new_sequencer(BookDelta)
+    sequencer.resume(-1, 4, 4)
+    gap = sequencer.accept(delta(8, 9))[0]
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.first_id, gap.last_id) == ("restart", 5, 7)
+
+
+def test_one_low_id_long_after_the_last_published_event_proves_nothing() -> None:
+    sequencer = new_sequencer(Quote)
+    sequencer.resume(-1, SECOND_US, 100)
+    assert not sequencer.accept(quote(3, seconds=60))
+    gap, passed = sequencer.accept(quote(101, seconds=61))
+    assert isinstance(gap, Gap)
+    assert passed == quote(101, seconds=61)
+
+
+def test_a_published_time_far_ahead_drops_no_event_after_a_start() -> None:
+    sequencer = new_sequencer(MiniTicker)
+    sequencer.resume(-1, 100 * SECOND_US, 100 * SECOND_US)
+    assert ticker(5) in sequencer.accept(ticker(5))
+
+
 def test_quotes_of_a_slow_connection_after_a_long_silence_are_no_restart() -> None:
     sequencer = new_sequencer(Quote)
     sequencer.resume(-1, SECOND_US)
@@ -665,6 +715,7 @@ class MonotonicAgainstAList(RuleBasedStateMachine):
         self.sent = 0
         self.passed: list[int] = []
         self.cause = ""
+        self.is_fresh = False
 
     @rule(step=st.integers(1, 5))
     def arrive(self, step: int) -> None:
@@ -675,7 +726,7 @@ class MonotonicAgainstAList(RuleBasedStateMachine):
             [(self.cause, self.passed[-1])] if self.cause else []
         )
         self.passed.append(self.sent)
-        self.cause = ""
+        self.cause, self.is_fresh = "", False
 
     @precondition(lambda self: self.passed)
     @rule(back=st.integers(0, 10))
@@ -683,18 +734,21 @@ class MonotonicAgainstAList(RuleBasedStateMachine):
         """Let a late quote arrive; the sequencer drops it, because it has passed a higher id."""
         if self.sequencer.last_mark is not None:
             assert not self.sequencer.accept(quote(max(0, self.sent - back)))
+            if self.is_fresh:
+                self.cause = ""  # it has received the stream since then
 
     @rule()
     def interrupt(self) -> None:
         self.sequencer.interrupt("closed")
-        self.cause = "closed" if self.sequencer.last_mark is not None else self.cause
+        if self.passed:
+            self.cause = self.cause or "closed"
 
     @precondition(lambda self: self.passed)
     @rule()
     def start_again(self) -> None:
         self.sequencer = new_sequencer(Quote)
-        self.sequencer.resume(-1, self.passed[-1])
-        self.cause = "restart"
+        self.sequencer.resume(-1, self.passed[-1], self.passed[-1])
+        self.cause, self.is_fresh = "restart", True
 
 
 TestMonotonicAgainstAList = MonotonicAgainstAList.TestCase
