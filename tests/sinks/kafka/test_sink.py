@@ -58,10 +58,22 @@ def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]
 async def configured(admin: AIOKafkaAdminClient, name: str) -> tuple[int, str, str]:
     """Return the number of partitions, the retention and the cleanup policy of a topic."""
     (topic,) = await admin.describe_topics([name])
-    resource = ConfigResource(ConfigResourceType.TOPIC, name)
-    (answer,) = await admin.describe_configs([resource])
-    configs = {key: value for key, value, *_ in answer.resources[0][4]}
+    configs = await configs_of(admin, name)
     return len(topic["partitions"]), configs["retention.ms"], configs["cleanup.policy"]
+
+
+async def configs_of(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """Return the configuration of a topic."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    (answer,) = await admin.describe_configs([resource])
+    return {key: value for key, value, *_ in answer.resources[0][4]}
+
+
+async def configure(admin: AIOKafkaAdminClient, topic: str, name: str, value: str) -> None:
+    """Set a configuration of a topic, and wait until the broker has it: it answers before."""
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: value})])
+    while (await configs_of(admin, topic))[name] != value:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 async def test_topics_are_created_as_the_settings_say(
@@ -140,15 +152,7 @@ async def test_a_time_that_the_topic_refuses_is_replaced(  # noqa: PLR0917
     feeder = Feeder(sink)
     async with at_work(sink), administration(kafka) as admin:
         await sink.fenced()
-        await admin.alter_configs(
-            [
-                ConfigResource(
-                    ConfigResourceType.TOPIC,
-                    topic,
-                    {f"message.timestamp.{limit}.max.ms": "3600000"},
-                )
-            ]
-        )
+        await configure(admin, topic, f"message.timestamp.{limit}.max.ms", "3600000")
         feeder.push(*(replace(each, timestamp=at) for each, at in zip(events, times, strict=True)))
         await sink.drained()
         feeder.check()
@@ -221,8 +225,7 @@ async def test_batches_larger_than_the_topic_accepts_are_sent_in_halves_by_the_s
     feeder = Feeder(sink)
     async with at_work(sink), administration(kafka) as admin:
         await sink.fenced()
-        small = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "4000"})
-        await admin.alter_configs([small])
+        await configure(admin, topic, "max.message.bytes", "4000")
         feeder.push(*(event for each in symbols for event in trades(unique, range(500), each)))
         await sink.drained()
         feeder.check()
