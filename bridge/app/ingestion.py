@@ -1,25 +1,22 @@
-"""The exchange's side of a bridge: it finds the streams, runs the feed, and changes the streams."""
+"""Publishes what the feed brings: continues where the previous process stopped, and fills holes."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
 
+from bridge.app.subscriber import Positions, Subscriber
 from bridge.app.symbol_statuses import SymbolStatuses
-from bridge.binance.connector import State
-from bridge.binance.feed import Feed
-from bridge.binance.frame_buffer import FrameBuffer
-from bridge.binance.listing import Listing
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
-from bridge.core.binance.subscription import Change, Subscription, difference
+from bridge.core.binance.subscription import Subscription
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, where_to_continue
-from bridge.core.sequencing.sequencers import NOWHERE, Sequencers
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.head_check import HeadCheck
@@ -39,8 +36,6 @@ _HISTORIES = ("trade", "block_trade")
 
 log = structlog.get_logger(__name__)
 
-Positions = Mapping[StreamKey, Position]
-
 
 class Sinks(NamedTuple):
     """The sinks of a bridge."""
@@ -50,42 +45,23 @@ class Sinks(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What a start has found: the streams, where the previous process stopped each of them (in the
-    topics, if Kafka could be read, and on disk), and the gaps that it has left open.
+    """What a start has found: where the previous process stopped each stream (in the topics, if
+    Kafka could be read, and on disk), and the gaps that it has left open.
     """
 
-    subscription: Subscription
     in_topics: Positions | None
     on_disk: Positions
     open_gaps: OpenGaps
 
 
-class RunningFeed(NamedTuple):
-    """A feed that already runs, and what keeps its frames."""
-
-    feed: Feed
-    buffer: FrameBuffer
-    task: asyncio.Task[None]
-
-
 class Ingestion:
-    """The feed, the pipeline and the repair of one bridge."""
+    """The pipeline and the repair of one bridge."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 (its parts)
-        self,
-        settings: Settings,
-        rest: Rest,
-        sinks: Sinks,
-        listing: Listing,
-        start: Start,
-        running: RunningFeed,
-    ) -> None:
+    def __init__(self, subscriber: Subscriber, rest: Rest, sinks: Sinks, start: Start) -> None:
+        settings = subscriber.settings
         self.message_types = message_types(settings)
-        self.subscription = found = start.subscription
-        self._listing = listing
-        # The settings that the streams follow. One change of the streams at a time.
-        self._options = settings.binance
-        self._changing = asyncio.Lock()
+        self._subscriber = subscriber
+        found = subscriber.subscription
         in_topics = start.in_topics or {}
         self.sequencers = Sequencers(
             found.streams, where_to_continue(in_topics.values(), start.on_disk.values())
@@ -96,7 +72,7 @@ class Ingestion:
         self._rest = rest
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
-        self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks, running.buffer.counts)
+        self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks, subscriber.buffer.counts)
         self._repairer = Repairer(
             settings.repair, rest, self.pipeline.publish, given_up=kafka.given_up
         )
@@ -117,53 +93,45 @@ class Ingestion:
             resume=_ignore if start.in_topics is None else kafka.resume,
             counts=self.pipeline.counts,
         )
-        self.feed = running.feed
-        self.feed.on_open = self._head_check.request
+        subscriber.feed.on_open = self._head_check.request
+        subscriber.prepare, subscriber.on_change = self._prepare, self._change
         kafka.watch_losses(self._late_repairer.notice)
         self._take_back_gaps()
         self.statuses = SymbolStatuses(
             settings.status.interval_s,
             settings.kafka.topic,
-            feed=self.feed,
+            feed=subscriber.feed,
             sequencers=self.sequencers,
             kafka=kafka,
             redis=sinks.redis,
             knows_positions=start.in_topics is not None,
         )
-        # The tasks that bring events or find holes.
-        self._inputs = [running.task]
+        # The tasks that find holes.
+        self._checks: list[asyncio.Task[None]] = []
 
     @property
     def repairer(self) -> Repairer:
         """Return what fills the holes that hold streams back."""
         return self._repairer
 
-    @property
-    def has_reached_exchange(self) -> bool:
-        """Return whether the exchange has answered over REST, or a connection is open."""
-        is_open = any(connector.state is State.OPEN for connector in self.feed.connectors)
-        return is_open or self._listing.has_answer
-
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repairer.run(), name="repair")
             group.create_task(self._late_repairer.run(), name="late repair")
-            reporting = self.statuses.run(lambda: self.subscription.unlisted)
+            reporting = self.statuses.run(lambda: self._subscriber.subscription.unlisted)
             group.create_task(reporting, name="statuses")
-            self._inputs += [
-                group.create_task(self._check_history(), name="history check"),
-                group.create_task(self._follow_listing(), name="listing"),
-            ]
+            self._checks.append(group.create_task(self._check_history(), name="history check"))
             if self._settings.repair.head_check_interval_s:
-                checking = self._head_check.run(lambda: self.subscription.streams)
-                self._inputs.append(group.create_task(checking, name="head check"))
+                checking = self._head_check.run(lambda: self._subscriber.subscription.streams)
+                self._checks.append(group.create_task(checking, name="head check"))
 
-    async def close_feed(self, timeout_s: float) -> None:
-        """Close the connections, and wait at most `timeout_s` for holes that hold events back."""
-        for task in self._inputs:
+    async def end_repair(self, timeout_s: float) -> None:
+        """Look for no more holes, and wait at most `timeout_s` for those that hold events back."""
+        for task in self._checks:
             task.cancel()
-        await asyncio.wait(self._inputs)
+        if self._checks:
+            await asyncio.wait(self._checks)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._repairer.filled()
@@ -176,7 +144,8 @@ class Ingestion:
 
     async def _check_history(self) -> None:
         """Log at the start if the host has no old trades: the first hole is too late for that."""
-        symbols = {s.message_type: s.symbol for s in self.subscription.streams if s.symbol}
+        streams = self._subscriber.subscription.streams
+        symbols = {s.message_type: s.symbol for s in streams if s.symbol}
         backoff = Backoff(self._settings.binance.reconnect_max_delay_s)
         for message_type in filter(symbols.get, _HISTORIES):
             with suppress(FeedRefused):  # the first repair logs it
@@ -184,45 +153,25 @@ class Ingestion:
                     with attempt:
                         await self._rest.check_history(message_type, symbols[message_type])
 
-    async def set_streams(self, settings: Settings) -> Change:
-        """Put the symbols and streams of these settings into effect, as a start does: topics are
-        created, and streams continue after what the topics have.
-
-        Raises what `Listing.find` raises, and SinkUnavailable or SinkRefused if Kafka has no topic
-        for them. Then nothing has changed.
+    async def _prepare(self, settings: Settings) -> Positions:
+        """Create the topics of changed settings, and return where streams of new message types
+        stopped. Raises SinkUnavailable or SinkRefused if Kafka has no topic for them.
         """
-        async with self._changing:
-            found = await self._listing.find(settings.binance)
-            new_types = [each for each in message_types(settings) if each not in self.message_types]
-            template = self._settings.kafka.topic
-            await self._kafka.add_topics([topic_name(template, SPOT, each) for each in new_types])
-            positions = await self._positions_of(new_types)
-            self.message_types += new_types
-            self._options = settings.binance
-            return await self._subscribe(found, positions)
+        new_types = [each for each in message_types(settings) if each not in self.message_types]
+        template = self._settings.kafka.topic
+        await self._kafka.add_topics([topic_name(template, SPOT, each) for each in new_types])
+        positions = await self._positions_of(new_types)
+        self.message_types += new_types
+        return positions
 
-    async def _follow_listing(self) -> None:
-        """Let the streams follow what the exchange lists."""
-        while True:
-            await self._listing.next()
-            async with self._changing:
-                change = await self._subscribe(self._listing.streams_of(self._options))
-            if any(change):
-                log.info("streams_changed", **change.summary())
-
-    async def _subscribe(self, found: Subscription, positions: Positions = NOWHERE) -> Change:
+    def _change(self, found: Subscription, positions: Positions) -> None:
         """Replace the streams; `positions` are those of new message types."""
-        change = difference(self.subscription.streams, found.streams)
-        self.subscription = found
-        if any(change) or positions:
-            self.pipeline.set_streams(found.streams, positions)
-            self._take_back_gaps()
-            await self.feed.set_streams(found.streams)
-        return change
+        self.pipeline.set_streams(found.streams, positions)
+        self._take_back_gaps()
 
     def _take_back_gaps(self) -> None:
         """Close the gaps of the previous process whose ids the streams bring themselves."""
-        streams = self.subscription.streams
+        streams = self._subscriber.subscription.streams
         keys = (StreamKey(stream.message_type, stream.symbol or "") for stream in streams)
         self._kafka.publish(self._open_gaps.taken_back(keys))
 
@@ -240,29 +189,24 @@ class Ingestion:
 
 
 async def start_ingestion(
-    settings: Settings, rest: Rest, sinks: Sinks, on_disk: Positions, group: asyncio.TaskGroup
+    subscriber: Subscriber, rest: Rest, sinks: Sinks, on_disk: Positions
 ) -> Ingestion:
-    """Find the streams, connect them in a task of `group`, find where the previous process stopped,
-    and build the ingestion, which gets what has arrived since.
+    """Find where the previous process stopped, and build the ingestion, which gets what has arrived
+    since.
 
-    Raises SettingsError, FeedRefused or SinkRefused if the settings are wrong.
+    Raises SinkRefused if the settings are wrong.
     """
-    listing = Listing(rest, settings.binance.reconnect_max_delay_s)
-    found = await listing.find(settings.binance)
-    buffer = FrameBuffer()
-    feed = Feed(settings.binance, found.streams, buffer)
-    log.info("feed_starting", streams=len(found.streams), connectors=len(feed.connectors))
-    running = RunningFeed(feed, buffer, group.create_task(feed.run(), name="connectors"))
-    types = message_types(settings)
-    in_topics = await _read_positions(settings, sinks.kafka, types, on_disk)
-    gaps = OpenGaps()
-    if in_topics and not sinks.kafka.records_on_disk:
-        gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
-    if in_topics:
-        sinks.kafka.resume(in_topics.values())
-    start = Start(found, in_topics, on_disk, gaps)
-    ingestion = Ingestion(settings, rest, sinks, listing, start, running)
-    await buffer.release(ingestion.pipeline)
+    async with subscriber.changing:
+        settings = subscriber.settings
+        in_topics = await _read_positions(settings, sinks.kafka, message_types(settings), on_disk)
+        gaps = OpenGaps()
+        if in_topics and not sinks.kafka.records_on_disk:
+            gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
+        if in_topics:
+            sinks.kafka.resume(in_topics.values())
+        ingestion = Ingestion(subscriber, rest, sinks, Start(in_topics, on_disk, gaps))
+        await subscriber.buffer.release(ingestion.pipeline)
+        ingestion.sequencers.end_replay()
     return ingestion
 
 
@@ -275,8 +219,7 @@ async def _read_positions(
     Raises SinkRefused if Kafka denies reading.
     """
     try:
-        await kafka.fenced()
-        positions = await read_start(settings.kafka, SPOT, types)
+        positions = await _read_fenced(settings, kafka, types)
     except SinkUnavailable as error:
         log.warning(
             "positions_unavailable",
@@ -287,6 +230,25 @@ async def _read_positions(
         return None
     log.info("positions_read", streams=len(positions))
     return positions
+
+
+async def _read_fenced(
+    settings: Settings, kafka: KafkaSink, types: Iterable[str]
+) -> dict[StreamKey, Position]:
+    """Return where the previous process stopped. With standbys wait for Kafka as long as it takes:
+    what both bridges have received would be published twice.
+    """
+    waits_for = (SinkUnavailable,) if settings.cluster.standby else ()
+    backoff = Backoff(settings.binance.reconnect_max_delay_s)
+
+    def on_retry(error: Exception, delay_s: float) -> None:
+        log.info("start_waiting_for_kafka", error=str(error), retry_in_s=round(delay_s, 2))
+
+    async for attempt in forever(backoff, *waits_for, on_retry=on_retry):
+        with attempt:
+            await kafka.fenced()
+            return await read_start(settings.kafka, SPOT, types)
+    raise AssertionError("forever has no end")
 
 
 async def _reopen_gaps(settings: Settings, positions: Positions, kafka: KafkaSink) -> OpenGaps:

@@ -127,12 +127,14 @@ class Connection:
 
     def on_frames(self, frames: list[bytes], received: int) -> None:
         self.frames_received += len(frames)
+        self._handler.counts.frames += len(frames)
         self._handler.handle_frames(
             self.decoder, frames, received, self._control, self._arrivals, handover=self.handover
         )
 
     def on_binary(self, payload: bytes, received: int) -> None:
         self.frames_received += 1
+        self._handler.counts.frames += 1
         self._handler.handle_invalid(
             InvalidFrame("binary", f"{len(payload)} bytes"), payload, received
         )

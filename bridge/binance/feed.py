@@ -63,6 +63,14 @@ class Feed:
         """Return the connectors of all shards."""
         return [connector for connectors in self.shards for connector in connectors]
 
+    @property
+    def is_cut(self) -> bool:
+        """Return whether no connection carries some of the streams."""
+        return any(
+            all(connector.state is not State.OPEN for connector in connectors)
+            for connectors in self.shards
+        )
+
     def unready(self) -> list[Connector]:
         """Return the connectors of the shards for which no data arrives."""
         return [

@@ -1,31 +1,29 @@
-"""Keeps the frames of the feed while the bridge starts, until a pipeline takes them.
+"""Keeps the last frames of the feed until there is a pipeline: at a start, or while standing by.
 
-The feed connects while Kafka is asked where the previous process has stopped. What arrives in this
-time is decoded when the pipeline takes it, in the order of its arrival.
+Then what has arrived is decoded, in the order of its arrival. The last frame of each stream is kept
+however old it is. If it was published before, nothing of its stream is missing.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
-import structlog
-
 from bridge.binance.connection import Control, FrameHandler
-from bridge.core.binance.decode import Decoder
+from bridge.core.binance.decode import Decoder, stream_name
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.handover import Handover
 from bridge.errors import InvalidFrame
 from bridge.telemetry import FeedCounts, now_us
 
-# Beyond these bounds the oldest frames are dropped. The whole spot market has 2 MB per second.
+# Beyond these bounds the oldest frames are dropped, except the last one of each stream. The whole
+# spot market has 2 MB per second.
 MAX_BYTES = 64 * 2**20
 MAX_AGE_US = 30_000_000
-# Events of the feed wait while so many reads of a socket are given to the pipeline.
-SLICE = 100
-
-log = structlog.get_logger(__name__)
+# The sinks get their turn after so much. Otherwise Redis would drop messages.
+SLICE_BYTES = 32 * 2**10
 
 
 class _Report(NamedTuple):
@@ -54,14 +52,24 @@ class FrameBuffer:
         self._bytes = 0
         # The arrival of the last frames.
         self._received = now_us()
-        self._has_dropped = False
+        # By the name of the stream: its last frame among those that were dropped.
+        self._last: dict[bytes, _Report] = {}
+        self._is_releasing = False
 
     async def release(self, handler: FrameHandler) -> None:
         """Give a pipeline everything that has arrived, and from then on everything that arrives."""
+        self._is_releasing = True
+        last, self._last = sorted(self._last.values(), key=itemgetter(0)), {}
+        self._reports.extendleft(reversed(last))
+        self._bytes += sum(report.size_bytes for report in last)
+        given = 0
         while self._reports:
-            for _ in range(min(SLICE, len(self._reports))):
-                self._next().give(handler)
-            await asyncio.sleep(0)
+            report = self._next()
+            report.give(handler)
+            given += report.size_bytes
+            if given >= SLICE_BYTES:
+                given = 0
+                await asyncio.sleep(0)
         self._handler = handler
 
     def handle_frames(  # noqa: PLR0913 (one connection's)
@@ -84,10 +92,19 @@ class FrameBuffer:
             frame for frame in frames if not self._is_control(decoder, frame, received, control)
         ]
 
-        def give(handler: FrameHandler) -> None:
-            handler.handle_frames(decoder, kept, received, control, arrivals, handover=handover)
+        def report_of(*given: bytes) -> _Report:
+            return _Report(
+                received,
+                sum(map(len, given)),
+                lambda pipeline: pipeline.handle_frames(
+                    decoder, [*given], received, control, arrivals, handover=handover
+                ),
+                lambda: self._last.update(
+                    (name, report_of(each)) for each in given if (name := stream_name(each))
+                ),
+            )
 
-        self._add(_Report(received, sum(map(len, kept)), give))
+        self._add(report_of(*kept))
 
     def finish_handover(
         self, handover: Handover, cause: str, arrivals: Arrivals, carried: Collection[str]
@@ -110,10 +127,16 @@ class FrameBuffer:
 
     def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Note that streams may miss events from here on."""
-        names = [*streams]
-        self._take(
-            _Report(self._received, 0, lambda handler: handler.mark_interrupted(names, cause))
-        )
+        interrupted = [*streams]
+
+        def give(handler: FrameHandler) -> None:
+            handler.mark_interrupted(interrupted, cause)
+
+        def drop() -> None:
+            for stream in interrupted:
+                self._last.pop(stream.name.encode(), None)
+
+        self._take(_Report(self._received, 0, give, drop))
 
     def _is_control(self, decoder: Decoder, frame: bytes, received: int, control: Control) -> bool:
         """Return whether a frame is about the connection; if so, handle it."""
@@ -125,7 +148,6 @@ class FrameBuffer:
             return False  # the pipeline reports it
         if isinstance(decoded, tuple):
             return False
-        self.counts.frames += 1
         control(decoded)
         return True
 
@@ -141,16 +163,9 @@ class FrameBuffer:
         self._received = report.received
         self._reports.append(report)
         self._bytes += report.size_bytes
-        oldest = report.received - MAX_AGE_US
+        oldest = 0 if self._is_releasing else report.received - MAX_AGE_US
         while self._bytes > MAX_BYTES or (self._reports and self._reports[0].received < oldest):
             self._next().drop()
-            if not self._has_dropped:
-                self._has_dropped = True
-                log.warning(
-                    "start_frames_dropped",
-                    buffered=len(self._reports),
-                    consequence="gap events announce what is missing; trades are fetched again",
-                )
 
     def _next(self) -> _Report:
         report = self._reports.popleft()

@@ -109,7 +109,7 @@ async def _record(options: "Binance", out: Path, seconds: float | None) -> int:
     typer.echo(_summary(recorder, feed, out, time.monotonic() - began_s), err=True)
     if recorder.error:
         raise RecordingFailed(out, recorder.error)
-    return recorder.counts.frames
+    return recorder.frames
 
 
 class RecordedFeed:
@@ -149,7 +149,7 @@ def _close(writer: "CaptureWriter", recorder: "Recorder", out: Path) -> None:
         writer.close()
     except OSError as error:  # from writing the rest of the buffer
         recorder.error = error
-    if not recorder.counts.frames and out.is_file():
+    if not recorder.frames and out.is_file():
         out.unlink()
 
 
@@ -158,7 +158,7 @@ def _summary(recorder: "Recorder", feed: RecordedFeed, out: Path, seconds: float
     names = ", ".join(without_data[:NAMED_MAX])
     more = f" and {len(without_data) - NAMED_MAX} more" if len(without_data) > NAMED_MAX else ""
     parts = [
-        f"{counts.frames} frames, {recorder.size_bytes} bytes in {seconds:.1f} s to {out}",
+        f"{recorder.frames} frames, {recorder.size_bytes} bytes in {seconds:.1f} s to {out}",
         f"unreadable frames left out: {recorder.left_out}" if recorder.left_out else "",
         f"connections failed or lost: {counts.reconnects.total()}" if counts.reconnects else "",
         f"without data: {names}{more}" if without_data else "",

@@ -58,9 +58,9 @@ def _run(settings: "Settings", file: "SettingsFile") -> None:
 
 async def _serve(settings: "Settings", file: "SettingsFile") -> None:
     with _nothing_collected():
-        from bridge.app.service import Service
+        from bridge.app.service import run_bridge
 
-    await Service(settings, file).run()
+    await run_bridge(settings, file)
 
 
 @contextmanager

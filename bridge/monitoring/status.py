@@ -19,6 +19,7 @@ from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
 from bridge.monitoring.recent import Recent
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.sink import Sink
+from bridge.sinks.kafka.owner_watch import OwnerWatch
 from bridge.telemetry import PENDING_MAX_S, FeedCounts, Histogram, Reloads, now_us
 
 # Prices that are older than this are not ready for use.
@@ -58,6 +59,8 @@ class Status:
     lag: Histogram = field(default_factory=Histogram)
     subscription: Callable[[], Subscription] = Subscription
     draining: bool = False
+    # Set while this bridge stands by.
+    owner_watch: OwnerWatch | None = None
     recent: Recent = field(init=False)
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -173,7 +176,10 @@ class Status:
     def unready(self) -> list[str]:
         """Return the reasons why the bridge is not ready; empty if it is ready."""
         reasons = ["draining: a signal asked the bridge to stop"] if self.draining else []
-        reasons += filter(None, map(_unready_sink, self.sinks))
+        if self.owner_watch is None:
+            reasons += filter(None, map(_unready_sink, self.sinks))
+        elif not self.owner_watch.is_reading:
+            reasons.append("kafka: the heartbeats of the owner cannot be read")
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
         elif not self.feed.connectors:

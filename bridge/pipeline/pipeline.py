@@ -125,7 +125,6 @@ class Pipeline:
             if state.follows is unknown:
                 sequencer = self._sequencers.sequencer(state.stream, event)
                 state.look_up(sequencer, self._router.route(event))
-        counts.frames += len(frames)
         arrivals.events += len(frames) - unusual
         if event is not None and event.timestamp is not None:
             counts.latency.observe(max(0, received - event.timestamp) / 1e6)
@@ -167,8 +166,7 @@ class Pipeline:
         self._flush()
 
     def handle_invalid(self, error: InvalidFrame, payload: bytes, received: int) -> None:
-        """Count and publish a frame that is not text."""
-        self.counts.frames += 1
+        """Publish a frame that is not text."""
         self._invalid(error, payload, received)
         self._flush()
 

@@ -5,6 +5,7 @@ frozen, and shows no secret when printed.
 """
 
 from bridge.settings.binance import Binance
+from bridge.settings.cluster import Cluster
 from bridge.settings.kafka import Kafka
 from bridge.settings.live import waiting_for_a_restart, with_streams_of
 from bridge.settings.load import load_settings, masked, settings_file, settings_schema
@@ -14,6 +15,7 @@ from bridge.settings.repair import Repair
 
 __all__ = [
     "Binance",
+    "Cluster",
     "Http",
     "Kafka",
     "Log",

@@ -6,6 +6,7 @@ from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.settings.binance import Binance
+from bridge.settings.cluster import Cluster
 from bridge.settings.kafka import Kafka
 from bridge.settings.redis import Redis
 from bridge.settings.repair import Repair
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
     repair: Repair = Repair()
+    cluster: Cluster = Cluster()
     status: Status = Status()
     http: Http = Http()
     log: Log = Log()
@@ -74,6 +76,17 @@ class Settings(BaseSettings):
     exists. No other bridge may use it."""
     spill_max_bytes: Size = Field(default=ByteSize(4 * 2**30), ge=64 * 2**20, le=2**44)
     """Maximum disk space to use in data_dir, in bytes or with a unit (4GiB)."""
+
+    @field_validator("cluster")
+    @classmethod
+    def _standby_with_fence(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
+        kafka = info.data.get("kafka")
+        if cluster.standby and kafka and kafka.transactional_id == "":
+            raise WrongValue(
+                "needs the fence of kafka.transactional_id, which is switched off",
+                "remove kafka.transactional_id, or set cluster.standby to 0",
+            )
+        return cluster
 
     @field_validator("spill_max_bytes")
     @classmethod

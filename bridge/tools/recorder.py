@@ -25,7 +25,8 @@ class Recorder:
 
     def __init__(self, writer: CaptureWriter, stopped: asyncio.Event) -> None:
         self.counts = FeedCounts()
-        self.size_bytes = 0
+        # What was written.
+        self.frames = self.size_bytes = 0
         self.left_out = 0
         self.error: OSError | None = None
         self._writer = writer
@@ -74,5 +75,5 @@ class Recorder:
             self.error = error
             self._stopped.set()
             return
-        self.counts.frames += 1
+        self.frames += 1
         self.size_bytes += len(frame)

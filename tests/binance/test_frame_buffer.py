@@ -15,6 +15,7 @@ from bridge.binance.frame_buffer import FrameBuffer
 from bridge.core.binance.decode import Decoder
 from bridge.core.binance.stream_names import parse_stream
 from bridge.core.binance.wire import Reply, ServerShutdown
+from bridge.core.model.events import Quote
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.core.sequencing.arrivals import Arrivals
@@ -24,7 +25,6 @@ from bridge.errors import InvalidFrame
 from bridge.pipeline.pipeline import Pipeline
 from bridge.telemetry import FeedCounts, Histogram
 from tests.support.exchange import NAME, Recorder, quote, trade
-from tests.support.journal import Journal
 
 NOW = 1_790_000_000_000_000
 QUOTES = "btcusdt@bookTicker"
@@ -131,7 +131,7 @@ def test_the_arrival_of_a_stream_is_known_before_its_frames_are_decoded() -> Non
 async def test_what_arrives_during_the_release_keeps_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(frame_buffer, "SLICE", 1)
+    monkeypatch.setattr(frame_buffer, "SLICE_BYTES", 1)
     bench = Bench()
     bench.buffer_all(trade(1))
     bench.buffer_all(trade(2))
@@ -144,25 +144,38 @@ async def test_what_arrives_during_the_release_keeps_its_place(
     assert bench.sink.ids() == [1, 2, 3, 4]
 
 
-async def test_beyond_its_bounds_the_oldest_frames_are_dropped_with_a_warning(
-    monkeypatch: pytest.MonkeyPatch, journal: Journal
+async def test_beyond_its_bounds_only_the_last_frame_of_each_stream_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench()
     monkeypatch.setattr(frame_buffer, "MAX_BYTES", 3 * len(trade(1)))
-    for number in range(1, 6):
-        bench.buffer_all(trade(number))
+    bench.buffer_all(quote(7, QUOTES), *map(trade, range(1, 6)))
     await bench.buffer.release(bench.pipeline)
-    assert bench.sink.ids() == [3, 4, 5]
-    assert len(journal.named("start_frames_dropped")) == 1
+    quotes = [event for event in bench.sink.events if isinstance(event, Quote)]
+    assert [quote.update_id for quote in quotes] == [7]
+    assert bench.sink.ids() == [2, 3, 4, 5]
 
 
-async def test_frames_that_are_too_old_are_dropped() -> None:
+async def test_frames_that_are_too_old_are_dropped_except_the_last_one() -> None:
     bench = Bench()
     for number in range(1, 6):
         received = NOW + number * frame_buffer.MAX_AGE_US // 2
         bench.buffer_all(trade(number), received=received)
     await bench.buffer.release(bench.pipeline)
-    assert bench.sink.ids() == [3, 4, 5]
+    assert bench.sink.ids() == [2, 3, 4, 5]
+
+
+async def test_the_last_frame_before_an_interruption_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the interruption it would prove nothing."""
+    bench = Bench()
+    bench.buffer_all(trade(1))
+    bench.buffer.mark_interrupted(STREAMS, "closed")
+    monkeypatch.setattr(frame_buffer, "MAX_BYTES", len(trade(1)))
+    bench.buffer_all(trade(2), trade(3))
+    await bench.buffer.release(bench.pipeline)
+    assert bench.sink.ids() == [2, 3]
 
 
 async def test_after_a_dropped_end_of_a_handover_no_frame_waits_for_the_older_connection(
@@ -176,4 +189,4 @@ async def test_after_a_dropped_end_of_a_handover_no_frame_waits_for_the_older_co
     monkeypatch.undo()
     bench.buffer_all(quote(2, QUOTES))
     await bench.buffer.release(bench.pipeline)
-    assert [b'"update_id":2' in value for value in bench.published()] == [True]
+    assert [b'"update_id":2' in value for value in bench.published()] == [False, True]

@@ -71,7 +71,7 @@ async def _record_again(settings: Path, first: Path, again: Path, count: int) ->
         with CaptureWriter(again) as writer:
             recorder = Recorder(writer, asyncio.Event())
             recording = asyncio.create_task(RecordedFeed(options, recorder).run())
-            while recorder.counts.frames < count:  # noqa: ASYNC110 - a counter only
+            while recorder.frames < count:  # noqa: ASYNC110 - a counter only
                 await asyncio.sleep(0.01)
             recording.cancel()
 
@@ -174,4 +174,4 @@ async def test_what_would_make_the_file_unreadable_is_left_out(tmp_path: Path) -
         )
         recorder.handle_invalid(InvalidFrame("binary", "1 byte"), b"\0", 5)
     assert [frame.received_us for frame in Capture.read(out).frames] == [5, 5, 5]
-    assert (recorder.counts.frames, recorder.left_out) == (3, 2)
+    assert (recorder.frames, recorder.left_out) == (3, 2)

@@ -903,7 +903,9 @@ def test_the_schema_is_valid_closed_and_describes_every_key() -> None:
     sections = schema["$defs"]
 
     assert schema["additionalProperties"] is False
-    assert set(sections) == {"Binance", "Kafka", "Redis", "Http", "Log", "Repair", "Status"}
+    assert set(sections) == {
+        *("Binance", "Kafka", "Redis", "Http", "Log", "Repair", "Status", "Cluster")
+    }
     for section in sections.values():
         assert section["additionalProperties"] is False
         assert all(key.get("description") for key in section["properties"].values())

@@ -99,7 +99,7 @@ class Exchange:
         """Replace `open_websocket`."""
         own = process.current.get()
         await process.pause(own, self.random.uniform(0.01, 0.2))
-        if self.random.random() < self.refuses:
+        if own.has_no_exchange or self.random.random() < self.refuses:
             raise FeedUnavailable("refused")
         connection = Connection(self, path, receiver)
         self.connections.append(connection)

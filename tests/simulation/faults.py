@@ -18,6 +18,7 @@ Fault = Callable[[World], Awaitable[None]]
 
 DURATION_S = 15.0
 MAX_FAULTS = 8
+MAX_STANDBYS = 2
 # Changes of the settings: each one removes streams, and adds them again.
 MAX_CHANGES = 2
 # Longer than a hole holds its stream: other holes appear while the ids are still requested.
@@ -320,9 +321,33 @@ async def start_a_second_bridge(world: World) -> None:
     """Without a fence both would publish."""
     if world.settings.kafka.transactional_id == "":
         return
+    if world.has_standbys:
+        if len(world.standbys()) < MAX_STANDBYS:
+            world.start()
+        return
     async with world.restarting:
-        await asyncio.sleep(0.001)  # two processes of one machine never start at the same moment
+        await asyncio.sleep(0.001)  # two processes of one machine never start at one moment
         await world.replace()
+
+
+async def cut_off_from_kafka(world: World) -> None:
+    """Let a standby take over, if there is one, from an owner that comes back."""
+    if world.settings.kafka.transactional_id == "":
+        return  # without a fence such an owner may publish something twice
+    life = world.life
+    life.has_no_kafka = True
+    await _a_while(world)
+    life.has_no_kafka = False
+
+
+async def cut_off_from_the_exchange(world: World) -> None:
+    life = world.life
+    life.has_no_exchange = True
+    for connection in list(world.exchange.connections):
+        if connection.process is life:
+            connection.cut()
+    await _a_while(world)
+    life.has_no_exchange = False
 
 
 async def expire_a_transaction(world: World) -> None:
@@ -396,4 +421,6 @@ FAULTS: tuple[Fault, ...] = (
     restart_the_bridge,
     restart_the_bridge_while_events_are_held,
     start_a_second_bridge,
+    *(cut_off_from_kafka,) * 2,
+    *(cut_off_from_the_exchange,) * 2,
 )

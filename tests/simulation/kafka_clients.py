@@ -30,7 +30,8 @@ class Client:
         broker = self.broker
         await process.pause(self.process, broker.random.uniform(0.001, 0.01))
         for node in broker.nodes:
-            if node.is_down or broker.random.random() < broker.loses / 4:
+            is_lost = self.process.has_no_kafka or broker.random.random() < broker.loses / 4
+            if node.is_down or is_lost:
                 raise kafka_errors.KafkaConnectionError("no connection")
             try:
                 async with asyncio.timeout(self.timeout_s):

@@ -147,6 +147,9 @@ class Producer(Client):
             return
         if not self.process.is_alive:
             return
+        if self.process.has_no_kafka:
+            asyncio.get_running_loop().call_later(RETRY_BACKOFF_S, self._send, node)
+            return
         under_way = self._with_leader(node)
         if not under_way:
             return

@@ -14,6 +14,8 @@ class Process:
     def __init__(self, number: int) -> None:
         self.number = number
         self.is_alive = True
+        # Whether its network lets nothing through to Kafka, or to the exchange.
+        self.has_no_kafka = self.has_no_exchange = False
 
 
 current: ContextVar[Process] = ContextVar("process")

@@ -72,6 +72,9 @@ async def _play(
         if random.random() < 0.2:
             world.file.leave_some_out()
         world.start()
+        if world.has_standbys:
+            await asyncio.sleep(0.001)  # two processes of one machine never start at one moment
+            world.start()
         ticking = asyncio.create_task(_tick(world))
         await asyncio.gather(*(_strike(world, *fault) for fault in draw(random)))
         world.file.name_all()
@@ -83,7 +86,7 @@ async def _play(
         world.exchange.show_all()
         await asyncio.sleep(QUIET_S)
         world.check_statuses()
-        await world.stop()
+        await world.stop_all()
         await world.bury()
     problems = [*world.problems, *find_problems(world), *map(str, running_in.errors)]
     if problems:
@@ -125,7 +128,8 @@ def draw_settings(random: Random) -> Settings:
         connections=random.choice((1, 2)),
         connection_max_age_s=random.choice((8, 80_000, 80_000)),
         partitions=random.choice((1, 2, 3)),
-        transactional_id=random.choice((None, None, None, "")),
+        transactional_id=(transactional_id := random.choice((None, None, None, ""))),
+        standby=0 if transactional_id == "" else random.choice((0, 1)),
     )
 
 
@@ -138,6 +142,7 @@ def _settings(
     connection_max_age_s: float,
     partitions: int,
     transactional_id: str | None,
+    standby: int,
 ) -> Settings:
     overrides = {
         "binance": {
@@ -156,6 +161,7 @@ def _settings(
             "request_timeout_ms": 1000,
             "delivery_timeout_s": 2,
         },
+        "cluster": {"standby": standby},
         "shutdown_timeout_s": 5,
     }
     return load_settings(environment={}, overrides=overrides)

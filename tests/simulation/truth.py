@@ -185,6 +185,17 @@ def _unknown_starts(world: World, name: Name) -> set[int]:
     return {-1 if first < 0 else world.market.number(*name, first) for first in firsts}
 
 
+def _unsure_starts(world: World, name: Name) -> set[int]:
+    """Return the first ids of processes that may have begun with an event from before a restart of
+    the ids: those of `_unknown_starts`, and standbys that have received it.
+    """
+    unsure = _unknown_starts(world, name)
+    if world.has_standbys and _has_restarted(world, name[1]):
+        firsts = [life.observer.first.get(name, -1) for life in world.lives]
+        unsure |= {world.market.number(*name, first) for first in firsts if first >= 0}
+    return unsure
+
+
 def _wrong_states(
     said: list[tuple[range, str]], seen: set[int], *, may_be_there: bool
 ) -> Iterator[str]:
@@ -230,7 +241,7 @@ def _quotes(
     """Check that quotes rise up to the last, and that a gap gives the time of each missing one."""
     history = [number for number, _ in _ticks(world, name)]
     announced = {gap["to_time"]: gap for gap in gaps}
-    unknown, unnoticed = _unknown_starts(world, name), _unnoticed(world, name)
+    unknown, unnoticed = _unsure_starts(world, name), _unnoticed(world, name)
     for before, event in pairwise(events):
         first, last = _numbers(world, name, [before, event])
         if last <= first and last not in unknown:
@@ -259,7 +270,7 @@ def _backfilled(
     ids = _numbers(world, name, events)
     lost = [gap for gap in gaps if gap["state"] == "lost"]
     announced, unnoticed = _lost_in_time(world, name, lost), _unnoticed(world, name)
-    unknown, late = _unknown_starts(world, name), _late(world, name)
+    unknown, late = _unsure_starts(world, name), _late(world, name)
     is_ordered = name[0] != "candle" or not is_clock_slow()
     for place, (before, identity) in enumerate(pairwise(ids), start=1):
         is_wrong = identity <= before if is_ordered else identity in ids[:place]

@@ -70,9 +70,11 @@ class ObservedSinks(NamedTuple):
 class Life(process.Process):
     """A process, the service in it, and the observer of its records."""
 
-    def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
+    def __init__(
+        self, number: int, file: SettingsFile, observer: Observer, *, was_fenced: bool
+    ) -> None:
         super().__init__(number)
-        self.service = Service(file.load(), file)
+        self.service = Service(file.load(), file, was_fenced=was_fenced)
         self.began_s = asyncio.get_running_loop().time()
         self.is_killed = False
         # When its pipeline was first seen. What has arrived before then has waited for Kafka.
@@ -100,8 +102,9 @@ class World:
         self.broker = Broker(random)
         self.redis = RedisServer(random)
         self.lives: list[Life] = []
-        # The present process.
-        self.life: Life
+        self.is_ending = False
+        # The process that has ended last.
+        self._ended: Life
         self.problems: list[str] = []
         self._held_since_s: dict[tuple[Repairable, int], float] = {}
         self.restarting = asyncio.Lock()
@@ -111,47 +114,77 @@ class World:
         """Return the processes that could not read the last positions from Kafka."""
         return {entry["life"] for entry in self.journal.named("positions_unavailable")}
 
-    def start(self) -> None:
-        observer = Observer(self.problems)
-        self.life = Life(len(self.lives), self.file, observer)
-        self.lives.append(self.life)
+    @property
+    def life(self) -> Life:
+        """Return the present process; with standbys the one that has taken over last."""
+        alive = [life for life in self.lives if life.is_alive] or [self._ended]
+        owners = [entry["life"] for entry in self.journal.named("taking_over")]
+        return max(alive, key=lambda life: _last_place(owners, life.number))
+
+    @property
+    def has_standbys(self) -> bool:
+        """Return whether the bridges of this schedule stand by for each other."""
+        return bool(self.settings.cluster.standby)
+
+    def standbys(self) -> list[Life]:
+        """Return the processes that stand by."""
+        return [each for each in self.lives if each.is_alive and each is not self.life]
+
+    def start(self, *, was_fenced: bool = False) -> Life:
+        life = Life(len(self.lives), self.file, Observer(self.problems), was_fenced=was_fenced)
+        self.lives.append(life)
+        if self.has_standbys:
+            life.task.add_done_callback(partial(self._stand_by_again, life))
+        return life
+
+    def _stand_by_again(self, life: Life, task: "asyncio.Task[None]") -> None:
+        """Start the process again as a standby if another one has taken over."""
+        if life.is_alive and not task.cancelled() and isinstance(task.exception(), Fenced):
+            self.end(life)
+            if not self.is_ending:
+                self.start(was_fenced=True)
+
+    def end(self, life: Life) -> None:
+        """Let a process have ended."""
+        life.is_alive, self._ended = False, life
+        self.exchange.forget(life)
 
     async def replace(self) -> None:
         """Start a second process. The one that Kafka hears first must notice it, and end."""
-        first = self.life
-        self.start()
-        both = {life.task: life for life in (first, self.life)}
-        ended, going_on = await asyncio.wait(
-            both, timeout=END_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        both = {life.task: life for life in (self.life, self.start())}
+        ended, _ = await asyncio.wait(both, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
         if not ended:
             self.problems.append("neither of two services ends")
         for task in ended:
-            both[task].is_alive = False
-            self.exchange.forget(both[task])
-        for task in going_on:
-            self.life = both[task]
+            self.end(both[task])
 
     def kill(self) -> None:
         """Kill the process; what it has sent may still arrive."""
         self.check_accounts()
-        self.life.is_alive = False
-        self.life.is_killed = True
-        self.exchange.forget(self.life)
-        self.life.task.cancel()
-
-    async def stop(self) -> None:
-        """Shut the process down cleanly."""
         life = self.life
+        life.is_killed = True
+        self.end(life)
+        life.task.cancel()
+
+    async def stop_all(self) -> None:
+        """Shut all processes down cleanly, the owner last."""
+        self.is_ending = True
+        for life in self.standbys():
+            await self.stop(life)
+        await self.stop()
+
+    async def stop(self, life: Life | None = None) -> None:
+        """Shut a process down cleanly."""
+        life = life or self.life
         life.service.stop()
         if not await within(END_S, asyncio.wait((life.task,))):
             self.problems.append("the service does not stop")
         self.check_accounts()
         sequencers = life.service.status.sequencers
-        if held := sequencers.figures().held if sequencers else 0:
+        held = sequencers.figures().held if sequencers else 0
+        if held and not self.has_standbys:
             self.problems.append(f"{held} events are held back and not delivered after the stop")
-        life.is_alive = False
-        self.exchange.forget(life)
+        self.end(life)
 
     async def bury(self) -> None:
         """Check that all tasks finish, those of killed processes too."""
@@ -244,8 +277,14 @@ class World:
             return
         error = life.task.exception()
         is_last = life is self.life
-        if error is not None and (is_last or not isinstance(error, UndeliveredRecords | Fenced)):
+        may_fail = isinstance(error, UndeliveredRecords | Fenced) and not is_last
+        if error is not None and not may_fail:
             self.problems.append(f"the service failed with {error!r}")
+
+
+def _last_place(numbers: list[int], number: int) -> int:
+    """Return the place of the last one of these numbers; -1 if it is not there."""
+    return max((place for place, each in enumerate(numbers) if each == number), default=-1)
 
 
 def _waiting(sequencer: Repairable) -> list[Event]:

@@ -222,7 +222,7 @@ def quote(update_id: int, name: str) -> str:
     """Return a combined frame of the best prices."""
     data = {"u": update_id, "s": name.partition("@")[0].upper()}
     data |= {"b": "1.0", "B": "2", "a": "1.1", "A": "3"}
-    return json.dumps({"stream": name, "data": data})
+    return json.dumps({"stream": name, "data": data}, separators=(",", ":"))
 
 
 def book(update_id: int, name: str) -> str:

@@ -71,6 +71,13 @@ class StreamState:
         self.route = route
 
 
+def stream_name(frame: bytes) -> bytes:
+    """Return the name of the stream in a frame; empty if the frame is not of the usual form."""
+    if not frame.startswith(_STREAM):
+        return b""
+    return frame[len(_STREAM) : frame.find(b'"', len(_STREAM))]
+
+
 def unknown(_first: int, _time: int, _received: int) -> bool:
     """Return False; stands in for `Sequencer.follows` until the sequencer is looked up."""
     return False
@@ -134,10 +141,7 @@ class Decoder:
 
     def note(self, frame: bytes, received: int) -> bool:
         """Note the arrival of a frame that is decoded later. Return whether it names a stream."""
-        if not frame.startswith(_STREAM):
-            return False
-        name = frame[len(_STREAM) : frame.find(b'"', len(_STREAM))]
-        if state := self._by_bytes.get(name):
+        if state := self._by_bytes.get(stream_name(frame)):
             state.received = received
         return state is not None
 

@@ -6,7 +6,8 @@ from bridge.core.model.unreadable import decode_ours
 from bridge.core.records.record import NO_IDENTITY
 from bridge.core.sequencing.backfilled import closed_to
 from bridge.core.sequencing.position import Position
-from bridge.core.sequencing.rules import time_of
+from bridge.core.sequencing.rules import is_ahead, time_of
+from bridge.core.sequencing.sequencers import TIMED
 
 # The ids of other events do not show what is missing before them.
 _ID_FIELDS = {"trade": "trade_id", "agg_trade": "agg_trade_id", "block_trade": "trade_id"}
@@ -39,19 +40,19 @@ def position_of(
     row = decode_ours(_decode, value)
     if row is None:
         return None
-    interval, last_id, mark = "", NO_IDENTITY, _mark_of(row)
+    interval, last_id = "", NO_IDENTITY
     if message_type == _CANDLE:
         interval = row.interval
         last_id = closed_to(row.open_time, row.close_time, closed=row.closed)
     elif message_type in _ID_FIELDS:
-        last_id, mark = getattr(row, _ID_FIELDS[message_type]), NO_IDENTITY
-    end = (last_id, time_of(row), partition, offset, interval, mark)
-    return Position(message_type, row.symbol, *end)
-
-
-def _mark_of(row: _Row) -> int:
-    """Return the id or time that orders the records of a stream without contiguous ids."""
-    update_id = max(row.update_id, row.last_update_id)
-    if update_id != NO_IDENTITY or row.timestamp is None:
-        return update_id
-    return row.timestamp
+        last_id = getattr(row, _ID_FIELDS[message_type])
+    position = Position(
+        message_type, row.symbol, last_id, time_of(row), partition, offset, interval
+    )
+    if message_type in TIMED and is_ahead(row):
+        position.ahead = time_of(row)
+    elif message_type in TIMED:
+        position.mark = time_of(row)
+    else:
+        position.mark = max(row.update_id, row.last_update_id)
+    return position

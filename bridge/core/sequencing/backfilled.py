@@ -17,9 +17,11 @@ from typing import Any
 
 from bridge.core.model.events import BlockTrade, Candle, Event, Gap
 from bridge.core.sequencing.rules import (
+    NO_MARKS,
     NOTHING,
     GapState,
     Ids,
+    Marks,
     Monotonic,
     Sequencer,
     TimeOrdered,
@@ -185,9 +187,9 @@ class Candles(Backfilled, TimeOrdered):
     def end_of(self, event: Candle) -> int:
         return closed_to(event.open_time, event.close_time, closed=event.closed)
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:
         """Continue after a record; `last_id` is the time up to which candles are complete."""
-        super().resume(last_id, time, mark)
+        super().resume(last_id, time, marks)
         self._closed_to = last_id if last_id >= 0 else None
 
     def note(self, event: Event) -> None:
@@ -221,8 +223,8 @@ class BlockTrades(Backfilled, Monotonic):
     def end_of(self, event: BlockTrade) -> int:
         return event.trade_id
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
-        super().resume(last_id, time, mark)
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:
+        super().resume(last_id, time, marks)
         self._highest = last_id
 
     def _complete(self, end: int) -> None:

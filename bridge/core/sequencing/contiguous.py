@@ -19,7 +19,16 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from bridge.core.model.events import Event, Gap
-from bridge.core.sequencing.rules import NOTHING, RESTARTED, Head, Ids, Sequencer, time_of
+from bridge.core.sequencing.rules import (
+    NO_MARKS,
+    NOTHING,
+    RESTARTED,
+    Head,
+    Ids,
+    Marks,
+    Sequencer,
+    time_of,
+)
 
 MAX_HELD_EVENTS = 20_000
 MAX_OPEN_GAPS = 100
@@ -98,10 +107,21 @@ class Contiguous(Sequencer):
         """Return the announced gaps whose events may still be brought, oldest first."""
         return tuple(self._open)
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:  # noqa: ARG002 - has ids
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:  # noqa: ARG002
         """Continue after an event that was published before this process started."""
         self._time = self._second_time = self._third_time = time
         self._next = self.expected = last_id + 1
+
+    def begin_replay(self) -> None:
+        """Expect events that have waited since before the last published one. If the ids have
+        restarted in between, some of them have higher ids and earlier times.
+        """
+        self._restarted_at = self._time
+
+    def end_replay(self) -> None:
+        """Expect events as they arrive."""
+        if self._old_last < 0:
+            self._restarted_at = -1
 
     def reach(self, head: Head) -> None:
         """Note the exchange's last id: events up to it that have not come are a hole.

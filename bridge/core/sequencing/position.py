@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from bridge.core.sequencing.contiguous import MAX_GAP_IDS, MAX_OPEN_GAPS
-from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US
+from bridge.core.sequencing.rules import RESTART_EVENTS, RESTART_US, Marks
 
 MESSAGE_TYPE = "position"
 # No event is fetched that has an id further below the last one.
@@ -42,7 +42,7 @@ class Position(msgspec.Struct, gc=False, omit_defaults=True):
     first checked, or -1 if there was none. Then `partition` and `offset` are -1. For a record on
     disk they are -1 and 0.
 
-    `mark` is the id or time that orders the records of a stream without contiguous ids, or -1.
+    `mark`, `mark_count` and `ahead` are those of `Marks`.
     """
 
     message_type: str
@@ -53,6 +53,13 @@ class Position(msgspec.Struct, gc=False, omit_defaults=True):
     offset: int
     interval: str = ""
     mark: int = -1
+    mark_count: int = 1
+    ahead: int = -1
+
+    @property
+    def marks(self) -> Marks:
+        """Return what was published, if the ids of the stream are not contiguous."""
+        return Marks(self.mark, self.mark_count, self.ahead)
 
     @property
     def stream_key(self) -> StreamKey:
@@ -145,11 +152,22 @@ class Tails:
         elif record.last_id >= known.last_id or self._restarts[key].is_certain(
             record.last_id, record.time, known.last_id, known.time
         ):
+            _continue_marks(record, known)
             _, second, third = self._times.get(key, (known.time,) * 3)
             self._times[key] = times = (second, third, record.time)
             if record.last_id >= 0:
                 record.time = max(times)
             self.positions[key] = record
+
+
+def _continue_marks(record: Position, known: Position) -> None:
+    """Let the marks of a stream's next record include those before it."""
+    if record.ahead >= 0:
+        record.mark, record.mark_count = known.mark, known.mark_count
+    else:
+        record.ahead = known.ahead
+        if record.mark == known.mark >= 0:
+            record.mark_count += known.mark_count
 
 
 def _is_further(position: Position, known: Position) -> bool:

@@ -65,6 +65,20 @@ class Head(NamedTuple):
     source: Source = "rest"
 
 
+class Marks(NamedTuple):
+    """What was published of a stream without contiguous ids: its last id, or its last time and the
+    number of events with this time. `ahead` is the last time that was far ahead of its arrival.
+    -1 if there was none.
+    """
+
+    mark: int = -1
+    mark_count: int = 1
+    ahead: int = -1
+
+
+NO_MARKS = Marks()
+
+
 class Timed(Protocol):
     """An event, or a part of one."""
 
@@ -143,9 +157,9 @@ class Sequencer:
         """Return whether the last events may have come after a restart of the ids."""
         return bool(self._low) and self._low_after == self.last_mark
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:  # noqa: ARG002 - for rules
-        """Continue after the last event published before this process started, at `time`. Events up
-        to `mark`, an id or a time, are duplicates; -1 if that is not known.
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:  # noqa: ARG002
+        """Continue after the last event published before this process started, at `time`. Events
+        that are not after `marks` are duplicates.
 
         The events of the time in which no process ran are missing and remain unknown.
         """
@@ -256,9 +270,9 @@ class Monotonic(Sequencer):
         """Return the greatest id."""
         return None if self._highest < 0 else self._highest
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
-        super().resume(last_id, time, mark)
-        self._highest = mark
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:
+        super().resume(last_id, time, marks)
+        self._highest = marks.mark
 
     def follows(self, first: int, time: int, received: int) -> bool:
         if first > self._highest and not self._cause:
@@ -296,30 +310,36 @@ class TimeOrdered(Sequencer):
     An event whose time is far ahead is passed on and does not hold back those after it.
     """
 
-    __slots__ = ("_ahead", "_published_to", "_same_time")
+    __slots__ = ("_ahead", "_published", "_published_last", "_same_time")
 
     def __init__(self, message_type: str, first: str, last: str) -> None:
         super().__init__(message_type, first, last)
         self._same_time: list[Event] = []
         self._ahead: list[Event] = []
-        # The time of the last event that the previous process has published.
-        self._published_to = -1
+        # What the previous process has published, and the events of its last time.
+        self._published = NO_MARKS
+        self._published_last: list[Event] = []
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
-        super().resume(last_id, time, mark)
-        self._published_to = mark
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:
+        super().resume(last_id, time, marks)
+        self._published = marks
 
     @property
     def last_mark(self) -> int | None:
         """Return the time of the last event. If our clock is slow, all times are far ahead."""
         last = self._same_time or self._ahead
-        return self.first_of(last[-1]) if last else None
+        if last:
+            return self.first_of(last[-1])
+        return None if self._published.mark < 0 else self._published.mark
 
     @property
     def last_id(self) -> None:
         """Return None: the events have no ids."""
 
     def accept(self, event: Event) -> Sequence[Event]:
+        if self._is_published(event):
+            self.note_overlap(event)
+            return self.drop_duplicate()
         if _is_repeat(event, self._ahead):
             return self.drop_duplicate()
         recent = self._ahead if is_ahead(event) else self._same_time
@@ -329,9 +349,6 @@ class TimeOrdered(Sequencer):
                 return self.drop_duplicate()
             if now > previous:
                 recent.clear()
-        elif not recent and self._is_published(event):
-            self.note_overlap(event)
-            return self.drop_duplicate()
         if _is_repeat(event, recent):
             return self.drop_duplicate()
         recent.append(event)
@@ -342,11 +359,16 @@ class TimeOrdered(Sequencer):
         return (*gap, event)
 
     def _is_published(self, event: Event) -> bool:
-        """Return whether the previous process has published an event. A last time far ahead says
-        nothing of those after it.
-        """
-        last = self._published_to
-        return self.first_of(event) <= last <= event.received + MAX_AHEAD_US
+        """Return whether the previous process has published an event."""
+        time, published = self.first_of(event), self._published
+        if is_ahead(event):
+            return time <= published.ahead
+        if time != published.mark or _is_repeat(event, self._published_last):
+            return time <= published.mark
+        if len(self._published_last) == published.mark_count:
+            return False
+        self._published_last.append(event)
+        return True
 
 
 class Chained(Sequencer):
@@ -363,9 +385,9 @@ class Chained(Sequencer):
         """Return the id at which the last event ended."""
         return None if self._expected is None else self._expected - 1
 
-    def resume(self, last_id: int, time: int, mark: int = -1) -> None:
-        super().resume(last_id, time, mark)
-        self._expected = None if mark < 0 else mark + 1
+    def resume(self, last_id: int, time: int, marks: Marks = NO_MARKS) -> None:
+        super().resume(last_id, time, marks)
+        self._expected = None if marks.mark < 0 else marks.mark + 1
 
     def accept(self, event: Event) -> Sequence[Event]:
         first, last = self.first_of(event), self.last_of(event)

@@ -15,7 +15,14 @@ from bridge.core.model.stream import Stream
 from bridge.core.sequencing.backfilled import Backfilled, BlockTrades, Candles
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import Position, StreamKey
-from bridge.core.sequencing.rules import NOTHING, Chained, Monotonic, Sequencer, TimeOrdered
+from bridge.core.sequencing.rules import (
+    NOTHING,
+    Chained,
+    Monotonic,
+    Sequencer,
+    TimeOrdered,
+    time_of,
+)
 
 # The exchange promises this continuity, and captures confirm it: 17,000 trades without a hole.
 _RULES: dict[type[Event], tuple[type[Sequencer], str, str]] = {
@@ -45,6 +52,13 @@ CONTIGUOUS: dict[str, type[Event]] = {
     for event_type, (rule, _, _) in _RULES.items()
     if rule is Contiguous
 }
+
+# The message types whose events are ordered by time.
+TIMED = frozenset(
+    str(event_type.__struct_config__.tag)
+    for event_type, (_, first, _) in _RULES.items()
+    if first == "timestamp"
+)
 
 NOWHERE: Mapping[StreamKey, Position] = {}
 # The rules that hold a stream back while missing events are fetched.
@@ -89,13 +103,16 @@ def mark_getter(event_type: type[Event]) -> Callable[[Event], int] | None:
     the events of the type belong to no stream.
     """
     _, _, last = _RULES.get(event_type, (Sequencer, "", ""))
-    return attrgetter(last) if last else None
+    if not last:
+        return None
+    return time_of if last == "timestamp" else attrgetter(last)
 
 
 class Sequencers:
     """The sequencers of all streams, each created when its first event arrives.
 
-    `positions` are the positions at which the previous process stopped. A removed stream stops at
+    `positions` are the positions at which the previous process stopped. Until `end_replay` events
+    come that arrived before the start. A removed stream stops at
     once, and events that are still in flight are dropped. Its sequencers are kept: if the stream is
     added again, it continues after the last published event.
     """
@@ -104,6 +121,7 @@ class Sequencers:
         self, streams: Iterable[Stream], positions: Mapping[StreamKey, Position] = NOWHERE
     ) -> None:
         self._positions = dict(positions)
+        self._is_replaying = True
         self._of_stream: dict[str, dict[str, Sequencer]] = {}
         self._removed: dict[str, dict[str, Sequencer]] = {}
         self.set_streams(streams)
@@ -177,8 +195,17 @@ class Sequencers:
         key = StreamKey(sequencer.message_type, symbol, stream.interval)
         # Of records on disk the interval is not known.
         if position := self._positions.get(key) or self._positions.get(key.of_all_intervals()):
-            sequencer.resume(position.last_id, position.time, position.mark)
+            sequencer.resume(position.last_id, position.time, position.marks)
+            if self._is_replaying and isinstance(sequencer, Contiguous):
+                sequencer.begin_replay()
         return sequencer
+
+    def end_replay(self) -> None:
+        """Note that what had arrived before the start has been sequenced."""
+        self._is_replaying = False
+        for sequencer in self._all():
+            if isinstance(sequencer, Contiguous):
+                sequencer.end_replay()
 
     def of(self, stream: Stream) -> Iterable[Sequencer]:
         """Return all sequencers of one stream; a removed stream has none."""

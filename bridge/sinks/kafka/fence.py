@@ -8,12 +8,8 @@ with a real broker.
 """
 
 import asyncio
-import os
-import socket
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
@@ -28,10 +24,15 @@ from bridge.brokers.kafka_client import (
     topics_denied,
 )
 from bridge.brokers.kafka_reader import TopicReader
-from bridge.core.model.unreadable import decode_ours
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
+from bridge.sinks.kafka.owner import (
+    Owner,
+    encode_owner,
+    owner_key,
+    read_owner,
+    transactional_id_of,
+)
 from bridge.sinks.kafka.producer import (
-    OWNER_PREFIX,
     StateTopics,
     discard,
     ensure_topics,
@@ -39,7 +40,6 @@ from bridge.sinks.kafka.producer import (
     start,
 )
 from bridge.sinks.kafka.producer_state import ProducerId, ProducerState, identity_of
-from bridge.telemetry import now_us
 
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
 # the data of the closed connection.
@@ -53,40 +53,31 @@ _REFUSALS = (
 log = structlog.get_logger(__name__)
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """A bridge that has opened the transactional id. `started` is in microseconds."""
-
-    host: str
-    process: int
-    started: int
-
-    def __str__(self) -> str:
-        started = datetime.fromtimestamp(self.started // 1_000_000, UTC)
-        return f"process {self.process} on {self.host}, started at {started:%Y-%m-%dT%H:%M:%SZ}"
-
-
-_decode = msgspec.json.Decoder(Owner).decode
-
-
 class Fence:
     """Shuts all other processes out of the topics of this bridge.
 
     `raised` is set as soon as the ends of the partitions are final. `identity` of `producer_state`
-    is the one that the transactional id gives.
+    is the one that the transactional id gives. With `is_required` it is an error if Kafka refuses
+    transactions.
     """
 
     def __init__(
-        self, options: settings.Kafka, state_topics: StateTopics, producer_state: ProducerState
+        self,
+        options: settings.Kafka,
+        state_topics: StateTopics,
+        producer_state: ProducerState,
+        us: Owner,
+        *,
+        is_required: bool = False,
     ) -> None:
         self.raised = asyncio.Event()
         self._options = options
         self._state_topics = state_topics
         self._producer_state = producer_state
+        self._us = us
+        self._is_required = is_required
         # Empty if there is no fence.
-        self._id = options.transactional_id
-        if self._id is None:
-            self._id = f"tickbridge.{state_topics.position}"
-        self._us = Owner(socket.gethostname(), os.getpid(), now_us())
+        self._id = transactional_id_of(options, state_topics.position)
         # The topics that have markers of the present identity.
         self._topics: set[str] = set()
         self._last_identity: ProducerId | None = None
@@ -118,13 +109,13 @@ class Fence:
             owner = await self._read_owner()
         except FAILURES as error:
             raise failure(error) from error
-        if owner is not None and owner != self._us:
+        if owner is not None and not owner.is_same(self._us):
             raise Fenced(str(owner))
 
     @property
-    def owner(self) -> str:
-        """Return the name of this bridge: its process, its host, and when it has started."""
-        return str(self._us)
+    def owner_key(self) -> bytes | None:
+        """Return the key of the records that name the owner; None as long as there is no fence."""
+        return owner_key(self._id) if self._id and self.raised.is_set() else None
 
     def forget(self, topic: str) -> None:
         """Write new markers into a topic at the next `raise_around`: it was created again."""
@@ -147,6 +138,12 @@ class Fence:
             await start(producer, options)
             await self._mark(producer, topics)
         except _REFUSALS as error:
+            if self._is_required:
+                raise SinkRefused(
+                    f"Kafka refuses the transactional id {self._id} ({describe(error)}), which "
+                    "cluster.standby needs",
+                    "grant Write and Describe on the transactional id",
+                ) from error
             log.warning(
                 "kafka_fence_refused",
                 transactional_id=self._id,
@@ -199,8 +196,8 @@ class Fence:
         writer = await open_producer(self._options, state)
         try:
             async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-                record = msgspec.json.encode(self._us)
-                await writer.send_and_wait(self._state_topics.position, record, self._key)
+                place = (self._state_topics.position, encode_owner(self._us), owner_key(self._id))
+                await writer.send_and_wait(*place)
             await state.learn(writer)
         finally:
             await discard(writer)
@@ -217,12 +214,9 @@ class Fence:
     async def _read_owner(self) -> Owner | None:
         async with TopicReader(self._options) as reader:
             records = await reader.read_whole(self._state_topics.position)
-        written = [record.value for record in records if record.key == self._key]
-        return decode_ours(_decode, written[-1]) if written else None
-
-    @property
-    def _key(self) -> bytes:
-        return OWNER_PREFIX + str(self._id).encode()
+        key = owner_key(self._id)
+        written = [record.value for record in records if record.key == key]
+        return read_owner(written[-1]) if written else None
 
     async def _failure(self, error: Exception) -> SinkUnavailable | SinkRefused:
         options = self._options

@@ -1,5 +1,5 @@
-"""Writes the position of each stream's last record, and the status of each symbol, to compacted
-topics.
+"""Writes the position of each stream's last record, the status of each symbol, and heartbeats, to
+compacted topics.
 
 Only the newest record of a key counts there. So at most one of each waits, and none goes to disk.
 """
@@ -15,7 +15,9 @@ from bridge.core.records.record import NO_IDENTITY, Record, Route
 from bridge.core.records.recorded import READ_FROM_VALUE, position_of
 from bridge.core.sequencing.completeness import Committed
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, RestartCheck, StreamKey
-from bridge.core.sequencing.sequencers import CONTIGUOUS
+from bridge.core.sequencing.rules import MAX_AHEAD_US, NO_MARKS
+from bridge.core.sequencing.sequencers import CONTIGUOUS, TIMED
+from bridge.sinks.kafka.owner import OWNER
 from bridge.sinks.outbox.outbox import Outbox, PartitionQueue
 from bridge.telemetry import SinkCounts, now_us
 
@@ -31,13 +33,14 @@ class _StreamEnd:
     """The position of a stream's last record, in a form that is cheap to change."""
 
     __slots__ = (
-        *("last_id", "mark", "offset", "partition", "restart", "second_ms", "stream_key"),
-        *("third_ms", "time_ms"),
+        *("ahead", "last_id", "mark", "mark_count", "offset", "partition", "restart"),
+        *("second_ms", "stream_key", "third_ms", "time_ms"),
     )
 
     def __init__(self, stream_key: StreamKey, time_ms: int = -1) -> None:
         self.stream_key = stream_key
-        self.last_id = self.mark = NO_IDENTITY
+        self.last_id = NO_IDENTITY
+        self.mark, self.mark_count, self.ahead = NO_MARKS
         # The times of the last three records, the last one first; -1 before there are so many.
         self.time_ms = time_ms
         self.second_ms = self.third_ms = -1
@@ -63,7 +66,8 @@ class _StreamEnd:
     def position(self) -> Position:
         message_type, symbol, interval = self.stream_key
         end = (self._time_us(), self.partition, self.offset)
-        return Position(message_type, symbol, self.last_id, *end, interval, self.mark)
+        marks = (self.mark, self.mark_count, self.ahead)
+        return Position(message_type, symbol, self.last_id, *end, interval, *marks)
 
 
 class PositionWriter:
@@ -101,6 +105,13 @@ class PositionWriter:
         self._statuses |= {record.route.symbol: record for record in records}
         self._flush_statuses()
 
+    def push_owner(self, record: Record) -> bool:
+        """Take a heartbeat, unless the last one still waits. Return whether it was taken."""
+        if self.outbox.pending()[OWNER]:
+            return False
+        self.outbox.push(record)
+        return True
+
     def resume(self, found: Iterable[Position]) -> None:
         """Write the positions that a start has found, before any other.
 
@@ -125,10 +136,11 @@ class PositionWriter:
         ends, changed = self._ends[queue.message_type], self._changed
         partition = queue.partition
         has_ids = queue.message_type in CONTIGUOUS
+        is_timed = queue.message_type in TIMED
         is_read = queue.message_type in READ_FROM_VALUE
         for record, offset in zip(records, offsets, strict=True):
             symbol, mark, interval = record.route.symbol, record.mark, ""
-            identity, mark = (mark, NO_IDENTITY) if has_ids else (NO_IDENTITY, mark)
+            identity = mark if has_ids else NO_IDENTITY
             if is_read and (
                 read := position_of(queue.message_type, record.value, partition, offset)
             ):
@@ -144,7 +156,12 @@ class PositionWriter:
             end.second_ms = end.time_ms
             end.time_ms = record.timestamp_ms
             end.last_id = identity
-            end.mark = mark
+            if is_timed and mark > record.received + MAX_AHEAD_US:
+                end.ahead = mark
+            elif mark == end.mark:
+                end.mark_count += 1
+            elif not has_ids:
+                end.mark, end.mark_count = mark, 1
             end.partition = partition
             end.offset = offset
             changed[end] = None
@@ -180,6 +197,7 @@ class PositionWriter:
 
 def _end_at(position: Position) -> _StreamEnd:
     end = _StreamEnd(position.stream_key, position.time // 1000)
-    end.last_id, end.mark = position.last_id, position.mark
+    end.last_id = position.last_id
+    end.mark, end.mark_count, end.ahead = position.marks
     end.partition, end.offset = position.partition, position.offset
     return end

@@ -35,7 +35,6 @@ log = structlog.get_logger(__name__)
 
 
 # The record that names the owner of the topics lies among the positions. Its key begins like this.
-OWNER_PREFIX = b"owner:"
 
 
 class StateTopics(NamedTuple):

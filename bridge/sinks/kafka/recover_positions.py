@@ -21,8 +21,8 @@ from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, Tails, furthest
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
+from bridge.sinks.kafka.owner import OWNER_PREFIX
 from bridge.sinks.kafka.position_writer import NO_STREAMS
-from bridge.sinks.kafka.producer import OWNER_PREFIX
 from bridge.sinks.kafka.recover_batches import tail_of
 
 # The feed waits this long for a connection to Kafka, and for the read.

@@ -7,6 +7,7 @@ from operator import attrgetter
 
 import structlog
 from aiokafka import errors as kafka_errors
+from msgspec.structs import replace
 
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
@@ -24,6 +25,7 @@ from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.loss_events import REFUSED, TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
+from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, OWNER, State, encode_owner, this_bridge
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
@@ -38,6 +40,7 @@ from bridge.telemetry import PENDING_MAX_S, SinkCounts, now_us
 MAX_DELAY_S = 5.0
 # The feed waits this long at a start until Kafka is there, and no other process can write to it.
 FENCE_TIMEOUT_S = 10.0
+ALONE = settings.Cluster()
 
 _received = attrgetter("received")
 
@@ -63,6 +66,7 @@ class KafkaSink:
         topics: Sequence[str],
         venue: str = SPOT,
         store: ChunkStore | None = None,
+        cluster: settings.Cluster = ALONE,
     ) -> None:
         self.counts = SinkCounts()
         self.limits: Mapping[str, int] = {
@@ -84,7 +88,17 @@ class KafkaSink:
         )
         self._positions = PositionWriter(state_topics.position)
         producer_state = ProducerState(self.counts)
-        self._fence = Fence(options, state_topics, producer_state)
+        self._us = this_bridge(cluster.group)
+        self._fence = Fence(
+            options,
+            state_topics,
+            producer_state,
+            self._us,
+            is_required=bool(cluster.standby),
+        )
+        # Whether this bridge does not receive some of its streams.
+        self.is_cut: Callable[[], bool] = lambda: False
+        self._beat_s = cluster.takeover_ms / 1000 / BEATS_PER_TAKEOVER
         self._resting = RestingPartitions(
             (self.outbox, self._positions.outbox), self.counts.failures, self._changed.set
         )
@@ -110,6 +124,7 @@ class KafkaSink:
         self._was_ready = self._is_fenced = False
         self._backoff = Backoff(MAX_DELAY_S)
         self._ticking: asyncio.TimerHandle | None = None
+        self._beating: asyncio.TimerHandle | None = None
 
     @property
     def ready(self) -> bool:
@@ -122,7 +137,7 @@ class KafkaSink:
     @property
     def owner(self) -> str:
         """Return the name of this bridge, as other bridges with the same topics see it."""
-        return self._fence.owner
+        return str(self._us)
 
     def committed(self, key: StreamKey) -> Committed | None:
         """Return what Kafka has of a stream with contiguous ids; None if nothing is known of it."""
@@ -141,8 +156,7 @@ class KafkaSink:
     async def has_room(self) -> None:
         """Return when there is room for trades that are fetched again, and no partition rests."""
         while self._resting or not self.outbox.has_room(ROOM_SHARE):
-            self._progressed.clear()
-            await self._progressed.wait()
+            await self._progress()
 
     async def given_up(self, message_type: str, symbol: str, ids: Sequence[int]) -> set[int]:
         """Return which of these ids of a contiguous stream, pushed just now, were given up. Wait
@@ -151,8 +165,7 @@ class KafkaSink:
         waiter = self._ack_waiters.begin(StreamKey(message_type, symbol), ids)
         try:
             while waiter.left:
-                self._progressed.clear()
-                await self._progressed.wait()
+                await self._progress()
         finally:
             self._ack_waiters.end(waiter)
         return waiter.given_up
@@ -184,6 +197,12 @@ class KafkaSink:
         elif self.spiller:
             self._losses.announce()
             self.spiller.close()
+
+    def note_fenced(self) -> None:
+        """Note that another bridge is the owner of the topics, so that `close` removes all
+        records.
+        """
+        self._is_fenced = True
 
     @property
     def records_on_disk(self) -> int:
@@ -246,13 +265,22 @@ class KafkaSink:
     async def drained(self) -> None:
         """Return when no record waits, and the positions of all streams are written."""
         while len(self.outbox):
-            self._progressed.clear()
-            await self._progressed.wait()
+            await self._progress()
         while self._positions.has_unwritten:
             self._positions.flush()
             self.wake()
-            self._progressed.clear()
-            await self._progressed.wait()
+            await self._progress()
+
+    async def release(self) -> None:
+        """Tell standbys that this bridge publishes no more. Return when Kafka has it."""
+        if self._beating:
+            self._beating.cancel()
+        if not self._session or not self._fence.owner_key:
+            return
+        while not self._write_owner("released"):
+            await self._progress()
+        while len(self._positions.outbox):
+            await self._progress()
 
     async def run(self) -> None:
         """Connect and drain until cancelled; connect again after each failure.
@@ -261,15 +289,21 @@ class KafkaSink:
         it was ever ready.
         """
         self._tick()
+        self._beat()
         try:
             while True:
                 await self._deliver()
         except Fenced:
-            self._is_fenced = True
+            self.note_fenced()
             raise
         finally:
-            if self._ticking:
-                self._ticking.cancel()
+            for timer in filter(None, (self._ticking, self._beating)):
+                timer.cancel()
+
+    async def _progress(self) -> None:
+        """Wait until something is sent or dropped."""
+        self._progressed.clear()
+        await self._progressed.wait()
 
     def _make_outbox(
         self, max_bytes: int, store: ChunkStore | None
@@ -291,6 +325,26 @@ class KafkaSink:
         self._warn_if_slow()
         loop = asyncio.get_running_loop()
         self._ticking = loop.call_later(position_writer.INTERVAL_S, self._tick)
+
+    def _beat(self) -> None:
+        """Write a heartbeat, again and again."""
+        self._write_owner("cut" if self.is_cut() else "live")
+        loop = asyncio.get_running_loop()
+        self._beating = loop.call_later(self._beat_s, self._beat)
+
+    def _write_owner(self, state: State) -> bool:
+        """Write that this bridge is the owner, if its fence is raised. Return whether it is on its
+        way.
+        """
+        key = self._fence.owner_key
+        if key is None:
+            return False
+        now = now_us()
+        route = Route(OWNER, "", self._positions.topic, key, "", ())
+        value = encode_owner(replace(self._us, state=state))
+        is_taken = self._positions.push_owner(Record(route, now // 1000, now, value))
+        self.wake()
+        return is_taken
 
     def _warn_if_slow(self) -> None:
         """Log once that a connected Kafka lets events wait: the same ones as PENDING_MAX_S ago."""

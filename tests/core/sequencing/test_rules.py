@@ -13,7 +13,7 @@ from bridge.core.model.events import BookDelta, Event, Gap, MiniTicker, Quote, T
 from bridge.core.sequencing import contiguous
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.handover import Handover
-from bridge.core.sequencing.rules import Head, Sequencer
+from bridge.core.sequencing.rules import Head, Marks, Sequencer
 from bridge.core.sequencing.sequencers import new_sequencer
 from tests.support.events import repeatable
 
@@ -190,7 +190,7 @@ def test_after_a_start_the_events_up_to_the_last_published_one_are_dropped(
     events: list[Event], begin: int
 ) -> None:
     sequencer = new_sequencer(type(events[0]))
-    sequencer.resume(-1, 4, 4)
+    sequencer.resume(-1, 4, Marks(4))
     passed = accept_all(sequencer, events[begin:])
     assert [event for event in passed if not isinstance(event, Gap)] == events[max(4, begin) :]
     assert sequencer.duplicates == max(0, 4 - begin)
@@ -202,29 +202,52 @@ def test_after_a_start_the_events_up_to_the_last_published_one_are_dropped(
 def test_a_gap_event_after_a_start_is_missing_only_if_the_ids_prove_that_nothing_is() -> None:
     for event, causes in ((quote(5), ["restart"]), (ticker(5), ["restart"]), (delta(5, 6), [])):
         sequencer = new_sequencer(type(event))
-        sequencer.resume(-1, 4, 4)
+        sequencer.resume(-1, 4, Marks(4))
         passed = sequencer.accept(event)
         assert [gap.cause for gap in passed if isinstance(gap, Gap)] == causes
     sequencer = new_sequencer(BookDelta)
-    sequencer.resume(-1, 4, 4)
+    sequencer.resume(-1, 4, Marks(4))
     gap = sequencer.accept(delta(8, 9))[0]
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.first_id, gap.last_id) == ("restart", 5, 7)
 
 
+def test_events_from_before_a_restart_of_the_ids_are_left_out_of_a_replay() -> None:
+    """The previous process has published trades 0 to 5 since the restart."""
+    sequencer = contiguous_sequencer()
+    sequencer.resume(5, 6 * SECOND_US)
+    sequencer.begin_replay()
+    old = [trade(5_000_001 + number, seconds=0.5) for number in range(2)]
+    new = [trade(number, seconds=number + 1) for number in range(8)]
+    assert accept_all(sequencer, [*old, *new]) == new[6:]
+    sequencer.end_replay()
+    assert not sequencer.accept(trade(9, seconds=3))
+    assert sequencer.held == 1
+
+
 def test_one_low_id_long_after_the_last_published_event_proves_nothing() -> None:
     sequencer = new_sequencer(Quote)
-    sequencer.resume(-1, SECOND_US, 100)
+    sequencer.resume(-1, SECOND_US, Marks(100))
     assert not sequencer.accept(quote(3, seconds=60))
     gap, passed = sequencer.accept(quote(101, seconds=61))
     assert isinstance(gap, Gap)
     assert passed == quote(101, seconds=61)
 
 
-def test_a_published_time_far_ahead_drops_no_event_after_a_start() -> None:
+def test_a_published_time_far_ahead_drops_only_events_with_such_times_after_a_start() -> None:
     sequencer = new_sequencer(MiniTicker)
-    sequencer.resume(-1, 100 * SECOND_US, 100 * SECOND_US)
-    assert ticker(5) in sequencer.accept(ticker(5))
+    sequencer.resume(-1, 100 * SECOND_US, Marks(4, ahead=100 * SECOND_US))
+    assert not sequencer.accept(ticker(4))
+    assert not sequencer.accept(ticker(100 * SECOND_US))
+    assert sequencer.accept(ticker(5)) == (ticker(5),)
+    assert sequencer.accept(ticker(101 * SECOND_US)) == (ticker(101 * SECOND_US),)
+
+
+def test_after_a_start_the_events_of_the_last_time_that_were_not_published_pass() -> None:
+    sequencer = new_sequencer(MiniTicker)
+    sequencer.resume(-1, 5, Marks(5, mark_count=2))
+    events = [ticker(5, price) for price in ("1", "2", "1", "3", "2", "3", "4")]
+    assert accept_all(sequencer, events) == [ticker(5, "3"), ticker(5, "4")]
 
 
 def test_quotes_of_a_slow_connection_after_a_long_silence_are_no_restart() -> None:
@@ -747,7 +770,7 @@ class MonotonicAgainstAList(RuleBasedStateMachine):
     @rule()
     def start_again(self) -> None:
         self.sequencer = new_sequencer(Quote)
-        self.sequencer.resume(-1, self.passed[-1], self.passed[-1])
+        self.sequencer.resume(-1, self.passed[-1], Marks(self.passed[-1]))
         self.cause, self.is_fresh = "restart", True
 
 

@@ -20,6 +20,7 @@ from bridge.sinks.kafka import fence, producer_session
 from bridge.sinks.kafka import producer as producer_module
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.fence import Fence
+from bridge.sinks.kafka.owner import this_bridge
 from bridge.sinks.kafka.producer import StateTopics, discard, ensure_topics, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.outbox.chunk_store import ChunkStore
@@ -96,7 +97,7 @@ def state_topics(venue: str) -> StateTopics:
 async def raised(options: settings.Kafka, unique: str) -> ProducerState:
     """Raise a fence around the trades; return the state with its identity."""
     state = ProducerState()
-    await Fence(options, state_topics(unique), state).raise_around(
+    await Fence(options, state_topics(unique), state, this_bridge("test")).raise_around(
         [f"{unique}.trade", f"{unique}.position"]
     )
     return state
@@ -149,7 +150,10 @@ async def test_a_fence_that_can_leave_out_nothing_is_not_taken_for_raised(
     """Otherwise the next producer would have an identity that no other bridge can shut out."""
     topics = [f"{unique}.trade", f"{unique}.position"]
     fence = Fence(
-        options_for(fencing_kafka.bootstrap_servers), state_topics(unique), ProducerState()
+        options_for(fencing_kafka.bootstrap_servers),
+        state_topics(unique),
+        ProducerState(),
+        this_bridge("test"),
     )
     await fence.raise_around(topics)
     fence.renew()
@@ -208,7 +212,7 @@ async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
 ) -> None:
     servers, options = fencing_kafka.bootstrap_servers, options_for(fencing_kafka.bootstrap_servers)
     earlier = ProducerState()
-    await Fence(options, state_topics(unique), earlier).raise_around(
+    await Fence(options, state_topics(unique), earlier, this_bridge("test")).raise_around(
         [f"{unique}.quote", f"{unique}.position"]
     )
     producer = await open_producer(options, earlier)
