@@ -26,6 +26,8 @@ def headline(found: "Report") -> Iterator[str]:
         f"{sum(found.events_per_s.values()):,.0f} events/s; exchange to arrival: "
         f"{latency(arrival.p50_s)} in the median, p99 {latency(arrival.p99_s)}"
     )
+    if found.owner:
+        yield f"standing by; the owner of the topics is {name_cell(found.owner)}"
     for reason in (*found.unready, *found.refused, *found.waiting):
         yield f"  {name_cell(reason)}"
     if found.needs_restart:

@@ -254,8 +254,8 @@ class BridgeCollector(Collector):
         sinks = self._status.sinks
         yield _gauge(
             "sink_ready",
-            "1 while the sink accepts events, 0 otherwise.",
-            {(s.name,): s.ready for s in sinks},
+            "1 while the sink accepts events, 0 otherwise; absent while the bridge stands by.",
+            {(s.name,): s.ready for s in sinks} if self._status.owner_watch is None else {},
             "sink",
         )
         yield _gauge(
@@ -307,6 +307,11 @@ class BridgeCollector(Collector):
     def _process(self) -> Iterator[Metric]:
         yield _gauge(
             "ready", "1 while /readyz answers 200, 0 otherwise.", {(): not self._status.unready()}
+        )
+        yield _gauge(
+            "standing_by",
+            "1 while the bridge waits to take over from another one, 0 otherwise.",
+            {(): self._status.owner_watch is not None},
         )
         reloads = self._status.reloads.outcomes
         yield _counter(

@@ -88,6 +88,10 @@ class Report(msgspec.Struct):
     needs_restart: Annotated[
         list[str], _says("Settings that have changed, and take effect after a restart.")
     ]
+    owner: Annotated[
+        str | None,
+        _says("The owner of the topics that this bridge stands by for; null: it is the owner."),
+    ]
     unready: Annotated[list[str], _says("Why the bridge is not ready; empty if it is.")]
     refused: Annotated[list[str], _says("What the settings name and the exchange does not list.")]
     waiting: Annotated[list[str], _says("The patterns whose symbols do not trade yet.")]

@@ -32,6 +32,7 @@ def report(status: Status) -> Report:
         uptime_s=status.uptime_s(),
         settings_age_s=status.settings_age_s(),
         needs_restart=status.reloads.waiting,
+        owner=str(status.owner_watch.owner) if status.owner_watch else None,
         unready=status.unready(),
         refused=subscription.refused,
         waiting=subscription.waiting,

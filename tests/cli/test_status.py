@@ -52,6 +52,7 @@ def a_report() -> Report:
         uptime_s=7300.0,
         settings_age_s=60.0,
         needs_restart=["log.level"],
+        owner=None,
         unready=[],
         refused=[],
         waiting=["'*USDT' waits until a symbol that it matches trades"],

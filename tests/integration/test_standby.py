@@ -1,0 +1,141 @@
+"""Two bridges with the same topics: one stands by, and takes over without a hole."""
+
+import asyncio
+import json
+import signal
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+
+from bridge.tools.simulator import Market, SimulatedExchange
+from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_settings import bridge_settings
+from tests.support.brokers import Choice, Kafka, RedisAddress, read_topic
+
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+STREAMS = ["trade", "aggTrade", "bookTicker", "ticker", "depth@100ms", "kline_1m"]
+# The field of the exchange, and ours, that orders the events of a stream.
+NUMBERS = {
+    "trade": ("t", "trade_id"),
+    "agg_trade": ("a", "agg_trade_id"),
+    "quote": ("u", "update_id"),
+    "book_delta": ("u", "last_update_id"),
+    "ticker": ("E", "timestamp"),
+    "candle": ("E", "timestamp"),
+}
+MESSAGE_TYPES = dict(
+    zip(STREAMS, ("trade", "agg_trade", "quote", "ticker", "book_delta", "candle"), strict=True)
+)
+
+TIMEOUT_S = 20
+
+Numbers = dict[tuple[str, str], list[int]]
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # noqa: PLR0917
+    brokers: Choice,
+    kafka: Kafka,
+    redis: RedisAddress,
+    unique: str,
+    tmp_path: Path,
+    end: signal.Signals,
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that fences; {brokers}")
+    servers = kafka.bootstrap_servers
+    async with AsyncExitStack() as stack:
+        exchange = await stack.enter_async_context(
+            SimulatedExchange(Market(SYMBOLS, seed=5, trades_per_second=50))
+        )
+        settings = bridge_settings(
+            exchange, servers, redis.url, unique, symbols=SYMBOLS, streams=STREAMS
+        ) | {"cluster": {"standby": 1}}
+        sent = await stack.enter_async_context(_observed(exchange))
+        owner = await _start(stack, tmp_path / "owner", settings)
+        await owner.logged("positions_read")
+        standby = await _start(stack, tmp_path / "standby", settings)
+        await standby.logged("standing_by")
+        await standby.logged("connection_open")
+        await _all_continue(sent)
+        owner.process.send_signal(end)
+        taking_over = await standby.logged("taking_over")
+        assert taking_over["reason"] == ("released" if end == signal.SIGTERM else "silent")
+        await standby.logged("positions_read")
+        await _flow(servers, unique)
+        if end == signal.SIGSTOP:
+            owner.process.send_signal(signal.SIGCONT)
+            await owner.logged("taken_over")
+            await owner.logged("standing_by")
+            await _flow(servers, unique)
+        assert await standby.stop() == 0
+        published = {kind: await _published(servers, unique, kind) for kind in NUMBERS}
+    gaps = await read_topic(servers, f"{unique}.binance.spot.gap")
+    assert [json.loads(gap.value) for gap in gaps] == []
+    for (kind, symbol), numbers in sent.items():
+        found = published[kind][kind, symbol]
+        first, last = numbers.index(found[0]), numbers.index(found[-1])
+        assert found == numbers[first : last + 1], f"{kind} of {symbol}"
+
+
+async def _start(stack: AsyncExitStack, folder: Path, settings: dict[str, Any]) -> BridgeProcess:
+    folder.mkdir()  # noqa: ASYNC240 - a test
+    return await stack.enter_async_context(running_bridge(folder, settings))
+
+
+async def _all_continue(sent: Numbers) -> None:
+    """Wait until each stream has brought two further events, so that the standby has one of each
+    that the owner has published too.
+    """
+    before = {stream: len(numbers) for stream, numbers in sent.items()}
+    async with asyncio.timeout(TIMEOUT_S):
+        while any(len(sent[each]) < count + 2 for each, count in before.items()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def _flow(servers: str, unique: str) -> None:
+    """Wait until 100 further trades are in the topic."""
+    topic = f"{unique}.binance.spot.trade"
+    before = len(await read_topic(servers, topic, expected=1))
+    await read_topic(servers, topic, expected=before + 100)
+
+
+async def _published(servers: str, unique: str, kind: str) -> Numbers:
+    """Return the numbers of the events in a topic, times in milliseconds."""
+    numbers: Numbers = defaultdict(list)
+    field = NUMBERS[kind][1]
+    for record in await read_topic(servers, f"{unique}.binance.spot.{kind}"):
+        event = json.loads(record.value)
+        number = event[field] // 1000 if field == "timestamp" else event[field]
+        numbers[kind, event["symbol"]].append(number)
+    return numbers
+
+
+@asynccontextmanager
+async def _observed(exchange: SimulatedExchange) -> AsyncIterator[Numbers]:
+    """Yield what the exchange sends from now on, as one that receives everything sees it."""
+    names = [f"{symbol.lower()}@{stream}" for symbol in SYMBOLS for stream in STREAMS]
+    numbers: Numbers = defaultdict(list)
+
+    async def read() -> None:
+        url = f"{exchange.websocket_url}/stream?streams={'/'.join(names)}"
+        async with websockets.connect(url) as websocket:
+            async for frame in websocket:
+                message = json.loads(frame)
+                kind = MESSAGE_TYPES[message["stream"].partition("@")[2]]
+                data = message["data"]
+                numbers[kind, data["s"]].append(data[NUMBERS[kind][0]])
+
+    reading = asyncio.create_task(read())
+    try:
+        yield numbers
+    finally:
+        reading.cancel()
+        await asyncio.wait((reading,))

@@ -1,0 +1,181 @@
+"""When a standby may take over, by the heartbeats of another bridge in Kafka."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import topic_name
+from bridge.core.sequencing.position import MESSAGE_TYPE
+from bridge.errors import Fenced
+from bridge.settings import Cluster, load_settings
+from bridge.settings import Kafka as KafkaSettings
+from bridge.sinks.kafka.owner import (
+    Owner,
+    State,
+    encode_owner,
+    owner_key,
+    this_bridge,
+    transactional_id_of,
+)
+from bridge.sinks.kafka.owner_watch import OwnerWatch, Reason
+from bridge.sinks.kafka.producer import ensure_topics
+from tests.support.brokers import Kafka
+from tests.support.journal import Journal
+
+pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
+
+TAKEOVER_MS = 1000
+
+
+class Bench:
+    """Another bridge that writes to the position topic, and a watch that reads it."""
+
+    def __init__(self, options: KafkaSettings, producer: AIOKafkaProducer) -> None:
+        self.options = options
+        self.topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
+        self.owner = this_bridge("tickbridge")
+        self._producer = producer
+        self._has_topic = False
+
+    async def beat(self, state: State = "live", group: str = "tickbridge") -> None:
+        owner = Owner(self.owner.host, self.owner.process, self.owner.started, group, state)
+        key = owner_key(transactional_id_of(self.options, self.topic))
+        if not self._has_topic:
+            await ensure_topics(self._producer, self.options, [self.topic], [self.topic])
+            self._has_topic = True
+        await self._producer.send_and_wait(self.topic, encode_owner(owner), key, partition=0)
+
+    @asynccontextmanager
+    async def beating(self, **fields: Any) -> AsyncIterator[None]:
+        """Write heartbeats all the time."""
+
+        async def run() -> None:
+            while True:
+                await self.beat(**fields)
+                await asyncio.sleep(TAKEOVER_MS / 4000)
+
+        task = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def watch(
+        self,
+        *,
+        can_replace: Callable[[], bool] = lambda: True,
+        is_patient: bool = False,
+        has_records: bool = False,
+        **cluster: Any,
+    ) -> Reason:
+        options = Cluster.model_validate({"standby": 1, "takeover_ms": TAKEOVER_MS} | cluster)
+        watch = OwnerWatch(
+            self.options,
+            options,
+            can_replace=can_replace,
+            is_patient=is_patient,
+            has_records=has_records,
+        )
+        return await watch.until_free()
+
+
+@pytest.fixture
+async def bench(kafka: Kafka, unique: str) -> AsyncIterator[Bench]:
+    overrides = {
+        "binance": {"symbols": ["BTCUSDT"]},
+        "kafka": {
+            "bootstrap_servers": kafka.bootstrap_servers,
+            "topic": unique + ".{venue}.{message_type}",
+        },
+    }
+    options = load_settings(environment={}, overrides=overrides).kafka
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
+    await producer.start()
+    yield Bench(options, producer)
+    await producer.stop()
+
+
+async def test_topics_without_an_owner_are_free(bench: Bench) -> None:
+    assert await bench.watch() == "none"
+
+
+async def test_topics_that_an_owner_has_released_are_free_at_once(bench: Bench) -> None:
+    await bench.beat()
+    await bench.beat("released")
+    assert await bench.watch() == "released"
+
+
+async def test_a_standby_waits_until_the_owner_releases_them(
+    bench: Bench, journal: Journal
+) -> None:
+    await bench.beat()
+    async with bench.beating():
+        watching = asyncio.create_task(bench.watch())
+        await journal.until("standing_by")
+        await asyncio.sleep(2 * TAKEOVER_MS / 1000)
+        assert not watching.done()
+    await bench.beat("released")
+    assert await watching == "released"
+
+
+async def test_an_owner_without_heartbeats_is_replaced(bench: Bench) -> None:
+    await bench.beat()
+    began_s = asyncio.get_running_loop().time()
+    assert await bench.watch() == "silent"
+    assert asyncio.get_running_loop().time() - began_s >= TAKEOVER_MS / 1000
+
+
+@pytest.mark.parametrize("can_replace", [True, False])
+async def test_an_owner_that_has_lost_the_exchange_is_replaced_by_one_that_has_not(
+    bench: Bench, journal: Journal, *, can_replace: bool
+) -> None:
+    await bench.beat()
+    async with bench.beating(state="cut"):
+        watching = asyncio.create_task(bench.watch(can_replace=lambda: can_replace))
+        await journal.until("standing_by")
+        await asyncio.wait((watching,), timeout=3 * TAKEOVER_MS / 1000)
+        assert watching.done() == can_replace
+        if can_replace:
+            assert await watching == "cut"
+    watching.cancel()
+
+
+async def test_an_owner_of_another_group_is_replaced_at_once(bench: Bench) -> None:
+    async with bench.beating(group="others"):
+        await bench.beat(group="others")
+        assert await bench.watch() == "foreign"
+
+
+async def test_after_such_an_owner_has_taken_over_it_is_replaced_only_if_it_is_silent(
+    bench: Bench,
+) -> None:
+    await bench.beat(group="others")
+    assert await bench.watch(is_patient=True) == "silent"
+
+
+@pytest.mark.parametrize("options", [{"group": "others"}, {"standby": 0}])
+async def test_a_start_is_refused_next_to_a_bridge_that_it_does_not_stand_by_for(
+    bench: Bench, options: dict[str, Any]
+) -> None:
+    await bench.beat()
+    async with bench.beating():
+        with pytest.raises(Fenced, match=f"process {bench.owner.process} on {bench.owner.host}"):
+            await bench.watch(if_owned="refuse", **options)
+
+
+async def test_a_start_is_not_refused_if_the_owner_is_dead(bench: Bench) -> None:
+    await bench.beat()
+    assert await bench.watch(if_owned="refuse", standby=0) == "silent"
+
+
+async def test_records_on_disk_are_outdated_if_another_bridge_is_alive(bench: Bench) -> None:
+    await bench.beat()
+    async with bench.beating():
+        with pytest.raises(Fenced):
+            await bench.watch(has_records=True)
