@@ -19,6 +19,8 @@ Fault = Callable[[World], Awaitable[None]]
 DURATION_S = 15.0
 MAX_FAULTS = 8
 MAX_STANDBYS = 2
+# Between two takeovers the former owner has come back, and has received every stream.
+TAKEOVER_S = 20.0
 # Changes of the settings: each one removes streams, and adds them again.
 MAX_CHANGES = 2
 # Longer than a hole holds its stream: other holes appear while the ids are still requested.
@@ -34,6 +36,11 @@ def draw(random: Random) -> list[tuple[float, Fault]]:
 def draw_changes(random: Random) -> list[tuple[float, Fault]]:
     """Draw no faults, but a few changes of the settings, perhaps close together."""
     return [(random.uniform(0, DURATION_S), leave_some_streams_out) for _ in range(MAX_CHANGES)]
+
+
+def draw_takeovers(random: Random) -> list[tuple[float, Fault]]:
+    """Draw only faults that leave one bridge able to publish, far enough apart."""
+    return [(TAKEOVER_S * number, random.choice(TAKEOVERS)) for number in (1, 2, 3)]
 
 
 async def cut(world: World) -> None:
@@ -423,4 +430,10 @@ FAULTS: tuple[Fault, ...] = (
     start_a_second_bridge,
     *(cut_off_from_kafka,) * 2,
     *(cut_off_from_the_exchange,) * 2,
+)
+TAKEOVERS: tuple[Fault, ...] = (
+    kill_the_bridge,
+    restart_the_bridge,
+    cut_off_from_kafka,
+    start_a_second_bridge,
 )

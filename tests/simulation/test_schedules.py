@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.faults import draw_changes
+from tests.simulation.faults import draw_changes, draw_takeovers
+from tests.simulation.market import CONTIGUOUS
 from tests.simulation.schedule import BrokenPromise, play
 
 SCHEDULES = 50
@@ -33,6 +34,18 @@ def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
         gaps = [gap for gap in journal.named("gap") if gap["cause"] != "stalled"]
         told = Counter(f"{gap['symbol'].lower()}@{PAYLOADS[gap['message_type']]}" for gap in gaps)
         assert told <= gone, f"seed {seed}"
+
+
+def test_takeovers_keep_every_promise_and_announce_no_trade() -> None:
+    taken_over = 0
+    for seed in range(100):
+        journal = play(seed, draw_takeovers)
+        gaps = [gap for gap in journal.named("gap") if gap["message_type"] in CONTIGUOUS]
+        assert gaps == [], f"seed {seed}"
+        taken_over += len(
+            [each for each in journal.named("taking_over") if each["reason"] != "none"]
+        )
+    assert taken_over > 50
 
 
 def _played(seed: int) -> str:
