@@ -182,6 +182,8 @@ class Status:
             reasons.append("kafka: the heartbeats of the owner cannot be read")
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
+        elif self.sequencers is None and self.owner_watch is None:
+            reasons.append("feed: Kafka has not told yet where to continue")
         elif not self.feed.connectors:
             reasons.append("feed: it has no streams yet")
         else:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.binance.connector import State
 from bridge.binance.coverage import LINES
 from bridge.core.binance.subscription import Subscription
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.monitoring import server
 from bridge.monitoring import status as monitored
@@ -264,7 +265,7 @@ async def test_the_lead_of_one_connector_over_the_other_is_in_the_metrics(two: R
 
 
 async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> None:
-    two.status.feed = two.feed
+    two.status.feed, two.status.sequencers = two.feed, Sequencers([])
     two.connect()
     assert [reason.split(":")[0] for reason in two.status.unready()] == [
         "connector-1a",

@@ -9,11 +9,13 @@ with a real broker.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.errors import TopicAuthorizationFailedError
+from msgspec.structs import replace
 
 from bridge import settings
 from bridge.brokers.kafka_client import (
@@ -74,7 +76,8 @@ class Fence:
         self._options = options
         self._state_topics = state_topics
         self._producer_state = producer_state
-        self._us = us
+        # This bridge, as its last opening of the transactional id has made it.
+        self.us = us
         self._is_required = is_required
         # Empty if there is no fence.
         self._id = transactional_id_of(options, state_topics.position)
@@ -109,7 +112,7 @@ class Fence:
             owner = await self._read_owner()
         except FAILURES as error:
             raise failure(error) from error
-        if owner is not None and not owner.is_same(self._us):
+        if owner is not None and not owner.is_same(self.us):
             raise Fenced(str(owner))
 
     @property
@@ -193,10 +196,12 @@ class Fence:
         if self._last_identity:
             await self._check_identity(self._last_identity, identity_of(producer))
         await state.learn(producer)
+        opening = identity_of(producer)
+        self.us = replace(self.us, producer_id=opening.producer_id, epoch=opening.epoch)
         writer = await open_producer(self._options, state)
         try:
             async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-                place = (self._state_topics.position, encode_owner(self._us), owner_key(self._id))
+                place = (self._state_topics.position, encode_owner(self.us), owner_key(self._id))
                 await writer.send_and_wait(*place)
             await state.learn(writer)
         finally:
@@ -215,8 +220,8 @@ class Fence:
         async with TopicReader(self._options) as reader:
             records = await reader.read_whole(self._state_topics.position)
         key = owner_key(self._id)
-        written = [record.value for record in records if record.key == key]
-        return read_owner(written[-1]) if written else None
+        owners = (read_owner(record.value) for record in records if record.key == key)
+        return max(filter(None, owners), key=attrgetter("opening"), default=None)
 
     async def _failure(self, error: Exception) -> SinkUnavailable | SinkRefused:
         options = self._options

@@ -26,13 +26,23 @@ State = Literal["live", "cut", "released"]
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A bridge that has opened the transactional id. `started` is in microseconds."""
+    """A bridge that has opened the transactional id. `started` is in microseconds.
+
+    `producer_id` and `epoch` are what Kafka gave it at the opening.
+    """
 
     host: str
     process: int
     started: int
     group: str = ""
     state: State = "live"
+    producer_id: int = -1
+    epoch: int = -1
+
+    @property
+    def opening(self) -> tuple[int, int]:
+        """Return what rises with each opening. The record of an earlier owner may come late."""
+        return self.producer_id, self.epoch
 
     def __str__(self) -> str:
         started = datetime.fromtimestamp(self.started // 1_000_000, UTC)

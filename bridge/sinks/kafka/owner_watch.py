@@ -5,7 +5,7 @@ heartbeat is missing only while Kafka answers. If it does not, Kafka has failed,
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar, Literal
 
 import structlog
@@ -90,7 +90,7 @@ class OwnerWatch:
     async def _watch(self, backoff: Backoff) -> Reason:
         """Watch until Kafka fails. Raises SinkUnavailable then."""
         async with _BeatReader(self._options, self._topic) as reader:
-            for record in await reader.read_written():
+            async for record in reader.read_written():
                 self._see(record)
             self.is_reading = True
             backoff.worked()
@@ -139,10 +139,11 @@ class OwnerWatch:
     def _see(self, record: "ConsumerRecord[bytes, bytes]") -> Owner | None:
         """Take a record of the position topic. Return the owner that it names, if it does."""
         owner = read_owner(record.value) if record.key == self._key else None
-        if owner is not None:
-            if self.owner is None or not owner.is_same(self.owner):
-                self._cut_since_s = None
-            self.owner = owner
+        if owner is None or (self.owner is not None and owner.opening < self.owner.opening):
+            return None
+        if self.owner is None or not owner.is_same(self.owner):
+            self._cut_since_s = None
+        self.owner = owner
         return owner
 
     def _reason(self, now_s: float) -> Reason | None:
@@ -179,20 +180,19 @@ class _BeatReader(Reader):
         if self._is_there:
             self._consumer.assign([self._place])
 
-    async def read_written(self) -> "list[ConsumerRecord[bytes, bytes]]":
-        """Return all records up to now; none if the topic does not exist."""
+    async def read_written(self) -> "AsyncGenerator[ConsumerRecord[bytes, bytes], None]":
+        """Yield all records up to now; none if the topic does not exist."""
         if not self._is_there:
-            return []
+            return
         try:
             async with asyncio.timeout(self._timeout_s):
                 begins = await self._consumer.beginning_offsets([self._place])
                 self._consumer.seek(self._place, begins[self._place])
         except FAILURES as error:
             raise reading_failure(self._options, error) from error
-        records = []
         while await self.has_more():
-            records += await self.next(LOOK_MS / 1000)
-        return records
+            for record in await self.next(LOOK_MS / 1000):
+                yield record
 
     async def next(self, timeout_s: float) -> "list[ConsumerRecord[bytes, bytes]]":
         """Return the next records; none if none come in time. Raises SinkUnavailable."""

@@ -88,14 +88,8 @@ class KafkaSink:
         )
         self._positions = PositionWriter(state_topics.position)
         producer_state = ProducerState(self.counts)
-        self._us = this_bridge(cluster.group)
-        self._fence = Fence(
-            options,
-            state_topics,
-            producer_state,
-            self._us,
-            is_required=bool(cluster.standby),
-        )
+        us, is_required = this_bridge(cluster.group), bool(cluster.standby)
+        self._fence = Fence(options, state_topics, producer_state, us, is_required=is_required)
         # Whether this bridge does not receive some of its streams.
         self.is_cut: Callable[[], bool] = lambda: False
         self._beat_s = cluster.takeover_ms / 1000 / BEATS_PER_TAKEOVER
@@ -137,7 +131,7 @@ class KafkaSink:
     @property
     def owner(self) -> str:
         """Return the name of this bridge, as other bridges with the same topics see it."""
-        return str(self._us)
+        return str(self._fence.us)
 
     def committed(self, key: StreamKey) -> Committed | None:
         """Return what Kafka has of a stream with contiguous ids; None if nothing is known of it."""
@@ -341,7 +335,7 @@ class KafkaSink:
             return False
         now = now_us()
         route = Route(OWNER, "", self._positions.topic, key, "", ())
-        value = encode_owner(replace(self._us, state=state))
+        value = encode_owner(replace(self._fence.us, state=state))
         is_taken = self._positions.push_owner(Record(route, now // 1000, now, value))
         self.wake()
         return is_taken

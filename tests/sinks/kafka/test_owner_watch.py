@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from msgspec.structs import replace
 
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
@@ -15,7 +16,6 @@ from bridge.errors import Fenced
 from bridge.settings import Cluster, load_settings
 from bridge.settings import Kafka as KafkaSettings
 from bridge.sinks.kafka.owner import (
-    Owner,
     State,
     encode_owner,
     owner_key,
@@ -42,8 +42,8 @@ class Bench:
         self._producer = producer
         self._has_topic = False
 
-    async def beat(self, state: State = "live", group: str = "tickbridge") -> None:
-        owner = Owner(self.owner.host, self.owner.process, self.owner.started, group, state)
+    async def beat(self, state: State = "live", group: str = "tickbridge", epoch: int = 0) -> None:
+        owner = replace(self.owner, group=group, state=state, producer_id=1, epoch=epoch)
         key = owner_key(transactional_id_of(self.options, self.topic))
         if not self._has_topic:
             await ensure_topics(self._producer, self.options, [self.topic], [self.topic])
@@ -122,6 +122,12 @@ async def test_a_standby_waits_until_the_owner_releases_them(
         assert not watching.done()
     await bench.beat("released")
     assert await watching == "released"
+
+
+async def test_a_late_heartbeat_of_an_earlier_owner_does_not_count(bench: Bench) -> None:
+    await bench.beat("released", epoch=2)
+    await bench.beat("live", epoch=1)
+    assert await bench.watch() == "released"
 
 
 async def test_an_owner_without_heartbeats_is_replaced(bench: Bench) -> None:
