@@ -66,7 +66,7 @@ def _sinks(found: "Report") -> Table:
         accounts = sink.accounts.values()
         table.add_row(
             sink.name,
-            "ready" if sink.ready else "[red]not ready[/red]",
+            "ready" if sink.ready else "waits" if found.owner else "[red]not ready[/red]",
             f"{sink.published_per_s:,.0f}",
             latency(sink.latency.p50_s),
             latency(sink.latency.p99_s),

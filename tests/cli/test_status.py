@@ -205,6 +205,18 @@ def test_a_bridge_without_events_yet_tells_its_sinks(tickbridge: Run) -> None:
     assert "redis not ready 1,234 - - 25% 0 0.0 s 0".split() in rows
 
 
+def test_a_standby_tells_for_whom_it_stands_by(tickbridge: Run) -> None:
+    report = a_report()
+    report.owner = "process 7 on other, started at 2026-11-02T03:14:15Z"
+    for sink in report.sinks:
+        sink.ready = False
+    with serving(msgspec.json.encode(report)) as url:
+        result = tickbridge("status", "--url", url)
+    assert result.exit_code == 0
+    assert f"standing by; the owner of the topics is {report.owner}" in result.stdout
+    assert "kafka  waits" in result.stdout
+
+
 def test_watching_needs_a_terminal(tickbridge: Run) -> None:
     result = tickbridge("status", "--watch")
     assert result.exit_code == 2
