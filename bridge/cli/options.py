@@ -238,7 +238,36 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)
+        return runner.run(_until_terminated(work))
+
+
+async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine, and cancel it once if a signal ends the command.
+
+    The handler of `main` raises an error in whatever runs at that moment: a library may swallow it,
+    and a second signal would break off the cleanup.
+    """
+    import asyncio
+    import signal
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    is_terminated = False
+
+    def terminate() -> None:
+        nonlocal is_terminated
+        if task is not None and not is_terminated:
+            is_terminated = True
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if callable(signal.getsignal(number)):  # set by `main`, and not ignored
+            loop.add_signal_handler(number, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if is_terminated:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
 
 
 def stopped_by_signal() -> "asyncio.Event":

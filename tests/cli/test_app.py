@@ -219,6 +219,46 @@ def test_sigterm_ends_a_command_that_waits() -> None:
     assert said == ""
 
 
+# A command that swallows what a signal handler raises, and cleans up at its end.
+CLEANING = """
+import asyncio, signal
+from bridge.__main__ import _terminate
+from bridge.cli.options import run_async
+
+async def work():
+    try:
+        while True:
+            print("works", flush=True)
+            try:
+                await asyncio.sleep(0.01)
+            except SystemExit:
+                pass
+    finally:
+        print("cleans", flush=True)
+        await asyncio.sleep(0.5)
+        print("clean", flush=True)
+
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, _terminate)
+run_async(work())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_does_not_break_off_the_cleanup(number: signal.Signals) -> None:
+    """A container or a terminal may send more than one when it ends."""
+    command = (sys.executable, "-c", CLEANING)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(number)
+        while process.stdout.readline() != "cleans\n":
+            pass
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said) == (143, "clean\n")
+
+
 def test_sigterm_ends_a_command_whose_imports_are_not_through(tmp_path: Path) -> None:
     """Ignore SIGTERM until a handler exists, like the first process of a container."""
     (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
