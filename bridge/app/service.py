@@ -19,7 +19,7 @@ import structlog
 
 from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
 from bridge.app.reload import Reloader, Source
-from bridge.app.subscriber import Subscriber, connect
+from bridge.app.subscriber import Subscriber, find_subscriber
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Change, is_pattern
 from bridge.core.model.stream import SPOT
@@ -148,7 +148,7 @@ class Service:
         ):
             if not settings.cluster.standby and settings.cluster.if_owned == "take_over":
                 self._may_publish.set()
-            self._subscriber = subscriber = await connect(settings, rest)
+            self._subscriber = subscriber = await find_subscriber(settings, rest)
             status.feed, status.rest = subscriber.feed, rest
             status.counts = subscriber.buffer.counts
             status.subscription = lambda: subscriber.subscription

@@ -81,8 +81,11 @@ class Subscriber:
         return change
 
 
-async def connect(settings: Settings, rest: Rest) -> Subscriber:
-    """Find the streams. Raises SettingsError or FeedRefused if the settings are wrong."""
+async def find_subscriber(settings: Settings, rest: Rest) -> Subscriber:
+    """Find the streams, and return their subscriber, which does not run yet.
+
+    Raises SettingsError or FeedRefused if the settings are wrong.
+    """
     listing = Listing(rest, settings.binance.reconnect_max_delay_s)
     return Subscriber(settings, listing, await listing.find(settings.binance))
 

@@ -7,7 +7,7 @@ however old it is. If it was published before, nothing of its stream is missing.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from operator import itemgetter
+from operator import attrgetter
 from typing import NamedTuple
 
 from bridge.binance.connection import Control, FrameHandler
@@ -59,7 +59,7 @@ class FrameBuffer:
     async def release(self, handler: FrameHandler) -> None:
         """Give a pipeline everything that has arrived, and from then on everything that arrives."""
         self._is_releasing = True
-        last, self._last = sorted(self._last.values(), key=itemgetter(0)), {}
+        last, self._last = sorted(self._last.values(), key=attrgetter("received")), {}
         self._reports.extendleft(reversed(last))
         self._bytes += sum(report.size_bytes for report in last)
         given = 0

@@ -288,7 +288,8 @@ class Monotonic(Sequencer):
         identity = self.first_of(event)
         if identity <= self._highest:
             self.duplicates += 1
-            self.note_overlap(event)
+            if self._cause:
+                self.note_overlap(event)
             since = self.after_restart(event, self._highest)
             if since:
                 self._highest = -1

@@ -17,6 +17,7 @@ from bridge.telemetry import now_us
 
 # So many heartbeats are due before a standby takes over.
 BEATS_PER_TAKEOVER = 4
+# The keys of these records, which lie among the positions, begin like this.
 OWNER_PREFIX = b"owner:"
 # The message type of the records in the outbox of positions.
 OWNER = "owner"

@@ -34,9 +34,6 @@ SENDER_TIMEOUT_S = 0.3
 log = structlog.get_logger(__name__)
 
 
-# The record that names the owner of the topics lies among the positions. Its key begins like this.
-
-
 class StateTopics(NamedTuple):
     """The topics that keep only the newest record of each key."""
 
