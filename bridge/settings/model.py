@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         kafka = info.data.get("kafka")
         if cluster.standby and kafka and kafka.transactional_id == "":
             raise WrongValue(
-                "needs the fence of kafka.transactional_id, which is switched off",
+                "standby: 1 needs the fence of kafka.transactional_id, which is switched off",
                 "remove kafka.transactional_id, or set cluster.standby to 0",
             )
         return cluster

@@ -99,6 +99,8 @@ def _problem(details: ErrorDetails, origins: Mapping[str, str]) -> Problem:
         return Problem(key, None, "is not a setting", _remedy_for_unknown(key))
     if key not in KEYS:
         key = ".".join(location[:2])
+    if key not in KEYS and isinstance(_rule(details), WrongValue):  # about two sections
+        return Problem(key, None, *_words(details, Settings.model_fields[key]))
     if key not in KEYS:
         return Problem(
             key, None, "should be a section", f"write its keys under it: {', '.join(_keys_of(key))}"
@@ -144,8 +146,13 @@ def _value(key: str, value: Any, origin: str | None) -> str | None:
     return f"{text} (from {origin})" if origin else text
 
 
+def _rule(details: ErrorDetails) -> Any:
+    """Return the error of a rule of ours; None if pydantic's own rule was broken."""
+    return details.get("ctx", {}).get("error")
+
+
 def _words(details: ErrorDetails, field: FieldInfo) -> tuple[str, str]:
-    error = details.get("ctx", {}).get("error")
+    error = _rule(details)
     if isinstance(error, WrongValue):
         return str(error), error.remedy
     meaning = f"meaning: {field.description}"

@@ -897,6 +897,22 @@ def test_what_masking_shows_can_be_loaded_again() -> None:
     assert masked(load(masked(load()))) == masked(load())
 
 
+def test_a_standby_needs_the_fence() -> None:
+    overrides = {
+        "binance": {"symbols": ["BTCUSDT"]},
+        "kafka": {"transactional_id": ""},
+        "cluster": {"standby": 1},
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment={}, overrides=overrides)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.what) == (
+        "cluster",
+        "standby: 1 needs the fence of kafka.transactional_id, which is switched off",
+    )
+    assert "remove kafka.transactional_id" in problem.remedy
+
+
 def test_the_schema_is_valid_closed_and_describes_every_key() -> None:
     schema = settings_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
