@@ -1,7 +1,7 @@
 """Publishes what the feed brings: continues where the previous process stopped, and fills holes."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -30,6 +30,9 @@ from bridge.sinks.redis.sink import RedisSink
 
 # The bridge itself publishes these, whatever the streams are.
 _OWN_MESSAGE_TYPES = ("gap", "invalid")
+
+# A start waits at most this long for a slow Redis, so that it loses no message of the backlog.
+REDIS_TIMEOUT_S = 5.0
 
 # Some hosts lack their histories.
 _HISTORIES = ("trade", "block_trade")
@@ -205,9 +208,22 @@ async def start_ingestion(
         if in_topics:
             sinks.kafka.resume(in_topics.values())
         ingestion = Ingestion(subscriber, rest, sinks, Start(in_topics, on_disk, gaps))
-        await subscriber.buffer.release(ingestion.pipeline)
+        await subscriber.buffer.release(ingestion.pipeline, _room_in(sinks.redis))
         ingestion.sequencers.end_replay()
     return ingestion
+
+
+def _room_in(redis: RedisSink) -> Callable[[], Awaitable[None]]:
+    """Return what waits until Redis has room, but not for longer than a start may take."""
+    deadline_s = asyncio.get_running_loop().time() + REDIS_TIMEOUT_S
+
+    async def room() -> None:
+        await asyncio.sleep(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline_s):
+                await redis.room()
+
+    return room
 
 
 async def _read_positions(

@@ -6,7 +6,7 @@ however old it is. If it was published before, nothing of its stream is missing.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from bridge.telemetry import FeedCounts, now_us
 # spot market has 2 MB per second.
 MAX_BYTES = 64 * 2**20
 MAX_AGE_US = 30_000_000
-# The sinks get their turn after so much. Otherwise Redis would drop messages.
+# The sinks get their turn after so much.
 SLICE_BYTES = 32 * 2**10
 
 
@@ -37,6 +37,10 @@ class _Report(NamedTuple):
     size_bytes: int
     give: Callable[[FrameHandler], None]
     drop: Callable[[], object] = lambda: None
+
+
+async def _next_turn() -> None:
+    await asyncio.sleep(0)
 
 
 class FrameBuffer:
@@ -56,8 +60,13 @@ class FrameBuffer:
         self._last: dict[bytes, _Report] = {}
         self._is_releasing = False
 
-    async def release(self, handler: FrameHandler) -> None:
-        """Give a pipeline everything that has arrived, and from then on everything that arrives."""
+    async def release(
+        self, handler: FrameHandler, room: Callable[[], Awaitable[None]] = _next_turn
+    ) -> None:
+        """Give a pipeline everything that has arrived, and from then on everything that arrives.
+
+        `room` is awaited after each slice: it returns when the sinks have room for the next one.
+        """
         self._is_releasing = True
         last, self._last = sorted(self._last.values(), key=attrgetter("received")), {}
         self._reports.extendleft(reversed(last))
@@ -69,7 +78,7 @@ class FrameBuffer:
             given += report.size_bytes
             if given >= SLICE_BYTES:
                 given = 0
-                await asyncio.sleep(0)
+                await room()
         self._handler = handler
 
     def handle_frames(  # noqa: PLR0913 (one connection's)

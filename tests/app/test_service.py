@@ -13,14 +13,17 @@ from unittest import mock
 
 import pytest
 
+from bridge.app import ingestion
 from bridge.app import service as service_module
 from bridge.app.ingestion import message_types
 from bridge.app.service import Service
+from bridge.binance import frame_buffer
 from bridge.binance.connector import State
 from bridge.binance.rest import Rest
 from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, UndeliveredRecords
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
+from bridge.sinks.kafka.recover_positions import read_start
 from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
 from bridge.tools.simulator import FaultPlan, Market, SimulatedExchange, Skip
@@ -34,7 +37,7 @@ BEGIN_MS = 1_790_000_000_000
 
 
 def settings_for(
-    kafka: str, redis: str, topic: str, websocket_url: str = "ws://127.0.0.1:9", **others: Any
+    kafka: str, redis_url: str, topic: str, websocket_url: str = "ws://127.0.0.1:9", **others: Any
 ) -> Settings:
     overrides: dict[str, Any] = {
         "binance": {
@@ -45,7 +48,7 @@ def settings_for(
             "proxy": "none",
         },
         "kafka": {"bootstrap_servers": kafka, "topic": f"{topic}.{{message_type}}"},
-        "redis": {"url": redis},
+        "redis": {"url": redis_url},
         "http": {"port": 0},
     }
     return load_settings(environment={}, overrides=overrides | others)
@@ -59,9 +62,10 @@ async def exchange(faults: FaultPlan | None = None) -> AsyncIterator[SimulatedEx
 
 
 async def received_some(service: Service, journal: Journal, count: int = 50) -> None:
-    """Wait until the feed has received `count` trades."""
+    """Wait until the feed has received `count` trades, and the sinks have got them."""
     await journal.until("connection_open")
-    while service.status.counts.received["trade"] < count:  # noqa: ASYNC110 - counters only
+    status = service.status
+    while status.sequencers is None or status.counts.received["trade"] < count:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -103,6 +107,38 @@ async def test_it_publishes_from_the_start_and_drains_when_stopped(
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
     ids = [json.loads(record.value)["trade_id"] for record in records]
     assert ids == list(range(ids[0], ids[0] + received))
+
+
+async def test_a_slow_redis_loses_no_message_of_what_arrived_before_the_start(
+    kafka: Kafka, redis: RedisAddress, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backlog is decoded faster than Redis takes it, and larger than the queue."""
+    monkeypatch.setattr(frame_buffer, "SLICE_BYTES", 2**10)
+
+    async def read_late(*arguments: Any) -> Any:
+        found = await read_start(*arguments)
+        while service.status.counts.frames < 5000:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(ingestion, "read_start", read_late)
+    with journal_kept() as journal:
+        async with exchange() as market:
+            service = Service(
+                settings_for(
+                    kafka.bootstrap_servers,
+                    redis.url,
+                    unique,
+                    market.websocket_url,
+                    redis={"url": redis.url, "publish_max_records": 1000, "flush_max_records": 20},
+                )
+            )
+            running = asyncio.create_task(service.run())
+            await received_some(service, journal)
+            service.stop()
+            await running
+    assert service.sinks.redis.counts.dropped == {}
+    assert service.sinks.redis.counts.published["trade"] > 5000
 
 
 @asynccontextmanager

@@ -144,6 +144,20 @@ async def test_what_arrives_during_the_release_keeps_its_place(
     assert bench.sink.ids() == [1, 2, 3, 4]
 
 
+async def test_each_slice_waits_until_the_sinks_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_buffer, "SLICE_BYTES", 2 * len(trade(1)))
+    bench = Bench()
+    bench.buffer_all(*map(trade, range(1, 6)))
+    seen: list[list[int]] = []
+
+    async def room() -> None:
+        seen.append(bench.sink.ids())
+
+    await bench.buffer.release(bench.pipeline, room)
+    assert seen == [[1, 2], [1, 2, 3, 4]]
+    assert bench.sink.ids() == [1, 2, 3, 4, 5]
+
+
 async def test_beyond_its_bounds_only_the_last_frame_of_each_stream_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

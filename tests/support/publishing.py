@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import msgspec
+from aiokafka import errors as kafka_errors
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bridge import settings
 from bridge.core.model.events import Event, Gap, Trade
@@ -11,6 +13,16 @@ from bridge.core.records.record import topic_name
 from bridge.sinks.kafka.producer import discard, ensure_topics, open_producer
 from bridge.sinks.kafka.producer_state import ProducerState
 from tests.support.brokers import Kafka, KafkaBroker
+
+# A broker that was frozen may close a first connection.
+AFTER_AN_OUTAGE = AsyncRetrying(
+    retry=retry_if_exception_type(
+        (kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError)
+    ),
+    stop=stop_after_delay(30),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
 
 
 def trade(symbol: str, trade_id: int, price: str = "61837.63000000") -> Trade:
@@ -45,7 +57,9 @@ async def publish(
     producer = await open_producer(options, ProducerState())
     try:
         gap_topic = topic_name(options.topic, SPOT, "gap")
-        await ensure_topics(producer, options, sorted({*topics, gap_topic}), ())
+        async for attempt in AFTER_AN_OUTAGE.copy():
+            with attempt:
+                await ensure_topics(producer, options, sorted({*topics, gap_topic}), ())
         for event, topic, value in zip(events, topics, values, strict=True):
             time_ms = (event.timestamp or event.received) // 1000 if at_their_time else None
             key = event.symbol.encode()

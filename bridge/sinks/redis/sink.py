@@ -57,6 +57,8 @@ DENIED = "denied"
 REFUSED = "refused"
 # The heartbeat expires after this many intervals without a further beat.
 HEARTBEAT_INTERVALS = 3
+# A backlog has room while the queue is no fuller than this.
+ROOM_SHARE = 0.5
 # At 5,000 messages a second a flush holds about five, and the next one follows at once.
 LEAST_REST_S, REST_PER_RECORD_S, MAX_REST_S = 0.0, 50e-6, 0.002
 
@@ -147,6 +149,12 @@ class RedisSink:
     def oldest_received(self) -> int | None:
         waiting = self._sending or self._messages
         return waiting[0].received if waiting else None
+
+    async def room(self) -> None:
+        """Return when half of the queue is free, or if Redis takes nothing."""
+        while self.buffer_share() > ROOM_SHARE and (self._ready or not self.counts.failures):
+            self._flushed.clear()
+            await self._flushed.wait()
 
     async def drained(self) -> None:
         while self._messages or self._sending or self._latest or self._resting or self._statuses:
@@ -325,6 +333,7 @@ class RedisSink:
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         is_refused = isinstance(error, SinkRefused)
         self.counts.failures[REFUSED if is_refused else "unavailable"] += 1
+        self._flushed.set()
         if not self._backoff.should_log(error):
             return
         if is_refused:

@@ -229,6 +229,27 @@ async def test_what_is_brought_late_does_not_displace_a_newer_value(journal: Jou
             feeder.check()
 
 
+async def test_it_has_room_when_half_of_its_queue_is_free() -> None:
+    async with FakeRedis().serving() as redis:
+        sink = redis.sink(publish_max_records=10, flush_max_records=1)
+        Feeder(sink).push(*trades("fake", range(8)))
+        async with at_work(sink):
+            await sink.room()
+            assert ids(redis) == [0, 1, 2]
+
+
+async def test_nothing_waits_for_room_while_redis_is_away(journal: Journal) -> None:
+    async with FakeRedis(flushing=(STALL,)).serving() as redis:
+        sink = redis.sink(publish_max_records=10)
+        async with at_work(sink):
+            Feeder(sink).push(*trades("fake", range(8)))
+            room = asyncio.ensure_future(sink.room())
+            await until(lambda: bool(redis.refused), redis.asked)
+            assert not room.done()
+            await room
+            assert journal.named("redis_unavailable")
+
+
 async def test_the_bound_holds_for_what_comes_back_from_a_failed_flush(journal: Journal) -> None:
     async with FakeRedis(flushing=(STALL,)).serving() as redis:
         sink = redis.sink(publish_max_records=10)
