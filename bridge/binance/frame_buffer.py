@@ -4,7 +4,6 @@ Then what has arrived is decoded, in the order of its arrival. The last frame of
 however old it is. If it was published before, nothing of its stream is missing.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from operator import attrgetter
@@ -39,10 +38,6 @@ class _Report(NamedTuple):
     drop: Callable[[], object] = lambda: None
 
 
-async def _next_turn() -> None:
-    await asyncio.sleep(0)
-
-
 class FrameBuffer:
     """Takes the frames of the feed, and gives them to a pipeline as soon as there is one.
 
@@ -60,9 +55,7 @@ class FrameBuffer:
         self._last: dict[bytes, _Report] = {}
         self._is_releasing = False
 
-    async def release(
-        self, handler: FrameHandler, room: Callable[[], Awaitable[None]] = _next_turn
-    ) -> None:
+    async def release(self, handler: FrameHandler, room: Callable[[], Awaitable[None]]) -> None:
         """Give a pipeline everything that has arrived, and from then on everything that arrives.
 
         `room` is awaited after each slice: it returns when the sinks have room for the next one.

@@ -1,7 +1,7 @@
 """What the feed brings before there is a pipeline reaches it in the same order, and once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -34,6 +34,10 @@ LATENCY = Histogram()
 Report = Callable[[FrameHandler], None]
 
 
+async def next_turn() -> None:
+    await asyncio.sleep(0)
+
+
 class Bench:
     """A pipeline with a sink, and what the connections were told."""
 
@@ -61,6 +65,9 @@ class Bench:
         """Let frames arrive one by one in the buffer."""
         for frame in frames:
             self.arrive(self.buffer, [frame], received)
+
+    async def release(self, room: Callable[[], Awaitable[None]] = next_turn) -> None:
+        await self.buffer.release(self.pipeline, room)
 
     def published(self) -> list[bytes]:
         return [record.value for record in self.sink.records]
@@ -104,7 +111,7 @@ def test_a_pipeline_that_comes_late_publishes_the_same(steps: list[str], begin: 
     for report in reports[:begin]:
         report(late.buffer)
     assert late.published() == []
-    asyncio.run(late.buffer.release(late.pipeline))
+    asyncio.run(late.release())
     for report in reports[begin:]:
         report(late.buffer)
     assert late.published() == direct.published()
@@ -135,7 +142,7 @@ async def test_what_arrives_during_the_release_keeps_its_place(
     bench = Bench()
     bench.buffer_all(trade(1))
     bench.buffer_all(trade(2))
-    releasing = asyncio.ensure_future(bench.buffer.release(bench.pipeline))
+    releasing = asyncio.ensure_future(bench.release())
     await asyncio.sleep(0)
     assert bench.sink.ids() == [1]
     bench.buffer_all(trade(3))
@@ -153,7 +160,7 @@ async def test_each_slice_waits_until_the_sinks_have_room(monkeypatch: pytest.Mo
     async def room() -> None:
         seen.append(bench.sink.ids())
 
-    await bench.buffer.release(bench.pipeline, room)
+    await bench.release(room)
     assert seen == [[1, 2], [1, 2, 3, 4]]
     assert bench.sink.ids() == [1, 2, 3, 4, 5]
 
@@ -164,7 +171,7 @@ async def test_beyond_its_bounds_only_the_last_frame_of_each_stream_is_kept(
     bench = Bench()
     monkeypatch.setattr(frame_buffer, "MAX_BYTES", 3 * len(trade(1)))
     bench.buffer_all(quote(7, QUOTES), *map(trade, range(1, 6)))
-    await bench.buffer.release(bench.pipeline)
+    await bench.release()
     quotes = [event for event in bench.sink.events if isinstance(event, Quote)]
     assert [quote.update_id for quote in quotes] == [7]
     assert bench.sink.ids() == [2, 3, 4, 5]
@@ -175,7 +182,7 @@ async def test_frames_that_are_too_old_are_dropped_except_the_last_one() -> None
     for number in range(1, 6):
         received = NOW + number * frame_buffer.MAX_AGE_US // 2
         bench.buffer_all(trade(number), received=received)
-    await bench.buffer.release(bench.pipeline)
+    await bench.release()
     assert bench.sink.ids() == [2, 3, 4, 5]
 
 
@@ -188,7 +195,7 @@ async def test_the_last_frame_before_an_interruption_is_not_kept(
     bench.buffer.mark_interrupted(STREAMS, "closed")
     monkeypatch.setattr(frame_buffer, "MAX_BYTES", len(trade(1)))
     bench.buffer_all(trade(2), trade(3))
-    await bench.buffer.release(bench.pipeline)
+    await bench.release()
     assert bench.sink.ids() == [2, 3]
 
 
@@ -202,5 +209,5 @@ async def test_after_a_dropped_end_of_a_handover_no_frame_waits_for_the_older_co
     bench.buffer_all(quote(1, QUOTES))
     monkeypatch.undo()
     bench.buffer_all(quote(2, QUOTES))
-    await bench.buffer.release(bench.pipeline)
+    await bench.release()
     assert [b'"update_id":2' in value for value in bench.published()] == [False, True]

@@ -112,9 +112,9 @@ class Sequencers:
     """The sequencers of all streams, each created when its first event arrives.
 
     `positions` are the positions at which the previous process stopped. Until `end_replay` events
-    come that arrived before the start. A removed stream stops at
-    once, and events that are still in flight are dropped. Its sequencers are kept: if the stream is
-    added again, it continues after the last published event.
+    come that arrived before the start. A removed stream stops at once, and events that are still in
+    flight are dropped. Its sequencers are kept: if the stream is added again, it continues after
+    the last published event.
     """
 
     def __init__(

@@ -201,8 +201,8 @@ class Fence:
         writer = await open_producer(self._options, state)
         try:
             async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-                place = (self._state_topics.position, encode_owner(self.us), owner_key(self._id))
-                await writer.send_and_wait(*place)
+                value, key = encode_owner(self.us), owner_key(self._id)
+                await writer.send_and_wait(self._state_topics.position, value, key)
             await state.learn(writer)
         finally:
             await discard(writer)
