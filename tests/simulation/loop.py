@@ -91,8 +91,10 @@ def _virtual(loop: SimulationLoop, seed: int) -> Iterator[None]:
     def time_ns() -> int:
         return (BEGIN_S + loop.clock_ahead_s) * 10**9 + round(loop.time() * 1e6) * 1000
 
+    clocks: dict[str, Any] = {"time_ns": time_ns, "time": lambda: time_ns() / 1e9}
+    clocks |= dict.fromkeys(("monotonic", "perf_counter"), loop.time)
     random.seed(seed)  # tenacity's jitter
-    with mock.patch.multiple(time, time_ns=time_ns, time=lambda: time_ns() / 1e9):
+    with mock.patch.multiple(time, **clocks):
         yield
 
 

@@ -1,6 +1,9 @@
 """The whole bridge on virtual time, under faults drawn from a seed; `make simulate` plays more."""
 
+import time
 from collections import Counter
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -22,6 +25,17 @@ def test_every_promise_is_kept_whatever_goes_wrong(first: int) -> None:
 def test_a_seed_is_the_same_schedule_each_time() -> None:
     for seed in range(10):
         assert play(seed).entries == play(seed).entries
+
+
+def test_the_speed_of_the_machine_changes_no_schedule() -> None:
+    seed, pace = 8, 50
+    clocks: dict[str, Any] = {
+        name: lambda clock=clock: pace * clock()
+        for name, clock in (("monotonic", time.monotonic), ("perf_counter", time.perf_counter))
+    }
+    entries = play(seed).entries
+    with mock.patch.multiple(time, **clocks):
+        assert play(seed).entries == entries
 
 
 def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
