@@ -71,6 +71,10 @@ class Histogram:
         return None
 
 
+# The cause of records that are dropped because another bridge has taken over: it publishes them.
+TAKEN_OVER = "taken_over"
+
+
 @dataclass(slots=True)
 class SinkCounts:
     """The counters of one sink, by message type; `dropped` by (message type, cause).
@@ -88,8 +92,12 @@ class SinkCounts:
     gap_events: Counter[tuple[str, str]] = field(default_factory=Counter)
     stale_values: int = 0
     sent_bytes: int = 0
-    spill_bytes: int = 0
     latency: Histogram = field(default_factory=Histogram)
+
+    def leave(self, pending: Counter[str]) -> None:
+        """Count records that are left to the bridge that has taken over."""
+        for message_type, count in pending.items():
+            self.dropped[message_type, TAKEN_OVER] += count
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
-from bridge.app.subscriber import Positions, Subscriber
+from bridge.app.subscriber import Positions, ShardFeed
 from bridge.app.symbol_statuses import SymbolStatuses
 from bridge.binance.rest import Rest
 from bridge.core.binance.stream_names import parse_stream, stream_of
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sinks(NamedTuple):
-    """The sinks of a bridge."""
+    """The sinks of a shard."""
 
     kafka: KafkaSink
     redis: RedisSink
@@ -58,13 +58,13 @@ class Start(NamedTuple):
 
 
 class Ingestion:
-    """The pipeline and the repair of one bridge."""
+    """The pipeline and the repair of one shard."""
 
-    def __init__(self, subscriber: Subscriber, rest: Rest, sinks: Sinks, start: Start) -> None:
-        settings = subscriber.settings
+    def __init__(self, feed: ShardFeed, rest: Rest, sinks: Sinks, start: Start) -> None:
+        settings = feed.settings
         self.message_types = message_types(settings)
-        self._subscriber = subscriber
-        found = subscriber.subscription
+        self._feed = feed
+        found = feed.subscription
         in_topics = start.in_topics or {}
         self.sequencers = Sequencers(
             found.streams, where_to_continue(in_topics.values(), start.on_disk.values())
@@ -75,7 +75,7 @@ class Ingestion:
         self._rest = rest
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
-        self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks, subscriber.buffer.counts)
+        self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks, feed.buffer.counts)
         self._repairer = Repairer(
             settings.repair, rest, self.pipeline.publish, given_up=kafka.given_up
         )
@@ -96,14 +96,14 @@ class Ingestion:
             resume=_ignore if start.in_topics is None else kafka.resume,
             counts=self.pipeline.counts,
         )
-        subscriber.feed.on_open = self._head_check.request
-        subscriber.prepare, subscriber.on_change = self._prepare, self._change
+        feed.buffer.on_open = self._head_check.request
+        feed.prepare, feed.on_change = self._prepare, self._change
         kafka.watch_losses(self._late_repairer.notice)
         self._take_back_gaps()
         self.statuses = SymbolStatuses(
             settings.status.interval_s,
             settings.kafka.topic,
-            feed=subscriber.feed,
+            bundles=lambda: feed.bundles,
             sequencers=self.sequencers,
             kafka=kafka,
             redis=sinks.redis,
@@ -122,11 +122,11 @@ class Ingestion:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repairer.run(), name="repair")
             group.create_task(self._late_repairer.run(), name="late repair")
-            reporting = self.statuses.run(lambda: self._subscriber.subscription.unlisted)
+            reporting = self.statuses.run(lambda: self._feed.subscription.unlisted)
             group.create_task(reporting, name="statuses")
             self._checks.append(group.create_task(self._check_history(), name="history check"))
             if self._settings.repair.head_check_interval_s:
-                checking = self._head_check.run(lambda: self._subscriber.subscription.streams)
+                checking = self._head_check.run(lambda: self._feed.subscription.streams)
                 self._checks.append(group.create_task(checking, name="head check"))
 
     async def end_repair(self, timeout_s: float) -> None:
@@ -147,7 +147,7 @@ class Ingestion:
 
     async def _check_history(self) -> None:
         """Log at the start if the host has no old trades: the first hole is too late for that."""
-        streams = self._subscriber.subscription.streams
+        streams = self._feed.subscription.streams
         symbols = {s.message_type: s.symbol for s in streams if s.symbol}
         backoff = Backoff(self._settings.binance.reconnect_max_delay_s)
         for message_type in filter(symbols.get, _HISTORIES):
@@ -174,7 +174,7 @@ class Ingestion:
 
     def _take_back_gaps(self) -> None:
         """Close the gaps of the previous process whose ids the streams bring themselves."""
-        streams = self._subscriber.subscription.streams
+        streams = self._feed.subscription.streams
         keys = (StreamKey(stream.message_type, stream.symbol or "") for stream in streams)
         self._kafka.publish(self._open_gaps.taken_back(keys))
 
@@ -192,23 +192,23 @@ class Ingestion:
 
 
 async def start_ingestion(
-    subscriber: Subscriber, rest: Rest, sinks: Sinks, on_disk: Positions
+    feed: ShardFeed, rest: Rest, sinks: Sinks, on_disk: Positions
 ) -> Ingestion:
     """Find where the previous process stopped, and build the ingestion, which gets what has arrived
     since.
 
     Raises SinkRefused if the settings are wrong.
     """
-    async with subscriber.changing:
-        settings = subscriber.settings
+    async with feed.changing:
+        settings = feed.settings
         in_topics = await _read_positions(settings, sinks.kafka, message_types(settings), on_disk)
         gaps = OpenGaps()
         if in_topics and not sinks.kafka.records_on_disk:
             gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
         if in_topics:
             sinks.kafka.resume(in_topics.values())
-        ingestion = Ingestion(subscriber, rest, sinks, Start(in_topics, on_disk, gaps))
-        await subscriber.buffer.release(ingestion.pipeline, _room_in(sinks.redis))
+        ingestion = Ingestion(feed, rest, sinks, Start(in_topics, on_disk, gaps))
+        await feed.buffer.release(ingestion.pipeline, _room_in(sinks.redis))
         ingestion.sequencers.end_replay()
     return ingestion
 

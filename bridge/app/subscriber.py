@@ -1,11 +1,12 @@
 """Keeps the feed on the streams of the settings and of the exchange's listing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from bridge.binance.connector import State
+from bridge.binance.connector import Connector, State
 from bridge.binance.feed import Feed
 from bridge.binance.frame_buffer import FrameBuffer
 from bridge.binance.listing import Listing
@@ -14,6 +15,7 @@ from bridge.core.binance.subscription import Change, Subscription, difference
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.sequencers import NOWHERE
 from bridge.settings import Settings
+from bridge.telemetry import FeedCounts
 
 Positions = Mapping[StreamKey, Position]
 
@@ -21,73 +23,136 @@ log = structlog.get_logger(__name__)
 
 
 class Subscriber:
-    """The feed, and what arrives while there is no pipeline.
+    """The feed of this process, and the shards that get its frames.
 
-    The feed begins with `found`. `settings` are those that the streams follow. `prepare` is awaited
-    before changed settings take effect, and returns the positions of new message types. `on_change`
-    gets the changed streams with these positions. `changing` is locked during a change.
+    `settings` are those that the streams follow.
     """
 
-    def __init__(self, settings: Settings, listing: Listing, found: Subscription) -> None:
+    def __init__(self, settings: Settings, rest: Rest) -> None:
         self.settings = settings
-        self.listing = listing
-        self.subscription = found
-        self.buffer = FrameBuffer()
-        self.feed = Feed(settings.binance, found.streams, self.buffer)
-        self.prepare: Callable[[Settings], Awaitable[Positions]] = _prepare_nothing
-        self.on_change: Callable[[Subscription, Positions], None] = _ignore
-        self.changing = asyncio.Lock()
+        self.subscription = Subscription()
+        self.feed = Feed(settings.binance)
+        self.counts = FeedCounts()
+        # Set when the streams are known.
+        self.found = asyncio.Event()
+        self._listing = Listing(rest, settings.binance.reconnect_max_delay_s)
+        self._shards: list[ShardFeed] = []
+        # Locked while the streams change, or a shard joins.
+        self._changing = asyncio.Lock()
 
     @property
     def has_reached_exchange(self) -> bool:
         """Return whether the exchange has answered over REST, or a connection is open."""
         is_open = any(connector.state is State.OPEN for connector in self.feed.connectors)
-        return is_open or self.listing.has_answer
+        return is_open or self._listing.has_answer
+
+    async def find(self) -> None:
+        """Find the streams. Raises SettingsError or FeedRefused if the settings are wrong."""
+        self.subscription = await self._listing.find(self.settings.binance)
+        self.found.set()
 
     async def run(self) -> None:
         """Run the feed until cancelled. Raises FeedRefused if the settings are wrong."""
-        streams, connectors = len(self.subscription.streams), len(self.feed.connectors)
-        log.info("feed_starting", streams=streams, connectors=connectors)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.feed.run(), name="connectors")
             group.create_task(self._follow_listing(), name="listing")
 
+    async def join(self) -> "ShardFeed":
+        """Subscribe to the streams of a shard, as soon as they are known."""
+        await self.found.wait()
+        async with self._changing:
+            shard = ShardFeed(self)
+            self._shards.append(shard)
+            self.feed.add(shard.buffer, shard.subscription.streams)
+        streams, connectors = len(shard.subscription.streams), len(shard.connectors)
+        log.info("feed_starting", streams=streams, connectors=connectors)
+        return shard
+
+    async def leave(self, shard: "ShardFeed") -> None:
+        """Close the connections of a shard."""
+        self._shards.remove(shard)
+        await self.feed.set_streams(shard.buffer, ())
+
     async def set_streams(self, settings: Settings) -> Change:
         """Put the symbols and streams of these settings into effect. Raises what `Listing.find` and
-        `prepare` raise. Then nothing has changed.
+        `ShardFeed.prepare` raise. Then nothing has changed.
         """
-        async with self.changing:
-            found = await self.listing.find(settings.binance)
-            positions = await self.prepare(settings)
+        await self.found.wait()
+        async with self._all_locked() as shards:
+            found = await self._listing.find(settings.binance)
+            positions = {shard: await shard.prepare(settings) for shard in shards}
             self.settings = settings
             return await self._subscribe(found, positions)
 
     async def _follow_listing(self) -> None:
         """Let the streams follow what the exchange lists."""
         while True:
-            await self.listing.next()
-            async with self.changing:
-                change = await self._subscribe(self.listing.streams_of(self.settings.binance))
+            await self._listing.next()
+            async with self._all_locked() as shards:
+                found = self._listing.streams_of(self.settings.binance)
+                change = await self._subscribe(found, dict.fromkeys(shards, NOWHERE))
             if any(change):
                 log.info("streams_changed", **change.summary())
 
-    async def _subscribe(self, found: Subscription, positions: Positions = NOWHERE) -> Change:
-        """Replace the streams; `positions` are those of new message types."""
+    @asynccontextmanager
+    async def _all_locked(self) -> "AsyncIterator[list[ShardFeed]]":
+        """Yield the shards. None of them joins or starts to publish meanwhile."""
+        async with self._changing, AsyncExitStack() as stack:
+            shards = [*self._shards]
+            for shard in shards:
+                await stack.enter_async_context(shard.changing)
+            yield shards
+
+    async def _subscribe(
+        self, found: Subscription, positions: "Mapping[ShardFeed, Positions]"
+    ) -> Change:
+        """Replace the streams. `positions` has each shard's positions of new message types."""
         change = difference(self.subscription.streams, found.streams)
         self.subscription = found
-        if any(change) or positions:
-            self.on_change(found, positions)
-            await self.feed.set_streams(found.streams)
+        for shard, of_shard in positions.items():
+            has_changed = any(difference(shard.subscription.streams, found.streams)) or of_shard
+            shard.subscription = found
+            if has_changed and shard in self._shards:
+                shard.on_change(found, of_shard)
+                await self.feed.set_streams(shard.buffer, found.streams)
         return change
 
 
-async def find_subscriber(settings: Settings, rest: Rest) -> Subscriber:
-    """Find the streams, and return their subscriber, which does not run yet.
+class ShardFeed:
+    """The part of the feed that one shard gets, and what arrives while it has no pipeline.
 
-    Raises SettingsError or FeedRefused if the settings are wrong.
+    `prepare` is awaited before changed settings take effect, and returns the positions of new
+    message types. `on_change` gets the changed streams with these positions. `changing` is locked
+    during a change.
     """
-    listing = Listing(rest, settings.binance.reconnect_max_delay_s)
-    return Subscriber(settings, listing, await listing.find(settings.binance))
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        self.subscription = subscriber.subscription
+        self.buffer = FrameBuffer(subscriber.counts)
+        self.prepare: Callable[[Settings], Awaitable[Positions]] = _prepare_nothing
+        self.on_change: Callable[[Subscription, Positions], None] = _ignore
+        self.changing = asyncio.Lock()
+        self._subscriber = subscriber
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings that the streams follow."""
+        return self._subscriber.settings
+
+    @property
+    def bundles(self) -> list[list[Connector]]:
+        """Return the connectors of each bundle."""
+        return self._subscriber.feed.bundles_of(self.buffer)
+
+    @property
+    def connectors(self) -> list[Connector]:
+        """Return the connectors of all bundles."""
+        return [connector for connectors in self.bundles for connector in connectors]
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether no connection carries some of the streams."""
+        return self._subscriber.feed.is_cut(self.buffer)
 
 
 async def _prepare_nothing(_settings: Settings) -> Positions:

@@ -7,11 +7,12 @@ streams belong to no symbol and have no status.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
 from bridge.binance.connector import Connector, State
-from bridge.binance.feed import Feed
+from bridge.binance.feed import last_received
 from bridge.core.model.events import FeedState, SymbolStatus
 from bridge.core.model.stream import SPOT, Stream
 from bridge.core.records.record import Router
@@ -44,8 +45,9 @@ class _Found(msgspec.Struct):
 class SymbolStatuses:
     """The latest status of each symbol, and the task that publishes them.
 
-    `topic_template` is `kafka.topic`. If `knows_positions` is false, nobody knows what was missed
-    before this process, so no symbol is said to be complete.
+    `topic_template` is `kafka.topic`. `bundles` returns the connectors of each bundle. If
+    `knows_positions` is false, nobody knows what was missed before this process, so no symbol is
+    said to be complete.
     """
 
     def __init__(  # noqa: PLR0913 (what it connects)
@@ -53,7 +55,7 @@ class SymbolStatuses:
         interval_s: float,
         topic_template: str,
         *,
-        feed: Feed,
+        bundles: Callable[[], list[list[Connector]]],
         sequencers: Sequencers,
         kafka: KafkaSink,
         redis: RedisSink,
@@ -61,7 +63,7 @@ class SymbolStatuses:
     ) -> None:
         self.latest: dict[str, SymbolStatus] = {}
         self._interval_s = interval_s
-        self._feed = feed
+        self._bundles = bundles
         self._sequencers = sequencers
         self._kafka = kafka
         self._redis = redis
@@ -102,9 +104,10 @@ class SymbolStatuses:
         found: defaultdict[str, _Found] = defaultdict(_Found)
         for symbol in unlisted:
             found[symbol].add("refused")
-        heard = self._feed.last_received()
+        bundles = self._bundles()
+        heard = last_received(chain.from_iterable(bundles))
         looked = 0
-        for connectors in list(self._feed.shards):
+        for connectors in bundles:
             connection, stalled = _connection_state(connectors), _stalled(connectors)
             for stream in connectors[0].streams:
                 if stream.symbol is not None:
@@ -203,7 +206,7 @@ def _connection_state(connectors: Iterable[Connector]) -> FeedState:
 
 
 def _stalled(connectors: Iterable[Connector]) -> set[str]:
-    """Return the streams that are stalled on all open connectors of a shard."""
+    """Return the streams that are stalled on all open connectors of a bundle."""
     stalled = [set(each.stalled()) for each in connectors if each.state is State.OPEN]
     return set.intersection(*stalled) if stalled else set()
 

@@ -27,9 +27,13 @@ class Control(Protocol):
 
 
 class FrameHandler(Protocol):
-    """Takes frames: the pipeline, as far as a connection knows it."""
+    """Takes frames: the pipeline, as far as a connection knows it.
+
+    `on_open` is called each time a connection has opened.
+    """
 
     counts: FeedCounts
+    on_open: Callable[[], None]
 
     def handle_frames(  # noqa: PLR0913 (one connection's)
         self,

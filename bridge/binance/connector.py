@@ -1,4 +1,4 @@
-"""A connector keeps one shard connected, with one connection after another.
+"""A connector keeps one bundle connected, with one connection after another.
 
 A connection is replaced because of its age, because the exchange has announced its end, because it
 is stalled, or because the streams have changed. It stays open until the new one has brought every
@@ -13,7 +13,7 @@ import structlog
 
 from bridge import settings
 from bridge.binance.connection import Connection
-from bridge.binance.coverage import ShardCoverage, ShardSlot
+from bridge.binance.coverage import Coverage, Slot
 from bridge.binance.failures import refused_wait_s
 from bridge.binance.health import NAMED_MAX, HealthMonitor
 from bridge.binance.rate_limit import RateLimiter
@@ -51,15 +51,15 @@ class Connector:
 
     def __init__(  # noqa: PLR0913 (each is a part of its surroundings)
         self,
-        slot: ShardSlot,
-        coverage: ShardCoverage,
+        slot: Slot,
+        coverage: Coverage,
         options: settings.Binance,
         rate_limiter: RateLimiter,
         turns: Turns,
         *,
         has_accepted: bool = False,
     ) -> None:
-        self.name = f"connector-{slot.shard + 1}" + (slot.line if len(coverage.lines) > 1 else "")
+        self.name = f"connector-{slot.bundle + 1}" + (slot.line if len(coverage.lines) > 1 else "")
         self.line = slot.line
         self.slot = slot
         self.coverage = coverage
@@ -72,14 +72,14 @@ class Connector:
         self._past: dict[str, int] = {}
         # Since the last attempt that was not refused.
         self._refusals = 0
-        self._has_accepted = has_accepted
+        self.has_accepted = has_accepted
         self._reported: list[Stream] = []
         self._log = log.bind(connector=self.name)
         self._health = HealthMonitor(coverage, options, slot, self._log)
 
     @property
     def streams(self) -> list[Stream]:
-        """Return the streams of its shard."""
+        """Return the streams of its bundle."""
         return self.coverage.streams
 
     @property
@@ -148,7 +148,7 @@ class Connector:
         try:
             await connection.open(self._options, self._turns)
         except FeedRefused as error:
-            if not self._has_accepted:
+            if not self.has_accepted:
                 raise
             raise self._refused(error) from error
         except FeedUnavailable as error:
@@ -164,7 +164,7 @@ class Connector:
 
     def _take_over(self, connection: Connection) -> None:
         """Add a connection that has just opened, unless it is closed already."""
-        self._has_accepted = True
+        self.has_accepted = True
         self._refusals = 0
         self._log.info("connection_open", streams=len(connection.streams))
         if not connection.is_lost:
@@ -207,7 +207,7 @@ class Connector:
         return len(self._wanted(connection.decoder.last_received()) - set().union(*others))
 
     def _wanted(self, names: Iterable[str]) -> set[str]:
-        """Return those of these streams that the shard still has."""
+        """Return those of these streams that the bundle still has."""
         return {stream.name for stream in self.streams}.intersection(names)
 
     async def _close(self, connection: Connection) -> None:

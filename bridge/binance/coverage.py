@@ -1,11 +1,11 @@
-"""The open connections of a shard, on one line or both.
+"""The open connections of a bundle, on one line or both.
 
-The streams of a shard may change while connections are open. A connection keeps the streams it
+The streams of a bundle may change while connections are open. A connection keeps the streams it
 opened with until its connector replaces it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,28 +14,27 @@ from bridge.core.model.stream import Stream
 from bridge.core.sequencing.handover import Handover
 from bridge.errors import ReconnectCause
 
-# The lines that carry a shard; without redundancy only the first.
+# The lines that carry a bundle; without redundancy only the first.
 LINES = ("a", "b")
 
 
-class ShardSlot(NamedTuple):
-    """A connector's shard, the number of shards, and its line."""
+class Slot(NamedTuple):
+    """A connector's bundle, the number of bundles, and its line."""
 
-    shard: int
-    shards: int
+    bundle: int
+    bundles: int
     line: str = LINES[0]
 
     @property
     def rotation_order(self) -> int:
         """Return its place in the order of rotations: first all of line a, then all of line b."""
-        return self.shard + self.shards * LINES.index(self.line)
+        return self.bundle + self.bundles * LINES.index(self.line)
 
 
-class ShardCoverage:
+class Coverage:
     """Reports streams as interrupted when no connection carries them any more.
 
-    `lines` are the lines of the connectors that share the streams. `on_open` is called when a
-    connection has opened.
+    `lines` are the lines of the connectors that share the streams.
     """
 
     def __init__(
@@ -43,27 +42,25 @@ class ShardCoverage:
         streams: list[Stream],
         handler: FrameHandler,
         lines: Sequence[str] = LINES[:1],
-        on_open: Callable[[], None] = lambda: None,
     ) -> None:
         self.streams = streams
         self.handler = handler
         self.lines = tuple(lines)
-        self._on_open = on_open
         # In the order in which they have opened.
         self._connections: list[Connection] = []
         self._opening: list[Connection] = []
 
     def set_streams(self, streams: list[Stream]) -> None:
-        """Set the streams of the shard."""
+        """Set the streams of the bundle."""
         if self._names() != {stream.name for stream in streams}:
             self.streams = streams
 
     def is_outdated(self, connection: Connection) -> bool:
-        """Return whether a connection has other streams than the shard."""
+        """Return whether a connection has other streams than the bundle."""
         return connection.streams.keys() != self._names()
 
     def held(self) -> list[str]:
-        """Return the names of the shard's streams, and of those that a connection still carries."""
+        """Return the names of its streams, and of those that a connection still carries."""
         names = dict.fromkeys(stream.name for stream in self.streams)
         for connection in self._connections:
             names |= dict.fromkeys(connection.streams)
@@ -94,7 +91,7 @@ class ShardCoverage:
         for other in self._opening:
             _let_wait(other, connection)
         self._end_waits(connection.cause)
-        self._on_open()
+        self.handler.on_open()
 
     def lost(self, connection: Connection) -> None:
         """Note that a connection is closed, whether `opened` was called for it or not."""

@@ -1,16 +1,16 @@
-"""The feed: the streams of the settings, spread over shards and their connectors."""
+"""The feed: the streams of the settings, spread over bundles and their connectors."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 
 from bridge import settings
 from bridge.binance.connection import FrameHandler
 from bridge.binance.connector import Connector, State, later
-from bridge.binance.coverage import LINES, ShardCoverage, ShardSlot
+from bridge.binance.coverage import LINES, Coverage, Slot
 from bridge.binance.rate_limit import RateLimiter
 from bridge.binance.transport.turns import Turns
-from bridge.core.binance.subscription import make_shards, update_shards
+from bridge.core.binance.subscription import make_bundles, update_bundles
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
 
@@ -19,20 +19,14 @@ SECOND_LINE_AFTER_S = 5.0
 
 
 class Feed:
-    """All connectors: each shard has one on line `a`, and with redundancy one on line `b`.
+    """All connectors: each bundle has one on line `a`, and with redundancy one on line `b`.
 
-    `on_open` is called each time a connection has opened.
+    A bundle belongs to the frame handler that gets its frames.
     """
 
-    def __init__(
-        self,
-        options: settings.Binance,
-        streams: Sequence[Stream],
-        handler: FrameHandler,
-    ) -> None:
-        self.on_open: Callable[[], None] = lambda: None
+    def __init__(self, options: settings.Binance) -> None:
+        self.bundles: list[list[Connector]] = []
         self._options = options
-        self._handler = handler
         self._rate_limiter = RateLimiter()
         self._turns = Turns()
         self._lines = LINES[: options.redundancy]
@@ -40,42 +34,29 @@ class Feed:
         self._past = {line: Arrivals() for line in LINES}
         self._tasks: dict[Connector, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
-        coverages = [
-            ShardCoverage(shard, handler, self._lines, self._opened)
-            for shard in make_shards(streams, options.streams_per_connection)
-        ]
-        self.shards = [
-            [
-                Connector(
-                    ShardSlot(shard, len(coverages), line),
-                    coverage,
-                    options,
-                    self._rate_limiter,
-                    self._turns,
-                )
-                for line in self._lines
-            ]
-            for shard, coverage in enumerate(coverages)
-        ]
+        self._is_running = False
 
     @property
     def connectors(self) -> list[Connector]:
-        """Return the connectors of all shards."""
-        return [connector for connectors in self.shards for connector in connectors]
+        """Return the connectors of all bundles."""
+        return [connector for connectors in self.bundles for connector in connectors]
 
-    @property
-    def is_cut(self) -> bool:
-        """Return whether no connection carries some of the streams."""
+    def bundles_of(self, handler: FrameHandler) -> list[list[Connector]]:
+        """Return the connectors of the bundles of a handler."""
+        return [each for each in self.bundles if each[0].coverage.handler is handler]
+
+    def is_cut(self, handler: FrameHandler) -> bool:
+        """Return whether no connection carries some of the streams of a handler."""
         return any(
             all(connector.state is not State.OPEN for connector in connectors)
-            for connectors in self.shards
+            for connectors in self.bundles_of(handler)
         )
 
     def unready(self) -> list[Connector]:
-        """Return the connectors of the shards for which no data arrives."""
+        """Return the connectors of the bundles for which no data arrives."""
         return [
             connector
-            for connectors in self.shards
+            for connectors in self.bundles
             if not any(map(_is_flowing, connectors))
             for connector in connectors
         ]
@@ -95,14 +76,14 @@ class Feed:
         """Return when each stream last sent a frame, in microseconds since the epoch. Streams
         without data are left out.
         """
-        return reduce(later, (connector.last_received() for connector in self.connectors), {})
+        return last_received(self.connectors)
 
     def without_data(self) -> list[str]:
         """Return the streams that have never sent anything."""
         heard = self.last_received()
         return [
             s.name
-            for connectors in self.shards
+            for connectors in self.bundles
             for s in connectors[0].streams
             if s.name not in heard
         ]
@@ -110,55 +91,65 @@ class Feed:
     async def run(self) -> None:
         """Run all connectors until cancelled."""
         async with self._group:
+            self._is_running = True
             for connector in self.connectors:
                 self._start(connector)
             await asyncio.Event().wait()  # without streams the group would end
 
-    async def set_streams(self, streams: Sequence[Stream]) -> None:
-        """Set the streams while the feed runs. Each stream stays in its shard. Connectors whose
-        streams have changed replace their connections. Returns when the connectors without streams
-        are closed.
+    def add(self, handler: FrameHandler, streams: Sequence[Stream]) -> None:
+        """Give a handler that has no streams yet the frames of these, spread evenly."""
+        bundles = make_bundles(streams, self._options.streams_per_connection)
+        count = len(self.bundles) + len(bundles)
+        for bundle in bundles:
+            self._add(handler, bundle, count)
+
+    async def set_streams(self, handler: FrameHandler, streams: Sequence[Stream]) -> None:
+        """Set the streams of a handler. Each stream stays in its bundle. Connectors whose streams
+        have changed replace their connections. Returns when the connectors without streams are
+        closed.
         """
-        held = [connectors[0].coverage.held() for connectors in self.shards]
-        spread = update_shards(held, streams, self._options.streams_per_connection)
-        for connectors, shard in zip(self.shards, spread, strict=False):
-            connectors[0].coverage.set_streams(shard)
-        for shard in spread[len(held) :]:
-            self._add(shard)
+        coverages = [connectors[0].coverage for connectors in self.bundles_of(handler)]
+        held = [coverage.held() for coverage in coverages]
+        spread = update_bundles(held, streams, self._options.streams_per_connection)
+        for coverage, bundle in zip(coverages, spread, strict=False):
+            coverage.set_streams(bundle)
+        for bundle in spread[len(held) :]:
+            self._add(handler, bundle, len(self.bundles) + 1)
         ended = [connector for connector in self.connectors if not connector.streams]
-        self.shards = [connectors for connectors in self.shards if connectors[0].streams]
+        self.bundles = [connectors for connectors in self.bundles if connectors[0].streams]
         if ended:
             await self._end(ended)
-
-    def _opened(self) -> None:
-        self.on_open()
 
     def _start(self, connector: Connector) -> None:
         self._tasks[connector] = self._group.create_task(_run(connector), name=connector.name)
 
-    def _add(self, shard: list[Stream]) -> None:
-        """Add connectors for a further shard, with the lowest number that is free."""
-        taken = {connectors[0].slot.shard for connectors in self.shards}
-        number = min(set(range(len(self.shards) + 1)) - taken)
-        coverage = ShardCoverage(shard, self._handler, self._lines, self._opened)
+    def _add(self, handler: FrameHandler, streams: list[Stream], count: int) -> None:
+        """Add the connectors of a bundle, with the lowest number that is free. `count` is the
+        number of bundles with it.
+        """
+        taken = {connectors[0].slot.bundle for connectors in self.bundles}
+        number = min(set(range(len(self.bundles) + 1)) - taken)
+        coverage = Coverage(streams, handler, self._lines)
+        has_accepted = any(connector.has_accepted for connector in self.connectors)
         connectors = [
             Connector(
-                ShardSlot(number, len(self.shards) + 1, line),
+                Slot(number, count, line),
                 coverage,
                 self._options,
                 self._rate_limiter,
                 self._turns,
-                has_accepted=True,
+                has_accepted=has_accepted,
             )
             for line in self._lines
         ]
-        self.shards.append(connectors)
-        for connector in connectors:
-            self._start(connector)
+        self.bundles.append(connectors)
+        if self._is_running:
+            for connector in connectors:
+                self._start(connector)
 
     async def _end(self, connectors: Iterable[Connector]) -> None:
         """Stop connectors. What they bring until they have stopped still counts."""
-        tasks = {connector: self._tasks[connector] for connector in connectors}
+        tasks = {each: self._tasks[each] for each in connectors if each in self._tasks}
         for task in tasks.values():
             task.cancel()
         await asyncio.wait(tasks.values())
@@ -167,8 +158,13 @@ class Feed:
             self._past[connector.line].add(connector.arrivals)
 
 
+def last_received(connectors: Iterable[Connector]) -> dict[str, int]:
+    """Return when each stream of these connectors last sent a frame; see `Feed.last_received`."""
+    return reduce(later, (connector.last_received() for connector in connectors), {})
+
+
 async def _run(connector: Connector) -> None:
-    """Run a connector. The two lines of a shard open at different times."""
+    """Run a connector. The two lines of a bundle open at different times."""
     await asyncio.sleep(SECOND_LINE_AFTER_S * LINES.index(connector.line))
     await connector.run()
 

@@ -41,11 +41,12 @@ class _Report(NamedTuple):
 class FrameBuffer:
     """Takes the frames of the feed, and gives them to a pipeline as soon as there is one.
 
-    `counts` are those of the pipeline too.
+    `counts` are those of the pipeline too. `on_open` is called each time a connection has opened.
     """
 
-    def __init__(self) -> None:
-        self.counts = FeedCounts()
+    def __init__(self, counts: FeedCounts) -> None:
+        self.counts = counts
+        self.on_open: Callable[[], None] = lambda: None
         self._handler: FrameHandler | None = None
         self._reports: deque[_Report] = deque()
         self._bytes = 0

@@ -7,7 +7,7 @@ import structlog
 
 from bridge import settings
 from bridge.binance.connection import Connection
-from bridge.binance.coverage import ShardCoverage, ShardSlot
+from bridge.binance.coverage import Coverage, Slot
 from bridge.core.policy.rotation import may_rotate, rotate_after_s
 from bridge.core.policy.silence import Silence, SilenceDetector
 from bridge.errors import ReconnectCause
@@ -21,14 +21,14 @@ class HealthMonitor:
 
     def __init__(
         self,
-        coverage: ShardCoverage,
+        coverage: Coverage,
         options: settings.Binance,
-        slot: ShardSlot,
+        slot: Slot,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._coverage = coverage
         self._options = options
-        self._slot = (slot.rotation_order, slot.shards * len(coverage.lines))
+        self._slot = (slot.rotation_order, slot.bundles * len(coverage.lines))
         self._log = log
         self._watch = SilenceDetector(0.0)
         self._rotate_at_s = 0.0

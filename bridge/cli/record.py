@@ -127,7 +127,8 @@ class RecordedFeed:
 
         async with Rest(self._options) as rest:
             found = await find_streams(self._options, rest)
-        self._feed = Feed(self._options, found.streams, self._recorder)
+        self._feed = Feed(self._options)
+        self._feed.add(self._recorder, found.streams)
         await self._feed.run()
 
     def without_data(self) -> list[str]:

@@ -59,9 +59,9 @@ def _run(settings: "Settings", file: "SettingsFile") -> None:
 
 async def _serve(settings: "Settings", file: "SettingsFile") -> None:
     with _nothing_collected():
-        from bridge.app.service import run_bridge
+        from bridge.app.service import Service
 
-    await run_bridge(settings, file)
+    await Service(settings, file).run()
 
 
 @contextmanager

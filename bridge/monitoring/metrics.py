@@ -255,13 +255,13 @@ class BridgeCollector(Collector):
         yield _gauge(
             "sink_ready",
             "1 while the sink accepts events, 0 otherwise; absent while the bridge stands by.",
-            {(s.name,): s.ready for s in sinks} if self._status.owner_watch is None else {},
+            {(s.name,): s.ready for s in sinks} if not self._status.is_standing_by else {},
             "sink",
         )
         yield _gauge(
             "spill_bytes",
             "Size of the records that wait for the sink on disk, in bytes.",
-            {(s.name,): s.counts.spill_bytes for s in sinks},
+            {(s.name,): s.spill_bytes() for s in sinks},
             "sink",
         )
         failures: Series = {
@@ -311,7 +311,7 @@ class BridgeCollector(Collector):
         yield _gauge(
             "standing_by",
             "1 while the bridge waits to take over from another one, 0 otherwise.",
-            {(): self._status.owner_watch is not None},
+            {(): self._status.is_standing_by},
         )
         reloads = self._status.reloads.outcomes
         yield _counter(

@@ -16,8 +16,8 @@ from bridge.monitoring.report import (
     SinkReport,
     StreamReport,
 )
+from bridge.monitoring.shards import SinkGroup
 from bridge.monitoring.status import Status, age_s, version
-from bridge.pipeline.sink import Sink
 from bridge.telemetry import accounts, now_us
 
 _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
@@ -32,7 +32,7 @@ def report(status: Status) -> Report:
         uptime_s=status.uptime_s(),
         settings_age_s=status.settings_age_s(),
         needs_restart=status.reloads.waiting,
-        owner=str(status.owner_watch.owner) if status.owner_watch else None,
+        owner=_owner(status),
         unready=status.unready(),
         refused=subscription.refused,
         waiting=subscription.waiting,
@@ -43,9 +43,12 @@ def report(status: Status) -> Report:
         else [],
         symbols=list(status.symbols.values()),
         streams=list(_streams(status)),
-        positions=[_position(*named) for named in status.sequencers.named()]
-        if status.sequencers
-        else [],
+        positions=[
+            _position(*named)
+            for shard in status.shards
+            if shard.sequencers
+            for named in shard.sequencers.named()
+        ],
         gaps=dict(status.counts.gaps),
         sinks=sink_reports(status),
     )
@@ -64,10 +67,16 @@ def connector_report(connector: Connector) -> ConnectorReport:
     )
 
 
+def _owner(status: Status) -> str | None:
+    """Return the bridge for which this one stands by, if it does."""
+    watches = (shard.owner_watch for shard in status.shards)
+    return next((str(watch.owner) for watch in watches if watch), None)
+
+
 def _streams(status: Status) -> Iterator[StreamReport]:
     heard = status.last_received()
     stalled = set(status.stalled_streams())
-    for connectors in status.feed.shards if status.feed else ():
+    for connectors in status.feed.bundles if status.feed else ():
         for stream in connectors[0].streams:
             yield stream_report(stream.name, heard, stalled)
 
@@ -100,7 +109,7 @@ def sink_reports(status: Status) -> list[SinkReport]:
 
 
 def _sink(
-    sink: Sink, received: Mapping[str, int], published_per_s: float, latency: Latency
+    sink: SinkGroup, received: Mapping[str, int], published_per_s: float, latency: Latency
 ) -> SinkReport:
     dropped: Counter[str] = Counter(dict.fromkeys(sink.drop_causes, 0))
     for (_, cause), count in sink.counts.dropped.items():

@@ -1,7 +1,7 @@
 """The status of a running bridge, from which health, metrics and the report are built."""
 
 import time
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,11 +15,11 @@ from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import Subscription
 from bridge.core.model.events import FeedState, SymbolStatus
 from bridge.core.sequencing.arrivals import Arrivals
-from bridge.core.sequencing.sequencers import Sequencers, SequencerStats
+from bridge.core.sequencing.sequencers import SequencerStats
 from bridge.monitoring.recent import Recent
-from bridge.pipeline.gap_repair import Repairer
-from bridge.pipeline.sink import Sink
-from bridge.sinks.kafka.owner_watch import OwnerWatch
+from bridge.monitoring.shards import ShardStatus, SinkGroup
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.redis.sink import RedisSink
 from bridge.telemetry import PENDING_MAX_S, FeedCounts, Histogram, Reloads, now_us
 
 # Prices that are older than this are not ready for use.
@@ -48,24 +48,46 @@ class Status:
     """The state that the service fills in at start; `feed` is None until the streams are known."""
 
     message_types: Sequence[str]
-    sinks: Sequence[Sink]
     counts: FeedCounts = field(default_factory=FeedCounts)
     feed: Feed | None = None
-    sequencers: Sequencers | None = None
-    repairer: Repairer | None = None
-    symbols: Mapping[str, SymbolStatus] = field(default_factory=dict)
+    shards: list[ShardStatus] = field(default_factory=list)
     rest: Rest | None = None
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
     subscription: Callable[[], Subscription] = Subscription
     draining: bool = False
-    # Set while this bridge stands by.
-    owner_watch: OwnerWatch | None = None
+    kafka: SinkGroup = field(init=False)
+    redis: SinkGroup = field(init=False)
     recent: Recent = field(init=False)
+    # Of shards that have left.
+    _duplicates: Counter[str] = field(default_factory=Counter)
     _began_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.kafka = SinkGroup(KafkaSink, self.shards)
+        self.redis = SinkGroup(RedisSink, self.shards)
         self.recent = Recent(self, self._began_s)
+
+    @property
+    def sinks(self) -> tuple[SinkGroup, SinkGroup]:
+        """Return the sinks, each as one of all shards."""
+        return self.kafka, self.redis
+
+    @property
+    def symbols(self) -> Mapping[str, SymbolStatus]:
+        """Return the status of each symbol."""
+        return ChainMap(*(dict(shard.symbols) for shard in self.shards))
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Return whether this bridge waits to take over from another one."""
+        return any(shard.owner_watch for shard in self.shards)
+
+    def remove(self, shard: ShardStatus) -> None:
+        """Remove a shard that another bridge has taken over."""
+        self.shards.remove(shard)
+        if shard.sequencers:
+            self._duplicates += shard.sequencers.figures().duplicates
 
     def uptime_s(self) -> float:
         """Return the time since start, in seconds."""
@@ -86,11 +108,17 @@ class Status:
 
     def sequencer_stats(self) -> SequencerStats:
         """Return the counts of all sequencers together: duplicates, held events and open gaps."""
-        return self.sequencers.figures() if self.sequencers else SequencerStats(Counter(), 0, 0)
+        figures = [shard.sequencers.figures() for shard in self.shards if shard.sequencers]
+        return SequencerStats(
+            sum((each.duplicates for each in figures), self._duplicates),
+            sum(each.held for each in figures),
+            sum(each.open_gaps for each in figures),
+        )
 
     def held_s(self) -> dict[str, float]:
         """Return the streams whose events are held back, and for how long, in seconds."""
-        return self.repairer.held_s() if self.repairer else {}
+        repairers = (shard.repairer for shard in self.shards if shard.repairer)
+        return {name: age_s for each in repairers for name, age_s in each.held_s().items()}
 
     def feeds(self) -> dict[tuple[str, ...], float]:
         """Return the number of symbols in each state."""
@@ -153,7 +181,7 @@ class Status:
         """
         now = now_us()
         oldest = dict.fromkeys(self.message_types, now)
-        for part in self.feed.shards if self.feed else ():
+        for part in self.feed.bundles if self.feed else ():
             for stream in part[0].streams:
                 message_type, received = stream.message_type, heard.get(stream.name, now)
                 if received < oldest.get(message_type, now):
@@ -171,18 +199,18 @@ class Status:
 
     def streams(self) -> int:
         """Return the number of streams."""
-        return sum(len(part[0].streams) for part in self.feed.shards) if self.feed else 0
+        return sum(len(part[0].streams) for part in self.feed.bundles) if self.feed else 0
 
     def unready(self) -> list[str]:
         """Return the reasons why the bridge is not ready; empty if it is ready."""
         reasons = ["draining: a signal asked the bridge to stop"] if self.draining else []
-        if self.owner_watch is None:
+        if any(shard.owner_watch is None for shard in self.shards):
             reasons += filter(None, map(_unready_sink, self.sinks))
-        elif not self.owner_watch.is_reading:
+        if any(shard.owner_watch and not shard.owner_watch.is_reading for shard in self.shards):
             reasons.append("kafka: the heartbeats of the owner cannot be read")
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
-        elif self.sequencers is None and self.owner_watch is None:
+        elif any(not (shard.sequencers or shard.owner_watch) for shard in self.shards):
             reasons.append("feed: Kafka has not told yet where to continue")
         elif not self.feed.connectors:
             reasons.append("feed: it has no streams yet")
@@ -203,7 +231,7 @@ def age_s(received: int | None) -> float:
     return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
 
 
-def _unready_sink(sink: Sink) -> str | None:
+def _unready_sink(sink: SinkGroup) -> str | None:
     if not sink.ready:
         return f"{sink.name}: not connected"
     if (waits_s := age_s(sink.oldest_received())) > PENDING_MAX_S:

@@ -58,6 +58,7 @@ class Pipeline:
         counts: FeedCounts | None = None,
     ) -> None:
         self.counts = FeedCounts() if counts is None else counts
+        self.on_open: Callable[[], None] = lambda: None
         self.on_hole: Callable[[str, Repairable], None] = lambda _symbol, _sequencer: None
         self.on_gap: Callable[[Gap], None] = lambda _gap: None
         self._sequencers = sequencers

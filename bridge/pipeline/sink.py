@@ -40,6 +40,10 @@ class Sink(Protocol):
         """Return the size of the records in the buffer, in bytes."""
         ...
 
+    def spill_bytes(self) -> int:
+        """Return the size of the records on disk, in bytes."""
+        ...
+
     def buffer_share(self) -> float:
         """Return how much of the buffer in memory is taken, 0 to 1."""
         ...

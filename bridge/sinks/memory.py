@@ -27,6 +27,9 @@ class Unbuffered:
     def pending_bytes(self) -> int:
         return 0
 
+    def spill_bytes(self) -> int:
+        return 0
+
     def buffer_share(self) -> float:
         return 0.0
 

@@ -1,7 +1,7 @@
 """Writes frames to a capture file, one frame per line."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from bridge.binance.connection import Control
 from bridge.core.binance.decode import Decoder
@@ -25,6 +25,7 @@ class Recorder:
 
     def __init__(self, writer: CaptureWriter, stopped: asyncio.Event) -> None:
         self.counts = FeedCounts()
+        self.on_open: Callable[[], None] = lambda: None
         # What was written.
         self.frames = self.size_bytes = 0
         self.left_out = 0

@@ -12,6 +12,7 @@ import pytest
 from bridge.app.service import Service
 from bridge.binance import connector as connectors
 from bridge.binance import listing
+from bridge.core.sequencing.rules import Sequencer
 from bridge.errors import SinkUnavailable
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
@@ -89,11 +90,14 @@ class Running:
 
     def last_id(self, kind: str, symbol: str) -> int:
         """Return the id of the last event that left the pipeline, 0 before the first."""
-        sequencers = self.service.status.sequencers
-        for name, sequencer in sequencers.named() if sequencers else ():
+        for name, sequencer in self._sequencers():
             if (sequencer.message_type, name) == (kind, symbol):
                 return sequencer.last_id or 0
         return 0
+
+    def _sequencers(self) -> Iterator[tuple[str, Sequencer]]:
+        for shard in self.service.status.shards:
+            yield from shard.sequencers.named() if shard.sequencers else ()
 
     async def flow(self, *streams: tuple[str, str], count: int = 30) -> None:
         """Wait until each of these streams has brought `count` more ids."""
@@ -325,7 +329,9 @@ async def test_without_kafka_symbols_come_for_redis_and_are_delivered_later(
     """As on startup, the next producer creates the topics."""
     async with bench.bridge("BTCUSDT", streams=("trade",)) as running:
         monkeypatch.setattr(kafka_sink, "open_producer", _kafka_is_away)
-        session = running.service.sinks.kafka._session
+        kafka, _ = running.service.status.shards[0].sinks
+        assert isinstance(kafka, kafka_sink.KafkaSink)
+        session = kafka._session
         assert session is not None
         session.fail(SinkUnavailable("away"))
         await running.journal.until("kafka_unavailable")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -21,10 +20,10 @@ from bridge.binance import frame_buffer
 from bridge.binance.connector import State
 from bridge.binance.rest import Rest
 from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, UndeliveredRecords
+from bridge.monitoring.status import Status
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.recover_positions import read_start
-from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.tools.embedded import LOOPBACK, free_port
 from bridge.tools.simulator import FaultPlan, Market, SimulatedExchange, Skip
 from tests.support.brokers import Kafka, RedisAddress, read_topic
@@ -65,8 +64,12 @@ async def received_some(service: Service, journal: Journal, count: int = 50) -> 
     """Wait until the feed has received `count` trades, and the sinks have got them."""
     await journal.until("connection_open")
     status = service.status
-    while status.sequencers is None or status.counts.received["trade"] < count:  # noqa: ASYNC110
+    while not _publishes(status) or status.counts.received["trade"] < count:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+
+
+def _publishes(status: Status) -> bool:
+    return any(shard.sequencers for shard in status.shards)
 
 
 @asynccontextmanager
@@ -100,7 +103,7 @@ async def test_it_publishes_from_the_start_and_drains_when_stopped(
             await running
         received = service.status.counts.received["trade"]
         assert service.status.draining
-        for sink in service.sinks:
+        for sink in service.status.sinks:
             assert sink.counts.published["trade"] == received
             assert sink.counts.dropped == {}
         assert journal.named("stopped")
@@ -137,8 +140,8 @@ async def test_a_slow_redis_loses_no_message_of_what_arrived_before_the_start(
             await received_some(service, journal)
             service.stop()
             await running
-    assert service.sinks.redis.counts.dropped == {}
-    assert service.sinks.redis.counts.published["trade"] > 5000
+    assert service.status.redis.counts.dropped == {}
+    assert service.status.redis.counts.published["trade"] > 5000
 
 
 @asynccontextmanager
@@ -194,7 +197,7 @@ async def test_a_second_stop_does_not_wait_for_missing_trades_and_accounts_for_t
             (ended,) = await asyncio.gather(running, return_exceptions=True)
     assert len(journal.named("gap")) == 1
     assert service.status.sequencer_stats().held == 0
-    (sink,) = (sink for sink in service.sinks if sink.name == "kafka")
+    (sink,) = (sink for sink in service.status.sinks if sink.name == "kafka")
     received, pending = service.status.counts.received["trade"], sink.pending()
     assert sink.counts.published["trade"] + pending["trade"] == received
     assert isinstance(ended, UndeliveredRecords if pending.total() else NoneType)
@@ -243,48 +246,11 @@ async def test_with_a_folder_they_are_kept_on_disk_and_it_is_a_good_end(
         running = asyncio.create_task(service.run())
         service.stop()
         await running
-        counts = service.sinks[0].counts
+        counts = service.status.sinks[0].counts
         assert counts.restored == counts.published == {"trade": received}
     records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", received)
     ids = [json.loads(record.value)["trade_id"] for record in records]
     assert ids == list(range(ids[0], ids[0] + received))
-
-
-def test_a_folder_that_does_not_exist_is_created(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    service = Service(settings_for("x:1", "redis://x:1/0", "t", data_dir=str(folder)))
-    assert (folder / FILE).exists()
-    service.sinks.kafka.close()
-
-
-@pytest.mark.parametrize(("free", "told"), [(2**32 - 1000, []), (2**32 - 1001, [2**32 - 1])])
-def test_a_disk_too_full_for_the_file_is_told(
-    free: int,
-    told: list[int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "of_the_last_run").write_bytes(b"x" * 1000)
-    disk = shutil.disk_usage(tmp_path)._replace(total=2**33, free=free)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: disk)
-    with journal_kept() as journal:
-        settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path))
-        Service(settings).sinks.kafka.close()
-    assert [entry["room_bytes"] for entry in journal.named("spill_room_short")] == told
-
-
-def test_a_folder_in_use_is_an_error_of_the_settings(tmp_path: Path) -> None:
-    settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path))
-    spill = ChunkStore(tmp_path, settings.spill_max_bytes)
-    with pytest.raises(SettingsError, match=r"data_dir = .*in use by another bridge; give each"):
-        Service(settings)
-    spill.close()
-
-
-def test_a_folder_that_cannot_hold_the_file_is_an_error_of_the_settings(tmp_path: Path) -> None:
-    (tmp_path / FILE).mkdir()
-    with pytest.raises(SettingsError, match=r"data_dir = .*cannot be used .*; name a folder"):
-        Service(settings_for("x:1", "redis://x:1/0", "t", data_dir=str(tmp_path)))
 
 
 async def test_a_second_stop_ends_the_draining(
@@ -341,8 +307,7 @@ def test_the_first_line_of_the_log_names_the_build_and_the_settings(
         "redis": {"url": "redis://reader:hush@cache:6379/3"},
         "data_dir": str(tmp_path),
     }
-    service = Service(load_settings(environment={}, overrides=overrides))
-    service.sinks.kafka.close()
+    Service(load_settings(environment={}, overrides=overrides))
     first = dict(journal.entries[0])
     assert first.pop("python").startswith("3.")
     assert first == {

@@ -28,7 +28,7 @@ class Bench:
         self.statuses = SymbolStatuses(
             5.0,
             "{message_type}",
-            feed=self.running.feed,
+            bundles=lambda: self.running.feed.bundles,
             sequencers=self.running.sequencers,
             kafka=self.running.kafka,
             redis=self.running.redis,
@@ -49,7 +49,7 @@ class Bench:
 
     def reach(self, number: int, last_id: int, timestamp: int = RECEIVED) -> None:
         """Let the exchange report the last trade of a stream."""
-        stream = self.running.feed.shards[0][0].streams[number]
+        stream = self.running.feed.bundles[0][0].streams[number]
         sequencer = self.running.sequencers.contiguous(stream)
         assert sequencer is not None
         head = Head("binance.spot", BTC, timestamp, RECEIVED, last_id, last_id)
@@ -109,7 +109,7 @@ async def test_a_removed_symbol_is_down_at_last() -> None:
     bench = Bench()
     bench.running.flow()
     await bench.changed()
-    coverage = bench.running.feed.shards[0][0].coverage
+    coverage = bench.running.feed.bundles[0][0].coverage
     coverage.set_streams([stream for stream in coverage.streams if stream.symbol != ETH])
     assert await bench.changed() == [(ETH, "down")]
     assert [*bench.statuses.latest] == [BTC]

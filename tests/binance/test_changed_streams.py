@@ -17,7 +17,7 @@ QUOTES, OTHERS, MORE = "btcusdt@bookTicker", "ethusdt@trade", "bnbusdt@trade"
 async def set_streams(running: Bridge, *names: str) -> None:
     streams = [parse_stream(name) for name in names]
     running.pipeline.set_streams(streams, {})
-    await running.feed.set_streams(streams)
+    await running.feed.set_streams(running.pipeline, streams)
 
 
 def ids_of(running: Bridge, symbol: str) -> list[int]:

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import structlog
 
 from bridge.binance.connection import Connection
-from bridge.binance.coverage import ShardCoverage
+from bridge.binance.coverage import Coverage
 from bridge.core.binance.stream_names import parse_stream
 from bridge.errors import FeedUnavailable
 
@@ -14,14 +14,14 @@ QUOTES, OTHERS = (parse_stream(f"{symbol}@bookTicker") for symbol in ("btcusdt",
 
 
 class Bench:
-    """A shard of two streams, and connections that never have a transport."""
+    """A bundle of two streams, and connections that never have a transport."""
 
     def __init__(self) -> None:
         self.handler = Mock()
         self.handler.finish_handover = lambda handover, cause, _arrivals, carried: list(
             handover.finish(cause, carried)
         )
-        self.coverage = ShardCoverage([QUOTES, OTHERS], self.handler)
+        self.coverage = Coverage([QUOTES, OTHERS], self.handler)
 
     def connection(self, *streams: object) -> Connection:
         return Connection("a", [*streams], self.handler, structlog.get_logger())  # type: ignore[list-item]

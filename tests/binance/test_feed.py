@@ -1,4 +1,4 @@
-"""The streams of a feed, spread over shards."""
+"""The streams of a feed, spread over bundles."""
 
 import pytest
 
@@ -19,7 +19,8 @@ def test_three_thousand_streams_are_spread_over_connections_within_their_bound(b
     streams = [parse_stream(f"s{number}usdt@trade") for number in range(3000)]
     options = options_for(FakeExchange(), websocket_url="ws://h", streams_per_connection=bound)
     pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), Sequencers(streams), [])
-    feed = Feed(options.binance, streams, pipeline)
+    feed = Feed(options.binance)
+    feed.add(pipeline, streams)
     assert max(len(connector.streams) for connector in feed.connectors) <= bound
     assert sorted(feed.without_data()) == sorted(stream.name for stream in streams)
 

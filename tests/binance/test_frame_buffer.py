@@ -43,7 +43,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.sink = Recorder()
-        self.buffer = FrameBuffer()
+        self.buffer = FrameBuffer(FeedCounts())
         router = Router(STREAMS, "{message_type}")
         self.pipeline = Pipeline(SPOT, router, Sequencers(STREAMS), [self.sink], self.buffer.counts)
         self.decoder = Decoder(STREAMS)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.core.model.stream import SPOT
 from bridge.monitoring.metrics import GAP_CAUSES, exposition
 from bridge.monitoring.status import Status
 from bridge.settings import load_settings
@@ -19,6 +18,7 @@ from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis.sink import RedisSink
 from tests.support.helm import CHART, Rendered, alert_rules
 from tests.support.programs import output
+from tests.support.running_server import sinks_at_rest
 
 ROOT = CHART.parents[1]
 ALERTS = CHART / "files" / "alerts.yaml"
@@ -48,9 +48,10 @@ Exposed = Mapping[str, Mapping[str, set[str]]]
 def exposed() -> Exposed:
     """Return the label values of each metric of an idle bridge, by metric and label name."""
     settings = load_settings(environment={}, overrides={"binance": {"symbols": ["BTCUSDT"]}})
-    sinks = (KafkaSink(settings.kafka, []), RedisSink(settings.redis, SPOT))
+    status = Status(["trade", "gap", "invalid"])
+    sinks_at_rest(status, settings)
     found: dict[str, dict[str, set[str]]] = {}
-    text = asyncio.run(exposition(Status(["trade", "gap", "invalid"], sinks))).decode()
+    text = asyncio.run(exposition(status)).decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})

@@ -3,18 +3,15 @@
 import asyncio
 from pathlib import Path
 
-from bridge.core.model.stream import SPOT
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.status import Status
 from bridge.settings import load_settings
-from bridge.settings.kafka import Kafka
-from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
-from bridge.sinks.redis.sink import RedisSink
+from tests.support.running_server import sinks_at_rest
 
 
 async def test_whoever_waits_has_a_turn_after_each_family_and_all_are_of_one_moment() -> None:
-    status = Status(["quote"], [])
+    status = Status(["quote"])
     status.counts.frames = status.counts.received["quote"] = 1
     writing = asyncio.create_task(exposition(status))
     turns = 0
@@ -40,8 +37,9 @@ async def test_each_buffer_has_its_limit_beside_it(tmp_path: Path) -> None:
     }
     settings = load_settings(environment={}, overrides=overrides)
     store = ChunkStore(tmp_path, 2**26)
-    sinks = (KafkaSink(settings.kafka, [], store=store), RedisSink(settings.redis, SPOT))
-    text = (await exposition(Status(["trade"], sinks))).decode()
+    status = Status(["trade"])
+    sinks_at_rest(status, settings, store)
+    text = (await exposition(status)).decode()
     store.close()
     assert '\ntickbridge_outbox_limit_bytes{sink="kafka"} 2.097152e+06\n' in text
     assert '\ntickbridge_spill_limit_bytes{sink="kafka"} 5.0331648e+07\n' in text
@@ -49,11 +47,10 @@ async def test_each_buffer_has_its_limit_beside_it(tmp_path: Path) -> None:
 
 
 async def test_gap_events_of_the_feed_and_of_a_sink_count_together() -> None:
-    kafka = KafkaSink(Kafka(), [])
-    status = Status(["gap"], [kafka])
+    status = Status(["gap"])
     status.counts.gap_events["open", "repair_timeout"] = 2
-    kafka.counts.gap_events["open", "repair_timeout"] = 1
-    kafka.counts.gap_events["lost", "outbox_full"] = 5
+    status.kafka.counts.gap_events["open", "repair_timeout"] = 1
+    status.kafka.counts.gap_events["lost", "outbox_full"] = 5
     text = (await exposition(status)).decode()
     assert '\ntickbridge_gap_events_total{cause="repair_timeout",state="open"} 3.0\n' in text
     assert '\ntickbridge_gap_events_total{cause="outbox_full",state="lost"} 5.0\n' in text

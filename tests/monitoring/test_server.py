@@ -18,10 +18,10 @@ from bridge.core.sequencing.sequencers import Sequencers
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES, SettingsError
 from bridge.monitoring import server
 from bridge.monitoring import status as monitored
+from bridge.monitoring.metrics import GAP_CAUSES
 from bridge.monitoring.server import MAX_CONNECTIONS, serve
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.model import Http
-from bridge.sinks.kafka.sink import KafkaSink
 from bridge.telemetry import now_us
 from bridge.tools.embedded import free_port
 from tests.support.exchange import trade
@@ -121,7 +121,7 @@ async def test_trades_that_wait_long_for_missing_ones_make_it_unready(
 ) -> None:
     running.flow()
     held = {"trade of BTCUSDT": 4.9}
-    running.status.repairer = repairer = create_autospec(Repairer, instance=True)
+    running.shard.repairer = repairer = create_autospec(Repairer, instance=True)
     repairer.held_s.return_value = held
     assert (await ready(url))[0] == 200
     held |= {"trade of ETHUSDT": 5.1, "agg_trade of ETHUSDT": 7.2}
@@ -183,7 +183,7 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
         ("tickbridge_ready",),
         ("tickbridge_symbols_unlisted",),
         *(("tickbridge_gap_events_total", cause, "lost") for cause in RECONNECT_CAUSES),
-        *(("tickbridge_gap_events_total", cause, "open") for cause in KafkaSink.drop_causes),
+        *(("tickbridge_gap_events_total", cause, "open") for cause in GAP_CAUSES),
         ("tickbridge_rest_weight_used",),
         ("tickbridge_rest_weight_limit",),
         ("tickbridge_exchange_latency_seconds_count",),
@@ -265,7 +265,7 @@ async def test_the_lead_of_one_connector_over_the_other_is_in_the_metrics(two: R
 
 
 async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> None:
-    two.status.feed, two.status.sequencers = two.feed, Sequencers([])
+    two.status.feed, two.shard.sequencers = two.feed, Sequencers([])
     two.connect()
     assert [reason.split(":")[0] for reason in two.status.unready()] == [
         "connector-1a",

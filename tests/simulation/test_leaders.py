@@ -74,7 +74,7 @@ async def check(world: World, gone: set[TopicPartition]) -> None:
     waiting: set[TopicPartition] = set()
     for _ in range(3):
         await asyncio.sleep(LOOK_S)
-        queues = world.life.service.sinks.kafka.outbox._queues.values()
+        queues = world.life.kafka().outbox._queues.values()
         waiting = {TopicPartition(q.topic, q.partition) for q in queues if q.records} - gone
         if not waiting:
             return

@@ -15,6 +15,7 @@ from bridge.core.sequencing.position import Position
 from tests.simulation.broker import Stored
 from tests.simulation.loop import BEGIN_S, is_clock_slow
 from tests.simulation.market import CONTIGUOUS, FIRST_ID
+from tests.simulation.observer import Observer
 from tests.simulation.settings_file import SYMBOLS
 from tests.simulation.statuses import status_problems
 from tests.simulation.world import World
@@ -178,11 +179,16 @@ def _unknown_starts(world: World, name: Name) -> set[int]:
     Such a process can only log that. Its own positions hide the missed events from the next one.
     """
     firsts = {
-        next((life.observer.first[name] for life in lives if name in life.observer.first), -1)
+        next((each.first[name] for each in observers if name in each.first), -1)
         for number in world.unknown_starts
-        for lives in (world.lives[number:],)
+        for observers in (_observers(world, number),)
     }
     return {-1 if first < 0 else world.market.number(*name, first) for first in firsts}
+
+
+def _observers(world: World, first: int = 0) -> list[Observer]:
+    """Return the observers of the processes from this one on."""
+    return [observer for life in world.lives[first:] for observer in life.observers]
 
 
 def _unsure_starts(world: World, name: Name) -> set[int]:
@@ -191,7 +197,7 @@ def _unsure_starts(world: World, name: Name) -> set[int]:
     """
     unsure = _unknown_starts(world, name)
     if world.has_standbys and _has_restarted(world, name[1]):
-        firsts = [life.observer.first.get(name, -1) for life in world.lives]
+        firsts = [each.first.get(name, -1) for each in _observers(world)]
         unsure |= {world.market.number(*name, first) for first in firsts if first >= 0}
     return unsure
 
@@ -317,8 +323,10 @@ def _gaps(world: World) -> Iterator[str]:
 def _left_open(world: World) -> Iterator[str]:
     """Yield ids left open, by killed processes too, unless the last one could not read the gaps."""
     last = world.life.number
+    began_s = max((entry["at_s"] for entry in world.journal.named("taking_over")), default=0.0)
     unknown = world.journal.named("open_gaps_unavailable")
-    if last in world.unknown_starts or last in {entry["life"] for entry in unknown}:
+    unread = {entry["life"] for entry in unknown if entry["at_s"] >= began_s}
+    if last in world.unknown_starts | unread:
         return
     states: defaultdict[Name, dict[int, str]] = defaultdict(dict)
     for gap in _events(world, "gap"):
@@ -359,11 +367,11 @@ def _redis(world: World) -> Iterator[str]:
     of_this_life = {record.value for record in world.life.observer.records}
     if not of_this_life.issubset(published):
         yield f"Redis: {len(of_this_life.difference(published))} messages not published"
-    for life in world.lives:
-        order = {record.value: place for place, record in enumerate(life.observer.records)}
+    for number, observer in enumerate(_observers(world)):
+        order = {record.value: place for place, record in enumerate(observer.records)}
         places = [order[value] for value in published if value in order]
         if places != sorted(places):
-            yield f"Redis: messages of process {life.number} out of order"
+            yield f"Redis: messages of pipeline {number} out of order"
     for symbol in SYMBOLS:
         values = world.redis.hashes[latest_key(SPOT, symbol)]
         for kind, field in (("trade", "trade_id"), ("quote", "quote_id")):

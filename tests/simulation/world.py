@@ -12,12 +12,12 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import partial
 from random import Random
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from unittest import mock
 
 import aiohttp
 
-from bridge.app import service
+from bridge.app import ingestion, service
 from bridge.app.service import Service
 from bridge.binance import connection, listing
 from bridge.brokers import kafka_client, kafka_consumer
@@ -25,8 +25,9 @@ from bridge.core.model.events import Event
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
-from bridge.core.sequencing.sequencers import Repairable
+from bridge.core.sequencing.sequencers import Repairable, Sequencers
 from bridge.errors import Fenced, UndeliveredRecords
+from bridge.pipeline.pipeline import Pipeline
 from bridge.settings import Settings
 from bridge.sinks.kafka import fence as kafka_fence
 from bridge.sinks.kafka import producer as kafka_producer
@@ -59,32 +60,37 @@ PATIENCE_SLACK_S = 1.0
 PROVEN_WITHIN_US = 16_000_000
 
 
-class ObservedSinks(NamedTuple):
-    """The sinks of the service, and an observer that gets the same records."""
-
-    kafka: KafkaSink
-    redis: RedisSink
-    observer: Observer
-
-
 class Life(process.Process):
-    """A process, the service in it, and the observer of its records."""
+    """A process, the service in it, and the observers of the records of each of its pipelines."""
 
-    def __init__(
-        self, number: int, file: SettingsFile, observer: Observer, *, was_fenced: bool
-    ) -> None:
+    def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
         super().__init__(number)
-        self.service = Service(file.load(), file, was_fenced=was_fenced)
+        self.service = Service(file.load(), file)
         self.began_s = asyncio.get_running_loop().time()
         self.is_killed = False
         # When its pipeline was first seen. What has arrived before then has waited for Kafka.
         self.piped_s: float | None = None
-        self.observer = observer
-        self.service.sinks = ObservedSinks(*self.service.sinks, observer)  # type: ignore[assignment]
+        self.observers = [observer]
         context = copy_context()
         context.run(process.current.set, self)
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self.service.run(), context=context)
+
+    @property
+    def observer(self) -> Observer:
+        """Return the observer of the present pipeline."""
+        return self.observers[-1]
+
+    @property
+    def sequencers(self) -> Sequencers | None:
+        """Return the sequencers, if there is a pipeline."""
+        return next((shard.sequencers for shard in self.service.status.shards), None)
+
+    def kafka(self) -> KafkaSink:
+        """Return the Kafka sink."""
+        kafka, _ = self.service.status.shards[0].sinks
+        assert isinstance(kafka, KafkaSink)
+        return kafka
 
 
 class World:
@@ -118,31 +124,42 @@ class World:
     def life(self) -> Life:
         """Return the present process; with standbys the one that has taken over last."""
         alive = [life for life in self.lives if life.is_alive] or [self._ended]
-        owners = [entry["life"] for entry in self.journal.named("taking_over")]
-        return max(alive, key=lambda life: _last_place(owners, life.number))
+
+        def order(life: Life) -> tuple[bool, int]:
+            took_over = self._last("taking_over", life)
+            return took_over >= self._last("taken_over", life), took_over
+
+        return max(alive, key=order)
 
     @property
     def has_standbys(self) -> bool:
         """Return whether the bridges of this schedule stand by for each other."""
         return bool(self.settings.cluster.standby)
 
+    def _last(self, event: str, life: Life) -> int:
+        """Return the place of the last entry of a process in the log; -1 if there is none."""
+        places = reversed([*enumerate(self.journal.entries)])
+        named = (i for i, e in places if (e["event"], e.get("life")) == (event, life.number))
+        return next(named, -1)
+
     def standbys(self) -> list[Life]:
         """Return the processes that stand by."""
         return [each for each in self.lives if each.is_alive and each is not self.life]
 
-    def start(self, *, was_fenced: bool = False) -> Life:
-        life = Life(len(self.lives), self.file, Observer(self.problems), was_fenced=was_fenced)
+    def start(self) -> Life:
+        life = Life(len(self.lives), self.file, Observer(self.problems))
         self.lives.append(life)
-        if self.has_standbys:
-            life.task.add_done_callback(partial(self._stand_by_again, life))
         return life
 
-    def _stand_by_again(self, life: Life, task: "asyncio.Task[None]") -> None:
-        """Start the process again as a standby if another one has taken over."""
-        if life.is_alive and not task.cancelled() and isinstance(task.exception(), Fenced):
-            self.end(life)
-            if not self.is_ending:
-                self.start(was_fenced=True)
+    def observe(self, *arguments: Any) -> Pipeline:
+        """Return a pipeline, with an observer of the process that it runs in."""
+        pipeline, observer = Pipeline(*arguments), Observer(self.problems)
+        life = process.current.get()
+        assert isinstance(life, Life)
+        life.observers.append(observer)
+        life.piped_s = None
+        pipeline.add_listener(observer.push)
+        return pipeline
 
     def end(self, life: Life) -> None:
         """Let a process have ended."""
@@ -180,7 +197,7 @@ class World:
         if not await within(END_S, asyncio.wait((life.task,))):
             self.problems.append("the service does not stop")
         self.check_accounts()
-        sequencers = life.service.status.sequencers
+        sequencers = life.sequencers
         held = sequencers.figures().held if sequencers else 0
         if held and not self.has_standbys:
             self.problems.append(f"{held} events are held back and not delivered after the stop")
@@ -196,8 +213,9 @@ class World:
 
     def check_accounts(self) -> None:
         """Check that received + restored = published + dropped + pending."""
-        for sink in self.life.service.sinks:
-            received = Counter(self.life.service.status.counts.received) + sink.counts.restored
+        status = self.life.service.status
+        for sink in status.sinks:
+            received = Counter(status.counts.received) + sink.counts.restored
             accounted = Counter(sink.counts.published)
             for (kind, _), count in sink.counts.dropped.items():
                 accounted[kind] += count
@@ -207,8 +225,9 @@ class World:
     def check_latest(self) -> None:
         """Check that Redis shows the newest trade, unless a value waits to be written."""
         life = self.life
-        (sink,) = (sink for sink in life.service.sinks if isinstance(sink, RedisSink))
-        if sink._latest or self.redis.calls:
+        sinks = (sink for shard in life.service.status.shards for sink in shard.sinks)
+        sink = next((sink for sink in sinks if isinstance(sink, RedisSink)), None)
+        if sink is None or sink._latest or self.redis.calls:
             return
         resting = {value.key for value in sink._resting}
         for symbol, newest in life.observer.newest_trades.items():
@@ -228,7 +247,7 @@ class World:
         """
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
-        sequencers = status.sequencers if self.life.is_alive and not status.draining else None
+        sequencers = self.life.sequencers if self.life.is_alive and not status.draining else None
         if sequencers and self.life.piped_s is None:
             self.life.piped_s = time.time()
         holes = {
@@ -269,7 +288,7 @@ class World:
 
     async def events_held(self) -> None:
         """Wait until events are held back because ids are missing."""
-        while not ((of := self.life.service.status.sequencers) and of.figures().held):  # noqa: ASYNC110
+        while not self.life.service.status.sequencer_stats().held:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     def _see_end(self, life: Life) -> None:
@@ -280,11 +299,6 @@ class World:
         may_fail = isinstance(error, UndeliveredRecords | Fenced) and not is_last
         if error is not None and not may_fail:
             self.problems.append(f"the service failed with {error!r}")
-
-
-def _last_place(numbers: list[int], number: int) -> int:
-    """Return the place of the last one of these numbers; -1 if it is not there."""
-    return max((place for place, each in enumerate(numbers) if each == number), default=-1)
 
 
 def _waiting(sequencer: Repairable) -> list[Event]:
@@ -316,6 +330,7 @@ def edges(world: World) -> Iterator[None]:
             (kafka_consumer, "AIOKafkaAdminClient", admin),
             (redis_sink, "connect", world.redis.connect),
             (service, "serve", _served),
+            (ingestion, "Pipeline", world.observe),
         ):
             stack.enter_context(mock.patch.object(module, name, likeness))
         yield

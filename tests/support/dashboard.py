@@ -65,9 +65,7 @@ class Shown(Running):
 
     def set_feed(self, **feeds: FeedState) -> None:
         """Set the states of symbols."""
-        self.status.symbols = {
-            symbol: symbol_status(symbol, feed) for symbol, feed in feeds.items()
-        }
+        self.shard.symbols = {symbol: symbol_status(symbol, feed) for symbol, feed in feeds.items()}
 
 
 def symbol_status(symbol: str, feed: FeedState) -> SymbolStatus:

@@ -307,7 +307,8 @@ async def bridge(exchange: FakeExchange, *names: str, **options: Any) -> AsyncIt
     streams = [parse_stream(name) for name in names or (NAME,)]
     sink = Recorder()
     pipeline = Pipeline(SPOT, Router(streams, settings.kafka.topic), Sequencers(streams), [sink])
-    feed = Feed(settings.binance, streams, pipeline)
+    feed = Feed(settings.binance)
+    feed.add(pipeline, streams)
     running = asyncio.create_task(feed.run())
     try:
         yield Bridge(feed, pipeline, sink, running)

@@ -13,11 +13,12 @@ from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.monitoring.recent import Recent
+from bridge.monitoring.shards import ShardStatus
 from bridge.monitoring.status import Status
 from bridge.pipeline.pipeline import Pipeline
-from bridge.pipeline.sink import Sink
-from bridge.settings import load_settings
+from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.redis.sink import RedisSink
 from bridge.telemetry import now_us
 from tests.support.exchange import trade
@@ -26,27 +27,39 @@ KINDS = ["trade", "gap", "invalid"]
 NAMES = ("btcusdt@trade", "ethusdt@trade")
 
 
+def sinks_at_rest(
+    status: Status, settings: Settings, store: ChunkStore | None = None
+) -> tuple[KafkaSink, RedisSink]:
+    """Add a shard with sinks that never run to a status, and return them."""
+    sinks = (
+        KafkaSink(settings.kafka, [], store=store, counts=status.kafka.counts),
+        RedisSink(settings.redis, SPOT, counts=status.redis.counts),
+    )
+    status.shards.append(ShardStatus(sinks))
+    return sinks
+
+
 class Running:
     """A bridge at rest: sinks that never run, one connector that is not connected."""
 
     def __init__(self, connectors: int = 1) -> None:
         binance = {"symbols": ["BTCUSDT"], "redundancy": connectors}
         settings = load_settings(environment={}, overrides={"binance": binance})
-        self.kafka = KafkaSink(settings.kafka, [])
-        self.redis = RedisSink(settings.redis, SPOT)
-        sinks: tuple[Sink, ...] = (self.kafka, self.redis)
-        self.status = Status(KINDS, sinks)
+        self.status = Status(KINDS)
+        self.kafka, self.redis = sinks = sinks_at_rest(self.status, settings)
+        self.shard = self.status.shards[0]
         streams = [parse_stream(name) for name in NAMES]
         sequencers = Sequencers(streams)
         self.pipeline = Pipeline(SPOT, Router(streams, "{message_type}"), sequencers, sinks)
         self.status.counts = self.pipeline.counts
         self.status.recent = Recent(self.status, 0.0)
         self.sequencers = sequencers
-        self.feed = Feed(settings.binance, streams, self.pipeline)
+        self.feed = Feed(settings.binance)
+        self.feed.add(self.pipeline, streams)
 
     def flow(self, *, heard: bool = True) -> None:
         """Let everything work; if not `heard`, no stream has sent anything yet."""
-        self.status.feed, self.status.sequencers = self.feed, self.sequencers
+        self.status.feed, self.shard.sequencers = self.feed, self.sequencers
         self.connect()
         (connector,) = self.feed.connectors
         self.connection = self.open(connector)

@@ -108,7 +108,7 @@ def subscribe(
     return found
 
 
-def make_shards(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
+def make_bundles(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
     """Spread the streams evenly over as few connections as possible.
 
     A connection has at most `most` streams, and its URL has a maximum length.
@@ -119,29 +119,29 @@ def make_shards(streams: Sequence[Stream], most: int) -> list[list[Stream]]:
     return _spread(streams, count)
 
 
-def update_shards(
-    shards: Sequence[Iterable[str]], streams: Iterable[Stream], most: int
+def update_bundles(
+    bundles: Sequence[Iterable[str]], streams: Iterable[Stream], most: int
 ) -> list[list[Stream]]:
     """Spread changed streams over the existing connections so that few connections change.
 
-    `shards` holds the stream names of each existing connection. A stream stays on its connection. A
-    new stream goes to the first connection with room, or to a new connection at the end of the
-    list. Streams that are no longer wanted are left out, so a shard of the result may be empty.
+    `bundles` holds the stream names of each existing connection. A stream stays on its connection.
+    A new stream goes to the first connection with room, or to a new connection at the end of the
+    list. Streams that are no longer wanted are left out, so a bundle of the result may be empty.
     """
     wanted = {stream.name: stream for stream in streams}
-    spread = [_Shard(most) for _ in shards]
-    for shard, names in zip(spread, shards, strict=True):
+    spread = [_Bundle(most) for _ in bundles]
+    for bundle, names in zip(spread, bundles, strict=True):
         for name in names:
-            if name in wanted and shard.has_room_for(wanted[name]):
-                shard.add(wanted.pop(name))
+            if name in wanted and bundle.has_room_for(wanted[name]):
+                bundle.add(wanted.pop(name))
     for stream in wanted.values():
-        if not any(shard.has_room_for(stream) for shard in spread):
-            spread.append(_Shard(most))
-        next(shard for shard in spread if shard.has_room_for(stream)).add(stream)
-    return [shard.streams for shard in spread]
+        if not any(bundle.has_room_for(stream) for bundle in spread):
+            spread.append(_Bundle(most))
+        next(bundle for bundle in spread if bundle.has_room_for(stream)).add(stream)
+    return [bundle.streams for bundle in spread]
 
 
-class _Shard:
+class _Bundle:
     """The streams of one connection, and the length of its URL path."""
 
     def __init__(self, most: int) -> None:
@@ -163,8 +163,8 @@ def _path_chars(stream: Stream) -> int:
     return len(streams_path((stream,))) - len(streams_path(())) + 1
 
 
-def _fit_urls(shards: list[list[Stream]]) -> bool:
-    return all(len(streams_path(shard)) <= MAX_PATH_CHARS for shard in shards)
+def _fit_urls(bundles: list[list[Stream]]) -> bool:
+    return all(len(streams_path(bundle)) <= MAX_PATH_CHARS for bundle in bundles)
 
 
 def _spread(streams: Sequence[Stream], count: int) -> list[list[Stream]]:

@@ -150,7 +150,7 @@ class HealthMonitor:
             feed = self._status.feed
             self._streams[symbol] = [
                 stream_report(stream.name, self._heard, self._stalled)
-                for connectors in (feed.shards if feed else ())
+                for connectors in (feed.bundles if feed else ())
                 for stream in connectors[0].streams
                 if stream.symbol == symbol
             ]

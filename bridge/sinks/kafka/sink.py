@@ -35,7 +35,7 @@ from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
 from bridge.sinks.outbox.spiller import Spiller
 from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
-from bridge.telemetry import PENDING_MAX_S, SinkCounts, now_us
+from bridge.telemetry import PENDING_MAX_S, TAKEN_OVER, SinkCounts, now_us
 
 MAX_DELAY_S = 5.0
 # The feed waits this long at a start until Kafka is there, and no other process can write to it.
@@ -54,21 +54,26 @@ class KafkaSink:
     """
 
     name = "kafka"
-    drop_causes: tuple[str, ...] = ("outbox_full", TOO_LARGE, REFUSED, "spill_corrupt")
+    drop_causes: tuple[str, ...] = (
+        *("outbox_full", TOO_LARGE, REFUSED),
+        *("spill_corrupt", TAKEN_OVER),
+    )
     failure_reasons: tuple[str, ...] = (
         *("unavailable", PARTITION_UNAVAILABLE, BATCH_TOO_LARGE, FOREIGN_RECORDS),
         *("spill_full", "spill_failed", "spill_corrupt"),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it connects)
         self,
         options: settings.Kafka,
         topics: Sequence[str],
         venue: str = SPOT,
         store: ChunkStore | None = None,
         cluster: settings.Cluster = ALONE,
+        *,
+        counts: SinkCounts | None = None,
     ) -> None:
-        self.counts = SinkCounts()
+        self.counts = SinkCounts() if counts is None else counts
         self.limits: Mapping[str, int] = {
             "outbox_limit_bytes": options.outbox_max_bytes,
             "spill_limit_bytes": store.limit_bytes if store else 0,
@@ -212,6 +217,9 @@ class KafkaSink:
 
     def pending_bytes(self) -> int:
         return self.outbox.bytes
+
+    def spill_bytes(self) -> int:
+        return self.spiller.bytes if self.spiller else 0
 
     def buffer_share(self) -> float:
         return self.outbox.bytes / self.outbox.max_bytes

@@ -119,7 +119,6 @@ class Spiller:
             await self._fail(error)
         else:
             self._log_changes()
-        self._counts.spill_bytes = self._store.bytes
         if self._accounts.unread and self._has_room():
             self._accounts.changed.set()
 
@@ -147,6 +146,11 @@ class Spiller:
             log.error("spill_failed", error=str(error))  # noqa: TRY400 - the text is enough
         self._store.close()
 
+    @property
+    def bytes(self) -> int:
+        """Return the size of the records on disk, in bytes."""
+        return self._store.bytes
+
     def clear(self) -> None:
         """Remove all records on disk, and close the store; blocks."""
         try:
@@ -164,7 +168,6 @@ class Spiller:
         accounts.left.update(counts(found))
         accounts.unread.update(message_types(found))
         self._counts.restored.update(message_types(found))
-        self._counts.spill_bytes = self._store.bytes
         try:
             self._read_begun()
         except FAILURES as error:

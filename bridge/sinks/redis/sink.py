@@ -46,7 +46,7 @@ from bridge.sinks.redis.access import (
     rights_refusal,
     text_of,
 )
-from bridge.telemetry import SinkCounts, now_us
+from bridge.telemetry import TAKEN_OVER, SinkCounts, now_us
 
 MAX_DELAY_S = 5.0
 # Values that Redis did not take wait this long. All others are still set, and messages are sent.
@@ -78,7 +78,7 @@ class RedisSink:
     """Messages wait in a bounded queue; of each latest value only the newest waits."""
 
     name = "redis"
-    drop_causes: tuple[str, ...] = ("queue_full", DENIED)
+    drop_causes: tuple[str, ...] = ("queue_full", DENIED, TAKEN_OVER)
     failure_reasons: tuple[str, ...] = ("unavailable", REFUSED, "values", DENIED)
 
     def __init__(
@@ -87,8 +87,10 @@ class RedisSink:
         venue: str,
         heartbeat: Heartbeat | None = None,
         message_types: Sequence[str] = (),
+        *,
+        counts: SinkCounts | None = None,
     ) -> None:
-        self.counts = SinkCounts()
+        self.counts = SinkCounts() if counts is None else counts
         self.limits: Mapping[str, int] = {"queue_limit_events": options.publish_max_records}
         self._options = options
         self._venue, self._message_types = venue, message_types
@@ -142,6 +144,9 @@ class RedisSink:
 
     def pending_bytes(self) -> int:
         return sum(len(record.value) for record in (*self._sending, *self._messages))
+
+    def spill_bytes(self) -> int:
+        return 0
 
     def buffer_share(self) -> float:
         return (len(self._sending) + len(self._messages)) / self._options.publish_max_records

@@ -68,7 +68,7 @@ class Meter:
             "kafka": Recent(self.kafka_latency.fine, self._began_s),
             "redis": Recent(listener.latency, self._began_s),
         }
-        for sink in service.sinks:
+        for sink in service.status.sinks:
             if sink.name == "kafka":
                 sink.counts.latency = self.kafka_latency
         self._counts = deque([(self._began_s, 0, Counter[str]())])
@@ -130,5 +130,5 @@ def accounts(service: Service) -> list[Account]:
             sink.counts.dropped.total(),
             sink.pending().total(),
         )
-        for sink in service.sinks
+        for sink in service.status.sinks
     ]

@@ -155,4 +155,4 @@ class _Demo:
         return [topic for topic in topics if topic.published or topic.records]
 
     def _counts(self, sink_name: str) -> SinkCounts:
-        return next(sink.counts for sink in self._service.sinks if sink.name == sink_name)
+        return next(sink.counts for sink in self._service.status.sinks if sink.name == sink_name)

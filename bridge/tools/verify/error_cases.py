@@ -198,7 +198,8 @@ async def _feed(options: settings.Binance, sink: MemorySink) -> AsyncIterator[Fe
     streams = [parse_stream(STREAM)]
     router = Router(streams, "{venue}.{message_type}")
     pipeline = Pipeline(SPOT, router, Sequencers(streams), (sink,))
-    feed = Feed(options, streams, pipeline)
+    feed = Feed(options)
+    feed.add(pipeline, streams)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run(), name="feed")
         yield pipeline.counts

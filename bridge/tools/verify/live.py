@@ -89,7 +89,8 @@ class _Live:
             repairer = Repairer(repair, rest, pipeline.publish)
             pipeline.on_hole = repairer.notice
             self._counts = pipeline.counts
-            self._feed = Feed(options, self._found.streams, pipeline)
+            self._feed = Feed(options)
+            self._feed.add(pipeline, self._found.streams)
             self._begun = time.time_ns() // 1000
             self.on_begin()
             async with asyncio.TaskGroup() as group:

@@ -10,9 +10,9 @@ from bridge.core.binance.subscription import (
     MAX_PATH_CHARS,
     difference,
     is_pattern,
-    make_shards,
+    make_bundles,
     subscribe,
-    update_shards,
+    update_bundles,
     updated,
 )
 from bridge.core.model.stream import Stream
@@ -157,26 +157,26 @@ def test_streams_are_spread_evenly_under_the_bound_each_on_one_connection(
     count: int, most: int
 ) -> None:
     streams = [stream_of(f"S{index}USDT", "trade") for index in range(count)]
-    shards = make_shards(streams, most)
-    assert Counter(s.name for shard in shards for s in shard) == Counter(s.name for s in streams)
-    sizes = [len(shard) for shard in shards]
+    bundles = make_bundles(streams, most)
+    assert Counter(s.name for bundle in bundles for s in bundle) == Counter(s.name for s in streams)
+    sizes = [len(bundle) for bundle in bundles]
     assert all(0 < size <= most for size in sizes)
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
-    assert len(shards) == -(-count // most)
+    assert len(bundles) == -(-count // most)
 
 
 @repeatable
 @given(st.integers(1, 1500), st.sampled_from(["A", "1000PEPE", "币安人生"]))
 def test_no_url_is_longer_than_servers_take(count: int, word: str) -> None:
     streams = [stream_of(f"{word}{index}USDT", "bookTicker") for index in range(count)]
-    shards = make_shards(streams, 1024)
-    assert max(len(streams_path(shard)) for shard in shards) <= MAX_PATH_CHARS
-    assert sum(map(len, shards)) == count
+    bundles = make_bundles(streams, 1024)
+    assert max(len(streams_path(bundle)) for bundle in bundles) <= MAX_PATH_CHARS
+    assert sum(map(len, bundles)) == count
 
 
 def test_a_name_too_long_for_any_url_does_not_keep_the_others_waiting() -> None:
     streams = [stream_of("币" * 3000, "trade"), parse_stream("btcusdt@trade")]
-    assert make_shards(streams, 1024) == [[streams[0]], [streams[1]]]
+    assert make_bundles(streams, 1024) == [[streams[0]], [streams[1]]]
 
 
 streams_of_names = st.sets(st.integers(0, 30), max_size=20).map(
@@ -189,40 +189,40 @@ streams_of_names = st.sets(st.integers(0, 30), max_size=20).map(
 def test_changed_streams_stay_on_their_connections_and_few_have_to_change(
     first: list[Stream], changes: list[list[Stream]], most: int
 ) -> None:
-    shards = make_shards(first, most) if first else []
+    bundles = make_bundles(first, most) if first else []
     for streams in changes:
-        before = [[stream.name for stream in shard] for shard in shards]
+        before = [[stream.name for stream in bundle] for bundle in bundles]
         wanted = {stream.name for stream in streams}
-        after = update_shards(before, streams, most)
-        placed = [[stream.name for stream in shard] for shard in after]
-        assert sorted(name for shard in placed for name in shard) == sorted(wanted)
+        after = update_bundles(before, streams, most)
+        placed = [[stream.name for stream in bundle] for bundle in after]
+        assert sorted(name for bundle in placed for name in bundle) == sorted(wanted)
         for had, has in zip(before, placed, strict=False):
             assert [name for name in had if name in wanted] == has[: len(set(had) & wanted)]
-        assert all(len(shard) <= most for shard in placed)
-        has_room = [number for number, shard in enumerate(placed) if len(shard) < most]
+        assert all(len(bundle) <= most for bundle in placed)
+        has_room = [number for number, bundle in enumerate(placed) if len(bundle) < most]
         gained = [
-            number for number, shard in enumerate(placed) if set(shard) - set(_at(before, number))
+            number for number, bundle in enumerate(placed) if set(bundle) - set(_at(before, number))
         ]
         assert not has_room or not gained or has_room[0] >= gained[-1]
-        shards = [shard for shard in after if shard]
+        bundles = [bundle for bundle in after if bundle]
 
 
-def _at(shards: list[list[str]], number: int) -> list[str]:
-    return shards[number] if number < len(shards) else []
+def _at(bundles: list[list[str]], number: int) -> list[str]:
+    return bundles[number] if number < len(bundles) else []
 
 
 def test_streams_go_to_another_connection_where_the_url_would_get_too_long() -> None:
     streams = [stream_of(f"币安人生{number}USDT", "trade") for number in range(300)]
-    first, *others = update_shards([[]], streams, 1024)
+    first, *others = update_bundles([[]], streams, 1024)
     assert len(others) == 1
     assert len(streams_path(first)) <= MAX_PATH_CHARS < len(streams_path([*first, others[0][0]]))
 
 
 def test_what_a_full_connection_has_stays_on_it() -> None:
     names = [f"币安人生{number}USDT" for number in range(300)]
-    (first, second) = update_shards([[]], [stream_of(name, "trade") for name in names], 1024)
-    before = [[stream.name for stream in shard] for shard in (first, second)]
-    assert update_shards(before, [*first, *second], 1024) == [first, second]
+    (first, second) = update_bundles([[]], [stream_of(name, "trade") for name in names], 1024)
+    before = [[stream.name for stream in bundle] for bundle in (first, second)]
+    assert update_bundles(before, [*first, *second], 1024) == [first, second]
 
 
 def test_a_change_names_what_came_and_what_went() -> None:

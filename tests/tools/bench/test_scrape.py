@@ -1,35 +1,17 @@
 """Samples, read from the metrics that a bridge exposes."""
 
-from bridge.core.binance.stream_names import parse_stream
-from bridge.core.model.events import Quote
-from bridge.core.model.stream import SPOT
-from bridge.core.records.record import Router
 from bridge.monitoring.metrics import exposition
 from bridge.monitoring.status import Status
-from bridge.sinks.memory import MemorySink
 from bridge.tools.bench.scrape import Sample, read_metrics, together
 
 
-class Named(MemorySink):
-    """A memory sink with the name of another sink."""
-
-    drop_causes: tuple[str, ...] = ("full",)
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-
 async def test_what_the_bridge_exposes_is_what_a_sample_holds() -> None:
-    kafka, redis = Named("kafka"), Named("redis")
-    status = Status(["quote"], [kafka, redis])
-    event = Quote(SPOT, "BTCUSDT", None, 1, "websocket", 1, "1", "1", "2", "1")
-    record = Router([parse_stream("btcusdt@bookTicker")], "{message_type}").record(event)
-    for sink, count in ((kafka, 3), (redis, 2)):
-        sink.push([record] * count, {record.route: event})
+    status = Status(["quote"])
+    kafka, redis = status.sinks
+    kafka.counts.published["quote"], redis.counts.published["quote"] = 3, 2
     status.counts.received["quote"] = 3
     status.counts.reconnects["closed"] = 1
-    redis.counts.dropped["quote", "full"] = 1
+    redis.counts.dropped["quote", "queue_full"] = 1
     kafka.counts.latency.observe(0.25, 4)
     kafka.counts.sent_bytes, redis.counts.sent_bytes = 100, 300
 

@@ -1,0 +1,248 @@
+"""One shard of the bridge: it receives its streams, becomes the owner of its topics, and publishes.
+
+A shard ends when the bridge stops, or when another bridge has become the owner. After that it does
+not begin again: the service makes a new one.
+"""
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
+from bridge.app.subscriber import ShardFeed, Subscriber
+from bridge.binance.rest import Rest
+from bridge.core.model.stream import SPOT
+from bridge.core.records.record import topic_name
+from bridge.errors import Fenced, Problem, SettingsError, first_of_ours
+from bridge.monitoring.dashboard import Dashboard
+from bridge.monitoring.shards import ShardStatus
+from bridge.monitoring.status import Status
+from bridge.pipeline.sink import Sink
+from bridge.settings import Settings
+from bridge.settings.room import room_bytes
+from bridge.sinks.kafka.owner_watch import OwnerWatch
+from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.outbox.chunk_store import ChunkStore
+from bridge.sinks.redis.sink import Heartbeat, RedisSink
+
+# The part of `shutdown_timeout_s` that holes may still hold events back.
+REPAIR_SHARE = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class Stop:
+    """Tells the shards to drain, and then not to wait any more."""
+
+    def __init__(self) -> None:
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
+
+    def request(self) -> None:
+        """Start to drain. Called again, stop draining."""
+        if self.requested.is_set():
+            self.forced.set()
+        self.requested.set()
+
+
+class Shard:
+    """A shard of a process. With `was_fenced` another bridge has just taken it over from there."""
+
+    def __init__(
+        self, settings: Settings, status: Status, dashboard: Dashboard | None, *, was_fenced: bool
+    ) -> None:
+        self._settings = settings
+        types = message_types(settings)
+        topics = [topic_name(settings.kafka.topic, SPOT, message_type) for message_type in types]
+        store = _open_store(settings)
+        # Records on disk may belong to streams, or to a topic template, of earlier settings.
+        topics += sorted({row.topic for row in store.found}.difference(topics)) if store else []
+        # Where the streams on disk end. The sink forgets it as soon as Kafka knows more.
+        self._on_disk = store.positions() if store else {}
+        kafka = KafkaSink(
+            settings.kafka,
+            topics,
+            SPOT,
+            store,
+            settings.cluster,
+            counts=status.kafka.counts,
+        )
+        heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
+        redis = RedisSink(settings.redis, SPOT, heartbeat, types, counts=status.redis.counts)
+        self.sinks = Sinks(kafka, redis)
+        self.status = ShardStatus(self.sinks)
+        self._bridge_status = status
+        self._dashboard = dashboard
+        self._was_fenced = was_fenced
+        # Set when this bridge may publish.
+        self._may_publish = asyncio.Event()
+        self._feed: ShardFeed | None = None
+        self._ingestion: Ingestion | None = None
+
+    async def run(self, subscriber: Subscriber, rest: Rest, stop: Stop) -> None:
+        """Run until it is told to stop, and drained.
+
+        Raises Fenced if another bridge has become the owner, SettingsError or SinkRefused if the
+        settings are wrong.
+        """
+        try:
+            await self._run(subscriber, rest, stop)
+        except Fenced:
+            self.status.leave_records()
+            raise
+        finally:
+            if self.sinks.kafka.spiller:
+                await asyncio.to_thread(self.sinks.kafka.close)
+
+    async def _run(self, subscriber: Subscriber, rest: Rest, stop: Stop) -> None:
+        """Run until everything is drained, or something fails. Leave the feed then."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                draining = [
+                    group.create_task(self._run_sink(sink), name=sink.name) for sink in self.sinks
+                ]
+                if spiller := self.sinks.kafka.spiller:
+                    draining.append(group.create_task(spiller.run(), name="spill"))
+                ingesting = group.create_task(self._ingest(subscriber, rest), name="ingestion")
+                await stop.requested.wait()
+                await self._drain(subscriber, stop, ingesting, draining)
+        except BaseExceptionGroup as errors:
+            raise first_of_ours(errors) or errors from errors
+        finally:
+            await self._leave(subscriber)
+
+    async def _run_sink(self, sink: Sink) -> None:
+        """Run a sink as soon as this bridge may publish."""
+        await self._may_publish.wait()
+        await sink.run()
+
+    async def _ingest(self, subscriber: Subscriber, rest: Rest) -> None:
+        """Receive the streams, become the owner of the topics, and publish."""
+        cluster, status = self._settings.cluster, self.status
+        if not cluster.standby and cluster.if_owned == "take_over":
+            self._may_publish.set()
+        self._feed = feed = await subscriber.join()
+        if not self._may_publish.is_set():
+            await self._become_owner(feed)
+        ingestion = await start_ingestion(feed, rest, self.sinks, self._on_disk)
+        self._ingestion = ingestion
+        status.sequencers, status.repairer = ingestion.sequencers, ingestion.repairer
+        status.symbols = ingestion.statuses.latest
+        self._bridge_status.message_types = ingestion.message_types
+        if self._dashboard:
+            self._dashboard.watch(ingestion.pipeline, self.sinks.kafka)
+        await ingestion.run()
+
+    async def _become_owner(self, feed: ShardFeed) -> None:
+        """Wait until this bridge may publish. Raises Fenced if another one publishes, and the
+        settings do not allow to replace it or to wait for it.
+        """
+        settings, kafka = self._settings, self.sinks.kafka
+        watch = OwnerWatch(
+            settings.kafka,
+            settings.cluster,
+            can_replace=lambda: bool(feed.bundles) and not feed.is_cut,
+            is_patient=self._was_fenced,
+            has_records=bool(kafka.records_on_disk),
+        )
+        self.status.owner_watch = watch
+        try:
+            reason = await watch.until_free()
+        except Fenced:
+            kafka.note_fenced()
+            raise
+        self.status.owner_watch = None
+        log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
+        types = message_types(feed.settings)
+        await kafka.add_topics([topic_name(settings.kafka.topic, SPOT, each) for each in types])
+        kafka.is_cut = lambda: feed.is_cut
+        self._may_publish.set()
+
+    async def _drain(
+        self,
+        subscriber: Subscriber,
+        stop: Stop,
+        ingesting: asyncio.Task[None],
+        draining: list[asyncio.Task[None]],
+    ) -> None:
+        """Stop the ingestion, drain the sinks, and stop their tasks."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._settings.shutdown_timeout_s
+        forced = asyncio.ensure_future(stop.forced.wait())
+        closing = asyncio.ensure_future(self._close_feed(subscriber))
+        await asyncio.wait((closing, forced), return_when=asyncio.FIRST_COMPLETED)
+        await cancel(closing)
+        await cancel(ingesting)
+        if self._ingestion:
+            if not self._settings.cluster.standby:
+                self._ingestion.give_up_holes()
+            self._ingestion.statuses.end()
+        drained = asyncio.gather(self._release_topics(), self.sinks.redis.drained())
+        await asyncio.wait(
+            (drained, forced),
+            timeout=max(0.0, deadline_s - loop.time()),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        waiting: tuple[asyncio.Future[Any], ...] = (drained, forced, *draining)
+        for future in waiting:
+            await cancel(future)
+
+    async def _close_feed(self, subscriber: Subscriber) -> None:
+        """Close the connections, and wait for the holes that hold events back. If bridges stand by,
+        the next owner fills them, and publishes the events after them.
+        """
+        await self._leave(subscriber)
+        if self._ingestion:
+            share = 0.0 if self._settings.cluster.standby else REPAIR_SHARE
+            await self._ingestion.end_repair(share * self._settings.shutdown_timeout_s)
+
+    async def _leave(self, subscriber: Subscriber) -> None:
+        """Close the connections, if there are any."""
+        feed, self._feed = self._feed, None
+        if feed:
+            await subscriber.leave(feed)
+
+    async def _release_topics(self) -> None:
+        """Deliver everything to Kafka, and let the next owner begin."""
+        if self._may_publish.is_set():
+            await self.sinks.kafka.drained()
+            await self.sinks.kafka.release()
+
+
+def _open_store(settings: Settings) -> ChunkStore | None:
+    """Open the store for records on disk; None without `data_dir`."""
+    folder = settings.data_dir
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(exist_ok=True)
+        _check_room(folder, settings.spill_max_bytes)
+        return ChunkStore(folder, settings.spill_max_bytes)
+    except BlockingIOError:
+        what, remedy = "is in use by another bridge", "give each bridge a folder of its own"
+    except (OSError, sqlite3.Error) as error:
+        what, remedy = f"cannot be used ({error})", "name a folder this user may write to"
+    raise SettingsError([Problem("data_dir", str(folder), what, remedy)])
+
+
+def _check_room(folder: Path, max_bytes: int) -> None:
+    """Warn if the disk is too full for the records that may come. It may have room by then."""
+    if (room := room_bytes(folder)) < max_bytes:
+        log.warning(
+            "spill_room_short",
+            data_dir=str(folder),
+            room_bytes=room,
+            spill_max_bytes=max_bytes,
+            remedy="free some space, or set spill_max_bytes lower",
+        )
+
+
+async def cancel(task: "asyncio.Future[Any]") -> None:
+    """Cancel a task, and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,79 @@
+"""What the shards of a bridge have built so far, and the sinks of all shards as one."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import methodcaller
+
+from bridge.core.model.events import SymbolStatus
+from bridge.core.sequencing.sequencers import Sequencers
+from bridge.pipeline.gap_repair import Repairer
+from bridge.pipeline.sink import Sink
+from bridge.sinks.kafka.owner_watch import OwnerWatch
+from bridge.telemetry import SinkCounts
+
+
+@dataclass(slots=True, eq=False)
+class ShardStatus:
+    """The state that a shard fills in. `owner_watch` is set while it stands by."""
+
+    sinks: Sequence[Sink]
+    sequencers: Sequencers | None = None
+    repairer: Repairer | None = None
+    symbols: Mapping[str, SymbolStatus] = field(default_factory=dict)
+    owner_watch: OwnerWatch | None = None
+
+    def leave_records(self) -> None:
+        """Drop the records that wait: they are left to the bridge that has taken over."""
+        for sink in self.sinks:
+            sink.counts.leave(sink.pending())
+        self.sinks = ()
+
+
+class SinkGroup:
+    """The same sink of all shards. They share its counters."""
+
+    def __init__(self, kind: type[Sink], shards: Sequence[ShardStatus]) -> None:
+        self.name = kind.name
+        self.drop_causes, self.failure_reasons = kind.drop_causes, kind.failure_reasons
+        self.counts = SinkCounts()
+        self._shards = shards
+
+    @property
+    def ready(self) -> bool:
+        """Return whether the sinks of all shards are connected that do not stand by."""
+        return all(sink.ready for sink in self._sinks(with_standbys=False))
+
+    @property
+    def limits(self) -> Counter[str]:
+        """Return the summed bounds of the buffers, by the name of the metric."""
+        total = Counter[str]()
+        for sink in self._sinks():
+            total.update(sink.limits)
+        return total
+
+    def pending(self) -> Counter[str]:
+        """Return the number of records in the buffers by message type."""
+        return sum(map(methodcaller("pending"), self._sinks()), Counter())
+
+    def pending_bytes(self) -> int:
+        """Return the size of the records in the buffers, in bytes."""
+        return sum(map(methodcaller("pending_bytes"), self._sinks()))
+
+    def spill_bytes(self) -> int:
+        """Return the size of the records on disk, in bytes."""
+        return sum(map(methodcaller("spill_bytes"), self._sinks()))
+
+    def buffer_share(self) -> float:
+        """Return how much of the fullest buffer in memory is taken, 0 to 1."""
+        return max(map(methodcaller("buffer_share"), self._sinks()), default=0.0)
+
+    def oldest_received(self) -> int | None:
+        """Return when the frame of the oldest record arrived, in microseconds."""
+        times = map(methodcaller("oldest_received"), self._sinks())
+        return min((time for time in times if time is not None), default=None)
+
+    def _sinks(self, *, with_standbys: bool = True) -> Iterator[Sink]:
+        for shard in self._shards:
+            if with_standbys or shard.owner_watch is None:
+                yield from (sink for sink in shard.sinks if sink.name == self.name)
