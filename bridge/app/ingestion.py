@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from bridge.app.subscriber import Positions, ShardFeed
 from bridge.app.symbol_statuses import SymbolStatuses
 from bridge.binance.rest import Rest
+from bridge.brokers.kafka_client import has_symbol
 from bridge.core.binance.stream_names import parse_stream, stream_of
 from bridge.core.binance.subscription import Subscription
 from bridge.core.delivery.open_gaps import OpenGaps
@@ -76,6 +78,7 @@ class Ingestion:
         self._kafka = kafka = sinks.kafka
         router = Router(found.streams, settings.kafka.topic)
         self.pipeline = Pipeline(SPOT, router, self.sequencers, sinks, feed.buffer.counts)
+        self.pipeline.has_symbol = partial(has_symbol, feed.shard)
         self._repairer = Repairer(
             settings.repair, rest, self.pipeline.publish, given_up=kafka.given_up
         )
@@ -184,7 +187,7 @@ class Ingestion:
         """
         if not new_types:
             return {}
-        found = await _read_positions(self._settings, self._kafka, new_types, self._on_disk)
+        found = await _read_positions(self._feed, self._kafka, new_types, self._on_disk)
         own = [p for p in (found or {}).values() if p.message_type in new_types]
         self._kafka.resume(own)
         on_disk = [p for p in self._on_disk.values() if p.message_type in new_types]
@@ -201,7 +204,7 @@ async def start_ingestion(
     """
     async with feed.changing:
         settings = feed.settings
-        in_topics = await _read_positions(settings, sinks.kafka, message_types(settings), on_disk)
+        in_topics = await _read_positions(feed, sinks.kafka, message_types(settings), on_disk)
         gaps = OpenGaps()
         if in_topics and not sinks.kafka.records_on_disk:
             gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
@@ -227,7 +230,7 @@ def _room_in(redis: RedisSink) -> Callable[[], Awaitable[None]]:
 
 
 async def _read_positions(
-    settings: Settings, kafka: KafkaSink, types: Iterable[str], on_disk: Positions
+    feed: ShardFeed, kafka: KafkaSink, types: Iterable[str], on_disk: Positions
 ) -> dict[StreamKey, Position] | None:
     """Return where the previous process stopped. Without Kafka return None: the feed starts all the
     same, so that Redis is served. Then only streams on disk know what they have missed.
@@ -235,7 +238,7 @@ async def _read_positions(
     Raises SinkRefused if Kafka denies reading.
     """
     try:
-        positions = await _read_fenced(settings, kafka, types)
+        positions = await _read_fenced(feed, kafka, types)
     except SinkUnavailable as error:
         log.warning(
             "positions_unavailable",
@@ -249,11 +252,12 @@ async def _read_positions(
 
 
 async def _read_fenced(
-    settings: Settings, kafka: KafkaSink, types: Iterable[str]
+    feed: ShardFeed, kafka: KafkaSink, types: Iterable[str]
 ) -> dict[StreamKey, Position]:
     """Return where the previous process stopped. With standbys wait for Kafka as long as it takes:
     what both bridges have received would be published twice.
     """
+    settings = feed.settings
     waits_for = (SinkUnavailable,) if settings.cluster.standby else ()
     backoff = Backoff(settings.binance.reconnect_max_delay_s)
 
@@ -263,7 +267,7 @@ async def _read_fenced(
     async for attempt in forever(backoff, *waits_for, on_retry=on_retry):
         with attempt:
             await kafka.fenced()
-            return await read_start(settings.kafka, SPOT, types)
+            return await read_start(settings.kafka, SPOT, types, feed.shard)
     raise AssertionError("forever has no end")
 
 

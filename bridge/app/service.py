@@ -19,6 +19,7 @@ from bridge.app.shard import Shard, Stop, cancel
 from bridge.app.subscriber import Subscriber
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import is_pattern
+from bridge.core.model.shard import WHOLE, ShardId
 from bridge.errors import Fenced, UndeliveredRecords, first_of_ours
 from bridge.monitoring.dashboard import Dashboard
 from bridge.monitoring.loop_lag import lag_observed
@@ -44,7 +45,7 @@ class Service:
         self.status = Status(message_types(settings))
         self._dashboard = Dashboard(self.status) if settings.http.dashboard else None
         self._stop = Stop()
-        self._kafka: KafkaSink | None = None
+        self._kafka: dict[ShardId, KafkaSink] = {}
 
     def stop(self) -> None:
         """Start to drain. Called again, stop draining."""
@@ -82,7 +83,11 @@ class Service:
             ]
             if dashboard := self._dashboard:
                 helpers.append(group.create_task(dashboard.run(), name="dashboard"))
-            shard = group.create_task(self._run_shard(subscriber, rest), name="shard")
+            count = settings.cluster.shards
+            shards = [
+                group.create_task(self._run_shard(each, subscriber, rest), name=f"shard {each}")
+                for each in (ShardId(number, count) for number in range(count))
+            ]
             watchers = [
                 group.create_task(self._warn_if_unreachable(subscriber), name="exchange check")
             ]
@@ -94,7 +99,7 @@ class Service:
             status.draining = True
             for task in watchers:
                 await cancel(task)
-            await asyncio.wait((shard,))
+            await asyncio.wait(shards)
             for task in helpers:
                 await cancel(task)
 
@@ -104,23 +109,28 @@ class Service:
         self.status.feed = subscriber.feed
         await subscriber.run()
 
-    async def _run_shard(self, subscriber: Subscriber, rest: Rest) -> None:
-        """Run the shard until the bridge stops. If another bridge takes it over, stand by for that
-        one if the settings say so.
+    async def _run_shard(self, shard_id: ShardId, subscriber: Subscriber, rest: Rest) -> None:
+        """Run a shard until the bridge stops. If another bridge takes it over, stand by for that
+        one if the settings say so. Otherwise leave it alone, as long as there are other shards.
         """
         status, was_fenced = self.status, False
+        if shard_id != WHOLE:
+            structlog.contextvars.bind_contextvars(shard=str(shard_id))
         while True:
             settings = subscriber.settings
-            shard = Shard(settings, status, self._dashboard, was_fenced=was_fenced)
-            self._kafka = shard.sinks.kafka
+            shard = Shard(shard_id, settings, status, self._dashboard, was_fenced=was_fenced)
+            self._kafka[shard_id] = shard.sinks.kafka
             status.shards.append(shard.status)
             try:
                 return await shard.run(subscriber, rest, self._stop)
             except Fenced as error:
-                if not settings.cluster.standby or self._stop.requested.is_set():
+                status.remove(shard.status)
+                stands_by = settings.cluster.standby and not self._stop.requested.is_set()
+                if not (stands_by or status.shards):
                     raise
                 log.warning("taken_over", error=str(error))
-                status.remove(shard.status)
+                if not stands_by:
+                    return None
                 was_fenced = True
 
     async def _warn_if_unreachable(self, subscriber: Subscriber) -> None:
@@ -141,7 +151,7 @@ class Service:
 
     def _check_undelivered(self) -> None:
         pending = self._pending()
-        if self._kafka and (on_disk := self._kafka.records_on_disk):
+        if on_disk := sum(kafka.records_on_disk for kafka in self._kafka.values()):
             pending[KafkaSink.name] = max(0, pending[KafkaSink.name] - on_disk)
             log.info("records_kept", count=on_disk, data_dir=str(self._settings.data_dir))
         if any(pending.values()):

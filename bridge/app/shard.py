@@ -15,6 +15,7 @@ import structlog
 from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
 from bridge.app.subscriber import ShardFeed, Subscriber
 from bridge.binance.rest import Rest
+from bridge.core.model.shard import WHOLE, ShardId, parse_shard
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.errors import Fenced, Problem, SettingsError, first_of_ours
@@ -26,11 +27,15 @@ from bridge.settings import Settings
 from bridge.settings.room import room_bytes
 from bridge.sinks.kafka.owner_watch import OwnerWatch
 from bridge.sinks.kafka.sink import KafkaSink
-from bridge.sinks.outbox.chunk_store import ChunkStore
+from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.sinks.redis.sink import Heartbeat, RedisSink
 
 # The part of `shutdown_timeout_s` that holes may still hold events back.
 REPAIR_SHARE = 0.5
+# The shards of a bridge share its buffers, but each has at least so much.
+MIN_OUTBOX_BYTES, MIN_SPILL_BYTES = 2**20, 64 * 2**20
+# For a look at records that wait on disk.
+MAX_SPILL_BYTES = 2**44
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +58,19 @@ class Shard:
     """A shard of a process. With `was_fenced` another bridge has just taken it over from there."""
 
     def __init__(
-        self, settings: Settings, status: Status, dashboard: Dashboard | None, *, was_fenced: bool
+        self,
+        shard: ShardId,
+        settings: Settings,
+        status: Status,
+        dashboard: Dashboard | None = None,
+        *,
+        was_fenced: bool = False,
     ) -> None:
-        self._settings = settings
+        self._id = shard
+        self._settings = settings = _share(settings, shard)
         types = message_types(settings)
         topics = [topic_name(settings.kafka.topic, SPOT, message_type) for message_type in types]
-        store = _open_store(settings)
+        store = _open_store(settings, shard)
         # Records on disk may belong to streams, or to a topic template, of earlier settings.
         topics += sorted({row.topic for row in store.found}.difference(topics)) if store else []
         # Where the streams on disk end. The sink forgets it as soon as Kafka knows more.
@@ -69,6 +81,7 @@ class Shard:
             SPOT,
             store,
             settings.cluster,
+            shard=shard,
             counts=status.kafka.counts,
         )
         heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
@@ -125,7 +138,7 @@ class Shard:
         cluster, status = self._settings.cluster, self.status
         if not cluster.standby and cluster.if_owned == "take_over":
             self._may_publish.set()
-        self._feed = feed = await subscriber.join()
+        self._feed = feed = await subscriber.join(self._id)
         if not self._may_publish.is_set():
             await self._become_owner(feed)
         ingestion = await start_ingestion(feed, rest, self.sinks, self._on_disk)
@@ -145,6 +158,7 @@ class Shard:
         watch = OwnerWatch(
             settings.kafka,
             settings.cluster,
+            shard=self._id,
             can_replace=lambda: bool(feed.bundles) and not feed.is_cut,
             is_patient=self._was_fenced,
             has_records=bool(kafka.records_on_disk),
@@ -213,20 +227,59 @@ class Shard:
             await self.sinks.kafka.release()
 
 
-def _open_store(settings: Settings) -> ChunkStore | None:
+def _share(settings: Settings, shard: ShardId) -> Settings:
+    """Return the settings of one shard: the shards share the bounds of the buffers."""
+    if shard == WHOLE:
+        return settings
+    kafka, redis = settings.kafka, settings.redis
+    outbox_max_bytes = max(MIN_OUTBOX_BYTES, kafka.outbox_max_bytes // shard.count)
+    publish_max_records = max(1, redis.publish_max_records // shard.count)
+    return settings.model_copy(
+        update={
+            "kafka": kafka.model_copy(update={"outbox_max_bytes": outbox_max_bytes}),
+            "redis": redis.model_copy(update={"publish_max_records": publish_max_records}),
+            "spill_max_bytes": max(MIN_SPILL_BYTES, settings.spill_max_bytes // shard.count),
+        }
+    )
+
+
+def _open_store(settings: Settings, shard: ShardId) -> ChunkStore | None:
     """Open the store for records on disk; None without `data_dir`."""
-    folder = settings.data_dir
-    if folder is None:
+    if settings.data_dir is None:
         return None
+    folder = _folder(settings.data_dir, shard)
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, parents=True)
         _check_room(folder, settings.spill_max_bytes)
+        _check_other_counts(settings.data_dir, shard)
         return ChunkStore(folder, settings.spill_max_bytes)
     except BlockingIOError:
         what, remedy = "is in use by another bridge", "give each bridge a folder of its own"
     except (OSError, sqlite3.Error) as error:
         what, remedy = f"cannot be used ({error})", "name a folder this user may write to"
     raise SettingsError([Problem("data_dir", str(folder), what, remedy)])
+
+
+def _folder(data_dir: Path, shard: ShardId) -> Path:
+    return data_dir if shard == WHOLE else data_dir / f"shard-{shard}"
+
+
+def _check_other_counts(data_dir: Path, shard: ShardId) -> None:
+    """Raise SettingsError if records wait on disk for shards of another number."""
+    names = [path.name.removeprefix("shard-") for path in data_dir.glob("shard-*-of-*")]
+    for other in (WHOLE, *filter(None, map(parse_shard, names))):
+        folder = _folder(data_dir, other)
+        if other.count == shard.count or not (folder / FILE).exists():
+            continue
+        store = ChunkStore(folder, MAX_SPILL_BYTES)
+        try:
+            records = sum(row.count for row in store.found)
+        finally:
+            store.close()
+        if records:
+            what = f"{records} records wait in {folder} for shards of another number"
+            remedy = f"start once with cluster.shards: {other.count}, until they are delivered"
+            raise SettingsError([Problem("cluster.shards", str(shard.count), what, remedy)])
 
 
 def _check_room(folder: Path, max_bytes: int) -> None:

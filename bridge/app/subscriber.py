@@ -5,13 +5,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
+from msgspec.structs import replace
 
 from bridge.binance.connector import Connector, State
 from bridge.binance.feed import Feed
 from bridge.binance.frame_buffer import FrameBuffer
 from bridge.binance.listing import Listing
 from bridge.binance.rest import Rest
+from bridge.brokers.kafka_client import has_symbol
 from bridge.core.binance.subscription import Change, Subscription, difference
+from bridge.core.model.shard import ShardId
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.sequencers import NOWHERE
 from bridge.settings import Settings
@@ -57,15 +60,17 @@ class Subscriber:
             group.create_task(self.feed.run(), name="connectors")
             group.create_task(self._follow_listing(), name="listing")
 
-    async def join(self) -> "ShardFeed":
+    async def join(self, shard_id: ShardId) -> "ShardFeed":
         """Subscribe to the streams of a shard, as soon as they are known."""
         await self.found.wait()
         async with self._changing:
-            shard = ShardFeed(self)
+            shard = ShardFeed(self, shard_id)
             self._shards.append(shard)
             self.feed.add(shard.buffer, shard.subscription.streams)
         streams, connectors = len(shard.subscription.streams), len(shard.connectors)
         log.info("feed_starting", streams=streams, connectors=connectors)
+        if not streams and self.subscription.streams:
+            log.warning("shard_without_streams", remedy="set cluster.shards lower")
         return shard
 
     async def leave(self, shard: "ShardFeed") -> None:
@@ -110,11 +115,12 @@ class Subscriber:
         change = difference(self.subscription.streams, found.streams)
         self.subscription = found
         for shard, of_shard in positions.items():
-            has_changed = any(difference(shard.subscription.streams, found.streams)) or of_shard
-            shard.subscription = found
+            before, shard.subscription = shard.subscription, _part(found, shard.shard)
+            after = shard.subscription
+            has_changed = any(difference(before.streams, after.streams)) or of_shard
             if has_changed and shard in self._shards:
-                shard.on_change(found, of_shard)
-                await self.feed.set_streams(shard.buffer, found.streams)
+                shard.on_change(after, of_shard)
+                await self.feed.set_streams(shard.buffer, after.streams)
         return change
 
 
@@ -126,8 +132,9 @@ class ShardFeed:
     during a change.
     """
 
-    def __init__(self, subscriber: Subscriber) -> None:
-        self.subscription = subscriber.subscription
+    def __init__(self, subscriber: Subscriber, shard: ShardId) -> None:
+        self.shard = shard
+        self.subscription = _part(subscriber.subscription, shard)
         self.buffer = FrameBuffer(subscriber.counts)
         self.prepare: Callable[[Settings], Awaitable[Positions]] = _prepare_nothing
         self.on_change: Callable[[Subscription, Positions], None] = _ignore
@@ -153,6 +160,13 @@ class ShardFeed:
     def is_cut(self) -> bool:
         """Return whether no connection carries some of the streams."""
         return self._subscriber.feed.is_cut(self.buffer)
+
+
+def _part(found: Subscription, shard: ShardId) -> Subscription:
+    """Return the streams of one shard. Market-wide streams are in each."""
+    streams = [s for s in found.streams if s.symbol is None or has_symbol(shard, s.symbol)]
+    unlisted = [symbol for symbol in found.unlisted if has_symbol(shard, symbol)]
+    return replace(found, streams=streams, unlisted=unlisted)
 
 
 async def _prepare_nothing(_settings: Settings) -> Positions:

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import errors as kafka_errors
@@ -14,6 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from bridge import settings
 from bridge.brokers.oauth import TokenProvider
+from bridge.core.model.shard import ShardId
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied, describe
 
 STOP_TIMEOUT_S = 3.0
@@ -45,6 +47,13 @@ def partition_of_key(key: bytes, partitions: list[int]) -> int:
     """
     partition: int = DefaultPartitioner()(key, partitions, partitions)
     return partition
+
+
+@lru_cache(maxsize=65_536)
+def has_symbol(shard: ShardId, symbol: str) -> bool:
+    """Return whether a symbol belongs to a shard: its partition does, in each topic."""
+    partitions = list(range(shard.count))
+    return shard.count == 1 or partition_of_key(symbol.encode(), partitions) == shard.number
 
 
 def client_options(options: settings.Kafka) -> dict[str, Any]:

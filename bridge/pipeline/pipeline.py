@@ -61,6 +61,8 @@ class Pipeline:
         self.on_open: Callable[[], None] = lambda: None
         self.on_hole: Callable[[str, Repairable], None] = lambda _symbol, _sequencer: None
         self.on_gap: Callable[[Gap], None] = lambda _gap: None
+        # Whether a symbol of a market-wide stream is one of ours.
+        self.has_symbol: Callable[[str], bool] = lambda _symbol: True
         self._sequencers = sequencers
         self._router = router
         self._venue = venue
@@ -189,7 +191,7 @@ class Pipeline:
         if isinstance(decoded, tuple):
             stream, events = decoded
             if stream.symbol is None:
-                events = tuple(map(self._bounded, events))
+                events = [self._bounded(e) for e in events if self.has_symbol(e.symbol)]
             arrivals.events += len(events)
             for event in filter(is_ahead, events):
                 self._note_ahead(event)

@@ -10,6 +10,9 @@ from bridge.settings.section import Section
 class Cluster(Section):
     """Several bridges with the same topics. One of them publishes: the owner."""
 
+    shards: int = Field(default=1, ge=1, le=64)
+    """Number of shards. Each has a part of the symbols, with its own connections and its own
+    owner. It must divide kafka.partitions, and the partitions of topics that exist."""
     standby: int = Field(default=0, ge=0, le=1)
     """1: while another bridge of the group is the owner, this one receives the same streams, waits,
     and takes over when the owner stops or fails. 0: this bridge takes over at its start."""

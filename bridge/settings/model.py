@@ -79,12 +79,22 @@ class Settings(BaseSettings):
 
     @field_validator("cluster")
     @classmethod
-    def _standby_with_fence(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
+    def _fits_kafka(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
         kafka = info.data.get("kafka")
-        if cluster.standby and kafka and kafka.transactional_id == "":
+        if kafka is None:
+            return cluster
+        named = "standby: 1" if cluster.standby else f"shards: {cluster.shards}"
+        if kafka.transactional_id == "" and (cluster.standby or cluster.shards > 1):
             raise WrongValue(
-                "standby: 1 needs the fence of kafka.transactional_id, which is switched off",
-                "remove kafka.transactional_id, or set cluster.standby to 0",
+                f"{named} needs the fence of kafka.transactional_id, which is switched off",
+                f"remove kafka.transactional_id, or cluster.{named.partition(':')[0]}",
+            )
+        if kafka.partitions % cluster.shards:
+            raise WrongValue(
+                f"shards: {cluster.shards} does not divide the {kafka.partitions} of "
+                "kafka.partitions, and no two shards may write to one partition",
+                f"set cluster.shards to one of {_divisors(kafka.partitions)}, or change "
+                "kafka.partitions before the topics are created",
             )
         return cluster
 
@@ -114,3 +124,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Use only the arguments: Settings built by hand do not depend on the environment."""
         return (init_settings,)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(each) for each in range(1, min(number, 64) + 1) if number % each == 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge.app.shard import Shard
+from bridge.core.model.shard import WHOLE
 from bridge.errors import SettingsError
 from bridge.monitoring.status import Status
 from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
@@ -15,7 +16,7 @@ from tests.support.journal import journal_kept
 
 def shard_with(folder: Path) -> Shard:
     settings = settings_for("x:1", "redis://x:1/0", "t", data_dir=str(folder))
-    return Shard(settings, Status([]), None, was_fenced=False)
+    return Shard(WHOLE, settings, Status([]))
 
 
 def test_a_folder_that_does_not_exist_is_created(tmp_path: Path) -> None:

@@ -316,6 +316,39 @@ async def restart_the_bridge(world: World) -> None:
         world.start()
 
 
+async def change_the_number_of_shards(world: World) -> None:
+    """Restart one bridge after the other with another number of shards."""
+    async with world.restarting:
+        if _set_other_shards(world):
+            for life in [each for each in world.lives if each.is_alive]:
+                if life.is_alive:
+                    await world.stop(life)
+                    await asyncio.sleep(world.random.uniform(0.0, 2.0))
+                    world.start()
+
+
+async def start_a_second_bridge_with_other_shards(world: World) -> None:
+    """Let it take over from owners of another number of shards, who may be cut off."""
+    async with world.restarting:
+        await asyncio.sleep(0.001)  # two processes of one machine never start at one moment
+        if len(world.standbys()) < MAX_STANDBYS and _set_other_shards(world):
+            if world.has_standbys:
+                world.start()
+            else:
+                await world.replace()
+    await cut_off_from_kafka(world)
+
+
+def _set_other_shards(world: World) -> bool:
+    """Change the number of shards for bridges that start from now on, if another one fits."""
+    kafka, count = world.settings.kafka, world.file.settings.cluster.shards
+    others = [n for n in (1, 2, 3) if n != count and kafka.partitions % n == 0]
+    if others and kafka.transactional_id is None:
+        world.file.set_shards(world.random.choice(others))
+        return True
+    return False
+
+
 async def restart_the_bridge_while_events_are_held(world: World) -> None:
     world.rest.fails = 1.0
     await cut(world)
@@ -415,6 +448,8 @@ FAULTS: tuple[Fault, ...] = (
     *(lose_some_leaders,) * 2,
     restart_a_cluster_that_forgets,
     expire_a_transaction,
+    *(change_the_number_of_shards,) * 2,
+    *(start_a_second_bridge_with_other_shards,) * 3,
     lose_calls_of_redis,
     take_redis_away,
     fill_redis,

@@ -113,7 +113,7 @@ class Producer(Client):
     async def send_and_wait(self, topic: str, value: bytes, key: bytes) -> RecordMetadata:
         batch = self.create_batch()
         batch.append(key=key, value=value, timestamp=0)
-        return await (await self.send_batch(batch, topic, partition=0))
+        return await asyncio.shield(await self.send_batch(batch, topic, partition=0))
 
     async def partitions_for(self, topic: str) -> set[int]:
         if found := self.broker.partitions(topic):

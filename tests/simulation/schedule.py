@@ -46,7 +46,7 @@ def play(seed: int, draw: Draw = faults.draw) -> Journal:
     """Play one schedule. Raises BrokenPromise if a promise was broken."""
     random = Random(seed)
     with journal_kept() as journal:
-        structlog.configure(processors=[_place, journal])
+        structlog.configure(processors=[structlog.contextvars.merge_contextvars, _place, journal])
         loop.run(seed, partial(_play, seed, random, journal, draw))
     return journal
 
@@ -122,14 +122,17 @@ def draw_settings(random: Random) -> Settings:
             ("trade", "kline_1s", "blockTrade"),
         )
     )
+    transactional_id = random.choice((None, None, None, ""))
+    shards = 1 if transactional_id == "" else random.choice((1, 1, 2))
     return _settings(
         symbols=random.choice((SYMBOLS, PATTERNS)),
         streams=streams,
         connections=random.choice((1, 2)),
         connection_max_age_s=random.choice((8, 80_000, 80_000)),
-        partitions=random.choice((1, 2, 3)),
-        transactional_id=(transactional_id := random.choice((None, None, None, ""))),
+        partitions=shards * random.choice((1, 2, 3)),
+        transactional_id=transactional_id,
         standby=0 if transactional_id == "" else random.choice((0, 1)),
+        shards=shards,
     )
 
 
@@ -143,6 +146,7 @@ def _settings(
     partitions: int,
     transactional_id: str | None,
     standby: int,
+    shards: int,
 ) -> Settings:
     overrides = {
         "binance": {
@@ -161,7 +165,7 @@ def _settings(
             "request_timeout_ms": 1000,
             "delivery_timeout_s": 2,
         },
-        "cluster": {"standby": standby},
+        "cluster": {"standby": standby, "shards": shards},
         "shutdown_timeout_s": 5,
     }
     return load_settings(environment={}, overrides=overrides)

@@ -58,6 +58,12 @@ class SettingsFile:
         self.left_out.update({"trade": SYMBOLS}.get(name, {symbol_of(name)}))
         self._write(self._whole.binance.model_copy(update={key: names}))
 
+    def set_shards(self, count: int) -> None:
+        """Change the number of shards, for bridges that start from now on."""
+        cluster = self._whole.cluster.model_copy(update={"shards": count})
+        self._whole = self._whole.model_copy(update={"cluster": cluster})
+        self._write(self.settings.binance)
+
     def notify(self) -> None:
         """Let the bridge read the settings again, as SIGHUP does."""
         for notice in self._notices:

@@ -7,6 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from bridge.sinks.kafka.resting import MAX_REST_S
+from bridge.sinks.kafka.sink import KafkaSink
 from tests.simulation import world as worlds
 from tests.simulation.faults import DURATION_S
 from tests.simulation.schedule import play
@@ -74,7 +75,8 @@ async def check(world: World, gone: set[TopicPartition]) -> None:
     waiting: set[TopicPartition] = set()
     for _ in range(3):
         await asyncio.sleep(LOOK_S)
-        queues = world.life.kafka().outbox._queues.values()
+        sinks = [sink for sink in world.life.sinks() if isinstance(sink, KafkaSink)]
+        queues = [queue for sink in sinks for queue in sink.outbox._queues.values()]
         waiting = {TopicPartition(q.topic, q.partition) for q in queues if q.records} - gone
         if not waiting:
             return

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import latest_key
 from bridge.core.sequencing.position import Position
+from bridge.sinks.kafka.owner import is_about_owners
 from tests.simulation.broker import Stored
 from tests.simulation.loop import BEGIN_S, is_clock_slow
 from tests.simulation.market import CONTIGUOUS, FIRST_ID
@@ -143,7 +144,7 @@ def _begin(world: World, name: Name, ids: list[int]) -> int:
 def _written_positions(world: World) -> Iterator[tuple[TopicPartition, Stored, Position]]:
     for place, log in world.broker.records(f"{SPOT}.position"):
         for stored in log:
-            if not stored.key.startswith(b"owner:"):
+            if not is_about_owners(stored.key):
                 yield place, stored, msgspec.json.decode(stored.value, type=Position)
 
 
@@ -314,7 +315,8 @@ def _gaps(world: World) -> Iterator[str]:
             may_be = _has_restarted(world, gap["symbol"])
             if gap["message_type"] in CONTIGUOUS and not may_be:
                 yield f"{gap} though REST has never failed"
-    for name, missing in world.life.observer.missing.items():
+    missing_of = [pair for each in world.present() for pair in each.missing.items()]
+    for name, missing in missing_of:
         if missing and not _has_restarted(world, name[1]):
             yield f"{name} {sorted(missing)} not fetched, though REST has them"
     yield from _left_open(world)
@@ -364,7 +366,7 @@ def _redis(world: World) -> Iterator[str]:
     Duplicates after a timeout are allowed.
     """
     published = list(dict.fromkeys(value for _, value in world.redis.published))
-    of_this_life = {record.value for record in world.life.observer.records}
+    of_this_life = {record.value for each in world.present() for record in each.records}
     if not of_this_life.issubset(published):
         yield f"Redis: {len(of_this_life.difference(published))} messages not published"
     for number, observer in enumerate(_observers(world)):

@@ -7,7 +7,7 @@ exchange's connections and REST, aiokafka's clients, the Redis client, the HTTP 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import partial
@@ -16,23 +16,26 @@ from typing import Any, NoReturn
 from unittest import mock
 
 import aiohttp
+import structlog
 
 from bridge.app import ingestion, service
 from bridge.app.service import Service
 from bridge.binance import connection, listing
 from bridge.brokers import kafka_client, kafka_consumer
 from bridge.core.model.events import Event
+from bridge.core.model.shard import ShardId
 from bridge.core.model.stream import SPOT
 from bridge.core.records.latest_values import heartbeat_key, latest_key
 from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.sequencers import Repairable, Sequencers
 from bridge.errors import Fenced, UndeliveredRecords
+from bridge.monitoring.status import Status
 from bridge.pipeline.pipeline import Pipeline
+from bridge.pipeline.sink import Sink
 from bridge.settings import Settings
 from bridge.sinks.kafka import fence as kafka_fence
 from bridge.sinks.kafka import producer as kafka_producer
 from bridge.sinks.kafka import producer_session
-from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis import sink as redis_sink
 from bridge.sinks.redis.sink import RedisSink
 from tests.simulation import process
@@ -50,6 +53,8 @@ from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
+# After this long two bridges have the shards that they can get.
+SPLIT_S = 5.0
 # Short enough for many answers of the exchange in a schedule.
 LISTING_INTERVAL_S = 3.0
 # The fence is renewed then.
@@ -65,32 +70,30 @@ class Life(process.Process):
 
     def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
         super().__init__(number)
-        self.service = Service(file.load(), file)
+        settings = file.load()
+        self.shard_count = settings.cluster.shards
+        self.service = Service(settings, file)
         self.began_s = asyncio.get_running_loop().time()
         self.is_killed = False
-        # When its pipeline was first seen. What has arrived before then has waited for Kafka.
+        # When its last pipeline was first seen. What has arrived before has waited for Kafka.
         self.piped_s: float | None = None
         self.observers = [observer]
+        # By the name of the shard: the observer of its present pipeline.
+        self.present: dict[str, Observer] = {}
         context = copy_context()
         context.run(process.current.set, self)
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self.service.run(), context=context)
 
-    @property
-    def observer(self) -> Observer:
-        """Return the observer of the present pipeline."""
-        return self.observers[-1]
+    def sequencers(self) -> list[Sequencers]:
+        """Return the sequencers of all shards that publish."""
+        shards = self.service.status.shards
+        return [shard.sequencers for shard in shards if shard.sequencers]
 
-    @property
-    def sequencers(self) -> Sequencers | None:
-        """Return the sequencers, if there is a pipeline."""
-        return next((shard.sequencers for shard in self.service.status.shards), None)
-
-    def kafka(self) -> KafkaSink:
-        """Return the Kafka sink."""
-        kafka, _ = self.service.status.shards[0].sinks
-        assert isinstance(kafka, KafkaSink)
-        return kafka
+    def sinks(self) -> Iterator[Sink]:
+        """Yield the sinks of all shards."""
+        for shard in self.service.status.shards:
+            yield from shard.sinks
 
 
 class World:
@@ -124,23 +127,41 @@ class World:
     def life(self) -> Life:
         """Return the present process; with standbys the one that has taken over last."""
         alive = [life for life in self.lives if life.is_alive] or [self._ended]
+        return max(alive, key=self._last_takeover)
 
-        def order(life: Life) -> tuple[bool, int]:
-            took_over = self._last("taking_over", life)
-            return took_over >= self._last("taken_over", life), took_over
+    def present(self, among: Sequence[Life] | None = None) -> list[Observer]:
+        """Return the observer of the present pipeline of each shard, if it is one of these
+        processes.
+        """
+        count = self.life.shard_count
+        names = [str(ShardId(number, count)) if count > 1 else "" for number in range(count)]
+        found = []
+        for name in names:
+            if lives := [life for life in self.lives if name in life.present]:
+                owner = max(lives, key=partial(self._last_takeover, shard=name))
+                found += [owner.present[name]] if among is None or owner in among else []
+        return found
 
-        return max(alive, key=order)
+    def _last_takeover(self, life: Life, shard: str | None = None) -> tuple[bool, int, int]:
+        """Return what orders processes: the one that has last taken over a shard is the greatest.
+        The second number is that of the process.
+        """
+        took_over = self._last("taking_over", life, shard)
+        return took_over >= self._last("taken_over", life, shard), took_over, life.number
+
+    def _last(self, event: str, life: Life, shard: str | None) -> int:
+        """Return the place of the last entry of a process in the log; -1 if there is none."""
+        for place in range(len(self.journal.entries) - 1, -1, -1):
+            entry = self.journal.entries[place]
+            is_of_shard = shard is None or entry.get("shard", "") == shard
+            if (entry["event"], entry.get("life")) == (event, life.number) and is_of_shard:
+                return place
+        return -1
 
     @property
     def has_standbys(self) -> bool:
         """Return whether the bridges of this schedule stand by for each other."""
         return bool(self.settings.cluster.standby)
-
-    def _last(self, event: str, life: Life) -> int:
-        """Return the place of the last entry of a process in the log; -1 if there is none."""
-        places = reversed([*enumerate(self.journal.entries)])
-        named = (i for i, e in places if (e["event"], e.get("life")) == (event, life.number))
-        return next(named, -1)
 
     def standbys(self) -> list[Life]:
         """Return the processes that stand by."""
@@ -157,6 +178,7 @@ class World:
         life = process.current.get()
         assert isinstance(life, Life)
         life.observers.append(observer)
+        life.present[structlog.contextvars.get_contextvars().get("shard", "")] = observer
         life.piped_s = None
         pipeline.add_listener(observer.push)
         return pipeline
@@ -169,11 +191,19 @@ class World:
     async def replace(self) -> None:
         """Start a second process. The one that Kafka hears first must notice it, and end."""
         both = {life.task: life for life in (self.life, self.start())}
-        ended, _ = await asyncio.wait(both, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
-        if not ended:
-            self.problems.append("neither of two services ends")
+        may_split = any(life.shard_count > 1 for life in both.values())
+        timeout_s = SPLIT_S if may_split else END_S
+        ended, _ = await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             self.end(both[task])
+        if not ended and not may_split:
+            self.problems.append("neither of two services ends")
+        left = [life for life in both.values() if life.is_alive]
+        if len(left) != 1 or len(left[0].service.status.shards) < left[0].shard_count:
+            # Each has lost some of its shards to the other one.
+            for life in left:
+                await self.stop(life)
+            self.start()
 
     def kill(self) -> None:
         """Kill the process; what it has sent may still arrive."""
@@ -197,8 +227,7 @@ class World:
         if not await within(END_S, asyncio.wait((life.task,))):
             self.problems.append("the service does not stop")
         self.check_accounts()
-        sequencers = life.sequencers
-        held = sequencers.figures().held if sequencers else 0
+        held = sum(each.figures().held for each in life.sequencers())
         if held and not self.has_standbys:
             self.problems.append(f"{held} events are held back and not delivered after the stop")
         self.end(life)
@@ -213,7 +242,11 @@ class World:
 
     def check_accounts(self) -> None:
         """Check that received + restored = published + dropped + pending."""
-        status = self.life.service.status
+        for life in self.lives:
+            if life.is_alive:
+                self._check_accounts(life.service.status)
+
+    def _check_accounts(self, status: Status) -> None:
         for sink in status.sinks:
             received = Counter(status.counts.received) + sink.counts.restored
             accounted = Counter(sink.counts.published)
@@ -224,13 +257,13 @@ class World:
 
     def check_latest(self) -> None:
         """Check that Redis shows the newest trade, unless a value waits to be written."""
-        life = self.life
-        sinks = (sink for shard in life.service.status.shards for sink in shard.sinks)
-        sink = next((sink for sink in sinks if isinstance(sink, RedisSink)), None)
-        if sink is None or sink._latest or self.redis.calls:
+        alive = [life for life in self.lives if life.is_alive]
+        sinks = [sink for life in alive for sink in life.sinks() if isinstance(sink, RedisSink)]
+        if any(sink._latest for sink in sinks) or self.redis.calls:
             return
-        resting = {value.key for value in sink._resting}
-        for symbol, newest in life.observer.newest_trades.items():
+        resting = {value.key for sink in sinks for value in sink._resting}
+        observers = self.present(among=alive)
+        for symbol, newest in (pair for each in observers for pair in each.newest_trades.items()):
             key = latest_key(SPOT, symbol)
             # A hole of a removed stream may be filled, and sets no values.
             if symbol in self.file.left_out or key in resting:
@@ -247,12 +280,14 @@ class World:
         """
         now_s = asyncio.get_running_loop().time()
         status = self.life.service.status
-        sequencers = self.life.sequencers if self.life.is_alive and not status.draining else None
+        is_working = self.life.is_alive and not status.draining
+        sequencers = self.life.sequencers() if is_working else []
         if sequencers and self.life.piped_s is None:
             self.life.piped_s = time.time()
         holes = {
             (sequencer, sequencer.hole[0])
-            for sequencer in (sequencers._all() if sequencers else ())
+            for each in sequencers
+            for sequencer in each._all()
             if isinstance(sequencer, Repairable) and sequencer.hole
         }
         self._held_since_s = {hole: self._held_since_s.get(hole, now_s) for hole in holes}
@@ -275,7 +310,8 @@ class World:
         """
         is_known = self.life.number not in self.unknown_starts
         since = 0 if is_clock_slow() else now_us() - PROVEN_WITHIN_US
-        for status in self.life.service.status.symbols.values():
+        alive = [life for life in self.lives if life.is_alive]
+        for status in (s for life in alive for s in life.service.status.symbols.values()):
             last_id = self.market.last_id("trade", status.symbol)
             said = FIRST_ID - 1 if status.trade_id is None else status.trade_id
             is_complete = said == last_id and (status.complete_to or 0) >= since and status.checked

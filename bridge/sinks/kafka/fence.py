@@ -1,15 +1,19 @@
-"""Makes this bridge the only writer of its topics.
+"""Makes this bridge the only writer of its shard: of the topics, or of some of their partitions.
 
 Kafka gives whoever opens a transactional id a higher epoch than all before. An empty transaction
 writes a marker with this epoch into each partition. From then on the partition refuses batches of
 lower epochs, so its end is final. Records are sent outside of transactions, under the same producer
 id and epoch. Source: KIP-98, "Transaction Coordinator"; tests/sinks/kafka/test_fence.py shows it
 with a real broker.
+
+Each shard has a transactional id of its own. If the number of shards has changed, shards of the
+earlier number had the same partitions. Their ids are opened too, with markers in these partitions.
+First this bridge writes that it is the owner, then it reads which owners there are. So of two that
+start at one moment at least one sees the other.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -26,12 +30,14 @@ from bridge.brokers.kafka_client import (
     topics_denied,
 )
 from bridge.brokers.kafka_reader import TopicReader
+from bridge.core.model.shard import WHOLE, ShardId
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
 from bridge.sinks.kafka.owner import (
     Owner,
-    encode_owner,
+    Owners,
+    encode,
+    fenced_key,
     owner_key,
-    read_owner,
     transactional_id_of,
 )
 from bridge.sinks.kafka.producer import (
@@ -59,20 +65,23 @@ class Fence:
     """Shuts all other processes out of the topics of this bridge.
 
     `raised` is set as soon as the ends of the partitions are final. `identity` of `producer_state`
-    is the one that the transactional id gives. With `is_required` it is an error if Kafka refuses
-    transactions.
+    is the one that the transactional id gives. All shards write to the `shared` topics. With
+    `is_required` it is an error if Kafka refuses transactions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it needs to know)
         self,
         options: settings.Kafka,
         state_topics: StateTopics,
         producer_state: ProducerState,
         us: Owner,
         *,
+        shard: ShardId = WHOLE,
+        shared: Collection[str] = (),
         is_required: bool = False,
     ) -> None:
         self.raised = asyncio.Event()
+        self._shard, self._shared = shard, {*state_topics, *shared}
         self._options = options
         self._state_topics = state_topics
         self._producer_state = producer_state
@@ -80,7 +89,7 @@ class Fence:
         self.us = us
         self._is_required = is_required
         # Empty if there is no fence.
-        self._id = transactional_id_of(options, state_topics.position)
+        self._id = transactional_id_of(options, state_topics.position, shard)
         # The topics that have markers of the present identity.
         self._topics: set[str] = set()
         self._last_identity: ProducerId | None = None
@@ -109,11 +118,12 @@ class Fence:
         tell.
         """
         try:
-            owner = await self._read_owner()
+            owners = await self._read_owners()
         except FAILURES as error:
             raise failure(error) from error
-        if owner is not None and not owner.is_same(self.us):
-            raise Fenced(str(owner))
+        for owner in owners.present().values():
+            if not owner.is_same(self.us):
+                raise Fenced(str(owner))
 
     @property
     def owner_key(self) -> bytes | None:
@@ -131,11 +141,7 @@ class Fence:
     async def _shut(self, topics: Sequence[str]) -> None:
         """Write markers into these topics; give up the transactional id if Kafka refuses it."""
         options, allowed = self._options, topics
-        producer = AIOKafkaProducer(
-            **client_options(options),
-            transactional_id=self._id,
-            transaction_timeout_ms=options.request_timeout_ms,
-        )
+        producer = self._transactional(self._id)
         self._producer_state.lend(producer)
         try:
             await start(producer, options)
@@ -144,7 +150,7 @@ class Fence:
             if self._is_required:
                 raise SinkRefused(
                     f"Kafka refuses the transactional id {self._id} ({describe(error)}), which "
-                    "cluster.standby needs",
+                    "cluster.standby and cluster.shards need",
                     "grant Write and Describe on the transactional id",
                 ) from error
             log.warning(
@@ -178,19 +184,40 @@ class Fence:
         """Write markers through a producer that has opened the transactional id."""
         options, state = self._options, self._producer_state
         found = await ensure_topics(producer, options, list(topics), self._state_topics)
+        places = [place for topic in topics for place in self._places(topic, found[topic])]
         if state.identity is None:
-            await self._own(producer)
-        places = [TopicPartition(topic, number) for topic in topics for number in found[topic]]
-        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            await self._own(producer, places)
+        await self._write_markers(producer, places)
+        state.marked(places)
+
+    def _places(self, topic: str, partitions: Sequence[int]) -> Iterator[TopicPartition]:
+        """Yield the partitions of a topic to which this shard writes. Raises SinkRefused if the
+        shards cannot share the topic.
+        """
+        is_shared, count = topic in self._shared, self._shard.count
+        if not is_shared and len(partitions) % count:
+            raise SinkRefused(
+                f"the topic {topic} has {len(partitions)} partitions, which cannot be shared by "
+                f"{count} shards",
+                "set cluster.shards to a number that divides the partitions of every topic",
+            )
+        for number in partitions:
+            if is_shared or self._shard.has(number):
+                yield TopicPartition(topic, number)
+
+    async def _write_markers(
+        self, producer: AIOKafkaProducer, places: Sequence[TopicPartition]
+    ) -> None:
+        async with asyncio.timeout(self._options.request_timeout_ms / 1000):
             # The commit returns before the markers are written. The next one waits for them.
             for _ in range(2):
                 await _commit(producer, places)
-        state.marked(places)
 
-    async def _own(self, producer: AIOKafkaProducer) -> None:
-        """Take over the identity of a producer, and write the record that names us as the owner.
+    async def _own(self, producer: AIOKafkaProducer, places: Sequence[TopicPartition]) -> None:
+        """Take over the identity of a producer, write the record that names us as the owner, and
+        shut out the owners of another number of shards.
 
-        It is written before the markers, so that a process that they shut out finds it.
+        The record is written before any markers, so that a process that they shut out finds it.
         """
         state = self._producer_state
         if self._last_identity:
@@ -200,13 +227,38 @@ class Fence:
         self.us = replace(self.us, producer_id=opening.producer_id, epoch=opening.epoch)
         writer = await open_producer(self._options, state)
         try:
-            async with asyncio.timeout(self._options.request_timeout_ms / 1000):
-                value, key = encode_owner(self.us), owner_key(self._id)
-                await writer.send_and_wait(self._state_topics.position, value, key)
+            await self._write(writer, owner_key(self._id), encode(self.us))
+            owners = await self._read_owners()
+            if others := [name for name in owners.present() if name != self._id]:
+                fenced = {name: await self._shut_out(name, places) for name in others}
+                await self._write(writer, fenced_key(self._id), encode(owners.fenced | fenced))
             await state.learn(writer)
         finally:
             await discard(writer)
         self._last_identity = state.identity
+
+    async def _write(self, writer: AIOKafkaProducer, key: bytes, value: bytes) -> None:
+        async with asyncio.timeout(self._options.request_timeout_ms / 1000):
+            await writer.send_and_wait(self._state_topics.position, value, key)
+
+    async def _shut_out(self, name: str, places: Sequence[TopicPartition]) -> ProducerId:
+        """Shut the owner of another transactional id out of these partitions."""
+        producer = self._transactional(name)
+        try:
+            await start(producer, self._options)
+            await self._write_markers(producer, places)
+            log.info("kafka_shard_shut_out", transactional_id=name)
+            return identity_of(producer)
+        finally:
+            await discard(producer)
+
+    def _transactional(self, name: str) -> AIOKafkaProducer:
+        """Return a producer that will open a transactional id."""
+        return AIOKafkaProducer(
+            **client_options(self._options),
+            transactional_id=name,
+            transaction_timeout_ms=self._options.request_timeout_ms,
+        )
 
     async def _check_identity(self, before: ProducerId, now: ProducerId) -> None:
         """Raise Fenced if another bridge has opened the transactional id between these two."""
@@ -216,12 +268,12 @@ class Fence:
         await asyncio.sleep(SETTLE_S)
         await self.check_owner()
 
-    async def _read_owner(self) -> Owner | None:
+    async def _read_owners(self) -> Owners:
+        owners = Owners(self._options, self._state_topics.position, self._shard)
         async with TopicReader(self._options) as reader:
-            records = await reader.read_whole(self._state_topics.position)
-        key = owner_key(self._id)
-        owners = (read_owner(record.value) for record in records if record.key == key)
-        return max(filter(None, owners), key=attrgetter("opening"), default=None)
+            for record in await reader.read_whole(self._state_topics.position):
+                owners.see(record.key, record.value)
+        return owners
 
     async def _failure(self, error: Exception) -> SinkUnavailable | SinkRefused:
         options = self._options

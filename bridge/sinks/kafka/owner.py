@@ -1,7 +1,10 @@
-"""The owner of the topics, and the record with which it names itself.
+"""The owner of a shard, and the record with which it names itself.
 
 The record lies in the position topic, under the transactional id. It is written before the fence is
 raised, and again and again after that, as a heartbeat. A standby reads it (`owner_watch.py`).
+
+A second record names the owners that were shut out because their shards had some of the same
+partitions: the number of shards has changed.
 """
 
 import os
@@ -12,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from bridge import settings
+from bridge.core.model.shard import WHOLE, ShardId, parse_shard
 from bridge.core.model.unreadable import decode_ours
 from bridge.telemetry import now_us
 
@@ -19,6 +23,7 @@ from bridge.telemetry import now_us
 BEATS_PER_TAKEOVER = 4
 # The keys of these records, which lie among the positions, begin like this.
 OWNER_PREFIX = b"owner:"
+FENCED_PREFIX = b"fenced:"
 # The message type of the records in the outbox of positions.
 OWNER = "owner"
 
@@ -54,8 +59,13 @@ class Owner(msgspec.Struct, frozen=True):
         return (self.host, self.process, self.started) == (other.host, other.process, other.started)
 
 
-encode_owner = msgspec.json.Encoder().encode
+# By transactional id: the opening with which its owners were shut out. Later ones count again.
+Openings = dict[str, tuple[int, int]]
+NEVER = (-1, -1)
+
+encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Owner).decode
+_decode_fenced = msgspec.json.Decoder(Openings).decode
 
 
 def this_bridge(group: str) -> Owner:
@@ -68,13 +78,75 @@ def read_owner(value: bytes | None) -> Owner | None:
     return decode_ours(_decode, value)
 
 
-def transactional_id_of(options: settings.Kafka, position_topic: str) -> str:
-    """Return the transactional id of all bridges with this position topic; empty: no fence."""
-    if options.transactional_id is None:
-        return f"tickbridge.{position_topic}"
-    return options.transactional_id
+def transactional_id_of(
+    options: settings.Kafka, position_topic: str, shard: ShardId = WHOLE
+) -> str:
+    """Return the transactional id of all owners of a shard; empty: no fence."""
+    base = options.transactional_id
+    if base is None:
+        base = f"tickbridge.{position_topic}"
+    return base if not base or shard == WHOLE else f"{base}.{shard}"
 
 
 def owner_key(transactional_id: str) -> bytes:
     """Return the key of the records that name the owner."""
     return OWNER_PREFIX + transactional_id.encode()
+
+
+def fenced_key(transactional_id: str) -> bytes:
+    """Return the key of the record that names the owners of other shards that were shut out."""
+    return FENCED_PREFIX + transactional_id.encode()
+
+
+def is_about_owners(key: bytes | None) -> bool:
+    """Return whether a record of the position topic is no position, but one of these records."""
+    return (key or b"").startswith((OWNER_PREFIX, FENCED_PREFIX))
+
+
+class Owners:
+    """The owners of the partitions of a shard, from the records of the position topic.
+
+    If the number of shards has changed, shards of the earlier number had the same partitions. Such
+    an owner counts until the shard has shut it out.
+    """
+
+    def __init__(self, options: settings.Kafka, position_topic: str, shard: ShardId) -> None:
+        self.id = transactional_id_of(options, position_topic, shard)
+        self._base = transactional_id_of(options, position_topic)
+        self._shard = shard
+        # By transactional id.
+        self._last: dict[str, Owner] = {}
+        self.fenced: Openings = {}
+
+    def see(self, key: bytes | None, value: bytes | None) -> str | None:
+        """Take the next record of the topic. Return the transactional id whose owner it names, if
+        it names one that counts.
+        """
+        if key == fenced_key(self.id):
+            self.fenced = decode_ours(_decode_fenced, value) or self.fenced
+            return None
+        name = (key or b"").removeprefix(OWNER_PREFIX).decode(errors="replace")
+        owner = read_owner(value) if key == owner_key(name) and self._may_share(name) else None
+        known = self._last.get(name)
+        if owner is None or (known is not None and owner.opening < known.opening):
+            return None
+        self._last[name] = owner
+        return name if name in self.present() else None
+
+    def present(self) -> dict[str, Owner]:
+        """Return the owners that this shard has not shut out, by their transactional ids."""
+        return {
+            name: owner
+            for name, owner in self._last.items()
+            if name == self.id or owner.opening > self.fenced.get(name, NEVER)
+        }
+
+    def _may_share(self, name: str) -> bool:
+        """Return whether a transactional id is that of the shard, or of one of another number of
+        shards that has some of the same partitions.
+        """
+        base, _, last = name.rpartition(".")
+        other = WHOLE if name == self._base else parse_shard(last) if base == self._base else None
+        if name == self.id or other is None:
+            return name == self.id
+        return other.count != self._shard.count and other.overlaps(self._shard)

@@ -1,11 +1,13 @@
-"""Reads the heartbeats of the owner of the topics, until this bridge may take over.
+"""Reads the heartbeats of the owner of a shard, until this bridge may take over.
+
+If the number of shards has changed, a shard may have several owners: see `Owners`.
 
 Only the arrival of a heartbeat counts, by the clock of this machine: the clocks may differ. A
 heartbeat is missing only while Kafka answers. If it does not, Kafka has failed, and not the owner.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import ClassVar, Literal
 
 import structlog
@@ -15,18 +17,13 @@ from bridge import settings
 from bridge.brokers.kafka_client import FAILURES
 from bridge.brokers.kafka_consumer import Reader, partitions_of_topics, reading_failure
 from bridge.brokers.kafka_reader import LOOK_MS, RETRY_BACKOFF_MS
+from bridge.core.model.shard import WHOLE, ShardId
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import Fenced, SinkUnavailable
 from bridge.retry import Backoff, forever
-from bridge.sinks.kafka.owner import (
-    BEATS_PER_TAKEOVER,
-    Owner,
-    owner_key,
-    read_owner,
-    transactional_id_of,
-)
+from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners
 
 MAX_DELAY_S = 1.0
 
@@ -36,38 +33,67 @@ Reason = Literal["none", "released", "silent", "cut", "foreign"]
 log = structlog.get_logger(__name__)
 
 
-class OwnerWatch:
-    """Waits until the topics have no owner, or one that this bridge may replace.
+class _Watched:
+    """What is known of one owner: when it was last heard, by the event loop's clock, and since when
+    it does not receive all streams.
+    """
 
-    `owner` is the last one that was heard of. `is_reading` is false while Kafka does not answer.
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.heard_s = 0.0
+        self.cut_since_s: float | None = None
+
+    def see(self, owner: Owner) -> None:
+        """Take its last record. It may be another bridge by now."""
+        if not owner.is_same(self.owner):
+            self.cut_since_s = None
+        self.owner = owner
+
+    def hear(self, now_s: float) -> None:
+        """Note that the last record is a heartbeat of just now."""
+        self.heard_s = now_s
+        if self.owner.state != "cut":
+            self.cut_since_s = None
+        elif self.cut_since_s is None:
+            self.cut_since_s = now_s
+
+
+class OwnerWatch:
+    """Waits until a shard has no owner, or one that this bridge may replace.
+
+    `is_reading` is false while Kafka does not answer.
     `can_replace` returns whether this bridge receives all streams, so that it may replace an owner
     that does not. With `is_patient` an owner of another group is replaced only if it is silent.
     With `has_records` this bridge has records of an earlier process on disk: an owner that is alive
     has published or announced them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it needs to know)
         self,
         options: settings.Kafka,
         cluster: settings.Cluster,
         *,
+        shard: ShardId = WHOLE,
         can_replace: Callable[[], bool],
         is_patient: bool,
         has_records: bool,
     ) -> None:
-        self.owner: Owner | None = None
         self.is_reading = False
         self._options = options
         self._cluster = cluster
         self._topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
-        self._key = owner_key(transactional_id_of(options, self._topic))
+        self._owners = Owners(options, self._topic, shard)
+        # By transactional id.
+        self._watched: dict[str, _Watched] = {}
         self._can_replace, self._is_patient = can_replace, is_patient
         self._has_records = has_records
         self._takeover_s = cluster.takeover_ms / 1000
-        # Since when, by the event loop's clock, Kafka answers and has no heartbeat of the owner.
-        # And since when the owner does not receive all streams.
-        self._silent_since_s: float | None = None
-        self._cut_since_s: float | None = None
+
+    @property
+    def owner(self) -> Owner | None:
+        """Return the owner that was last heard of, if there is one."""
+        present = self._present()
+        return present[-1].owner if present else None
 
     async def until_free(self) -> Reason:
         """Return when this bridge may take over, and why.
@@ -78,7 +104,7 @@ class OwnerWatch:
         backoff = Backoff(MAX_DELAY_S)
 
         def on_retry(error: Exception, delay_s: float) -> None:
-            self.is_reading, self._silent_since_s = False, None
+            self.is_reading = False
             if backoff.should_log(error):
                 log.warning("owner_watch_waiting", error=str(error), retry_in_s=round(delay_s, 2))
 
@@ -100,62 +126,73 @@ class OwnerWatch:
             return await self._follow(reader)
 
     def _at_start(self) -> Reason | None:
-        """Return why the topics are free by their last record; None if that takes a wait."""
-        owner = self.owner
-        if owner is None:
-            return "none"
+        """Return why the shard is free by the last records; None if that takes a wait."""
+        return self._common([self._reason_at_start(each.owner) for each in self._present()])
+
+    def _reason_at_start(self, owner: Owner) -> Reason | None:
         if owner.state == "released":
             return "released"
         may_wait = self._is_patient or self._cluster.if_owned == "refuse"
         return None if may_wait or self._stands_by_for(owner) else "foreign"
 
     async def _follow(self, reader: "_BeatReader") -> Reason:
-        """Take heartbeats until one of them, or their absence, makes the topics free."""
+        """Take heartbeats until one of them, or their absence, makes the shard free."""
         loop = asyncio.get_running_loop()
+        began_s = loop.time()
         while True:
-            records = await reader.next(self._takeover_s / BEATS_PER_TAKEOVER)
-            has_more = await reader.has_more()
-            for record in records:
-                self._hear(record, loop.time())
-            if has_more:
-                self._silent_since_s = None
-            elif reason := self._reason(loop.time()):
-                return reason
+            asked_s, end = loop.time(), await reader.end()
+            for record in await reader.next(self._takeover_s / BEATS_PER_TAKEOVER):
+                if watched := self._see(record):
+                    self._hear(watched, loop.time())
+            # Other shards write there too. What is older than the question was read now.
+            if await reader.place() >= end:
+                reasons = [self._reason(each, began_s, asked_s) for each in self._present()]
+                if reason := self._common(reasons):
+                    return reason
 
-    def _hear(self, record: "ConsumerRecord[bytes, bytes]", now_s: float) -> None:
+    def _see(self, record: "ConsumerRecord[bytes, bytes]") -> _Watched | None:
+        """Take a record of the position topic. Return the owner that it names, if it does."""
+        name = self._owners.see(record.key, record.value)
+        if name is None:
+            return None
+        owner = self._owners.present()[name]
+        watched = self._watched.pop(name, None) or _Watched(owner)
+        watched.see(owner)
+        self._watched[name] = watched
+        return watched
+
+    def _hear(self, watched: _Watched, now_s: float) -> None:
         """Take a record that was written just now."""
-        owner = self._see(record)
-        if owner is None:
-            return
-        self._silent_since_s = None
-        if owner.state != "cut":
-            self._cut_since_s = None
-        elif self._cut_since_s is None:
-            self._cut_since_s = now_s
+        watched.hear(now_s)
+        owner = watched.owner
         is_refused = self._cluster.if_owned == "refuse" and not self._stands_by_for(owner)
         if owner.state != "released" and (is_refused or self._has_records):
             raise Fenced(str(owner))
 
-    def _see(self, record: "ConsumerRecord[bytes, bytes]") -> Owner | None:
-        """Take a record of the position topic. Return the owner that it names, if it does."""
-        owner = read_owner(record.value) if record.key == self._key else None
-        if owner is None or (self.owner is not None and owner.opening < self.owner.opening):
-            return None
-        if self.owner is None or not owner.is_same(self.owner):
-            self._cut_since_s = None
-        self.owner = owner
-        return owner
+    def _present(self) -> list[_Watched]:
+        """Return the owners, the one that was heard of last at the end."""
+        present = self._owners.present()
+        return [watched for name, watched in self._watched.items() if name in present]
 
-    def _reason(self, now_s: float) -> Reason | None:
-        """Return why the topics are free, if they are, after all heartbeats up to now."""
-        if self.owner is not None and self.owner.state == "released":
+    def _reason(self, watched: _Watched, began_s: float, read_s: float) -> Reason | None:
+        """Return why an owner may be replaced, if it may. All its heartbeats from `began_s` to
+        `read_s` were heard.
+        """
+        if watched.owner.state == "released":
             return "released"
-        if self._silent_since_s is None:
-            self._silent_since_s = now_s
-        if now_s - self._silent_since_s >= self._takeover_s:
+        if read_s - max(began_s, watched.heard_s) >= self._takeover_s:
             return "silent"
-        is_cut = self._cut_since_s is not None and now_s - self._cut_since_s >= self._takeover_s
+        cut_since_s = watched.cut_since_s
+        is_cut = cut_since_s is not None and read_s - cut_since_s >= self._takeover_s
         return "cut" if is_cut and self._can_replace() else None
+
+    def _common(self, reasons: Sequence[Reason | None]) -> Reason | None:
+        """Return why the shard is free, if each of its owners may be replaced."""
+        if None in reasons:
+            return None
+        return next((each for each in reasons if each != "released"), None) or (
+            "released" if reasons else "none"
+        )
 
     def _stands_by_for(self, owner: Owner) -> bool:
         return bool(self._cluster.standby) and owner.group == self._cluster.group
@@ -190,7 +227,8 @@ class _BeatReader(Reader):
                 self._consumer.seek(self._place, begins[self._place])
         except FAILURES as error:
             raise reading_failure(self._options, error) from error
-        while await self.has_more():
+        end = await self.end()
+        while await self.place() < end:
             for record in await self.next(LOOK_MS / 1000):
                 yield record
 
@@ -202,13 +240,21 @@ class _BeatReader(Reader):
             raise reading_failure(self._options, error) from error
         return [record for records in fetched.values() for record in records]
 
-    async def has_more(self) -> bool:
-        """Return whether there are further records. Raises SinkUnavailable if Kafka does not
+    async def end(self) -> int:
+        """Return the offset after the last record. Raises SinkUnavailable if Kafka does not
         answer.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
                 ends = await self._consumer.end_offsets([self._place])
-                return await self._consumer.position(self._place) < ends[self._place]  # type: ignore[no-any-return]
+                return ends[self._place]  # type: ignore[no-any-return]
+        except FAILURES as error:
+            raise reading_failure(self._options, error) from error
+
+    async def place(self) -> int:
+        """Return the offset after the last record that was read. Raises SinkUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._consumer.position(self._place)  # type: ignore[no-any-return]
         except FAILURES as error:
             raise reading_failure(self._options, error) from error

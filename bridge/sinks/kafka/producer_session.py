@@ -17,6 +17,7 @@ from aiokafka.errors import LeaderNotAvailableError
 
 from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure, partition_of_key
+from bridge.core.model.shard import ShardId
 from bridge.core.records.record import Record
 from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.retry import check_cancelled
@@ -54,6 +55,7 @@ class DeliveryState:
 
     options: settings.Kafka
     venue: str
+    shard: ShardId
     topics: list[str]
     state_topics: StateTopics
     outbox: Outbox
@@ -197,7 +199,9 @@ class ProducerSession:
             return
         await recover_spill.find_committed(self._state.options, restored)
         message_types = {key.message_type for key in spiller.positions}
-        positions = await read_start(self._state.options, self._state.venue, message_types)
+        positions = await read_start(
+            self._state.options, self._state.venue, message_types, self._state.shard
+        )
         spiller.settle(restored, positions)
         self._on_published(())
 

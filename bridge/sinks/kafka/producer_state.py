@@ -9,7 +9,7 @@ records.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -44,10 +44,13 @@ class ProducerId(NamedTuple):
 
 
 class ProducerState:
-    """The state of a producer that outlives it. `counts` are those of the sink."""
+    """The state of a producer that outlives it. `counts` are those of the sink. Other producers
+    write to the `shared` topics too.
+    """
 
-    def __init__(self, counts: SinkCounts | None = None) -> None:
+    def __init__(self, counts: SinkCounts | None = None, shared: Collection[str] = ()) -> None:
         self._counts = counts or SinkCounts()
+        self._shared = shared
         self.identity: ProducerId | None = None
         # True if unanswered batches may be sent again under their sequence numbers.
         self.is_continued = True
@@ -107,14 +110,17 @@ class ProducerState:
         expected = self.next_offsets.get(partition, answer.offset)
         # -1: a duplicate so old that the broker no longer knows the offset of the first copy.
         offset: int = expected if answer.offset < 0 else answer.offset
-        if offset != expected and not self._may_have_markers(partition):
+        if offset != expected and not self._may_be_foreign(partition):
             self._note_foreign(partition, expected, offset)
         self._marked.discard(partition)
         self.next_offsets[partition] = offset + count
         self._advance(partition, count)
         return range(offset, offset + count)
 
-    def _may_have_markers(self, partition: TopicPartition) -> bool:
+    def _may_be_foreign(self, partition: TopicPartition) -> bool:
+        """Return whether markers, or records of other shards, may lie between two batches."""
+        if partition.topic in self._shared:
+            return True
         now_s = asyncio.get_running_loop().time()
         return partition in self._marked or now_s < self._marked_at_s + LATE_MARKERS_S
 

@@ -14,14 +14,16 @@ from aiokafka import ConsumerRecord
 from tenacity import AsyncRetrying
 
 from bridge import settings
+from bridge.brokers.kafka_client import has_symbol
 from bridge.brokers.kafka_reader import TopicReader
+from bridge.core.model.shard import WHOLE, ShardId
 from bridge.core.model.unreadable import decode_ours
 from bridge.core.records.record import topic_name
 from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, Tails, furthest
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
-from bridge.sinks.kafka.owner import OWNER_PREFIX
+from bridge.sinks.kafka.owner import is_about_owners
 from bridge.sinks.kafka.position_writer import NO_STREAMS
 from bridge.sinks.kafka.recover_batches import tail_of
 
@@ -40,10 +42,10 @@ class _Interrupted(Exception):
 
 
 async def read_start(
-    options: settings.Kafka, venue: str, message_types: Iterable[str]
+    options: settings.Kafka, venue: str, message_types: Iterable[str], shard: ShardId = WHOLE
 ) -> dict[StreamKey, Position]:
-    """Return the last position of each stream, from the written positions and the records after
-    them. A stream that started just before the end is known only by its records.
+    """Return the last position of each stream of a shard, from the written positions and the
+    records after them. A stream that started just before the end is known only by its records.
 
     Raises SinkUnavailable if Kafka cannot be read in time, and SinkRefused if it rejects us.
     """
@@ -54,14 +56,14 @@ async def read_start(
         async with asyncio.timeout(READ_TIMEOUT_S):
             async for attempt in _attempts(_Interrupted):
                 with attempt:
-                    return await _read_all(options, venue, message_types)
+                    return await _read_all(options, venue, message_types, shard)
     except TimeoutError as error:
         raise SinkUnavailable(f"Kafka was not read within {READ_TIMEOUT_S:g} s") from error
     raise AssertionError("forever has no end")
 
 
 async def _read_all(
-    options: settings.Kafka, venue: str, message_types: Iterable[str]
+    options: settings.Kafka, venue: str, message_types: Iterable[str], shard: ShardId
 ) -> dict[StreamKey, Position]:
     """Read everything once. Raises SinkUnavailable if Kafka cannot be reached, and _Interrupted if
     it fails later.
@@ -70,14 +72,15 @@ async def _read_all(
         try:
             topic = topic_name(options.topic, venue, MESSAGE_TYPE)
             records = await reader.read_whole(topic)
-            found = Tails(furthest(_written(reader, records)))
+            written = _written(reader, records)
+            found = Tails(furthest(each for each in written if has_symbol(shard, each.symbol)))
             # Also of streams that the settings leave out now: gaps may be open there.
             earlier = (key.message_type for key in found.positions)
             topics = {
                 message_type: topic_name(options.topic, venue, message_type)
                 for message_type in dict.fromkeys((*message_types, *earlier))
             }
-            await _read_tails(reader, topics, found)
+            await _read_tails(reader, topics, found, shard)
         except SinkUnavailable as error:
             raise _Interrupted(str(error)) from error
         return found.positions
@@ -103,11 +106,14 @@ async def _reader(options: settings.Kafka) -> AsyncIterator[TopicReader]:
         await reader.__aexit__(None, None, None)
 
 
-async def _read_tails(reader: TopicReader, topics: Mapping[str, str], found: Tails) -> None:
+async def _read_tails(
+    reader: TopicReader, topics: Mapping[str, str], found: Tails, shard: ShardId
+) -> None:
     """Continue the positions with the records after them. `topics` is by message type."""
     for message_type, topic in topics.items():
         known = _offsets_after(found.positions.values(), message_type)
-        tails = [tail_of(part, known.get(part.partition)) for part in await reader.bounds(topic)]
+        parts = [part for part in await reader.bounds(topic) if shard.has(part.partition)]
+        tails = [tail_of(part, known.get(part.partition)) for part in parts]
         async for partition, records in reader.read(topic, tails):
             for record in records:
                 if row := position_of(message_type, record.value, partition, record.offset):
@@ -129,11 +135,11 @@ def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int
 def _written(
     reader: TopicReader, records: "Iterable[ConsumerRecord[bytes, bytes]]"
 ) -> Iterator[Position]:
-    """Yield the positions among the records of their topic, which also names the owner."""
+    """Yield the positions among the records of their topic, which also names the owners."""
     for record in records:
         if position := decode_ours(_decode, record.value):
             yield position
-        elif not (record.key or b"").startswith(OWNER_PREFIX):
+        elif not is_about_owners(record.key):
             reader.pass_over(record)
 
 

@@ -13,6 +13,7 @@ from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import STATUS, Event, Gap
+from bridge.core.model.shard import WHOLE, ShardId
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Record, Route, topic_name
 from bridge.core.sequencing.completeness import Committed
@@ -25,7 +26,7 @@ from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.loss_events import REFUSED, TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
-from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, OWNER, State, encode_owner, this_bridge
+from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, OWNER, State, encode, this_bridge
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
@@ -71,6 +72,7 @@ class KafkaSink:
         store: ChunkStore | None = None,
         cluster: settings.Cluster = ALONE,
         *,
+        shard: ShardId = WHOLE,
         counts: SinkCounts | None = None,
     ) -> None:
         self.counts = SinkCounts() if counts is None else counts
@@ -92,9 +94,18 @@ class KafkaSink:
             options, venue, self.outbox, self._ack_waiters, self._progressed.set
         )
         self._positions = PositionWriter(state_topics.position)
-        producer_state = ProducerState(self.counts)
-        us, is_required = this_bridge(cluster.group), bool(cluster.standby)
-        self._fence = Fence(options, state_topics, producer_state, us, is_required=is_required)
+        # Invalid frames may have no symbol. So all shards write to all partitions there.
+        shared = {*state_topics, topic_name(options.topic, venue, "invalid")}
+        producer_state = ProducerState(self.counts, () if shard == WHOLE else shared)
+        self._fence = Fence(
+            options,
+            state_topics,
+            producer_state,
+            this_bridge(cluster.group),
+            shard=shard,
+            shared=shared,
+            is_required=bool(cluster.standby) or shard != WHOLE,
+        )
         # Whether this bridge does not receive some of its streams.
         self.is_cut: Callable[[], bool] = lambda: False
         self._beat_s = cluster.takeover_ms / 1000 / BEATS_PER_TAKEOVER
@@ -104,6 +115,7 @@ class KafkaSink:
         self._state = DeliveryState(
             options=options,
             venue=venue,
+            shard=shard,
             topics=self._topics,
             state_topics=state_topics,
             outbox=self.outbox,
@@ -343,7 +355,7 @@ class KafkaSink:
             return False
         now = now_us()
         route = Route(OWNER, "", self._positions.topic, key, "", ())
-        value = encode_owner(replace(self._fence.us, state=state))
+        value = encode(replace(self._fence.us, state=state))
         is_taken = self._positions.push_owner(Record(route, now // 1000, now, value))
         self.wake()
         return is_taken

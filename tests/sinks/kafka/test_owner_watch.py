@@ -17,7 +17,7 @@ from bridge.settings import Cluster, load_settings
 from bridge.settings import Kafka as KafkaSettings
 from bridge.sinks.kafka.owner import (
     State,
-    encode_owner,
+    encode,
     owner_key,
     this_bridge,
     transactional_id_of,
@@ -48,7 +48,7 @@ class Bench:
         if not self._has_topic:
             await ensure_topics(self._producer, self.options, [self.topic], [self.topic])
             self._has_topic = True
-        await self._producer.send_and_wait(self.topic, encode_owner(owner), key, partition=0)
+        await self._producer.send_and_wait(self.topic, encode(owner), key, partition=0)
 
     @asynccontextmanager
     async def beating(self, **fields: Any) -> AsyncIterator[None]:
