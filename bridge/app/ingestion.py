@@ -204,6 +204,7 @@ async def start_ingestion(
     """
     async with feed.changing:
         settings = feed.settings
+        sinks.kafka.expect_topics(topics_of(settings))  # they may have changed since the start
         in_topics = await _read_positions(feed, sinks.kafka, message_types(settings), on_disk)
         gaps = OpenGaps()
         if in_topics and not sinks.kafka.records_on_disk:
@@ -294,6 +295,11 @@ def message_types(settings: Settings) -> list[str]:
     streams = [stream_of("any", suffix) for suffix in settings.binance.streams]
     streams += [parse_stream(name) for name in settings.binance.extra_streams]
     return list(dict.fromkeys((*(s.message_type for s in streams), *_OWN_MESSAGE_TYPES)))
+
+
+def topics_of(settings: Settings) -> list[str]:
+    """Return the topics of these message types."""
+    return [topic_name(settings.kafka.topic, SPOT, each) for each in message_types(settings)]
 
 
 def _ignore(_positions: Iterable[Position]) -> None:

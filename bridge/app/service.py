@@ -104,10 +104,11 @@ class Service:
                 await cancel(task)
 
     async def _run_feed(self, subscriber: Subscriber) -> None:
-        """Find the streams, and receive them."""
-        await subscriber.find()
-        self.status.feed = subscriber.feed
-        await subscriber.run()
+        """Receive the streams, as soon as they are known."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(subscriber.run(), name="subscriber")
+            await subscriber.found.wait()
+            self.status.feed = subscriber.feed
 
     async def _run_shard(self, shard_id: ShardId, subscriber: Subscriber, rest: Rest) -> None:
         """Run a shard until the bridge stops. If another bridge takes it over, stand by for that

@@ -12,12 +12,17 @@ from typing import Any
 
 import structlog
 
-from bridge.app.ingestion import Ingestion, Sinks, message_types, start_ingestion
+from bridge.app.ingestion import (
+    Ingestion,
+    Sinks,
+    message_types,
+    start_ingestion,
+    topics_of,
+)
 from bridge.app.subscriber import ShardFeed, Subscriber
 from bridge.binance.rest import Rest
 from bridge.core.model.shard import WHOLE, ShardId, parse_shard
 from bridge.core.model.stream import SPOT
-from bridge.core.records.record import topic_name
 from bridge.errors import Fenced, Problem, SettingsError, first_of_ours
 from bridge.monitoring.dashboard import Dashboard
 from bridge.monitoring.shards import ShardStatus
@@ -68,8 +73,7 @@ class Shard:
     ) -> None:
         self._id = shard
         self._settings = settings = _share(settings, shard)
-        types = message_types(settings)
-        topics = [topic_name(settings.kafka.topic, SPOT, message_type) for message_type in types]
+        types, topics = message_types(settings), topics_of(settings)
         store = _open_store(settings, shard)
         # Records on disk may belong to streams, or to a topic template, of earlier settings.
         topics += sorted({row.topic for row in store.found}.difference(topics)) if store else []
@@ -171,8 +175,7 @@ class Shard:
             raise
         self.status.owner_watch = None
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
-        types = message_types(feed.settings)
-        await kafka.add_topics([topic_name(settings.kafka.topic, SPOT, each) for each in types])
+        kafka.expect_topics(topics_of(feed.settings))
         kafka.is_cut = lambda: feed.is_cut
         self._may_publish.set()
 

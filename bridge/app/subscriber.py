@@ -49,16 +49,15 @@ class Subscriber:
         is_open = any(connector.state is State.OPEN for connector in self.feed.connectors)
         return is_open or self._listing.has_answer
 
-    async def find(self) -> None:
-        """Find the streams. Raises SettingsError or FeedRefused if the settings are wrong."""
-        self.subscription = await self._listing.find(self.settings.binance)
-        self.found.set()
-
     async def run(self) -> None:
-        """Run the feed until cancelled. Raises FeedRefused if the settings are wrong."""
+        """Find the streams, and run the feed until cancelled. Raises SettingsError or FeedRefused
+        if the settings are wrong.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self.feed.run(), name="connectors")
-            group.create_task(self._follow_listing(), name="listing")
+            self.subscription = await self._listing.find(self.settings.binance)
+            self.found.set()
+            await self._follow_listing()
 
     async def join(self, shard_id: ShardId) -> "ShardFeed":
         """Subscribe to the streams of a shard, as soon as they are known."""

@@ -19,14 +19,19 @@ from bridge.app.service import Service
 from bridge.binance import frame_buffer
 from bridge.binance.connector import State
 from bridge.binance.rest import Rest
+from bridge.core.model.shard import ShardId
 from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, UndeliveredRecords
 from bridge.monitoring.status import Status
 from bridge.settings import Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
+from bridge.sinks.kafka.fence import Fence
+from bridge.sinks.kafka.owner import this_bridge
+from bridge.sinks.kafka.producer import StateTopics
+from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.kafka.recover_positions import read_start
 from bridge.tools.embedded import LOOPBACK, free_port
 from bridge.tools.simulator import FaultPlan, Market, SimulatedExchange, Skip
-from tests.support.brokers import Kafka, RedisAddress, read_topic
+from tests.support.brokers import Choice, Kafka, RedisAddress, read_topic
 from tests.support.exchange import Answer, FakeRest
 from tests.support.journal import Journal, journal_kept
 
@@ -279,6 +284,42 @@ async def test_a_stop_before_anything_came_is_a_good_end(
     service.stop()
     await running
     assert started[0] > 0
+
+
+async def test_a_bridge_goes_on_with_its_other_shards_if_one_is_taken_over(
+    brokers: Choice, kafka: Kafka, redis: RedisAddress, unique: str, journal: Journal
+) -> None:
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that fences; {brokers}")
+    market = Market(("BTCUSDT", "ETHUSDT"), seed=7, begin_ms=BEGIN_MS, trades_per_second=200)
+    async with SimulatedExchange(market) as exchange:
+        url = exchange.websocket_url
+        settings = settings_for(kafka.bootstrap_servers, redis.url, unique, url)
+        binance = settings.binance.model_copy(update={"symbols": ["BTCUSDT", "ETHUSDT"]})
+        cluster = settings.cluster.model_copy(update={"shards": 2})
+        service = Service(settings.model_copy(update={"binance": binance, "cluster": cluster}))
+        running = asyncio.create_task(service.run())
+        await journal.until("positions_read", 2)
+        await received_some(service, journal)
+        names = StateTopics(f"{unique}.position", f"{unique}.status")
+        us, shard = this_bridge("test"), ShardId(0, 2)
+        fence = Fence(settings.kafka, names, ProducerState(), us, shard=shard)
+        await fence.raise_around([f"{unique}.trade", *names])
+        await journal.until("taken_over")
+        published = service.status.kafka.counts.published
+        before = published["trade"]
+        while published["trade"] < before + 100:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.01)
+        service.stop()
+        await running
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade", published["trade"])
+    symbols = [record.key for record in records]
+    assert set(symbols[-100:]) == {b"ETHUSDT"}
+    for sink in service.status.sinks:
+        dropped = sum(sink.counts.dropped.values())
+        assert set(sink.counts.dropped) <= {("trade", "taken_over")}
+        received = service.status.counts.received["trade"]
+        assert sink.counts.published["trade"] + dropped == received
 
 
 async def test_a_symbol_nobody_lists_ends_it_with_an_error_of_the_settings(

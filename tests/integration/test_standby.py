@@ -17,7 +17,8 @@ from tests.support.bridge_process import BridgeProcess, running_bridge
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import Choice, Kafka, RedisAddress, read_topic
 
-SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+# Of two shards the first has one of them, and the second two. Of three shards one has none.
+SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT"]
 STREAMS = ["trade", "aggTrade", "bookTicker", "ticker", "depth@100ms", "kline_1m"]
 # The field of the exchange, and ours, that orders the events of a stream.
 NUMBERS = {
@@ -39,7 +40,18 @@ Numbers = dict[tuple[str, str], list[int]]
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("end", "before", "after"),
+    [
+        (signal.SIGKILL, 1, 1),
+        (signal.SIGTERM, 1, 1),
+        (signal.SIGSTOP, 1, 1),
+        (signal.SIGKILL, 2, 2),
+        (signal.SIGSTOP, 2, 2),
+        (signal.SIGTERM, 1, 2),
+        (signal.SIGSTOP, 2, 3),
+    ],
+)
 async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # noqa: PLR0917
     brokers: Choice,
     kafka: Kafka,
@@ -47,7 +59,10 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
     unique: str,
     tmp_path: Path,
     end: signal.Signals,
+    before: int,
+    after: int,
 ) -> None:
+    """Each of the shards is taken over, also if the standby has another number of them."""
     if brokers.kind == "embedded":
         pytest.skip(f"needs a Kafka that fences; {brokers}")
     servers = kafka.bootstrap_servers
@@ -57,23 +72,23 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
         )
         settings = bridge_settings(
             exchange, servers, redis.url, unique, symbols=SYMBOLS, streams=STREAMS
-        ) | {"cluster": {"standby": 1}}
+        )
         sent = await stack.enter_async_context(_observed(exchange))
-        owner = await _start(stack, tmp_path / "owner", settings)
-        await owner.logged("positions_read")
-        standby = await _start(stack, tmp_path / "standby", settings)
-        await standby.logged("standing_by")
-        await standby.logged("connection_open")
+        owner = await _start(stack, tmp_path / "owner", settings, before)
+        await owner.logged("positions_read", count=before)
+        standby = await _start(stack, tmp_path / "standby", settings, after)
+        await standby.logged("standing_by", count=after)
+        await standby.logged("connection_open", count=min(after, 2))
         await _all_continue(sent)
         owner.process.send_signal(end)
-        taking_over = await standby.logged("taking_over")
+        taking_over = await standby.logged("taking_over", count=after)
         assert taking_over["reason"] == ("released" if end == signal.SIGTERM else "silent")
-        await standby.logged("positions_read")
+        await standby.logged("positions_read", count=after)
         await _flow(servers, unique)
         if end == signal.SIGSTOP:
             owner.process.send_signal(signal.SIGCONT)
-            await owner.logged("taken_over")
-            await owner.logged("standing_by")
+            await owner.logged("taken_over", count=before)
+            await owner.logged("standing_by", count=before)
             await _flow(servers, unique)
         assert await standby.stop() == 0
         published = {kind: await _published(servers, unique, kind) for kind in NUMBERS}
@@ -85,8 +100,11 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
         assert found == numbers[first : last + 1], f"{kind} of {symbol}"
 
 
-async def _start(stack: AsyncExitStack, folder: Path, settings: dict[str, Any]) -> BridgeProcess:
+async def _start(
+    stack: AsyncExitStack, folder: Path, settings: dict[str, Any], shards: int
+) -> BridgeProcess:
     folder.mkdir()  # noqa: ASYNC240 - a test
+    settings |= {"cluster": {"standby": 1, "shards": shards}}
     return await stack.enter_async_context(running_bridge(folder, settings))
 
 

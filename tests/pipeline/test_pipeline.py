@@ -96,6 +96,17 @@ def test_names_beyond_a_bound_are_invalid_and_the_known_ones_go_on(
     bench.check()
 
 
+def test_of_a_market_wide_stream_the_symbols_of_other_shards_are_left_out() -> None:
+    bench = Bench()
+    bench.pipeline.has_symbol = "BUSDT".__ne__
+    members = ",".join(MINI_TICKER % f"{name}USDT" for name in "ABC")
+    bench.handle_frames(f'{{"stream":"!miniTicker@arr","data":[{members}]}}')
+    symbols = [json.loads(record.value)["symbol"] for record in bench.sinks[0].records]
+    assert symbols == ["AUSDT", "CUSDT"]
+    assert bench.arrivals.events == 2
+    bench.check()
+
+
 def test_an_array_is_an_event_for_each_member_and_a_bad_one_costs_itself() -> None:
     bench = Bench()
     members = f'{MINI_TICKER % "AUSDT"},{{"e":"24hrMiniTicker"}},{MINI_TICKER % "BUSDT"}'

@@ -913,6 +913,29 @@ def test_a_standby_needs_the_fence() -> None:
     assert "remove kafka.transactional_id" in problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("kafka", "shards", "what", "remedy"),
+    [
+        ({"transactional_id": ""}, 2, "shards: 2 needs the fence", "or cluster.shards"),
+        ({}, 4, "shards: 4 does not divide the 6", "one of 1, 2, 3, 6"),
+        ({"partitions": 5}, 3, "shards: 3 does not divide the 5", "one of 1, 5"),
+    ],
+)
+def test_shards_need_the_fence_and_must_divide_the_partitions(
+    kafka: dict[str, Any], shards: int, what: str, remedy: str
+) -> None:
+    overrides = {
+        "binance": {"symbols": ["BTCUSDT"]},
+        "kafka": kafka,
+        "cluster": {"shards": shards},
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment={}, overrides=overrides)
+    (problem,) = caught.value.problems
+    assert what in problem.what
+    assert remedy in problem.remedy
+
+
 def test_the_schema_is_valid_closed_and_describes_every_key() -> None:
     schema = settings_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -65,6 +65,12 @@ class Connection:
             self.has_missed_pong = has_missed_pong
             self._receiver.on_lost()
 
+    def give_up(self) -> None:
+        """Close a connection that the bridge does not wait for any more."""
+        if self.is_open:
+            self.is_open = False
+            self._exchange.connections.remove(self)
+
     async def close(self) -> None:
         """Close for the bridge; frames on their way still arrive, unless it is stalled."""
         if self.process.is_alive and self.stalled is None:
@@ -103,7 +109,11 @@ class Exchange:
             raise FeedUnavailable("refused")
         connection = Connection(self, path, receiver)
         self.connections.append(connection)
-        await process.pause(own, self.random.uniform(0.001, 0.03))
+        try:
+            await process.pause(own, self.random.uniform(0.001, 0.03))
+        except asyncio.CancelledError:
+            connection.give_up()
+            raise
         return connection
 
     def tick(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from bridge.core.model.events import BlockTrade, Candle, Event, Gap, Quote
 from bridge.core.records.record import Record, Route
 from bridge.core.sequencing.rules import RESTARTED
+from bridge.core.sequencing.sequencers import Sequencers
 from bridge.sinks.memory import MemorySink
 from tests.simulation.loop import is_clock_slow
 from tests.simulation.market import CONTIGUOUS
@@ -20,6 +21,8 @@ class Observer(MemorySink):
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__()
+        # Those of its pipeline.
+        self.sequencers: Sequencers | None = None
         self.first: dict[Name, int] = {}
         self.newest_trades: dict[str, int] = {}
         self._problems = problems

@@ -90,6 +90,10 @@ class Life(process.Process):
         shards = self.service.status.shards
         return [shard.sequencers for shard in shards if shard.sequencers]
 
+    def runs(self, observer: Observer) -> bool:
+        """Return whether the pipeline of an observer is not taken over."""
+        return observer.sequencers in self.sequencers()
+
     def sinks(self) -> Iterator[Sink]:
         """Yield the sinks of all shards."""
         for shard in self.service.status.shards:
@@ -139,7 +143,9 @@ class World:
         for name in names:
             if lives := [life for life in self.lives if name in life.present]:
                 owner = max(lives, key=partial(self._last_takeover, shard=name))
-                found += [owner.present[name]] if among is None or owner in among else []
+                observer = owner.present[name]
+                if among is None or (owner in among and owner.runs(observer)):
+                    found.append(observer)
         return found
 
     def _last_takeover(self, life: Life, shard: str | None = None) -> tuple[bool, int, int]:
@@ -175,6 +181,7 @@ class World:
     def observe(self, *arguments: Any) -> Pipeline:
         """Return a pipeline, with an observer of the process that it runs in."""
         pipeline, observer = Pipeline(*arguments), Observer(self.problems)
+        observer.sequencers = arguments[2]
         life = process.current.get()
         assert isinstance(life, Life)
         life.observers.append(observer)

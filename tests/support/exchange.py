@@ -61,7 +61,23 @@ class NoAnswer:
     reset: bool = False
 
 
-Script = Sequence[Step] | Answer | NoAnswer
+class LateAnswer:
+    """Answers the handshake when it may, and follows a script. `asked` is set before."""
+
+    def __init__(self, *script: Step) -> None:
+        self.script = script
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.connection: ServerConnection
+
+    async def wait(self, connection: ServerConnection) -> Sequence[Step]:
+        """Return the script when it may answer."""
+        self.connection = connection
+        self.asked.set()
+        await self.may_answer.wait()
+        return self.script
+
+
+Script = Sequence[Step] | Answer | NoAnswer | LateAnswer
 
 
 class FakeExchange:
@@ -102,7 +118,8 @@ class FakeExchange:
                 connection.transport.abort()
             await connection.wait_closed()
             return None
-        connection.steps = entry  # type: ignore[attr-defined]  # for the handler below
+        steps = await entry.wait(connection) if isinstance(entry, LateAnswer) else entry
+        connection.steps = steps  # type: ignore[attr-defined]  # for the handler below
         return None
 
     async def _converse(self, connection: ServerConnection) -> None:

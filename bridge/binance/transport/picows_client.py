@@ -52,6 +52,8 @@ class PicowsConnection(WSListener):
         self._unusual = 0
         # Why we have broken it off.
         self._fault = ""
+        # Whether nobody waits for it to open any more.
+        self._is_given_up = False
 
     @property
     def has_missed_pong(self) -> bool:
@@ -87,8 +89,14 @@ class PicowsConnection(WSListener):
                 await self._transport.wait_disconnected()
         self._transport.disconnect(graceful=False)
 
+    def give_up(self) -> None:
+        """Report nothing, and close it as soon as it opens: the library opens it all the same."""
+        self._is_given_up, self._fault = True, "given up while it opened"
+
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        if self._is_given_up:
+            transport.disconnect(graceful=False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         opcode = frame.msg_type
@@ -113,6 +121,8 @@ class PicowsConnection(WSListener):
         return is_pong
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
+        if self._is_given_up:
+            return
         self._take_later(len(self._later))
         self._batch.hand_over()
         self._listener.on_lost()
@@ -176,10 +186,11 @@ async def open_with_picows(
     options: settings.Binance, path: str, listener: FrameListener, turns: Turns
 ) -> PicowsConnection:
     """Connect. Raises FeedRefused if trying again cannot help, FeedUnavailable if it may."""
+    ours = PicowsConnection(listener, turns)
     try:
         async with asyncio.timeout(options.connect_timeout_s):
             _, connection = await picows.ws_connect(
-                lambda: PicowsConnection(listener, turns),
+                lambda: ours,
                 options.websocket_url + path,
                 websocket_handshake_timeout=options.connect_timeout_s,
                 enable_auto_ping=True,
@@ -193,7 +204,11 @@ async def open_with_picows(
                 proxy=proxy_of(options, options.websocket_url),
             )
     except (picows.WSError, ProxyError, OSError, EOFError) as error:
+        ours.give_up()
         raise _failure(error, options.websocket_url) from error
+    except asyncio.CancelledError:
+        ours.give_up()
+        raise
     if not isinstance(connection, PicowsConnection):
         # The library returns no listener if the connection is closed before it is open.
         raise FeedUnavailable(f"{options.websocket_url}: closed during the handshake")

@@ -32,6 +32,7 @@ from bridge.brokers.kafka_client import (
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.shard import WHOLE, ShardId
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
+from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.owner import (
     Owner,
     Owners,
@@ -52,6 +53,8 @@ from bridge.sinks.kafka.producer_state import ProducerId, ProducerState, identit
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
 # the data of the closed connection.
 SETTLE_S = 0.5
+# Between two attempts to shut out the same owner as another shard.
+MAX_DELAY_S = 1.0
 _REFUSALS = (
     kafka_errors.TransactionalIdAuthorizationFailed,
     kafka_errors.UnsupportedVersionError,
@@ -229,8 +232,15 @@ class Fence:
         try:
             await self._write(writer, owner_key(self._id), encode(self.us))
             owners = await self._read_owners()
-            if others := [name for name in owners.present() if name != self._id]:
-                fenced = {name: await self._shut_out(name, places) for name in others}
+            # One that has released its shard writes nothing until it opens the id again.
+            others = {name: one for name, one in owners.present().items() if name != self._id}
+            if others:
+                fenced = {
+                    name: one.opening
+                    if one.state == "released"
+                    else await self._shut_out(name, places)
+                    for name, one in others.items()
+                }
                 await self._write(writer, fenced_key(self._id), encode(owners.fenced | fenced))
             await state.learn(writer)
         finally:
@@ -242,7 +252,18 @@ class Fence:
             await writer.send_and_wait(self._state_topics.position, value, key)
 
     async def _shut_out(self, name: str, places: Sequence[TopicPartition]) -> ProducerId:
-        """Shut the owner of another transactional id out of these partitions."""
+        """Shut the owner of another transactional id out of these partitions.
+
+        Our other shards may do the same at this moment, and refuse our markers with it.
+        """
+        attempts = forever(Backoff(MAX_DELAY_S), kafka_errors.ProducerFenced, on_retry=_on_retry)
+        async with asyncio.timeout(self._options.request_timeout_ms / 1000):
+            async for attempt in attempts:
+                with attempt:
+                    return await self._open_instead(name, places)
+        raise AssertionError("forever has no end")
+
+    async def _open_instead(self, name: str, places: Sequence[TopicPartition]) -> ProducerId:
         producer = self._transactional(name)
         try:
             await start(producer, self._options)
@@ -286,6 +307,10 @@ class Fence:
                 'kafka.transactional_id to ""'
             )
         return failure(reason, options.bootstrap_servers)
+
+
+def _on_retry(error: Exception, delay_s: float) -> None:
+    log.debug("kafka_shut_out_again", error=describe(error), retry_in_s=round(delay_s, 2))
 
 
 async def _commit(producer: AIOKafkaProducer, places: Iterable[TopicPartition]) -> None:

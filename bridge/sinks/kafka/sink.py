@@ -255,6 +255,13 @@ class KafkaSink:
             what = f"Kafka at {servers} could not be reached within {FENCE_TIMEOUT_S:g} s"
             raise SinkUnavailable(what) from error
 
+    def expect_topics(self, topics: Iterable[str]) -> None:
+        """Let the next producer create topics that are not known yet. The present one ends."""
+        if added := [topic for topic in topics if topic not in self._topics]:
+            self._topics[:0] = added
+            if self._session:
+                self._session.fail(SinkUnavailable("Kafka: further topics are needed"))
+
     async def add_topics(self, topics: Iterable[str]) -> None:
         """Add topics before there are records of them. They are created now, or by the next
         producer if Kafka is away.

@@ -16,7 +16,8 @@ from aiokafka.errors import (
 )
 
 from bridge import settings
-from bridge.errors import Fenced, SinkUnavailable, TopicsDenied
+from bridge.core.model.shard import WHOLE, ShardId
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.sinks.kafka import fence, producer_session
 from bridge.sinks.kafka import producer as producer_module
 from bridge.sinks.kafka import sink as kafka_sink
@@ -93,12 +94,11 @@ def state_topics(venue: str) -> StateTopics:
     return StateTopics(f"{venue}.position", f"{venue}.status")
 
 
-async def raised(options: settings.Kafka, unique: str) -> ProducerState:
+async def raised(options: settings.Kafka, unique: str, shard: ShardId = WHOLE) -> ProducerState:
     """Raise a fence around the trades; return the state with its identity."""
     state = ProducerState()
-    await Fence(options, state_topics(unique), state, this_bridge("test")).raise_around(
-        [f"{unique}.trade", f"{unique}.position"]
-    )
+    fence = Fence(options, state_topics(unique), state, this_bridge("test"), shard=shard)
+    await fence.raise_around([f"{unique}.trade", f"{unique}.position"])
     return state
 
 
@@ -113,6 +113,32 @@ async def test_a_fence_refuses_the_earlier_identity_in_every_partition(
         answers = [await answer(producer, f"{unique}.trade", n) for n in range(PARTITIONS)]
         assert {type(each) for each in answers} == {expected}
         await discard(producer)
+
+
+@pytest.mark.parametrize("shard", [ShardId(0, 2), ShardId(1, 2), ShardId(2, 3)])
+async def test_a_shard_shuts_the_owner_of_another_number_out_of_its_own_partitions_once(
+    fencing_kafka: Kafka, unique: str, shard: ShardId, journal: Journal
+) -> None:
+    options = options_for(fencing_kafka.bootstrap_servers, partitions=PARTITIONS)
+    earlier = await raised(options, unique)
+    for _ in range(2):
+        await raised(options, unique, shard)
+    producer = await open_producer(options, earlier)
+    answers = [await answer(producer, f"{unique}.trade", n) for n in range(PARTITIONS)]
+    refused = [n for n, each in enumerate(answers) if isinstance(each, ProducerFenced)]
+    assert refused == [n for n in range(PARTITIONS) if shard.has(n)]
+    await discard(producer)
+    (entry,) = journal.named("kafka_shard_shut_out")
+    assert entry["transactional_id"] == f"tickbridge.{unique}.position"
+
+
+async def test_a_topic_that_the_shards_cannot_share_is_refused_with_its_name(
+    fencing_kafka: Kafka, unique: str
+) -> None:
+    options = options_for(fencing_kafka.bootstrap_servers, partitions=PARTITIONS)
+    await raised(options, unique)
+    with pytest.raises(SinkRefused, match=rf"{unique}\.trade has 6 partitions.* by 4 shards"):
+        await raised(options, unique, ShardId(1, 4))
 
 
 async def answer(producer: AIOKafkaProducer, topic: str, partition: int) -> int | BaseException:
