@@ -14,8 +14,10 @@ import typer
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
-from bridge.app.service import Service
+from bridge.app.ingestion import message_types
+from bridge.app.shard import Shard
 from bridge.cli.app import app
+from bridge.core.model.shard import WHOLE
 from bridge.monitoring.metrics import BridgeCollector
 from bridge.monitoring.status import Status
 from bridge.settings import load_settings, settings_schema
@@ -117,8 +119,12 @@ def metrics_text() -> str:
 def _metrics() -> Iterator[tuple[str, str, str, str]]:
     """Yield the name, type, labels and meaning of each metric that a bridge exposes."""
     binance = {"symbols": ["BTCUSDT"]}
-    status: Status = Service(load_settings(environment={}, overrides={"binance": binance})).status
+    settings = load_settings(environment={}, overrides={"binance": binance})
+    status = Status(message_types(settings))
+    status.shards.append(Shard(WHOLE, settings, status).status)
     for family in BridgeCollector(status).collect():
+        if not family.samples:
+            raise ValueError(f"{family.name} shows no labels: it has no sample")
         labels = dict.fromkeys(label for sample in family.samples for label in sample.labels)
         labels.pop("le", None)
         name = family.name + ("_total" if family.type == "counter" else "")
