@@ -208,7 +208,7 @@ async def start_ingestion(
         in_topics = await _read_positions(feed, sinks.kafka, message_types(settings), on_disk)
         gaps = OpenGaps()
         if in_topics and not sinks.kafka.records_on_disk:
-            gaps = await _reopen_gaps(settings, in_topics, sinks.kafka)
+            gaps = await _reopen_gaps(feed, in_topics, sinks.kafka)
         if in_topics:
             sinks.kafka.resume(in_topics.values())
         ingestion = Ingestion(feed, rest, sinks, Start(in_topics, on_disk, gaps))
@@ -272,12 +272,13 @@ async def _read_fenced(
     raise AssertionError("forever has no end")
 
 
-async def _reopen_gaps(settings: Settings, positions: Positions, kafka: KafkaSink) -> OpenGaps:
+async def _reopen_gaps(feed: ShardFeed, positions: Positions, kafka: KafkaSink) -> OpenGaps:
     """Repair the gaps that the previous process has left open, and return them. Not if records wait
     on disk: they may be what is missing.
     """
+    settings = feed.settings
     try:
-        gaps = await read_open_gaps(settings.kafka, SPOT, positions)
+        gaps = await read_open_gaps(settings.kafka, SPOT, positions, feed.shard)
         # Streams with open gaps may be left out now. Their topics must be known all the same.
         left_out = sorted(gaps.message_types.difference(message_types(settings)))
         await kafka.add_topics([topic_name(settings.kafka.topic, SPOT, each) for each in left_out])
@@ -298,7 +299,7 @@ def message_types(settings: Settings) -> list[str]:
 
 
 def topics_of(settings: Settings) -> list[str]:
-    """Return the topics of these message types."""
+    """Return the topics of all message types that the settings lead to."""
     return [topic_name(settings.kafka.topic, SPOT, each) for each in message_types(settings)]
 
 

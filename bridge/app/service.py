@@ -27,7 +27,6 @@ from bridge.monitoring.server import serve
 from bridge.monitoring.status import Status, version
 from bridge.settings import Settings
 from bridge.settings.environment import REVISION_VARIABLE
-from bridge.sinks.kafka.sink import KafkaSink
 
 # The exchange may need this long to answer after the start, before the log warns.
 EXCHANGE_TIMEOUT_S = 10.0
@@ -45,7 +44,6 @@ class Service:
         self.status = Status(message_types(settings))
         self._dashboard = Dashboard(self.status) if settings.http.dashboard else None
         self._stop = Stop()
-        self._kafka: dict[ShardId, KafkaSink] = {}
 
     def stop(self) -> None:
         """Start to drain. Called again, stop draining."""
@@ -120,7 +118,6 @@ class Service:
         while True:
             settings = subscriber.settings
             shard = Shard(shard_id, settings, status, self._dashboard, was_fenced=was_fenced)
-            self._kafka[shard_id] = shard.sinks.kafka
             status.shards.append(shard.status)
             try:
                 return await shard.run(subscriber, rest, self._stop)
@@ -151,9 +148,9 @@ class Service:
         return {sink.name: sink.pending().total() for sink in self.status.sinks}
 
     def _check_undelivered(self) -> None:
-        pending = self._pending()
-        if on_disk := sum(kafka.records_on_disk for kafka in self._kafka.values()):
-            pending[KafkaSink.name] = max(0, pending[KafkaSink.name] - on_disk)
+        pending, kafka = self._pending(), self.status.kafka
+        if on_disk := kafka.records_on_disk:
+            pending[kafka.name] = max(0, pending[kafka.name] - on_disk)
             log.info("records_kept", count=on_disk, data_dir=str(self._settings.data_dir))
         if any(pending.values()):
             log.error("records_undelivered", **pending)

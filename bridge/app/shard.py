@@ -175,7 +175,6 @@ class Shard:
             raise
         self.status.owner_watch = None
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
-        kafka.expect_topics(topics_of(feed.settings))
         kafka.is_cut = lambda: feed.is_cut
         self._may_publish.set()
 

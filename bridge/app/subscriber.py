@@ -66,7 +66,7 @@ class Subscriber:
             shard = ShardFeed(self, shard_id)
             self._shards.append(shard)
             self.feed.add(shard.buffer, shard.subscription.streams)
-        streams, connectors = len(shard.subscription.streams), len(shard.connectors)
+        streams, connectors = len(shard.subscription.streams), sum(map(len, shard.bundles))
         log.info("feed_starting", streams=streams, connectors=connectors)
         if not streams and self.subscription.streams:
             log.warning("shard_without_streams", remedy="set cluster.shards lower")
@@ -149,11 +149,6 @@ class ShardFeed:
     def bundles(self) -> list[list[Connector]]:
         """Return the connectors of each bundle."""
         return self._subscriber.feed.bundles_of(self.buffer)
-
-    @property
-    def connectors(self) -> list[Connector]:
-        """Return the connectors of all bundles."""
-        return [connector for connectors in self.bundles for connector in connectors]
 
     @property
     def is_cut(self) -> bool:

@@ -149,7 +149,7 @@ class Feed:
 
     async def _end(self, connectors: Iterable[Connector]) -> None:
         """Stop connectors. What they bring until they have stopped still counts."""
-        tasks = {each: self._tasks[each] for each in connectors if each in self._tasks}
+        tasks = {connector: self._tasks[connector] for connector in connectors}
         for task in tasks.values():
             task.cancel()
         await asyncio.wait(tasks.values())

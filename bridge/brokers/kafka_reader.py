@@ -67,18 +67,20 @@ class TopicReader(Reader):
         self._topics = await partitions_of_topics(self._options)
 
     async def bounds(
-        self, topic: str, since_ms: int | None = None, *, only: int | None = None
+        self,
+        topic: str,
+        since_ms: int | None = None,
+        *,
+        has: Callable[[int], bool] = lambda _partition: True,
     ) -> list[Partition]:
-        """Return the current bounds of each partition, or of `only` one; empty if the topic or the
-        partition does not exist.
+        """Return the current bounds of the partitions that `has` accepts by their numbers; empty if
+        the topic does not exist.
 
         With `since_ms` a partition begins at its first record with that time or a later one. Raises
         SinkUnavailable if one of the partitions has no leader.
         """
         partitions = [
-            TopicPartition(topic, number)
-            for number in self._topics.get(topic, ())
-            if only in {None, number}
+            TopicPartition(topic, number) for number in self._topics.get(topic, ()) if has(number)
         ]
         if not partitions:
             return []

@@ -1,9 +1,9 @@
 """What the shards of a bridge have built so far, and the sinks of all shards as one."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
+from operator import attrgetter, methodcaller
 
 from bridge.core.model.events import SymbolStatus
 from bridge.core.sequencing.sequencers import Sequencers
@@ -20,7 +20,7 @@ class ShardStatus:
     sinks: Sequence[Sink]
     sequencers: Sequencers | None = None
     repairer: Repairer | None = None
-    symbols: Mapping[str, SymbolStatus] = field(default_factory=dict)
+    symbols: dict[str, SymbolStatus] = field(default_factory=dict)
     owner_watch: OwnerWatch | None = None
 
     def leave_records(self) -> None:
@@ -43,6 +43,11 @@ class SinkGroup:
     def ready(self) -> bool:
         """Return whether the sinks of all shards are connected that do not stand by."""
         return all(sink.ready for sink in self._sinks(with_standbys=False))
+
+    @property
+    def records_on_disk(self) -> int:
+        """Return the number of records on disk."""
+        return sum(map(attrgetter("records_on_disk"), self._sinks()))
 
     @property
     def limits(self) -> Counter[str]:

@@ -76,7 +76,7 @@ class Status:
     @property
     def symbols(self) -> Mapping[str, SymbolStatus]:
         """Return the status of each symbol."""
-        return ChainMap(*(dict(shard.symbols) for shard in self.shards))
+        return ChainMap(*(shard.symbols for shard in self.shards))
 
     @property
     def is_standing_by(self) -> bool:

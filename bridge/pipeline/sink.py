@@ -21,6 +21,11 @@ class Sink(Protocol):
     limits: Mapping[str, int]
 
     @property
+    def records_on_disk(self) -> int:
+        """Return the number of records on disk."""
+        ...
+
+    @property
     def ready(self) -> bool:
         """Return whether the sink is connected and its last operation succeeded."""
         ...

@@ -20,6 +20,7 @@ class Unbuffered:
     failure_reasons: tuple[str, ...] = ()
     limits: Mapping[str, int] = MappingProxyType({})
     ready = True
+    records_on_disk = 0
 
     def pending(self) -> Counter[str]:
         return Counter()

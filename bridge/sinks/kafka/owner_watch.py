@@ -190,9 +190,9 @@ class OwnerWatch:
         """Return why the shard is free, if each of its owners may be replaced."""
         if None in reasons:
             return None
-        return next((each for each in reasons if each != "released"), None) or (
-            "released" if reasons else "none"
-        )
+        if not reasons:
+            return "none"
+        return next((each for each in reasons if each != "released"), "released")
 
     def _stands_by_for(self, owner: Owner) -> bool:
         return bool(self._cluster.standby) and owner.group == self._cluster.group

@@ -47,7 +47,7 @@ async def _read_tail(
     reader: TopicReader, producer_state: ProducerState, queue: PartitionQueue
 ) -> _Tail:
     # Other partitions of the topic may have no leader to ask.
-    for part in await reader.bounds(queue.topic, only=queue.partition):
+    for part in await reader.bounds(queue.topic, has=queue.partition.__eq__):
         bounds = [tail_of(part, producer_state.next_offsets.get(topic_partition(queue)))]
         records = [r async for _, batch in reader.read(queue.topic, bounds) for r in batch]
         return _Tail(part.end_offset, records)

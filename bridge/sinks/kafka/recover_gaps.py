@@ -9,6 +9,7 @@ from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.events import Gap
+from bridge.core.model.shard import WHOLE, ShardId
 from bridge.core.model.unreadable import decode_ours
 from bridge.core.records.record import topic_name
 from bridge.core.records.recorded import position_of
@@ -28,9 +29,12 @@ _decode = msgspec.json.Decoder(Gap).decode
 
 
 async def read_open_gaps(
-    options: settings.Kafka, venue: str, positions: Mapping[StreamKey, Position]
+    options: settings.Kafka,
+    venue: str,
+    positions: Mapping[StreamKey, Position],
+    shard: ShardId = WHOLE,
 ) -> OpenGaps:
-    """Return the open gaps, with their ids that are already in the topics.
+    """Return the open gaps of a shard, with their ids that are already in the topics.
 
     The streams continue after `positions`. Raises SinkUnavailable if Kafka cannot be read in time,
     and SinkRefused if it rejects us.
@@ -38,19 +42,18 @@ async def read_open_gaps(
     gaps = OpenGaps()
     try:
         async with asyncio.timeout(READ_TIMEOUT_S), TopicReader(options) as reader:
-            await _read_gaps(reader, topic_name(options.topic, venue, "gap"), gaps)
+            await _read_gaps(reader, topic_name(options.topic, venue, "gap"), gaps, shard)
             gaps.go_back(positions)
             for message_type in ("trade", "agg_trade"):
-                await _read_brought(
-                    reader, topic_name(options.topic, venue, message_type), message_type, gaps
-                )
+                topic = topic_name(options.topic, venue, message_type)
+                await _read_brought(reader, topic, message_type, gaps, shard)
     except TimeoutError as error:
         raise SinkUnavailable(f"open gaps were not read within {READ_TIMEOUT_S:g} s") from error
     return gaps
 
 
-async def _read_gaps(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
-    tails = [tail_of(part, None) for part in await reader.bounds(topic)]
+async def _read_gaps(reader: TopicReader, topic: str, gaps: OpenGaps, shard: ShardId) -> None:
+    tails = [tail_of(part, None) for part in await reader.bounds(topic, has=shard.has)]
     async for _, records in reader.read(topic, tails):
         for record in records:
             if gap := decode_ours(_decode, record.value):
@@ -59,9 +62,12 @@ async def _read_gaps(reader: TopicReader, topic: str, gaps: OpenGaps) -> None:
                 reader.pass_over(record)
 
 
-async def _read_brought(reader: TopicReader, topic: str, message_type: str, gaps: OpenGaps) -> None:
-    since = gaps.since(message_type)
-    bounds = [] if since is None else await reader.bounds(topic, since // 1000 - MARGIN_MS)
+async def _read_brought(
+    reader: TopicReader, topic: str, message_type: str, gaps: OpenGaps, shard: ShardId
+) -> None:
+    since, bounds = gaps.since(message_type), []
+    if since is not None:
+        bounds = await reader.bounds(topic, since // 1000 - MARGIN_MS, has=shard.has)
     if not bounds or sum(map(len, bounds)) > MAX_RECORDS:
         gaps.forget(message_type)
         return

@@ -112,7 +112,7 @@ async def _read_tails(
     """Continue the positions with the records after them. `topics` is by message type."""
     for message_type, topic in topics.items():
         known = _offsets_after(found.positions.values(), message_type)
-        parts = [part for part in await reader.bounds(topic) if shard.has(part.partition)]
+        parts = await reader.bounds(topic, has=shard.has)
         tails = [tail_of(part, known.get(part.partition)) for part in parts]
         async for partition, records in reader.read(topic, tails):
             for record in records:

@@ -80,6 +80,7 @@ class RedisSink:
     name = "redis"
     drop_causes: tuple[str, ...] = ("queue_full", DENIED, TAKEN_OVER)
     failure_reasons: tuple[str, ...] = ("unavailable", REFUSED, "values", DENIED)
+    records_on_disk = 0
 
     def __init__(
         self,

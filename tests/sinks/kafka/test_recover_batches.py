@@ -186,8 +186,8 @@ class HalfReader:
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    async def bounds(self, _topic: str, *, only: int) -> list[Partition]:
-        return [Partition(only, 0, 1)]
+    async def bounds(self, _topic: str, *, has: Callable[[int], bool]) -> list[Partition]:
+        return [Partition(number, 0, 1) for number in range(2) if has(number)]
 
     async def read(self, topic: str, bounds: list[Partition]) -> AsyncIterator[Batch]:
         for part in bounds:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -221,10 +222,10 @@ async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
     await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"BTCUSDT": range(3)})
     failures, bounds = [SinkUnavailable("gone")], TopicReader.bounds
 
-    async def failing(self: TopicReader, topic: str) -> list[Partition]:
+    async def failing(self: TopicReader, topic: str, **options: Any) -> list[Partition]:
         if topic == f"{unique}.trade" and failures:
             raise failures.pop()
-        return await bounds(self, topic)
+        return await bounds(self, topic, **options)
 
     monkeypatch.setattr(TopicReader, "bounds", failing)
     assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
