@@ -267,8 +267,8 @@ async def _read_fenced(
 
     async for attempt in forever(backoff, *waits_for, on_retry=on_retry):
         with attempt:
-            await kafka.fenced()
-            return await read_start(settings.kafka, SPOT, types, feed.shard)
+            written = await kafka.fenced()
+            return await read_start(settings.kafka, SPOT, types, feed.shard, written)
     raise AssertionError("forever has no end")
 
 

@@ -13,7 +13,7 @@ start at one moment at least one sees the other.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -31,11 +31,11 @@ from bridge.brokers.kafka_client import (
 )
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.shard import WHOLE, ShardId
+from bridge.core.sequencing.position import Position, StreamKey
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.owner import (
     Owner,
-    Owners,
     encode,
     fenced_key,
     owner_key,
@@ -49,6 +49,7 @@ from bridge.sinks.kafka.producer import (
     start,
 )
 from bridge.sinks.kafka.producer_state import ProducerId, ProducerState, identity_of
+from bridge.sinks.kafka.recover_positions import Written, read_written
 
 # Without a fence a broker may still write what a stopped process has sent, until it has processed
 # the data of the closed connection.
@@ -93,6 +94,8 @@ class Fence:
         self._is_required = is_required
         # Empty if there is no fence.
         self._id = transactional_id_of(options, state_topics.position, shard)
+        # The written positions, as of the opening, for the start. It takes them once.
+        self._positions: Mapping[StreamKey, Position] | None = None
         # The topics that have markers of the present identity.
         self._topics: set[str] = set()
         self._last_identity: ProducerId | None = None
@@ -121,7 +124,7 @@ class Fence:
         tell.
         """
         try:
-            owners = await self._read_owners()
+            owners, _ = await self._read_written()
         except FAILURES as error:
             raise failure(error) from error
         for owner in owners.present().values():
@@ -132,6 +135,13 @@ class Fence:
     def owner_key(self) -> bytes | None:
         """Return the key of the records that name the owner; None as long as there is no fence."""
         return owner_key(self._id) if self._id and self.raised.is_set() else None
+
+    def take_positions(self) -> Mapping[StreamKey, Position] | None:
+        """Return the positions that were written when the fence was first raised; None without a
+        fence, and from the second time on.
+        """
+        positions, self._positions = self._positions, None
+        return positions
 
     def forget(self, topic: str) -> None:
         """Write new markers into a topic at the next `raise_around`: it was created again."""
@@ -231,7 +241,9 @@ class Fence:
         writer = await open_producer(self._options, state)
         try:
             await self._write(writer, owner_key(self._id), encode(self.us))
-            owners = await self._read_owners()
+            owners, positions = await self._read_written()
+            if not self.raised.is_set():
+                self._positions = positions
             # One that has released its shard writes nothing until it opens the id again.
             others = {name: one for name, one in owners.present().items() if name != self._id}
             if others:
@@ -289,12 +301,10 @@ class Fence:
         await asyncio.sleep(SETTLE_S)
         await self.check_owner()
 
-    async def _read_owners(self) -> Owners:
-        owners = Owners(self._options, self._state_topics.position, self._shard)
-        async with TopicReader(self._options) as reader:
-            for record in await reader.read_whole(self._state_topics.position):
-                owners.see(record.key, record.value)
-        return owners
+    async def _read_written(self) -> Written:
+        options, topic = self._options, self._state_topics.position
+        async with TopicReader(options) as reader:
+            return await read_written(reader, options, topic, self._shard)
 
     async def _failure(self, error: Exception) -> SinkUnavailable | SinkRefused:
         options = self._options

@@ -5,12 +5,12 @@ The fence has been raised before, so the tails are final.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import msgspec
 import structlog
-from aiokafka import ConsumerRecord
 from tenacity import AsyncRetrying
 
 from bridge import settings
@@ -23,7 +23,7 @@ from bridge.core.records.recorded import position_of
 from bridge.core.sequencing.position import MESSAGE_TYPE, Position, StreamKey, Tails, furthest
 from bridge.errors import SinkUnavailable
 from bridge.retry import Backoff, forever
-from bridge.sinks.kafka.owner import is_about_owners
+from bridge.sinks.kafka.owner import Owners, is_about_owners
 from bridge.sinks.kafka.position_writer import NO_STREAMS
 from bridge.sinks.kafka.recover_batches import tail_of
 
@@ -41,11 +41,43 @@ class _Interrupted(Exception):
     """Kafka became unavailable, or a topic changed, during the read."""
 
 
+class Written(NamedTuple):
+    """What the position topic has of a shard: its owners, and the written positions of its streams.
+
+    The positions are a start's even if they were read before the fence was raised: the tails, which
+    are read after that, begin earlier then.
+    """
+
+    owners: Owners
+    positions: dict[StreamKey, Position]
+
+
+async def read_written(
+    reader: TopicReader, options: settings.Kafka, topic: str, shard: ShardId
+) -> Written:
+    """Read the position topic. Raises SinkUnavailable."""
+    owners, positions = Owners(options, topic, shard), []
+    for record in await reader.read_whole(topic):
+        if is_about_owners(record.key):
+            owners.see(record.key, record.value)
+        elif (position := decode_ours(_decode, record.value)) is None:
+            reader.pass_over(record)
+        elif has_symbol(shard, position.symbol):
+            positions.append(position)
+    return Written(owners, furthest(positions))
+
+
 async def read_start(
-    options: settings.Kafka, venue: str, message_types: Iterable[str], shard: ShardId = WHOLE
+    options: settings.Kafka,
+    venue: str,
+    message_types: Iterable[str],
+    shard: ShardId = WHOLE,
+    written: Mapping[StreamKey, Position] | None = None,
 ) -> dict[StreamKey, Position]:
     """Return the last position of each stream of a shard, from the written positions and the
     records after them. A stream that started just before the end is known only by its records.
+
+    The written positions are read if they are not given.
 
     Raises SinkUnavailable if Kafka cannot be read in time, and SinkRefused if it rejects us.
     """
@@ -56,24 +88,28 @@ async def read_start(
         async with asyncio.timeout(READ_TIMEOUT_S):
             async for attempt in _attempts(_Interrupted):
                 with attempt:
-                    return await _read_all(options, venue, message_types, shard)
+                    return await _read_all(options, venue, message_types, shard, written)
     except TimeoutError as error:
         raise SinkUnavailable(f"Kafka was not read within {READ_TIMEOUT_S:g} s") from error
     raise AssertionError("forever has no end")
 
 
 async def _read_all(
-    options: settings.Kafka, venue: str, message_types: Iterable[str], shard: ShardId
+    options: settings.Kafka,
+    venue: str,
+    message_types: Iterable[str],
+    shard: ShardId,
+    written: Mapping[StreamKey, Position] | None,
 ) -> dict[StreamKey, Position]:
     """Read everything once. Raises SinkUnavailable if Kafka cannot be reached, and _Interrupted if
     it fails later.
     """
     async with _reader(options) as reader:
         try:
-            topic = topic_name(options.topic, venue, MESSAGE_TYPE)
-            records = await reader.read_whole(topic)
-            written = _written(reader, records)
-            found = Tails(furthest(each for each in written if has_symbol(shard, each.symbol)))
+            if written is None:
+                topic = topic_name(options.topic, venue, MESSAGE_TYPE)
+                written = (await read_written(reader, options, topic, shard)).positions
+            found = Tails(written)
             # Also of streams that the settings leave out now: gaps may be open there.
             earlier = (key.message_type for key in found.positions)
             topics = {
@@ -130,17 +166,6 @@ def _offsets_after(positions: Iterable[Position], message_type: str) -> dict[int
             begin = position.offset + 1
             greatest[position.partition] = max(begin, greatest.get(position.partition, begin))
     return greatest
-
-
-def _written(
-    reader: TopicReader, records: "Iterable[ConsumerRecord[bytes, bytes]]"
-) -> Iterator[Position]:
-    """Yield the positions among the records of their topic, which also names the owners."""
-    for record in records:
-        if position := decode_ours(_decode, record.value):
-            yield position
-        elif not is_about_owners(record.key):
-            reader.pass_over(record)
 
 
 def _attempts(error_type: type[Exception]) -> AsyncRetrying:

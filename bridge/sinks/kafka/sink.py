@@ -243,9 +243,11 @@ class KafkaSink:
         """Continue from the positions of the previous process."""
         self._positions.resume(positions)
 
-    async def fenced(self) -> None:
-        """Return when no other process can write to the topics. Raises SinkUnavailable after
-        FENCE_TIMEOUT_S.
+    async def fenced(self) -> Mapping[StreamKey, Position] | None:
+        """Return when no other process can write to the topics. The first time the fence has read
+        the written positions, and they are returned.
+
+        Raises SinkUnavailable after FENCE_TIMEOUT_S.
         """
         try:
             async with asyncio.timeout(FENCE_TIMEOUT_S):
@@ -254,6 +256,7 @@ class KafkaSink:
             servers = ", ".join(self._state.options.bootstrap_servers)
             what = f"Kafka at {servers} could not be reached within {FENCE_TIMEOUT_S:g} s"
             raise SinkUnavailable(what) from error
+        return self._fence.take_positions()
 
     def expect_topics(self, topics: Iterable[str]) -> None:
         """Let the next producer create topics that are not known yet. The present one ends."""

@@ -11,6 +11,7 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
+from bridge.core.model.shard import WHOLE
 from bridge.core.sequencing.position import StreamKey
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import position_writer, recover_positions
@@ -230,6 +231,29 @@ async def test_a_kafka_that_goes_while_it_is_read_is_read_again(
     monkeypatch.setattr(TopicReader, "bounds", failing)
     assert await last_ids(options_for(kafka.bootstrap_servers), unique) == {"BTCUSDT": 2}
     assert [entry["error"] for entry in journal.named("start_waiting_for_kafka")] == ["gone"]
+
+
+async def test_a_start_reads_the_position_topic_once_with_the_same_result(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many streams a read takes as long as a takeover may."""
+    await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"BTCUSDT": range(3)})
+    read: list[str] = []
+    read_whole = TopicReader.read_whole
+
+    async def counting(self: TopicReader, topic: str) -> Any:
+        read.append(topic)
+        return await read_whole(self, topic)
+
+    monkeypatch.setattr(TopicReader, "read_whole", counting)
+    options, sink = options_for(kafka.bootstrap_servers), sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        written = await sink.fenced()
+        found = await read_start(options, unique, ["trade"], WHOLE, written)
+        assert read == [f"{unique}.position"]
+        assert await sink.fenced() is None
+    assert found == await read_start(options, unique, ["trade"])
+    assert [position.last_id for position in found.values()] == [2]
 
 
 async def test_an_absent_kafka_is_not_waited_for_for_ever(
