@@ -331,7 +331,8 @@ class TimeOrdered(Sequencer):
         last = self._same_time or self._ahead
         if last:
             return self.first_of(last[-1])
-        return None if self._published.mark < 0 else self._published.mark
+        published = self._published.ahead if self._published.mark < 0 else self._published.mark
+        return None if published < 0 else published
 
     @property
     def last_id(self) -> None:

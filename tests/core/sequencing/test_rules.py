@@ -434,6 +434,20 @@ def test_with_a_slow_clock_every_ticker_passes_once() -> None:
     assert passed == events
 
 
+def test_with_a_slow_clock_a_handover_waits_for_what_follows_the_last_published_ticker() -> None:
+    """The next process begins with the frames of both connections."""
+    sequencer = new_sequencer(MiniTicker)
+    sequencer.resume(-1, HOUR_US, Marks(ahead=HOUR_US))
+    assert not sequencer.accept(ticker(HOUR_US))
+    handover = Handover({"tickers"})
+    late = ticker(HOUR_US + 5)
+    assert not handover.take("tickers", sequencer, late)
+    assert [event for _, event in handover.finish("closed")] == [late]
+    gap, passed = sequencer.accept(late)
+    assert isinstance(gap, Gap)
+    assert passed == late
+
+
 def test_with_a_slow_clock_an_interruption_of_tickers_is_announced_and_a_handover_waits() -> None:
     sequencer = new_sequencer(MiniTicker)
     sequencer.accept(ticker(HOUR_US))
