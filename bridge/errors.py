@@ -197,11 +197,14 @@ class TopicsDenied(SinkRefused):
 
 
 class Fenced(TickbridgeError):
-    """Another bridge publishes to the topics of this one now. `owner` names it."""
+    """Another bridge publishes to the topics of this one now. `owner` names it. With `is_refused`
+    the settings do not allow to wait for it.
+    """
 
     exit_code = 4
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, *, is_refused: bool = False) -> None:
+        self.owner, self.is_refused = owner, is_refused
         super().__init__(
             f"another bridge publishes to the same topics now: {owner}; stop one of the two, or "
             "give them different kafka.topic"

@@ -13,20 +13,24 @@ from collections.abc import Callable
 
 import structlog
 
+from bridge.app.group import Group
 from bridge.app.ingestion import message_types
 from bridge.app.reload import Reloader, Source
-from bridge.app.shard import Shard, Stop, cancel
+from bridge.app.shard import Stop, cancel
+from bridge.app.shards import Shards
 from bridge.app.subscriber import Subscriber
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import is_pattern
 from bridge.core.model.shard import WHOLE, ShardId
-from bridge.errors import Fenced, UndeliveredRecords, first_of_ours
+from bridge.core.policy.roles import Roles
+from bridge.errors import UndeliveredRecords, first_of_ours
 from bridge.monitoring.dashboard import Dashboard
 from bridge.monitoring.loop_lag import lag_observed
 from bridge.monitoring.server import serve
 from bridge.monitoring.status import Status, version
 from bridge.settings import Settings
 from bridge.settings.environment import REVISION_VARIABLE
+from bridge.sinks.kafka.owner import Role
 
 # The exchange may need this long to answer after the start, before the log warns.
 EXCHANGE_TIMEOUT_S = 10.0
@@ -81,14 +85,17 @@ class Service:
             ]
             if dashboard := self._dashboard:
                 helpers.append(group.create_task(dashboard.run(), name="dashboard"))
-            count = settings.cluster.shards
-            shards = [
-                group.create_task(self._run_shard(each, subscriber, rest), name=f"shard {each}")
-                for each in (ShardId(number, count) for number in range(count))
-            ]
+            shards = Shards(group, subscriber, rest, status, self._dashboard, self._stop)
             watchers = [
                 group.create_task(self._warn_if_unreachable(subscriber), name="exchange check")
             ]
+            if settings.cluster.has_group:
+                status.is_joining = True
+                member = Group(settings, shards.owned, shards.watched)
+                helpers.append(group.create_task(member.run(), name="group"))
+                watchers.append(group.create_task(self._follow(member, shards), name="roles"))
+            else:
+                shards.start(WHOLE, Role())
             if self._source is not None:
                 reloader = Reloader(settings, self._source, subscriber.set_streams, status.reloads)
                 watchers.append(group.create_task(reloader.run(), name="settings"))
@@ -97,7 +104,7 @@ class Service:
             status.draining = True
             for task in watchers:
                 await cancel(task)
-            await asyncio.wait(shards)
+            await shards.ended()
             for task in helpers:
                 await cancel(task)
 
@@ -108,28 +115,15 @@ class Service:
             await subscriber.found.wait()
             self.status.feed = subscriber.feed
 
-    async def _run_shard(self, shard_id: ShardId, subscriber: Subscriber, rest: Rest) -> None:
-        """Run a shard until the bridge stops. If another bridge takes it over, stand by for that
-        one if the settings say so. Otherwise leave it alone, as long as there are other shards.
-        """
-        status, was_fenced = self.status, False
-        if shard_id != WHOLE:
-            structlog.contextvars.bind_contextvars(shard=str(shard_id))
+    async def _follow(self, member: Group, shards: Shards) -> None:
+        """Let the shards follow the roles that the group gives to this bridge."""
         while True:
-            settings = subscriber.settings
-            shard = Shard(shard_id, settings, status, self._dashboard, was_fenced=was_fenced)
-            status.shards.append(shard.status)
-            try:
-                return await shard.run(subscriber, rest, self._stop)
-            except Fenced as error:
-                status.remove(shard.status)
-                stands_by = settings.cluster.standby and not self._stop.requested.is_set()
-                if not (stands_by or status.shards):
-                    raise
-                log.warning("taken_over", error=str(error))
-                if not stands_by:
-                    return None
-                was_fenced = True
+            await member.changed.wait()
+            member.changed.clear()
+            if roles := member.roles:
+                log.info("roles", **_names(roles), generation=member.generation)
+                await shards.follow(roles, member.generation)
+                self.status.is_joining = False
 
     async def _warn_if_unreachable(self, subscriber: Subscriber) -> None:
         """Log once if the exchange has not answered since the start."""
@@ -177,6 +171,15 @@ def _log_start(settings: Settings) -> None:
         redis=settings.redis.url.without_user(),
         data_dir=str(settings.data_dir) if settings.data_dir else None,
     )
+
+
+def _names(roles: Roles) -> dict[str, list[str]]:
+    """Return the names of the shards in each role."""
+    owns, stands_by = (
+        [str(ShardId(number, roles.shards)) for number in shards]
+        for shards in (roles.owner, roles.standby)
+    )
+    return {"owner": owns, "standby": stands_by}
 
 
 def _handle_signals(stop: Callable[[], None]) -> None:

@@ -30,6 +30,7 @@ from bridge.monitoring.status import Status
 from bridge.pipeline.sink import Sink
 from bridge.settings import Settings
 from bridge.settings.room import room_bytes
+from bridge.sinks.kafka.owner import Role
 from bridge.sinks.kafka.owner_watch import OwnerWatch
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
@@ -60,18 +61,22 @@ class Stop:
 
 
 class Shard:
-    """A shard of a process. With `was_fenced` another bridge has just taken it over from there."""
+    """A shard of a process, with what the group wants of this bridge for it. With `was_fenced`
+    another bridge has just taken it over from here.
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it needs to know)
         self,
         shard: ShardId,
         settings: Settings,
         status: Status,
         dashboard: Dashboard | None = None,
         *,
+        role: Role | None = None,
         was_fenced: bool = False,
     ) -> None:
         self._id = shard
+        self._role = role or Role()
         self._settings = settings = _share(settings, shard)
         types, topics = message_types(settings), topics_of(settings)
         store = _open_store(settings, shard)
@@ -86,6 +91,7 @@ class Shard:
             store,
             settings.cluster,
             shard=shard,
+            role=self._role,
             counts=status.kafka.counts,
         )
         heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
@@ -100,15 +106,20 @@ class Shard:
         self._feed: ShardFeed | None = None
         self._ingestion: Ingestion | None = None
 
+    @property
+    def may_publish(self) -> bool:
+        """Return whether this bridge may publish the shard: it does not stand by."""
+        return self._may_publish.is_set()
+
     async def run(self, subscriber: Subscriber, rest: Rest, stop: Stop) -> None:
         """Run until it is told to stop, and drained.
 
         Raises Fenced if another bridge has become the owner, SettingsError or SinkRefused if the
-        settings are wrong.
+        settings are wrong. A shard that stands by may be cancelled.
         """
         try:
             await self._run(subscriber, rest, stop)
-        except Fenced:
+        except (Fenced, asyncio.CancelledError):
             self.status.leave_records()
             raise
         finally:
@@ -140,7 +151,7 @@ class Shard:
     async def _ingest(self, subscriber: Subscriber, rest: Rest) -> None:
         """Receive the streams, become the owner of the topics, and publish."""
         cluster, status = self._settings.cluster, self.status
-        if not cluster.standby and cluster.if_owned == "take_over":
+        if not cluster.has_group and cluster.if_owned == "take_over":
             self._may_publish.set()
         self._feed = feed = await subscriber.join(self._id)
         if not self._may_publish.is_set():
@@ -163,7 +174,8 @@ class Shard:
             settings.kafka,
             settings.cluster,
             shard=self._id,
-            can_replace=lambda: bool(feed.bundles) and not feed.is_cut,
+            role=self._role,
+            can_replace=lambda: not feed.is_cut,
             is_patient=self._was_fenced,
             has_records=bool(kafka.records_on_disk),
         )

@@ -1,7 +1,7 @@
 """A Kafka consumer that opens and closes in bounded time.
 
-It joins no group and commits no offsets, so reading changes nothing in Kafka. The one exception is
-a feed of `bridge.client` with a consumer group.
+It joins no group and commits no offsets, so reading changes nothing in Kafka. The exceptions are a
+feed of `bridge.client` with a consumer group, and the group of the bridges.
 """
 
 import asyncio

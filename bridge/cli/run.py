@@ -29,7 +29,7 @@ def run(config: Config = None) -> None:
 
     Delivers the waiting records before it stops. Exits with 0, or with 3 if
     records are left. Exits with 4 if another bridge has taken over its topics.
-    With cluster.standby it waits instead, and takes over when that one ends.
+    With cluster.standby or cluster.shards the bridges share the work instead.
 
     Changes to symbols and streams in the settings file take effect at once.
     SIGHUP reloads the settings.

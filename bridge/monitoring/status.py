@@ -56,6 +56,8 @@ class Status:
     lag: Histogram = field(default_factory=Histogram)
     subscription: Callable[[], Subscription] = Subscription
     draining: bool = False
+    # Whether the group has not said yet which shards this bridge has.
+    is_joining: bool = False
     kafka: SinkGroup = field(init=False)
     redis: SinkGroup = field(init=False)
     recent: Recent = field(init=False)
@@ -82,6 +84,11 @@ class Status:
     def is_standing_by(self) -> bool:
         """Return whether this bridge waits to take over from another one."""
         return any(shard.owner_watch for shard in self.shards)
+
+    @property
+    def is_spare(self) -> bool:
+        """Return whether the group has no shard for this bridge at present."""
+        return not (self.shards or self.is_joining)
 
     def remove(self, shard: ShardStatus) -> None:
         """Remove a shard that another bridge has taken over."""
@@ -204,6 +211,8 @@ class Status:
     def unready(self) -> list[str]:
         """Return the reasons why the bridge is not ready; empty if it is ready."""
         reasons = ["draining: a signal asked the bridge to stop"] if self.draining else []
+        if self.is_joining:
+            reasons.append("cluster: the group has not yet given this bridge its shards")
         if any(shard.owner_watch is None for shard in self.shards):
             reasons += filter(None, map(_unready_sink, self.sinks))
         if any(shard.owner_watch and not shard.owner_watch.is_reading for shard in self.shards):
@@ -212,7 +221,7 @@ class Status:
             reasons.append("feed: the streams are not known yet")
         elif any(not (shard.sequencers or shard.owner_watch) for shard in self.shards):
             reasons.append("feed: Kafka has not told yet where to continue")
-        elif not self.feed.connectors:
+        elif not (self.feed.connectors or self.is_spare):
             reasons.append("feed: it has no streams yet")
         else:
             reasons += map(_unready_connector, self.feed.unready())

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         if kafka is None:
             return cluster
         named = "standby: 1" if cluster.standby else f"shards: {cluster.shards}"
-        if kafka.transactional_id == "" and (cluster.standby or cluster.shards > 1):
+        if kafka.transactional_id == "" and cluster.has_group:
             raise WrongValue(
                 f"{named} needs the fence of kafka.transactional_id, which is switched off",
                 f"remove kafka.transactional_id, or cluster.{named.partition(':')[0]}",

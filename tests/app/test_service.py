@@ -296,7 +296,9 @@ async def test_a_bridge_goes_on_with_its_other_shards_if_one_is_taken_over(
         url = exchange.websocket_url
         settings = settings_for(kafka.bootstrap_servers, redis.url, unique, url)
         binance = settings.binance.model_copy(update={"symbols": ["BTCUSDT", "ETHUSDT"]})
-        cluster = settings.cluster.model_copy(update={"shards": 2})
+        cluster = settings.cluster.model_copy(
+            update={"shards": 2, "group": unique, "takeover_ms": 60_000}
+        )
         service = Service(settings.model_copy(update={"binance": binance, "cluster": cluster}))
         running = asyncio.create_task(service.run())
         await journal.until("positions_read", 2)

@@ -376,7 +376,7 @@ SCENARIOS = (
         short=Size(1, times=2),
         fault_action=fault_actions.start_second_bridge,
         shows="failed",
-        expected=_GAP | {"kafka_producer_id_discarded"},
+        expected=_GAP,
         interrupts=True,
     ),
 )

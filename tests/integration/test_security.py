@@ -3,10 +3,11 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -185,12 +186,13 @@ def secure(brokers: Choice, certificates: Path) -> Iterator[Secure]:
 
 
 @asynccontextmanager
-async def running(
+async def running(  # noqa: PLR0917
     kafka: dict[str, Any],
     redis: dict[str, Any],
     unique: str,
     folder: Path,
     streams: Sequence[str] = ("trade",),
+    cluster: Mapping[str, object] = MappingProxyType({}),
 ) -> AsyncIterator[BridgeProcess]:
     """Run a bridge against a simulated exchange, with these settings of its brokers."""
     market = Market(["BTCUSDT"], seed=3, begin_ms=1_790_000_000_000, trades_per_second=50)
@@ -199,7 +201,7 @@ async def running(
             exchange, "", "", unique, symbols=["BTCUSDT"], streams=list(streams)
         )
         settings["kafka"] |= kafka
-        settings["redis"] = redis
+        settings |= {"redis": redis, "cluster": dict(cluster)}
         async with running_bridge(folder, settings) as bridge:
             yield bridge
 
@@ -312,6 +314,25 @@ async def test_without_a_right_to_its_transactional_id_a_bridge_says_so_and_runs
         await bridge.logged("positions_read")
         assert await bridge.stop() == 0
     assert refused["transactional_id"] == f"tickbridge.{unique}.binance.spot.position"
+
+
+async def test_a_bridge_stands_by_with_the_right_to_its_group(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    cluster = {"standby": 1, "group": unique}
+    async with running(secure.kafka, secure.redis, unique, tmp_path, cluster=cluster) as bridge:
+        await bridge.logged("positions_read")
+        assert await bridge.stop() == 0
+
+
+async def test_without_the_right_to_its_group_a_start_ends_with_an_error_that_names_it(
+    secure: Secure, unique: str, tmp_path: Path
+) -> None:
+    cluster = {"standby": 1, "group": "of-others"}
+    async with running(secure.kafka, secure.redis, unique, tmp_path, cluster=cluster) as bridge:
+        failed = await bridge.logged("failed", timeout_s=60)
+        assert await bridge.ended() == 2
+    assert "Kafka denies the group 'of-others'; grant Read on" in failed["error"]
 
 
 async def test_without_the_right_to_read_a_bridge_does_not_start(

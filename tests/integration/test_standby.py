@@ -1,4 +1,4 @@
-"""Two bridges with the same topics: one stands by, and takes over without a hole."""
+"""Bridges that share the shards of the same topics, and take over from each other."""
 
 import asyncio
 import json
@@ -79,6 +79,10 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
         standby = await _start(stack, tmp_path / "standby", settings, after)
         await standby.logged("standing_by", count=after)
         await standby.logged("connection_open", count=min(after, 2))
+        if before == after > 1:
+            # The group gives one of two shards to the second bridge.
+            assert (await standby.logged("taking_over"))["reason"] == "assigned"
+            await owner.logged("standing_by")
         await _all_continue(sent)
         owner.process.send_signal(end)
         taking_over = await standby.logged("taking_over", count=after)
@@ -87,13 +91,66 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
         await _flow(servers, unique)
         if end == signal.SIGSTOP:
             owner.process.send_signal(signal.SIGCONT)
-            await owner.logged("taken_over", count=before)
             await owner.logged("standing_by", count=before)
             await _flow(servers, unique)
         assert await standby.stop() == 0
-        published = {kind: await _published(servers, unique, kind) for kind in NUMBERS}
+        await _assert_whole(servers, unique, sent)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_rolling_restart_leaves_no_hole_and_ends_with_the_shards_shared(  # noqa: PLR0917
+    brokers: Choice,
+    kafka: Kafka,
+    redis: RedisAddress,
+    unique: str,
+    tmp_path: Path,
+    is_named: bool,  # noqa: FBT001
+) -> None:
+    """Each of two bridges stops in turn, and comes back."""
+    if brokers.kind == "embedded":
+        pytest.skip(f"needs a Kafka that fences; {brokers}")
+    servers = kafka.bootstrap_servers
+    names = ("first", "second")
+    cluster = {name: {"instance_id": name} if is_named else {} for name in names}
+    async with AsyncExitStack() as stack:
+        exchange = await stack.enter_async_context(
+            SimulatedExchange(Market(SYMBOLS, seed=5, trades_per_second=50))
+        )
+        settings = bridge_settings(
+            exchange, servers, redis.url, unique, symbols=SYMBOLS, streams=STREAMS
+        )
+        sent = await stack.enter_async_context(_observed(exchange))
+        bridges = {
+            name: await _start(stack, tmp_path / name, settings, 2, **cluster[name])
+            for name in names
+        }
+        await _one_each(bridges)
+        for name in names:
+            await _all_continue(sent)
+            assert await bridges[name].stop() == 0
+            folder = tmp_path / f"{name} again"
+            bridges[name] = await _start(stack, folder, settings, 2, **cluster[name])
+            assert (await bridges[name].logged("taking_over"))["reason"] == "assigned"
+            await bridges[name].logged("positions_read")
+        await _all_continue(sent)
+        await _flow(servers, unique)
+        for bridge in bridges.values():
+            assert await bridge.stop() == 0
+        await _assert_whole(servers, unique, sent)
+
+
+async def _one_each(bridges: dict[str, BridgeProcess]) -> None:
+    """Wait until each of two bridges owns one of two shards."""
+    for bridge in bridges.values():
+        await bridge.logged("positions_read")
+        await bridge.logged("standing_by")
+
+
+async def _assert_whole(servers: str, unique: str, sent: Numbers) -> None:
+    """Assert that nothing is missing, repeated, out of order or announced."""
     gaps = await read_topic(servers, f"{unique}.binance.spot.gap")
     assert [json.loads(gap.value) for gap in gaps] == []
+    published = {kind: await _published(servers, unique, kind) for kind in NUMBERS}
     for (kind, symbol), numbers in sent.items():
         found = published[kind][kind, symbol]
         first, last = numbers.index(found[0]), numbers.index(found[-1])
@@ -101,10 +158,12 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
 
 
 async def _start(
-    stack: AsyncExitStack, folder: Path, settings: dict[str, Any], shards: int
+    stack: AsyncExitStack, folder: Path, settings: dict[str, Any], shards: int, **cluster: Any
 ) -> BridgeProcess:
     folder.mkdir()  # noqa: ASYNC240 - a test
-    settings |= {"cluster": {"standby": 1, "shards": shards}}
+    topic = settings["kafka"]["topic"]
+    group = topic.partition(".")[0]
+    settings |= {"cluster": {"standby": 1, "shards": shards, "group": group} | cluster}
     return await stack.enter_async_context(running_bridge(folder, settings))
 
 

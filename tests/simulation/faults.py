@@ -7,6 +7,7 @@ from random import Random
 
 import msgspec
 
+from bridge.brokers.kafka_group import SESSION_MS
 from bridge.core.policy.silence import CONNECTION_FLOOR_S
 from tests.simulation.broker import NODES, Stored
 from tests.simulation.exchange import SHUTDOWN, Connection
@@ -332,7 +333,7 @@ async def start_a_second_bridge_with_other_shards(world: World) -> None:
     async with world.restarting:
         await asyncio.sleep(0.001)  # two processes of one machine never start at one moment
         if len(world.standbys()) < MAX_STANDBYS and _set_other_shards(world):
-            if world.has_standbys:
+            if world.has_group:
                 world.start()
             else:
                 await world.replace()
@@ -361,7 +362,7 @@ async def start_a_second_bridge(world: World) -> None:
     """Without a fence both would publish."""
     if world.settings.kafka.transactional_id == "":
         return
-    if world.has_standbys:
+    if world.has_group:
         if len(world.standbys()) < MAX_STANDBYS:
             world.start()
         return
@@ -388,6 +389,20 @@ async def cut_off_from_the_exchange(world: World) -> None:
             connection.cut()
     await _a_while(world)
     life.has_no_exchange = False
+
+
+async def stop_a_bridge(world: World) -> None:
+    """Let the others of the group have its shards, if there are others."""
+    async with world.restarting:
+        alive = [life for life in world.lives if life.is_alive]
+        if len(alive) > 1:
+            await world.stop(world.random.choice(alive))
+
+
+async def lose_the_coordinator_of_the_group(world: World) -> None:
+    world.coordinator.is_away = True
+    await _a_while(world, 2 * SESSION_MS / 1000)
+    world.coordinator.is_away = False
 
 
 async def expire_a_transaction(world: World) -> None:
@@ -462,7 +477,9 @@ FAULTS: tuple[Fault, ...] = (
     *(break_something_when_a_record_is_written,) * 3,
     restart_the_bridge,
     restart_the_bridge_while_events_are_held,
-    start_a_second_bridge,
+    *(start_a_second_bridge,) * 2,
+    *(stop_a_bridge,) * 2,
+    lose_the_coordinator_of_the_group,
     *(cut_off_from_kafka,) * 2,
     *(cut_off_from_the_exchange,) * 2,
 )
@@ -471,4 +488,5 @@ TAKEOVERS: tuple[Fault, ...] = (
     restart_the_bridge,
     cut_off_from_kafka,
     start_a_second_bridge,
+    lose_the_coordinator_of_the_group,
 )

@@ -31,9 +31,11 @@ class SettingsFile:
         self._notices: list[Callable[[], None]] = []
         self.left_out: set[str] = set()
 
-    def load(self) -> Settings:
+    def load(self, name: str | None) -> Settings:
+        """Return the settings of a bridge with this name in the group."""
         self._loaded = self.settings
-        return self.settings
+        cluster = self.settings.cluster.model_copy(update={"instance_id": name})
+        return self.settings.model_copy(update={"cluster": cluster})
 
     async def read(self) -> Settings:
         await asyncio.sleep(READ_S)

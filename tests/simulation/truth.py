@@ -197,7 +197,7 @@ def _unsure_starts(world: World, name: Name) -> set[int]:
     the ids: those of `_unknown_starts`, and standbys that have received it.
     """
     unsure = _unknown_starts(world, name)
-    if world.has_standbys and _has_restarted(world, name[1]):
+    if any(life.has_group for life in world.lives) and _has_restarted(world, name[1]):
         firsts = [each.first.get(name, -1) for each in _observers(world)]
         unsure |= {world.market.number(*name, first) for first in firsts if first >= 0}
     return unsure

@@ -5,6 +5,7 @@ exchange's connections and REST, aiokafka's clients, the Redis client, the HTTP 
 """
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -41,6 +42,7 @@ from bridge.sinks.redis.sink import RedisSink
 from tests.simulation import process
 from tests.simulation.broker import Broker
 from tests.simulation.exchange import Exchange
+from tests.simulation.group import Coordinator, GroupConsumer
 from tests.simulation.kafka_clients import Admin, Consumer
 from tests.simulation.kafka_producer import Producer
 from tests.simulation.loop import is_clock_slow, now_us, within
@@ -53,8 +55,6 @@ from tests.support.journal import Journal
 
 # Longer than any wait of the bridge in the settings of a schedule.
 END_S = 300.0
-# After this long two bridges have the shards that they can get.
-SPLIT_S = 5.0
 # Short enough for many answers of the exchange in a schedule.
 LISTING_INTERVAL_S = 3.0
 # The fence is renewed then.
@@ -68,10 +68,13 @@ PROVEN_WITHIN_US = 16_000_000
 class Life(process.Process):
     """A process, the service in it, and the observers of the records of each of its pipelines."""
 
-    def __init__(self, number: int, file: SettingsFile, observer: Observer) -> None:
+    def __init__(
+        self, number: int, name: str | None, file: SettingsFile, observer: Observer
+    ) -> None:
         super().__init__(number)
-        settings = file.load()
-        self.shard_count = settings.cluster.shards
+        settings = file.load(name)
+        self.name = name
+        self.shard_count, self.has_group = settings.cluster.shards, settings.cluster.has_group
         self.service = Service(settings, file)
         self.began_s = asyncio.get_running_loop().time()
         self.is_killed = False
@@ -113,6 +116,9 @@ class World:
         self.exchange = Exchange(random, self.market)
         self.rest = Rest(random, self.market, symbols)
         self.broker = Broker(random)
+        self.coordinator = Coordinator()
+        # Whether each bridge of the group has a name of its own.
+        self.has_names = random.random() < 0.5
         self.redis = RedisServer(random)
         self.lives: list[Life] = []
         self.is_ending = False
@@ -153,7 +159,8 @@ class World:
         The second number is that of the process.
         """
         took_over = self._last("taking_over", life, shard)
-        return took_over >= self._last("taken_over", life, shard), took_over, life.number
+        ended = max(self._last(each, life, shard) for each in ("taken_over", "handed_over"))
+        return took_over >= ended, took_over, life.number
 
     def _last(self, event: str, life: Life, shard: str | None) -> int:
         """Return the place of the last entry of a process in the log; -1 if there is none."""
@@ -169,12 +176,20 @@ class World:
         """Return whether the bridges of this schedule stand by for each other."""
         return bool(self.settings.cluster.standby)
 
+    @property
+    def has_group(self) -> bool:
+        """Return whether bridges that start now share the shards."""
+        return self.file.settings.cluster.has_group
+
     def standbys(self) -> list[Life]:
-        """Return the processes that stand by."""
+        """Return the processes that have not taken over last."""
         return [each for each in self.lives if each.is_alive and each is not self.life]
 
     def start(self) -> Life:
-        life = Life(len(self.lives), self.file, Observer(self.problems))
+        taken = {life.name for life in self.lives if life.is_alive}
+        names = (f"bridge-{number}" for number in itertools.count())
+        name = next(name for name in names if name not in taken) if self.has_names else None
+        life = Life(len(self.lives), name, self.file, Observer(self.problems))
         self.lives.append(life)
         return life
 
@@ -196,20 +211,21 @@ class World:
         self.exchange.forget(life)
 
     async def replace(self) -> None:
-        """Start a second process. The one that Kafka hears first must notice it, and end."""
-        both = {life.task: life for life in (self.life, self.start())}
-        may_split = any(life.shard_count > 1 for life in both.values())
-        timeout_s = SPLIT_S if may_split else END_S
-        ended, _ = await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        """Start a second process in the place of the first. If both have a group, the second one
+        may wait for the first to stop. Without one, the first that Kafka hears must end.
+        """
+        before, after = self.life, self.start()
+        both = {life.task: life for life in (before, after)}
+        if any(life.has_group for life in both.values()):
+            await asyncio.sleep(self.random.uniform(0.0, 5.0))
+            await self.stop(before)
+            return
+        ended, left = await asyncio.wait(both, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             self.end(both[task])
-        if not ended and not may_split:
+        if not ended:
             self.problems.append("neither of two services ends")
-        left = [life for life in both.values() if life.is_alive]
-        if len(left) != 1 or len(left[0].service.status.shards) < left[0].shard_count:
-            # Each has lost some of its shards to the other one.
-            for life in left:
-                await self.stop(life)
+        if not left:
             self.start()
 
     def kill(self) -> None:
@@ -221,11 +237,9 @@ class World:
         life.task.cancel()
 
     async def stop_all(self) -> None:
-        """Shut all processes down cleanly, the owner last."""
+        """Shut all processes down cleanly, at once."""
         self.is_ending = True
-        for life in self.standbys():
-            await self.stop(life)
-        await self.stop()
+        await asyncio.gather(*(self.stop(life) for life in self.lives if life.is_alive))
 
     async def stop(self, life: Life | None = None) -> None:
         """Shut a process down cleanly."""
@@ -356,9 +370,13 @@ def _waiting(sequencer: Repairable) -> list[Event]:
 @contextmanager
 def edges(world: World) -> Iterator[None]:
     """Replace the real world by this one."""
-    producer, consumer, admin = (
-        partial(client, world.broker) for client in (Producer, Consumer, Admin)
-    )
+    producer, admin = partial(Producer, world.broker), partial(Admin, world.broker)
+
+    def consumer(**options: Any) -> Consumer:
+        if "group_id" in options:
+            return GroupConsumer(world.broker, world.coordinator, **options)
+        return Consumer(world.broker, **options)
+
     with ExitStack() as stack:
         for module, name, likeness in (
             (connection, "open_websocket", world.exchange.open),

@@ -36,6 +36,7 @@ from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.owner import (
     Owner,
+    Role,
     encode,
     fenced_key,
     owner_key,
@@ -80,6 +81,7 @@ class Fence:
         producer_state: ProducerState,
         us: Owner,
         *,
+        role: Role | None = None,
         shard: ShardId = WHOLE,
         shared: Collection[str] = (),
         is_required: bool = False,
@@ -91,6 +93,7 @@ class Fence:
         self._producer_state = producer_state
         # This bridge, as its last opening of the transactional id has made it.
         self.us = us
+        self._role = role or Role()
         self._is_required = is_required
         # Empty if there is no fence.
         self._id = transactional_id_of(options, state_topics.position, shard)
@@ -198,6 +201,10 @@ class Fence:
         options, state = self._options, self._producer_state
         found = await ensure_topics(producer, options, list(topics), self._state_topics)
         places = [place for topic in topics for place in self._places(topic, found[topic])]
+        # A marker for a topic that was created just now may fail. Then Kafka 4.1 may write no
+        # marker of any transactional id for 30 s.
+        async with TopicReader(options) as reader:
+            await reader.until_led(places)
         if state.identity is None:
             await self._own(producer, places)
         await self._write_markers(producer, places)
@@ -237,7 +244,12 @@ class Fence:
             await self._check_identity(self._last_identity, identity_of(producer))
         await state.learn(producer)
         opening = identity_of(producer)
-        self.us = replace(self.us, producer_id=opening.producer_id, epoch=opening.epoch)
+        self.us = replace(
+            self.us,
+            producer_id=opening.producer_id,
+            epoch=opening.epoch,
+            generation=self._role.generation,
+        )
         writer = await open_producer(self._options, state)
         try:
             await self._write(writer, owner_key(self._id), encode(self.us))

@@ -9,6 +9,7 @@ partitions: the number of shards has changed.
 
 import os
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -29,12 +30,29 @@ OWNER = "owner"
 
 # live: receives all streams. cut: no connection carries some of them. released: has stopped.
 State = Literal["live", "cut", "released"]
+RoleKind = Literal["owner", "standby", "none"]
+
+
+@dataclass(slots=True)
+class Role:
+    """What the group wants of this bridge for a shard, as of a generation of the group. `other` is
+    the name of the bridge in the other role. Without a group this bridge is the owner.
+    """
+
+    kind: RoleKind = "owner"
+    other: str = ""
+    generation: int = -1
+
+    def become(self, other: "Role") -> None:
+        """Take what the group wants now."""
+        self.kind, self.other, self.generation = other.kind, other.other, other.generation
 
 
 class Owner(msgspec.Struct, frozen=True):
     """A bridge that has opened the transactional id. `started` is in microseconds.
 
-    `producer_id` and `epoch` are what Kafka gave it at the opening.
+    `producer_id` and `epoch` are what Kafka gave it at the opening. `generation` is that of the
+    group, as far as it knows; -1 without a group.
     """
 
     host: str
@@ -44,6 +62,7 @@ class Owner(msgspec.Struct, frozen=True):
     state: State = "live"
     producer_id: int = -1
     epoch: int = -1
+    generation: int = -1
 
     @property
     def opening(self) -> tuple[int, int]:

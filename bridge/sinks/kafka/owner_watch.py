@@ -23,12 +23,13 @@ from bridge.core.records.record import topic_name
 from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import Fenced, SinkUnavailable
 from bridge.retry import Backoff, forever
-from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners
+from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners, Role
 
 MAX_DELAY_S = 1.0
 
 # Why this bridge takes over. none: there was no owner. silent: its heartbeats are missing.
-Reason = Literal["none", "released", "silent", "cut", "foreign"]
+# assigned: the group wants this bridge to be the owner.
+Reason = Literal["none", "released", "silent", "cut", "foreign", "assigned"]
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +62,11 @@ class _Watched:
 class OwnerWatch:
     """Waits until a shard has no owner, or one that this bridge may replace.
 
-    `is_reading` is false while Kafka does not answer.
-    `can_replace` returns whether this bridge receives all streams, so that it may replace an owner
-    that does not. With `is_patient` an owner of another group is replaced only if it is silent.
-    With `has_records` this bridge has records of an earlier process on disk: an owner that is alive
-    has published or announced them.
+    `is_reading` is false while Kafka does not answer. `role` is what the group wants of this
+    bridge. `can_replace` returns whether this bridge receives all streams, so that it may replace
+    an owner that does not, or one that the group has replaced. With `is_patient` an owner of
+    another group is replaced only if it is silent. With `has_records` this bridge has records of an
+    earlier process on disk: an owner that is alive has published or announced them.
     """
 
     def __init__(  # noqa: PLR0913 (what it needs to know)
@@ -74,6 +75,7 @@ class OwnerWatch:
         cluster: settings.Cluster,
         *,
         shard: ShardId = WHOLE,
+        role: Role | None = None,
         can_replace: Callable[[], bool],
         is_patient: bool,
         has_records: bool,
@@ -85,6 +87,7 @@ class OwnerWatch:
         self._owners = Owners(options, self._topic, shard)
         # By transactional id.
         self._watched: dict[str, _Watched] = {}
+        self._role = role or Role()
         self._can_replace, self._is_patient = can_replace, is_patient
         self._has_records = has_records
         self._takeover_s = cluster.takeover_ms / 1000
@@ -110,11 +113,15 @@ class OwnerWatch:
 
         async for attempt in forever(backoff, SinkUnavailable, on_retry=on_retry):
             with attempt:
-                return await self._watch(backoff)
+                while (reason := await self._watch(backoff)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(self._takeover_s)
+                return reason
         raise AssertionError("forever has no end")
 
-    async def _watch(self, backoff: Backoff) -> Reason:
-        """Watch until Kafka fails. Raises SinkUnavailable then."""
+    async def _watch(self, backoff: Backoff) -> Reason | None:
+        """Watch until Kafka fails. Raises SinkUnavailable then. Return None if the first owner has
+        not created the topic yet.
+        """
         async with _BeatReader(self._options, self._topic) as reader:
             async for record in reader.read_written():
                 self._see(record)
@@ -122,11 +129,18 @@ class OwnerWatch:
             backoff.worked()
             if reason := self._at_start():
                 return reason
-            log.info("standing_by", owner=str(self.owner), group=self._cluster.group)
+            if not reader.is_there:
+                return None
+            owner = str(self.owner) if self.owner else None
+            log.info("standing_by", owner=owner, group=self._cluster.group)
             return await self._follow(reader)
 
     def _at_start(self) -> Reason | None:
-        """Return why the shard is free by the last records; None if that takes a wait."""
+        """Return why the shard is free by the last records; None if that takes a wait. A standby
+        leaves it to the owner that the group wants, who may start at the same moment.
+        """
+        if self._role.kind != "owner":
+            return None
         return self._common([self._reason_at_start(each.owner) for each in self._present()])
 
     def _reason_at_start(self, owner: Owner) -> Reason | None:
@@ -139,16 +153,25 @@ class OwnerWatch:
         """Take heartbeats until one of them, or their absence, makes the shard free."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
+        # Since when this bridge receives all streams.
+        whole_since_s: float | None = None
         while True:
             asked_s, end = loop.time(), await reader.end()
             for record in await reader.next(self._takeover_s / BEATS_PER_TAKEOVER):
                 if watched := self._see(record):
                     self._hear(watched, loop.time())
+            whole_since_s = (whole_since_s or loop.time()) if self._can_replace() else None
             # Other shards write there too. What is older than the question was read now.
-            if await reader.place() >= end:
-                reasons = [self._reason(each, began_s, asked_s) for each in self._present()]
-                if reason := self._common(reasons):
-                    return reason
+            if await reader.place() < end:
+                continue
+            present = self._present()
+            reasons = [self._reason(each, began_s, asked_s) for each in present]
+            is_late = asked_s - began_s >= self._takeover_s
+            if (present or is_late) and (reason := self._common(reasons)):
+                return reason
+            is_whole = whole_since_s is not None and asked_s - whole_since_s >= self._takeover_s
+            if is_whole and self._is_assigned():
+                return "assigned"
 
     def _see(self, record: "ConsumerRecord[bytes, bytes]") -> _Watched | None:
         """Take a record of the position topic. Return the owner that it names, if it does."""
@@ -167,7 +190,7 @@ class OwnerWatch:
         owner = watched.owner
         is_refused = self._cluster.if_owned == "refuse" and not self._stands_by_for(owner)
         if owner.state != "released" and (is_refused or self._has_records):
-            raise Fenced(str(owner))
+            raise Fenced(str(owner), is_refused=is_refused)
 
     def _present(self) -> list[_Watched]:
         """Return the owners, the one that was heard of last at the end."""
@@ -178,8 +201,9 @@ class OwnerWatch:
         """Return why an owner may be replaced, if it may. All its heartbeats from `began_s` to
         `read_s` were heard.
         """
+        is_old = watched.heard_s == 0.0 and read_s - began_s < self._takeover_s
         if watched.owner.state == "released":
-            return "released"
+            return None if is_old and self._role.kind != "owner" else "released"
         if read_s - max(began_s, watched.heard_s) >= self._takeover_s:
             return "silent"
         cut_since_s = watched.cut_since_s
@@ -194,8 +218,24 @@ class OwnerWatch:
             return "none"
         return next((each for each in reasons if each != "released"), "released")
 
+    def _is_assigned(self) -> bool:
+        """Return whether the group wants this bridge in the place of the present owner. An owner
+        that knows of a later generation may have been wanted after this bridge.
+        """
+        present = self._owners.present()
+        alive = {name: owner for name, owner in present.items() if owner.state != "released"}
+        owner = alive.get(self._owners.id)
+        if self._role.kind != "owner" or self._role.generation < 0:
+            return False
+        return (
+            owner is not None
+            and len(alive) == 1
+            and self._stands_by_for(owner)
+            and owner.generation <= self._role.generation
+        )
+
     def _stands_by_for(self, owner: Owner) -> bool:
-        return bool(self._cluster.standby) and owner.group == self._cluster.group
+        return self._cluster.has_group and owner.group == self._cluster.group
 
 
 class _BeatReader(Reader):
@@ -213,13 +253,13 @@ class _BeatReader(Reader):
 
     async def _open(self) -> None:
         await self._consumer.start()
-        self._is_there = self._place.topic in await partitions_of_topics(self._options)
-        if self._is_there:
+        self.is_there = self._place.topic in await partitions_of_topics(self._options)
+        if self.is_there:
             self._consumer.assign([self._place])
 
     async def read_written(self) -> "AsyncGenerator[ConsumerRecord[bytes, bytes], None]":
         """Yield all records up to now; none if the topic does not exist."""
-        if not self._is_there:
+        if not self.is_there:
             return
         try:
             async with asyncio.timeout(self._timeout_s):

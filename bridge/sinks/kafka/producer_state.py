@@ -182,7 +182,10 @@ class ProducerState:
     def discard(self, error: Exception) -> None:
         """Give up the identity. Unanswered batches must not be sent again under the next one."""
         if self.identity is not None:
-            log.warning("kafka_producer_id_discarded", error=describe(error))
+            if isinstance(error, kafka_errors.ProducerFenced):
+                log.info("kafka_producer_fenced")
+            else:
+                log.warning("kafka_producer_id_discarded", error=describe(error))
         self.identity = None
         self.is_continued = False
 

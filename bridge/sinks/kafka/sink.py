@@ -26,7 +26,14 @@ from bridge.sinks.kafka.ack_waiters import AckWaiters
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.loss_events import REFUSED, TOO_LARGE, Notice
 from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
-from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, OWNER, State, encode, this_bridge
+from bridge.sinks.kafka.owner import (
+    BEATS_PER_TAKEOVER,
+    OWNER,
+    Role,
+    State,
+    encode,
+    this_bridge,
+)
 from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
@@ -73,8 +80,10 @@ class KafkaSink:
         cluster: settings.Cluster = ALONE,
         *,
         shard: ShardId = WHOLE,
+        role: Role | None = None,
         counts: SinkCounts | None = None,
     ) -> None:
+        self._role = role or Role()
         self.counts = SinkCounts() if counts is None else counts
         self.limits: Mapping[str, int] = {
             "outbox_limit_bytes": options.outbox_max_bytes,
@@ -102,9 +111,10 @@ class KafkaSink:
             state_topics,
             producer_state,
             this_bridge(cluster.group),
+            role=self._role,
             shard=shard,
             shared=shared,
-            is_required=bool(cluster.standby) or shard != WHOLE,
+            is_required=cluster.has_group,
         )
         # Whether this bridge does not receive some of its streams.
         self.is_cut: Callable[[], bool] = lambda: False
@@ -365,8 +375,9 @@ class KafkaSink:
             return False
         now = now_us()
         route = Route(OWNER, "", self._positions.topic, key, "", ())
-        value = encode(replace(self._fence.us, state=state))
-        is_taken = self._positions.push_owner(Record(route, now // 1000, now, value))
+        owner = replace(self._fence.us, state=state, generation=self._role.generation)
+        record = Record(route, now // 1000, now, encode(owner))
+        is_taken = self._positions.push_owner(record)
         self.wake()
         return is_taken
 

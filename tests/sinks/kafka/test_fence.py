@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from unittest.mock import AsyncMock
@@ -16,10 +16,12 @@ from aiokafka.errors import (
 )
 
 from bridge import settings
+from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.shard import WHOLE, ShardId
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, TopicsDenied
-from bridge.sinks.kafka import fence, producer_session
+from bridge.sinks.kafka import fence as fence_module
 from bridge.sinks.kafka import producer as producer_module
+from bridge.sinks.kafka import producer_session
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.owner import this_bridge
@@ -113,6 +115,28 @@ async def test_a_fence_refuses_the_earlier_identity_in_every_partition(
         answers = [await answer(producer, f"{unique}.trade", n) for n in range(PARTITIONS)]
         assert {type(each) for each in answers} == {expected}
         await discard(producer)
+
+
+async def test_no_marker_is_written_before_each_partition_has_a_leader(
+    fencing_kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker that fails may hold up those of all transactional ids."""
+    done: list[str] = []
+    until_led, commit = TopicReader.until_led, fence_module._commit
+
+    async def led(self: TopicReader, partitions: Sequence[TopicPartition]) -> None:
+        await until_led(self, partitions)
+        done.append(f"led: {len(partitions)}")
+
+    async def committed(producer: AIOKafkaProducer, places: Iterable[TopicPartition]) -> None:
+        done.append(f"marked: {len([*places])}")
+        await commit(producer, places)
+
+    monkeypatch.setattr(TopicReader, "until_led", led)
+    monkeypatch.setattr(fence_module, "_commit", committed)
+    await raised(options_for(fencing_kafka.bootstrap_servers, partitions=PARTITIONS), unique)
+    count = PARTITIONS + 1
+    assert done == [f"led: {count}", f"marked: {count}", f"marked: {count}"]
 
 
 @pytest.mark.parametrize("shard", [ShardId(0, 2), ShardId(1, 2), ShardId(2, 3)])
@@ -218,7 +242,7 @@ async def test_a_bridge_that_nobody_has_replaced_takes_its_topics_back(
         await fence_without_owner(servers, unique)
         feeder.push(*trades(unique, range(10, 20)))
         await sink.drained()
-    assert journal.named("kafka_producer_id_discarded")
+    assert journal.named("kafka_producer_fenced")
     assert ids(await read_topic(servers, f"{unique}.trade")) == list(range(20))
 
 
@@ -229,7 +253,7 @@ async def fence_without_owner(servers: str, unique: str) -> None:
     async with producer:
         for _ in range(2):
             places = [TopicPartition(f"{unique}.trade", n) for n in range(PARTITIONS)]
-            await fence._commit(producer, places)
+            await fence_module._commit(producer, places)
 
 
 async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
@@ -265,7 +289,9 @@ def failing(error: Exception) -> Callable[..., Awaitable[None]]:
 async def test_where_transactions_are_refused_a_warning_says_what_is_missing(
     kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
 ) -> None:
-    monkeypatch.setattr(fence, "start", failing(TransactionalIdAuthorizationFailed("tickbridge")))
+    monkeypatch.setattr(
+        fence_module, "start", failing(TransactionalIdAuthorizationFailed("tickbridge"))
+    )
     sink = sink_for(kafka.bootstrap_servers, unique)
     async with at_work(sink):
         Feeder(sink).push(*trades(unique, range(10)))
@@ -279,7 +305,7 @@ async def test_where_transactions_are_refused_a_warning_says_what_is_missing(
 async def test_a_kafka_that_cannot_store_transactions_is_named_as_the_reason(
     kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, journal: Journal
 ) -> None:
-    monkeypatch.setattr(fence, "start", failing(TimeoutError("no answer within 10000 ms")))
+    monkeypatch.setattr(fence_module, "start", failing(TimeoutError("no answer within 10000 ms")))
     async with at_work(sink_for(kafka.bootstrap_servers, unique)):
         (entry,) = await journal.until("kafka_unavailable")
     assert "transaction.state.log.replication.factor" in entry["error"]

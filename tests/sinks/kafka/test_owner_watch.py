@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
+from bridge.brokers.kafka_consumer import partitions_of_topics
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import topic_name
 from bridge.core.sequencing.position import MESSAGE_TYPE
@@ -16,6 +17,7 @@ from bridge.errors import Fenced
 from bridge.settings import Cluster, load_settings
 from bridge.settings import Kafka as KafkaSettings
 from bridge.sinks.kafka.owner import (
+    Role,
     State,
     encode,
     owner_key,
@@ -42,8 +44,21 @@ class Bench:
         self._producer = producer
         self._has_topic = False
 
-    async def beat(self, state: State = "live", group: str = "tickbridge", epoch: int = 0) -> None:
-        owner = replace(self.owner, group=group, state=state, producer_id=1, epoch=epoch)
+    async def beat(
+        self,
+        state: State = "live",
+        group: str = "tickbridge",
+        epoch: int = 0,
+        generation: int = -1,
+    ) -> None:
+        owner = replace(
+            self.owner,
+            group=group,
+            state=state,
+            producer_id=1,
+            epoch=epoch,
+            generation=generation,
+        )
         key = owner_key(transactional_id_of(self.options, self.topic))
         if not self._has_topic:
             await ensure_topics(self._producer, self.options, [self.topic], [self.topic])
@@ -72,6 +87,7 @@ class Bench:
         can_replace: Callable[[], bool] = lambda: True,
         is_patient: bool = False,
         has_records: bool = False,
+        role: Role | None = None,
         **cluster: Any,
     ) -> Reason:
         options = Cluster.model_validate({"standby": 1, "takeover_ms": TAKEOVER_MS} | cluster)
@@ -81,6 +97,7 @@ class Bench:
             can_replace=can_replace,
             is_patient=is_patient,
             has_records=has_records,
+            role=role,
         )
         return await watch.until_free()
 
@@ -185,3 +202,65 @@ async def test_records_on_disk_are_outdated_if_another_bridge_is_alive(bench: Be
     async with bench.beating():
         with pytest.raises(Fenced):
             await bench.watch(has_records=True)
+
+
+@pytest.mark.parametrize(
+    ("role", "generation", "is_whole", "takes_over"),
+    [
+        (Role("owner", generation=7), 6, True, True),
+        (Role("owner", generation=7), 7, True, True),
+        (Role("owner", generation=7), 8, True, False),
+        (Role("owner", generation=7), 6, False, False),
+        (Role("standby", generation=7), 6, True, False),
+    ],
+)
+async def test_the_owner_of_a_later_division_takes_over_from_one_that_is_alive(
+    bench: Bench,
+    journal: Journal,
+    *,
+    role: Role,
+    generation: int,
+    is_whole: bool,
+    takes_over: bool,
+) -> None:
+    """It must receive all streams, and the other one must know of no later division."""
+    await bench.beat(generation=generation)
+    async with bench.beating(generation=generation):
+        watching = asyncio.create_task(bench.watch(role=role, can_replace=lambda: is_whole))
+        await journal.until("standing_by")
+        await asyncio.wait((watching,), timeout=3 * TAKEOVER_MS / 1000)
+        assert watching.done() == takes_over
+        if takes_over:
+            assert watching.result() == "assigned"
+        watching.cancel()
+
+
+async def test_an_owner_of_another_group_is_not_replaced_by_the_division(
+    bench: Bench, journal: Journal
+) -> None:
+    role = Role("owner", generation=7)
+    await bench.beat(group="others")
+    async with bench.beating(group="others"):
+        watching = asyncio.create_task(bench.watch(role=role, is_patient=True))
+        await journal.until("standing_by")
+        await asyncio.wait((watching,), timeout=3 * TAKEOVER_MS / 1000)
+        assert not watching.done()
+        watching.cancel()
+
+
+async def test_a_standby_leaves_free_topics_to_the_owner_that_the_group_wants(
+    bench: Bench,
+) -> None:
+    """Both may start at one moment. If that one does not come, the standby takes over."""
+    await bench.beat("released")
+    began_s = asyncio.get_running_loop().time()
+    assert await bench.watch(role=Role("standby")) == "released"
+    assert asyncio.get_running_loop().time() - began_s >= TAKEOVER_MS / 1000
+
+
+async def test_a_standby_creates_no_topic(bench: Bench) -> None:
+    watching = asyncio.create_task(bench.watch(role=Role("standby")))
+    await asyncio.sleep(2 * TAKEOVER_MS / 1000)
+    assert bench.topic not in await partitions_of_topics(bench.options)
+    await bench.beat("released")
+    assert await watching == "released"
