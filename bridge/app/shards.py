@@ -77,6 +77,7 @@ class Shards:
             running.role.become(wanted.pop(shard_id, Role("none", "", generation)))
             if running.role.kind == "none" and not running.may_publish:
                 await cancel(running.task)
+                self._running.pop(shard_id, None)  # it may not have begun
         for shard_id, role in wanted.items():
             self.start(shard_id, role)
 
@@ -107,7 +108,7 @@ class Shards:
                         return None
                     was_fenced = True
         finally:
-            del self._running[shard_id]
+            self._running.pop(shard_id, None)
 
     async def _run_once(self, shard_id: ShardId, running: _Running, *, was_fenced: bool) -> None:
         """Run a shard until the bridge stops. Raises Fenced if another bridge takes it over."""

@@ -40,12 +40,12 @@ def test_the_speed_of_the_machine_changes_no_schedule() -> None:
 
 def test_streams_that_come_and_go_cost_no_other_stream_an_event() -> None:
     """Each removal of a stream leads to one gap event at most, and to none of trades: they are
-    fetched.
+    fetched. A silent stream may have one when the group gives its shard to another bridge.
     """
     for seed in range(150):
         journal = play(seed, draw_changes)
         gone = Counter(name for read in journal.named("settings_read") for name in read["removed"])
-        gaps = [gap for gap in journal.named("gap") if gap["cause"] != "stalled"]
+        gaps = [gap for gap in journal.named("gap") if gap["cause"] not in {"stalled", "restart"}]
         told = Counter(f"{gap['symbol'].lower()}@{PAYLOADS[gap['message_type']]}" for gap in gaps)
         assert told <= gone, f"seed {seed}"
 

@@ -156,14 +156,13 @@ class OwnerWatch:
         # Since when this bridge receives all streams.
         whole_since_s: float | None = None
         while True:
-            asked_s, end = loop.time(), await reader.end()
             for record in await reader.next(self._takeover_s / BEATS_PER_TAKEOVER):
                 if watched := self._see(record):
                     self._hear(watched, loop.time())
             whole_since_s = (whole_since_s or loop.time()) if self._can_replace() else None
-            # Other shards write there too. What is older than the question was read now.
+            asked_s, end = loop.time(), await reader.end()
             if await reader.place() < end:
-                continue
+                continue  # other shards write there too, so heartbeats may be unread
             present = self._present()
             reasons = [self._reason(each, began_s, asked_s) for each in present]
             is_late = asked_s - began_s >= self._takeover_s
