@@ -80,6 +80,7 @@ async def test_positions_are_written_under_way(
 ) -> None:
     monkeypatch.setattr(position_writer, "INTERVAL_S", 0.05)
     sink = sink_for(kafka.bootstrap_servers, unique)
+    monkeypatch.setattr(sink, "_beat_s", 60.0)  # no heartbeat comes before the position
     async with at_work(sink):
         await journal.until("kafka_connected")
         Feeder(sink).push(*trades(unique, range(50)))
