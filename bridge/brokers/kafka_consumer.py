@@ -6,11 +6,11 @@ feed of `bridge.client` with a consumer group, and the group of the bridges.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
@@ -55,6 +55,20 @@ class Reader(ABC):
 
     async def __aexit__(self, *_error: object) -> None:
         await _stop(self._consumer)
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset after the last record of each partition.
+
+        Raises SinkUnavailable if one of them has no leader that answers for it.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for topic in dict.fromkeys(partition.topic for partition in partitions):
+                    # Otherwise the client fails for a topic it does not know yet, and retries.
+                    await self._consumer._client.add_topic(topic)  # noqa: SLF001
+                return await self._consumer.end_offsets(partitions)  # type: ignore[no-any-return]
+        except FAILURES as error:
+            raise reading_failure(self._options, error) from error
 
     def _options_of_consumer(self) -> dict[str, Any]:
         return client_options(self._options) | self.consumer_options

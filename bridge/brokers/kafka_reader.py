@@ -1,7 +1,7 @@
 """Reads topics up to their current ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar
 
 import msgspec
@@ -96,16 +96,6 @@ class TopicReader(Reader):
         except FAILURES as error:
             raise reading_failure(self._options, error) from error
         return [Partition(part.partition, begins[part], ends[part]) for part in partitions]
-
-    async def until_led(self, partitions: Sequence[TopicPartition]) -> None:
-        """Return when each partition has a leader that answers for it. Raises SinkUnavailable."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                for topic in dict.fromkeys(partition.topic for partition in partitions):
-                    await self._consumer._client.add_topic(topic)  # noqa: SLF001 - as in `bounds`
-                await self._consumer.end_offsets(partitions)
-        except FAILURES as error:
-            raise reading_failure(self._options, error) from error
 
     async def _since(
         self, partitions: list[TopicPartition], since_ms: int, ends: dict[TopicPartition, int]

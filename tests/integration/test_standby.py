@@ -67,13 +67,7 @@ async def test_a_standby_takes_over_and_every_stream_goes_on_without_a_hole(  # 
         pytest.skip(f"needs a Kafka that fences; {brokers}")
     servers = kafka.bootstrap_servers
     async with AsyncExitStack() as stack:
-        exchange = await stack.enter_async_context(
-            SimulatedExchange(Market(SYMBOLS, seed=5, trades_per_second=50))
-        )
-        settings = bridge_settings(
-            exchange, servers, redis.url, unique, symbols=SYMBOLS, streams=STREAMS
-        )
-        sent = await stack.enter_async_context(_observed(exchange))
+        settings, sent = await _exchange(stack, servers, redis, unique)
         owner = await _start(stack, tmp_path / "owner", settings, before)
         await owner.logged("positions_read", count=before)
         standby = await _start(stack, tmp_path / "standby", settings, after)
@@ -113,13 +107,7 @@ async def test_a_rolling_restart_leaves_no_hole_and_ends_with_the_shards_shared(
     names = ("first", "second")
     cluster = {name: {"instance_id": name} if is_named else {} for name in names}
     async with AsyncExitStack() as stack:
-        exchange = await stack.enter_async_context(
-            SimulatedExchange(Market(SYMBOLS, seed=5, trades_per_second=50))
-        )
-        settings = bridge_settings(
-            exchange, servers, redis.url, unique, symbols=SYMBOLS, streams=STREAMS
-        )
-        sent = await stack.enter_async_context(_observed(exchange))
+        settings, sent = await _exchange(stack, servers, redis, unique)
         bridges = {
             name: await _start(stack, tmp_path / name, settings, 2, **cluster[name])
             for name in names
@@ -137,6 +125,19 @@ async def test_a_rolling_restart_leaves_no_hole_and_ends_with_the_shards_shared(
         for bridge in bridges.values():
             assert await bridge.stop() == 0
         await _assert_whole(servers, unique, sent)
+
+
+async def _exchange(
+    stack: AsyncExitStack, servers: str, redis: RedisAddress, unique: str
+) -> tuple[dict[str, Any], Numbers]:
+    """Start an exchange. Return the settings of its bridges, and what it sends from now on."""
+    exchange = await stack.enter_async_context(
+        SimulatedExchange(Market(SYMBOLS, seed=5, trades_per_second=50))
+    )
+    settings = bridge_settings(
+        exchange, servers, redis.url, unique, symbols=SYMBOLS, streams=STREAMS
+    )
+    return settings, await stack.enter_async_context(_observed(exchange))
 
 
 async def _one_each(bridges: dict[str, BridgeProcess]) -> None:

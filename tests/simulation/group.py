@@ -46,13 +46,15 @@ class Coordinator:
     async def join(self, member: "GroupConsumer", metadata: Any) -> tuple[str, int, Any]:
         """Return the id of the member, the generation, and its assignment. Raises KafkaError."""
         self._check()
-        if (seat := self._seat_of_name(member)) and self._division is None:
-            # Its assignment is still there, and nobody else notices that it was away.
-            return self._replace(seat, member, metadata)
+        before = self._seat_of_name(member)
         seat = self._seats.get(member.member_id) or self._new_seat(member)
-        seat.metadata, seat.has_joined, seat.heard_s = metadata, True, _now_s()
-        if self._division is None:
-            self._division = asyncio.create_task(self._divide())
+        seat.metadata, seat.heard_s = metadata, _now_s()
+        if before and self._division is None:
+            # Its assignment is still there, and nobody else notices that it was away.
+            seat.assignment = before.assignment
+            return member.member_id, self.generation, seat.assignment
+        seat.has_joined = True
+        self._divide_again()
         divided = self._divided
         await divided.wait()
         return member.member_id, self.generation, seat.assignment
@@ -82,12 +84,6 @@ class Coordinator:
             return None
         seats = (seat for seat in self._seats.values() if seat.member.name == member.name)
         return next(seats, None)
-
-    def _replace(self, seat: _Seat, member: "GroupConsumer", metadata: Any) -> tuple[str, int, Any]:
-        del self._seats[seat.member.member_id]
-        new = self._new_seat(member)
-        new.metadata, new.assignment, new.heard_s = metadata, seat.assignment, _now_s()
-        return member.member_id, self.generation, new.assignment
 
     def _new_seat(self, member: "GroupConsumer") -> _Seat:
         self._members += 1

@@ -201,10 +201,10 @@ class Fence:
         options, state = self._options, self._producer_state
         found = await ensure_topics(producer, options, list(topics), self._state_topics)
         places = [place for topic in topics for place in self._places(topic, found[topic])]
-        # A marker for a topic that was created just now may fail. Then Kafka 4.1 may write no
-        # marker of any transactional id for 30 s.
+        # Wait until each partition has a leader. A marker for a topic that was created just now may
+        # fail. Then Kafka 4.1 may write no marker of any transactional id for 30 s.
         async with TopicReader(options) as reader:
-            await reader.until_led(places)
+            await reader.ends(places)
         if state.identity is None:
             await self._own(producer, places)
         await self._write_markers(producer, places)

@@ -283,12 +283,7 @@ class _BeatReader(Reader):
         """Return the offset after the last record. Raises SinkUnavailable if Kafka does not
         answer.
         """
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                ends = await self._consumer.end_offsets([self._place])
-                return ends[self._place]  # type: ignore[no-any-return]
-        except FAILURES as error:
-            raise reading_failure(self._options, error) from error
+        return (await self.ends([self._place]))[self._place]
 
     async def place(self) -> int:
         """Return the offset after the last record that was read. Raises SinkUnavailable."""

@@ -122,17 +122,20 @@ async def test_no_marker_is_written_before_each_partition_has_a_leader(
 ) -> None:
     """A marker that fails may hold up those of all transactional ids."""
     done: list[str] = []
-    until_led, commit = TopicReader.until_led, fence_module._commit
+    ends, commit = TopicReader.ends, fence_module._commit
 
-    async def led(self: TopicReader, partitions: Sequence[TopicPartition]) -> None:
-        await until_led(self, partitions)
+    async def led(
+        self: TopicReader, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        found = await ends(self, partitions)
         done.append(f"led: {len(partitions)}")
+        return found
 
     async def committed(producer: AIOKafkaProducer, places: Iterable[TopicPartition]) -> None:
         done.append(f"marked: {len([*places])}")
         await commit(producer, places)
 
-    monkeypatch.setattr(TopicReader, "until_led", led)
+    monkeypatch.setattr(TopicReader, "ends", led)
     monkeypatch.setattr(fence_module, "_commit", committed)
     await raised(options_for(fencing_kafka.bootstrap_servers, partitions=PARTITIONS), unique)
     count = PARTITIONS + 1
