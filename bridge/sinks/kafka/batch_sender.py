@@ -12,6 +12,7 @@ from bridge import settings
 from bridge.brokers.kafka_client import InvalidRecordError
 from bridge.core.sequencing.rules import MAX_AHEAD_US
 from bridge.errors import SinkUnavailable
+from bridge.sinks.kafka.producer import RETRY_BACKOFF_MS
 from bridge.sinks.kafka.producer_state import ProducerState, topic_partition
 from bridge.sinks.kafka.resting import OF_PARTITION, TOO_LARGE, RestingPartitions
 from bridge.sinks.outbox.outbox import PartitionQueue
@@ -56,6 +57,7 @@ class BatchSender:
         batch = self._fill(queue)
         took_all = queue.in_flight == len(queue.records)
         self._producer_state.sent(topic_partition(queue))
+        sent_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._options.request_timeout_ms / 1000):
                 future = await self._producer.send_batch(
@@ -67,7 +69,7 @@ class BatchSender:
         if not self._in_flight:
             self._rearm()
         self._in_flight += 1
-        future.add_done_callback(lambda done: self._finish(queue, batch, done, published))
+        future.add_done_callback(lambda done: self._finish(queue, batch, sent_s, done, published))
         return took_all
 
     def _fill(self, queue: PartitionQueue) -> BatchBuilder:
@@ -147,6 +149,7 @@ class BatchSender:
         self,
         queue: PartitionQueue,
         batch: BatchBuilder,
+        sent_s: float,
         future: "asyncio.Future[RecordMetadata]",
         published: Published,
     ) -> None:
@@ -158,7 +161,7 @@ class BatchSender:
         if future.cancelled():
             self._failure = SinkUnavailable("Kafka: a batch was abandoned")
         elif isinstance(error, OF_PARTITION):
-            self._refuse(queue, error)
+            self._refuse(queue, sent_s, error)
         elif isinstance(error, Exception):
             self._producer_state.failed(error)
             self._failure = error
@@ -169,9 +172,12 @@ class BatchSender:
             self._resting.accepted(queue)
         self._changed.set()
 
-    def _refuse(self, queue: PartitionQueue, error: Exception) -> None:
+    def _refuse(self, queue: PartitionQueue, sent_s: float, error: Exception) -> None:
         """Let a partition rest, or send half of the batch at once: the batch was too large, or one
         of its records is refused.
+
+        If aiokafka may have sent the batch twice, Kafka may have accepted the first copy. Then its
+        sequence number is taken, and Kafka would drop the half as a copy of it.
         """
         again = False
         if isinstance(error, kafka_errors.InvalidTimestampError):
@@ -181,11 +187,14 @@ class BatchSender:
             self._producer_state.too_large(topic_partition(queue), queue.limit.bytes)
         elif isinstance(error, InvalidRecordError):
             again = queue.refused.refuse(queue.batch())
-        if again and not queue.in_doubt:
+        was_sent_once = asyncio.get_running_loop().time() < sent_s + RETRY_BACKOFF_MS / 1000
+        if not again or queue.in_doubt:
+            self._resting.rest(queue, error)
+        elif was_sent_once:
             queue.in_flight = 0
             self._producer_state.number_again(self._producer, topic_partition(queue))
         else:
-            self._resting.rest(queue, error)
+            self._resting.look_again(queue, error)
 
     def _rearm(self) -> None:
         now = asyncio.get_running_loop().time()

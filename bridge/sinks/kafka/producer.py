@@ -31,6 +31,9 @@ COMPACTED_SEGMENT_BYTES = 64 * 2**20
 # The sender task ends its requests within 0.1 s, or never.
 SENDER_TIMEOUT_S = 0.3
 
+# A batch without an answer, or with one that may be repeated, is sent again after this time.
+RETRY_BACKOFF_MS = 100
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,6 +55,7 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
         enable_idempotence=True,
         compression_type=None if options.compression == "none" else options.compression,
         max_batch_size=options.batch_max_bytes,
+        retry_backoff_ms=RETRY_BACKOFF_MS,
     )
     producer_state.lend(producer)
     try:

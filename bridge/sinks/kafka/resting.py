@@ -87,6 +87,13 @@ class RestingPartitions:
                 retry_in_s=length_s,
             )
 
+    def look_again(self, queue: PartitionQueue, error: Exception) -> None:
+        """Look at once what Kafka has of the records in flight of a partition, and then go on."""
+        now_s = asyncio.get_running_loop().time()
+        self._rests[topic_partition(queue)] = _Rest(0.0, now_s, error, RepeatedFailure())
+        queue.rest()
+        self._wake()
+
     def rest_topic(self, topic: str, error: Exception) -> None:
         """Let all partitions of a topic rest that have records."""
         for outbox in self._outboxes:
@@ -114,8 +121,9 @@ class RestingPartitions:
     def accepted(self, queue: PartitionQueue) -> None:
         """Note that Kafka has accepted records of a partition."""
         if self._rests and (place := topic_partition(queue)) in self._rests:
-            del self._rests[place]
-            log.info("kafka_partition_recovered", topic=queue.topic, partition=queue.partition)
+            rest = self._rests.pop(place)
+            if rest.length_s:
+                log.info("kafka_partition_recovered", topic=queue.topic, partition=queue.partition)
 
     def trim(self) -> None:
         """Drop the oldest records of the partitions that rest, above their share of the bound."""

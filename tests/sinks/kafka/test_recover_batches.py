@@ -15,6 +15,7 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
     LeaderNotAvailableError,
+    MessageSizeTooLargeError,
     NotLeaderForPartitionError,
     OutOfOrderSequenceNumber,
 )
@@ -22,10 +23,12 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from bridge import settings
+from bridge.brokers.kafka_client import InvalidRecordError
 from bridge.brokers.kafka_reader import Batch, Partition
 from bridge.core.records.record import Record, Route
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import recover_batches
+from bridge.sinks.kafka.producer import RETRY_BACKOFF_MS
 from bridge.sinks.kafka.producer_state import MAX_SEQUENCE, ProducerState
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.outbox import PartitionQueue
@@ -170,6 +173,43 @@ async def test_what_committed_of_a_failed_batch_is_taken_out_and_the_rest_is_sen
     written = await read_topic(kafka.bootstrap_servers, f"{unique}.position")
     positions = [json.loads(each.value) for each in written if each.key == b"trade:BTCUSDT"]
     assert positions[-1]["offset"] == records[-1].offset
+
+
+@pytest.mark.parametrize("error", [InvalidRecordError(), MessageSizeTooLargeError()])
+async def test_a_batch_of_which_only_the_second_copy_was_refused_loses_nothing(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch, error: KafkaError
+) -> None:
+    """The answer to the first copy was lost. A batch under the same number would be dropped."""
+    refusals = iter([None, error])
+    send_batch = AIOKafkaProducer.send_batch
+
+    async def refusing(
+        self: AIOKafkaProducer, batch: BatchBuilder, topic: str, *, partition: int
+    ) -> "asyncio.Future[RecordMetadata]":
+        future: asyncio.Future[RecordMetadata]
+        future = await send_batch(self, batch, topic, partition=partition)
+        refusal = None if topic.endswith(".position") else next(refusals, None)
+        if refusal is None:
+            return future
+        await future
+        late: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(
+            2 * RETRY_BACKOFF_MS / 1000, late.set_exception, refusal
+        )
+        return late
+
+    monkeypatch.setattr(AIOKafkaProducer, "send_batch", refusing)
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    feeder = Feeder(sink)
+    async with at_work(sink), asyncio.timeout(30):
+        for number in range(4):
+            feeder.push(*trades(unique, [number]))
+            while len(sink.outbox):  # noqa: ASYNC110 - `drained` would also write positions
+                await asyncio.sleep(0.01)
+            feeder.check()
+    records = await read_topic(kafka.bootstrap_servers, f"{unique}.trade")
+    assert ids(records) == list(range(4))
+    assert sink.counts.dropped == {}
 
 
 class HalfReader:
