@@ -1,8 +1,6 @@
 """The place of this bridge in the group that shares the shards."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -14,6 +12,7 @@ from bridge.core.policy.roles import Member, Roles, share_out
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.settings import Settings
+from bridge.sinks.kafka.owner import this_bridge
 
 MAX_DELAY_S = 5.0
 # Between two looks at the errors of the client.
@@ -46,7 +45,7 @@ class Group:
         # Set when the roles have changed.
         self.changed = asyncio.Event()
         self._options, self._cluster = settings.kafka, settings.cluster
-        self._name = self._cluster.instance_id or f"{socket.gethostname()}/{os.getpid()}"
+        self._name = this_bridge(self._cluster).name
         self._owned, self._watched = owned, watched
         self._attempt = 0
         self._must_rejoin = False

@@ -45,7 +45,7 @@ class Service:
         _log_start(settings)
         self._settings = settings
         self._source = source
-        self.status = Status(message_types(settings))
+        self.status = Status(message_types(settings), cluster=settings.cluster)
         self._dashboard = Dashboard(self.status) if settings.http.dashboard else None
         self._stop = Stop()
 

@@ -33,8 +33,10 @@ from bridge.settings.room import room_bytes
 from bridge.sinks.kafka.owner import Role
 from bridge.sinks.kafka.owner_watch import OwnerWatch
 from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.kafka.standby import Standby, StandbyBeat
 from bridge.sinks.outbox.chunk_store import FILE, ChunkStore
 from bridge.sinks.redis.sink import Heartbeat, RedisSink
+from bridge.telemetry import now_us
 
 # The part of `shutdown_timeout_s` that holes may still hold events back.
 REPAIR_SHARE = 0.5
@@ -97,7 +99,7 @@ class Shard:
         heartbeat = Heartbeat(kafka.owner, settings.status.interval_s)
         redis = RedisSink(settings.redis, SPOT, heartbeat, types, counts=status.redis.counts)
         self.sinks = Sinks(kafka, redis)
-        self.status = ShardStatus(self.sinks)
+        self.status = ShardStatus(shard, self._role, self.sinks)
         self._bridge_status = status
         self._dashboard = dashboard
         self._was_fenced = was_fenced
@@ -152,7 +154,7 @@ class Shard:
         """Receive the streams, become the owner of the topics, and publish."""
         cluster, status = self._settings.cluster, self.status
         if not cluster.has_group and cluster.if_owned == "take_over":
-            self._may_publish.set()
+            self._begin_to_publish()
         self._feed = feed = await subscriber.join(self._id)
         if not self._may_publish.is_set():
             await self._become_owner(feed)
@@ -166,8 +168,8 @@ class Shard:
         await ingestion.run()
 
     async def _become_owner(self, feed: ShardFeed) -> None:
-        """Wait until this bridge may publish. Raises Fenced if another one publishes, and the
-        settings do not allow to replace it or to wait for it.
+        """Wait until this bridge may publish. Raises a group with Fenced if another one publishes,
+        and the settings do not allow to replace it or to wait for it.
         """
         settings, kafka = self._settings, self.sinks.kafka
         watch = OwnerWatch(
@@ -180,15 +182,33 @@ class Shard:
             has_records=bool(kafka.records_on_disk),
         )
         self.status.owner_watch = watch
+        beat = StandbyBeat(settings.kafka, watch.topic, watch.transactional_id, self._as_standby)
         try:
-            reason = await watch.until_free()
-        except Fenced:
+            async with asyncio.TaskGroup() as group:
+                beating = group.create_task(beat.run(), name="standby")
+                reason = await watch.until_free()
+                beating.cancel()
+        except* Fenced:
             kafka.note_fenced()
             raise
         self.status.owner_watch = None
+        self._bridge_status.takeovers[reason] += 1
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
-        kafka.is_cut = lambda: feed.is_cut
+        kafka.become_owner(watch.owner, lambda: feed.is_cut)
+        self._begin_to_publish()
+
+    def _begin_to_publish(self) -> None:
+        self.status.is_owner = True
         self._may_publish.set()
+
+    def _as_standby(self) -> Standby | None:
+        """Return what to say about this bridge while it stands by."""
+        feed, watch = self._feed, self.status.owner_watch
+        if feed is None or watch is None or not (watch.standing_since and watch.is_reading):
+            return None
+        lag_s = (now_us() - feed.buffer.received) / 1e6
+        name = self.sinks.kafka.owner
+        return Standby(name, watch.standing_since, is_cut=feed.is_cut, lag_s=lag_s)
 
     async def _drain(
         self,

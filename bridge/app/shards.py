@@ -101,8 +101,10 @@ class Shards:
                     if error.is_refused or not self._subscriber.settings.cluster.has_group:
                         raise
                     if running.role.kind == "owner":
+                        self._status.fenced["taken_over"] += 1
                         log.warning("taken_over", owner=error.owner)
                     else:
+                        self._status.fenced["handed_over"] += 1
                         log.info("handed_over", owner=error.owner)
                     if running.role.kind == "none" or self._stop.requested.is_set():
                         return None

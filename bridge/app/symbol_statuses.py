@@ -68,7 +68,6 @@ class SymbolStatuses:
         self._kafka = kafka
         self._redis = redis
         self._knows_positions = knows_positions
-        self._owner = kafka.owner
         self._router = Router((), topic_template)
         self._completeness: dict[StreamKey, Completeness] = {}
         # The last arrival of each stream that was silent for too long: it is stale until the next.
@@ -164,7 +163,8 @@ class SymbolStatuses:
             agg_trade_id=_last_id(streams.get("agg_trade")),
             complete_to=_least([each.complete_to for each in streams.values()]),
             checked=_least([each.checked for each in streams.values()]),
-            owner=self._owner,
+            owner=self._kafka.owner,
+            standby=self._kafka.standby,
         )
 
     def _complete(self, symbol: str, sequencer: Contiguous) -> Completeness:

@@ -56,6 +56,11 @@ class FrameBuffer:
         self._last: dict[bytes, _Report] = {}
         self._is_releasing = False
 
+    @property
+    def received(self) -> int:
+        """Return when the last frame arrived, in microseconds, while there is no pipeline."""
+        return self._received
+
     async def release(self, handler: FrameHandler, room: Callable[[], Awaitable[None]]) -> None:
         """Give a pipeline everything that has arrived, and from then on everything that arrives.
 

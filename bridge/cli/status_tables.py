@@ -1,16 +1,18 @@
 """The tables of `tickbridge status`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from bridge.core.model.shard import WHOLE
 from bridge.monitoring.words import duration, latency, name_cell
 
 if TYPE_CHECKING:
     from bridge.core.model.events import SymbolStatus
-    from bridge.monitoring.report import PositionReport, Report, StreamReport
+    from bridge.monitoring.cluster import OwnerStatus, ShardStatus, StandbyStatus
+    from bridge.monitoring.report import PositionReport, Report, ShardReport, StreamReport
 
 # All streams would push the other tables off the screen. The longest silence comes first, and the
 # symbols that are not live.
@@ -26,12 +28,21 @@ def headline(found: "Report") -> Iterator[str]:
         f"{sum(found.events_per_s.values()):,.0f} events/s; exchange to arrival: "
         f"{latency(arrival.p50_s)} in the median, p99 {latency(arrival.p99_s)}"
     )
-    if found.owner:
-        yield f"standing by; the owner of the topics is {name_cell(found.owner)}"
+    yield from filter(None, map(_role, found.shards))
     for reason in (*found.unready, *found.refused, *found.waiting):
         yield f"  {name_cell(reason)}"
     if found.needs_restart:
         yield f"  changed, takes effect after a restart: {', '.join(found.needs_restart)}"
+
+
+def _role(shard: "ShardReport") -> str:
+    """Return a line about a shard; empty for one that no other bridge shares."""
+    if shard.role == "standby":
+        owner = name_cell(shard.owner) if shard.owner else "not known"
+        return f"standby of shard {shard.name}; its owner is {owner}"
+    if shard.role == "owner" and shard.standby:
+        return f"owner of shard {shard.name}; its standby is {name_cell(shard.standby)}"
+    return f"{shard.role} of shard {shard.name}" if shard.name != str(WHOLE) else ""
 
 
 def tables(found: "Report", *, only_trouble: bool = False) -> Iterator[tuple[Table, str]]:
@@ -53,6 +64,29 @@ def tables(found: "Report", *, only_trouble: bool = False) -> Iterator[tuple[Tab
             yield table, left_out
 
 
+def shards_table(shards: "Sequence[ShardStatus]") -> Table:
+    """Return the table of the shards of all bridges, with a row for each role."""
+    now = time.time_ns() // 1000
+    table = _table(
+        *("shard", "role", "bridge", "state"), right=("since", "heard", "behind", "takeovers")
+    )
+    for shard in shards:
+        owner, standby = shard.owner, shard.standby
+        takeovers = f"{owner.takeovers:,}" if owner else ""
+        table.add_row(shard.name, "owner", *_bridge(owner, now), "", takeovers)
+        if standby:
+            table.add_row("", "standby", *_bridge(standby, now), latency(standby.lag_s), "")
+    return table
+
+
+def _bridge(found: "OwnerStatus | StandbyStatus | None", now_us: int) -> tuple[str, str, str, str]:
+    if found is None:
+        return "-", "[red]none[/red]", "", ""
+    state = found.state if found.state in {"live", "ready"} else f"[red]{found.state}[/red]"
+    heard = f"{duration(found.heard_s)} ago"
+    return name_cell(found.name), state, _ago(found.since, now_us), heard
+
+
 def _more(count: int, noun: str) -> str:
     return f"{count} more {noun}; use --json to list all\n" if count > 0 else ""
 
@@ -62,11 +96,12 @@ def _sinks(found: "Report") -> Table:
         *("sink", "state"),
         right=("events/s", "p50", "p99", "buffer", "pending", "oldest", "dropped"),
     )
+    is_waiting = all(shard.role == "standby" for shard in found.shards)
     for sink in found.sinks:
         accounts = sink.accounts.values()
         table.add_row(
             sink.name,
-            "ready" if sink.ready else "waits" if found.owner else "[red]not ready[/red]",
+            "waits" if is_waiting else "ready" if sink.ready else "[red]not ready[/red]",
             f"{sink.published_per_s:,.0f}",
             latency(sink.latency.p50_s),
             latency(sink.latency.p99_s),

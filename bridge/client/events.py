@@ -195,6 +195,7 @@ class SymbolStatus(Event, frozen=True, gc=False, tag="status"):
     complete_to: int | None
     checked: int | None
     owner: str
+    standby: str | None
 
 
 AnyEvent = (

@@ -62,6 +62,7 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
     complete_trade_id: int | None = None
     complete_agg_trade_id: int | None = None
     owner: str | None = None
+    standby: str | None = None
     status_time: int | None = None
 
     def age_s(self, now: int | None = None) -> float:

@@ -5,7 +5,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -18,7 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from bridge.errors import INVALID_REASONS, RECONNECT_CAUSES
-from bridge.monitoring.status import Status, age_s, version
+from bridge.monitoring.status import FencedCause, Status, age_s, version
+from bridge.sinks.kafka.owner_watch import Reason
 from bridge.telemetry import RELOAD_OUTCOMES, Histogram
 
 PREFIX = "tickbridge_"
@@ -254,8 +255,8 @@ class BridgeCollector(Collector):
         sinks = self._status.sinks
         yield _gauge(
             "sink_ready",
-            "1 while the sink accepts events, 0 otherwise; absent while the bridge stands by.",
-            {(s.name,): s.ready for s in sinks} if not self._status.is_standing_by else {},
+            "1 while the sink accepts events, 0 otherwise; absent while the bridge owns no shard.",
+            {(s.name,): s.ready for s in sinks} if not self._status.is_waiting else {},
             "sink",
         )
         yield _gauge(
@@ -308,10 +309,30 @@ class BridgeCollector(Collector):
         yield _gauge(
             "ready", "1 while /readyz answers 200, 0 otherwise.", {(): not self._status.unready()}
         )
+        status = self._status
         yield _gauge(
-            "standing_by",
-            "1 while the bridge waits to take over from another one, 0 otherwise.",
-            {(): self._status.is_standing_by},
+            "shards",
+            "Shards that the bridge owns, and that it stands by for, by role.",
+            status.shards_by_role(),
+            "role",
+        )
+        yield _gauge(
+            "shards_wanted",
+            "Shards by the settings, which all bridges share, and standbys for them, by role.",
+            status.shards_wanted(),
+            "role",
+        )
+        yield _counter(
+            "takeovers",
+            "Shards that the bridge has taken over, by reason. The first start is one, too.",
+            _series(status.takeovers, get_args(Reason)),
+            "reason",
+        )
+        yield _counter(
+            "fenced",
+            "Shards that another bridge has taken over from this one, by cause.",
+            _series(status.fenced, get_args(FencedCause)),
+            "cause",
         )
         reloads = self._status.reloads.outcomes
         yield _counter(

@@ -3,7 +3,7 @@
 `schemas/http_status.json` is generated from these classes. Fields may be added.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -78,6 +78,17 @@ class SinkReport(msgspec.Struct):
     failures: Annotated[dict[str, int], _says("The failures by reason.")]
 
 
+class ShardReport(msgspec.Struct):
+    """One shard of this bridge."""
+
+    name: Annotated[str, _says("The name of the shard; all for the whole feed.")]
+    role: Annotated[
+        Literal["starting", "owner", "standby"], _says("What this bridge does for the shard.")
+    ]
+    owner: Annotated[str | None, _says("The bridge that publishes the shard; null: not known.")]
+    standby: Annotated[str | None, _says("The bridge that would take over; null: none.")]
+
+
 class Report(msgspec.Struct):
     """The status of a bridge."""
 
@@ -88,10 +99,8 @@ class Report(msgspec.Struct):
     needs_restart: Annotated[
         list[str], _says("Settings that have changed, and take effect after a restart.")
     ]
-    owner: Annotated[
-        str | None,
-        _says("The owner of the topics that this bridge stands by for; null: it is the owner."),
-    ]
+    bridge: Annotated[str, _says("The name of this bridge.")]
+    shards: Annotated[list[ShardReport], _says("The shards of this bridge.")]
     unready: Annotated[list[str], _says("Why the bridge is not ready; empty if it is.")]
     refused: Annotated[list[str], _says("What the settings name and the exchange does not list.")]
     waiting: Annotated[list[str], _says("The patterns whose symbols do not trade yet.")]

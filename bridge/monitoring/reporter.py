@@ -13,11 +13,13 @@ from bridge.monitoring.report import (
     Latency,
     PositionReport,
     Report,
+    ShardReport,
     SinkReport,
     StreamReport,
 )
-from bridge.monitoring.shards import SinkGroup
+from bridge.monitoring.shards import ShardStatus, SinkGroup
 from bridge.monitoring.status import Status, age_s, version
+from bridge.sinks.kafka.owner import this_bridge
 from bridge.telemetry import accounts, now_us
 
 _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
@@ -25,14 +27,15 @@ _LIBRARIES = ("aiokafka", "msgspec", "redis", "uvloop", "websockets")
 
 def report(status: Status) -> Report:
     """Return the report of a bridge at this moment."""
-    subscription = status.subscription()
+    subscription, bridge = status.subscription(), this_bridge(status.cluster).name
     return Report(
         version=version("tickbridge"),
         libraries={name: version(name) for name in _LIBRARIES},
         uptime_s=status.uptime_s(),
         settings_age_s=status.settings_age_s(),
         needs_restart=status.reloads.waiting,
-        owner=_owner(status),
+        bridge=bridge,
+        shards=[_shard(shard, bridge) for shard in status.shards],
         unready=status.unready(),
         refused=subscription.refused,
         waiting=subscription.waiting,
@@ -67,10 +70,14 @@ def connector_report(connector: Connector) -> ConnectorReport:
     )
 
 
-def _owner(status: Status) -> str | None:
-    """Return the bridge for which this one stands by, if it does."""
-    watches = (shard.owner_watch for shard in status.shards)
-    return next((str(watch.owner) for watch in watches if watch), None)
+def _shard(shard: ShardStatus, bridge: str) -> ShardReport:
+    name, other = str(shard.id), shard.role.other or None
+    if shard.owner_watch:
+        owner = shard.owner_watch.owner
+        return ShardReport(name, "standby", owner.name if owner else None, bridge)
+    if shard.is_owner:
+        return ShardReport(name, "owner", bridge, other)
+    return ShardReport(name, "starting", None, None)
 
 
 def _streams(status: Status) -> Iterator[StreamReport]:

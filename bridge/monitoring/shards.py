@@ -6,22 +6,34 @@ from dataclasses import dataclass, field
 from operator import attrgetter, methodcaller
 
 from bridge.core.model.events import SymbolStatus
+from bridge.core.model.shard import ShardId
 from bridge.core.sequencing.sequencers import Sequencers
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.sink import Sink
+from bridge.sinks.kafka.owner import Role
 from bridge.sinks.kafka.owner_watch import OwnerWatch
 from bridge.telemetry import SinkCounts
 
 
 @dataclass(slots=True, eq=False)
 class ShardStatus:
-    """The state that a shard fills in. `owner_watch` is set while it stands by."""
+    """The state that a shard fills in. `owner_watch` is set while it stands by, `is_owner` after
+    that. `role` is what the group wants.
+    """
 
+    id: ShardId
+    role: Role
     sinks: Sequence[Sink]
+    is_owner: bool = False
     sequencers: Sequencers | None = None
     repairer: Repairer | None = None
     symbols: dict[str, SymbolStatus] = field(default_factory=dict)
     owner_watch: OwnerWatch | None = None
+
+    @property
+    def is_watching(self) -> bool:
+        """Return whether it stands by, and reads the heartbeats of the owner."""
+        return self.owner_watch is not None and self.owner_watch.is_reading
 
     def leave_records(self) -> None:
         """Drop the records that wait: they are left to the bridge that has taken over."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
-from typing import get_args
+from typing import Literal, get_args
 
 from bridge.binance.connector import Connector, State
 from bridge.binance.coverage import LINES
@@ -18,12 +18,16 @@ from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.sequencers import SequencerStats
 from bridge.monitoring.recent import Recent
 from bridge.monitoring.shards import ShardStatus, SinkGroup
+from bridge.settings import Cluster
+from bridge.sinks.kafka.owner_watch import Reason
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.redis.sink import RedisSink
 from bridge.telemetry import PENDING_MAX_S, FeedCounts, Histogram, Reloads, now_us
 
 # Prices that are older than this are not ready for use.
 HELD_MAX_S = 5.0
+# Why another bridge has taken over a shard: the group wanted it, or not.
+FencedCause = Literal["handed_over", "taken_over"]
 # The version of a package, by name. Cached: each read from disk would block everything for 0.3 ms.
 version = cache(metadata.version)
 
@@ -55,6 +59,11 @@ class Status:
     reloads: Reloads = field(default_factory=Reloads)
     lag: Histogram = field(default_factory=Histogram)
     subscription: Callable[[], Subscription] = Subscription
+    # What the bridges of the group share.
+    cluster: Cluster = field(default_factory=Cluster)
+    # Shards that this bridge has taken over, by reason, and that were taken from it.
+    takeovers: Counter[Reason] = field(default_factory=Counter)
+    fenced: Counter[FencedCause] = field(default_factory=Counter)
     draining: bool = False
     # Whether the group has not said yet which shards this bridge has.
     is_joining: bool = False
@@ -81,9 +90,20 @@ class Status:
         return ChainMap(*(shard.symbols for shard in self.shards))
 
     @property
-    def is_standing_by(self) -> bool:
-        """Return whether this bridge waits to take over from another one."""
-        return any(shard.owner_watch for shard in self.shards)
+    def is_waiting(self) -> bool:
+        """Return whether this bridge owns no shard, but stands by, or could be given one."""
+        return not self.is_joining and all(shard.owner_watch for shard in self.shards)
+
+    def shards_by_role(self) -> dict[tuple[str, ...], float]:
+        """Return the number of shards that this bridge owns, and of those it stands by for."""
+        owned = sum(shard.is_owner for shard in self.shards)
+        watched = sum(shard.is_watching for shard in self.shards)
+        return {("owner",): owned, ("standby",): watched}
+
+    def shards_wanted(self) -> dict[tuple[str, ...], float]:
+        """Return the number of shards by the settings, and of standbys for them."""
+        count = self.cluster.shards
+        return {("owner",): count, ("standby",): count * self.cluster.standby}
 
     @property
     def is_spare(self) -> bool:
@@ -215,7 +235,7 @@ class Status:
             reasons.append("cluster: the group has not yet given this bridge its shards")
         if any(shard.owner_watch is None for shard in self.shards):
             reasons += filter(None, map(_unready_sink, self.sinks))
-        if any(shard.owner_watch and not shard.owner_watch.is_reading for shard in self.shards):
+        if any(shard.owner_watch and not shard.is_watching for shard in self.shards):
             reasons.append("kafka: the heartbeats of the owner cannot be read")
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")

@@ -22,7 +22,7 @@ from bridge.binance.rest import Rest
 from bridge.core.model.shard import ShardId
 from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, UndeliveredRecords
 from bridge.monitoring.status import Status
-from bridge.settings import Settings, load_settings
+from bridge.settings import Cluster, Settings, load_settings
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.owner import this_bridge
@@ -304,7 +304,7 @@ async def test_a_bridge_goes_on_with_its_other_shards_if_one_is_taken_over(
         await journal.until("positions_read", 2)
         await received_some(service, journal)
         names = StateTopics(f"{unique}.position", f"{unique}.status")
-        us, shard = this_bridge("test"), ShardId(0, 2)
+        us, shard = this_bridge(Cluster()), ShardId(0, 2)
         fence = Fence(settings.kafka, names, ProducerState(), us, shard=shard)
         await fence.raise_around([f"{unique}.trade", *names])
         await journal.until("taken_over")

@@ -7,6 +7,7 @@ import pytest
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.errors import SinkUnavailable
+from bridge.settings import Cluster
 from bridge.sinks.kafka.fence import Fence
 from bridge.sinks.kafka.owner import this_bridge
 from bridge.sinks.kafka.producer import StateTopics, open_producer
@@ -23,7 +24,9 @@ async def start_producer(options: settings.Kafka) -> None:
 
 async def raise_fence(options: settings.Kafka) -> None:
     topics = StateTopics("venue.position", "venue.status")
-    await Fence(options, topics, ProducerState(), this_bridge("test")).raise_around(["venue.trade"])
+    await Fence(options, topics, ProducerState(), this_bridge(Cluster())).raise_around(
+        ["venue.trade"]
+    )
 
 
 async def open_reader(options: settings.Kafka) -> None:

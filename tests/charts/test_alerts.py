@@ -38,8 +38,8 @@ SELECTOR = re.compile(r"\b((?:tickbridge|process)_\w+)(?:\{([^}]*)\})?")
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
 GROUPING = re.compile(r"\b(?:by|without|on) \(([^)]*)\)")
 MATCHER = re.compile(r'(\w+)(=|!=|=~|!~)"([^"]*)"')
-# Labels that Prometheus adds to every scraped metric.
-OF_THE_TARGET = {"instance", "job"}
+# Labels that Prometheus, or its operator in Kubernetes, adds to every scraped metric.
+OF_THE_TARGET = {"instance", "job", "namespace"}
 
 Exposed = Mapping[str, Mapping[str, set[str]]]
 

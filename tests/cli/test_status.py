@@ -11,11 +11,13 @@ import msgspec
 import pytest
 
 from bridge.core.model.events import FeedState, Gap, SymbolStatus
+from bridge.monitoring.cluster import ClusterStatus, OwnerStatus, ShardStatus, StandbyStatus
 from bridge.monitoring.report import (
     ConnectorReport,
     Latency,
     PositionReport,
     Report,
+    ShardReport,
     SinkReport,
     StreamReport,
 )
@@ -40,7 +42,8 @@ def status(
         feed,
         now - 7_200_000_000,
         *ends,
-        "process 1 on a",
+        "a/1",
+        None,
     )
 
 
@@ -52,7 +55,8 @@ def a_report() -> Report:
         uptime_s=7300.0,
         settings_age_s=60.0,
         needs_restart=["log.level"],
-        owner=None,
+        bridge="a/1",
+        shards=[ShardReport("1-of-1", "owner", "a/1", None)],
         unready=[],
         refused=[],
         waiting=["'*USDT' waits until a symbol that it matches trades"],
@@ -207,14 +211,64 @@ def test_a_bridge_without_events_yet_tells_its_sinks(tickbridge: Run) -> None:
 
 def test_a_standby_tells_for_whom_it_stands_by(tickbridge: Run) -> None:
     report = a_report()
-    report.owner = "process 7 on other, started at 2026-11-02T03:14:15Z"
+    report.shards = [ShardReport("1-of-1", "standby", "other/7", "a/1")]
     for sink in report.sinks:
         sink.ready = False
     with serving(msgspec.json.encode(report)) as url:
         result = tickbridge("status", "--url", url)
     assert result.exit_code == 0
-    assert f"standing by; the owner of the topics is {report.owner}" in result.stdout
+    assert "standby of shard 1-of-1; its owner is other/7" in result.stdout
     assert "kafka  waits" in result.stdout
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> ClusterStatus:
+    """Let this be what Kafka says."""
+    since = time.time_ns() // 1000 - 7_200_000_000
+    first = ShardStatus(
+        "1-of-2",
+        OwnerStatus("a", "live", since, 0.4, 1),
+        StandbyStatus("b", "cut", since, 1.2, 0.025),
+    )
+    second = ShardStatus("2-of-2", None, None)
+    found = ClusterStatus([first, second], ["2-of-2: no owner"])
+
+    async def read_cluster(*_: object) -> ClusterStatus:
+        return found
+
+    monkeypatch.setattr("bridge.monitoring.cluster.read_cluster", read_cluster)
+    return found
+
+
+def test_the_shards_of_all_bridges_are_a_table(tickbridge: Run, cluster: ClusterStatus) -> None:
+    result = tickbridge("status", "--cluster")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0] == cluster.wrong[0]
+    rows = [line.split() for line in lines]
+    assert "1-of-2 owner a live 2 h ago 0.4 s ago 1".split() in rows
+    assert "standby b cut 2 h ago 1.2 s ago 25 ms".split() in rows
+    assert "2-of-2 owner - none - - -".split()[:4] in [row[:4] for row in rows]
+
+
+def test_the_shards_are_printed_as_json(tickbridge: Run, cluster: ClusterStatus) -> None:
+    cluster.wrong.clear()
+    result = tickbridge("status", "--cluster", "--json")
+    assert result.exit_code == 0
+    assert msgspec.json.decode(result.stdout, type=ClusterStatus) == cluster
+
+
+def test_the_shards_are_not_asked_of_a_bridge(tickbridge: Run) -> None:
+    result = tickbridge("status", "--cluster", "--url", "localhost:1")
+    assert result.exit_code == 2
+    assert "--cluster asks Kafka" in result.stderr
+
+
+def test_without_kafka_the_error_names_its_address(tickbridge: Run) -> None:
+    servers = f"127.0.0.1:{free_port()}"
+    result = tickbridge("status", "--cluster", TICKBRIDGE_KAFKA__BOOTSTRAP_SERVERS=servers)
+    assert result.exit_code == 1
+    assert servers in result.stderr
 
 
 def test_watching_needs_a_terminal(tickbridge: Run) -> None:

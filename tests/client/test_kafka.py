@@ -107,7 +107,7 @@ async def test_statuses_of_a_symbol_are_found_in_the_partition_where_all_are(
     options: settings.Kafka,
 ) -> None:
     status = {"message_type": "status", "venue": SPOT, "timestamp": None, "received": 1}
-    status |= {"source": "bridge", "feed": "live", "since": 1, "owner": "someone"}
+    status |= {"source": "bridge", "feed": "live", "since": 1, "owner": "someone", "standby": None}
     status |= dict.fromkeys(("trade_id", "agg_trade_id", "complete_to", "checked"))
     symbols = [f"S{number}USDT" for number in range(20)]
     values = [json.dumps(status | {"symbol": symbol}).encode() for symbol in symbols]

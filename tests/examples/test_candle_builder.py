@@ -24,7 +24,7 @@ def trade(number: int, second: float, price: int = 1) -> AnyEvent:
 def status(trade_id: int, complete_to: float) -> AnyEvent:
     head = ("binance.spot", "BTCUSDT", None, BEGIN_US, "bridge", "live", BEGIN_US)
     end = BEGIN_US + round(complete_to * SECOND_US)
-    return SymbolStatus(*head, trade_id, None, end, None, "someone")
+    return SymbolStatus(*head, trade_id, None, end, None, "someone", None)
 
 
 def lost(first: int, last: int, second: float) -> AnyEvent:

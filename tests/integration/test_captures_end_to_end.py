@@ -23,7 +23,7 @@ FILES = {"BTCUSDT": "btcusdt_20240808.gz", "ETHUSDT": "ethusdt_20240808.gz"}
 STREAMS = ["trade", "bookTicker", "depth@100ms"]
 TIMEOUT_S = 60
 STATUS_FIELDS = (
-    *("status_time", "feed", "feed_since", "complete_to", "checked", "owner"),
+    *("status_time", "feed", "feed_since", "complete_to", "checked", "owner", "standby"),
     *("complete_trade_id", "complete_agg_trade_id"),
 )
 

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import websockets
 
+from bridge.monitoring.cluster import read_cluster
+from bridge.settings import Cluster
+from bridge.settings import Kafka as KafkaSettings
 from bridge.tools.simulator import Market, SimulatedExchange
 from tests.support.bridge_process import BridgeProcess, running_bridge
 from tests.support.bridge_settings import bridge_settings
@@ -122,9 +125,17 @@ async def test_a_rolling_restart_leaves_no_hole_and_ends_with_the_shards_shared(
             await bridges[name].logged("positions_read")
         await _all_continue(sent)
         await _flow(servers, unique)
+        shared = await _shared(servers, settings)
+        if is_named:
+            assert shared == {names, names[::-1]}
         for bridge in bridges.values():
             assert await bridge.stop() == 0
+            # They write to the position topic together, and are not strangers there.
+            assert "kafka_foreign_records" not in {line["event"] for line in bridge.log}
         await _assert_whole(servers, unique, sent)
+        statuses = await read_topic(servers, f"{unique}.binance.spot.status")
+        last = {record.key: json.loads(record.value) for record in statuses}
+        assert {(each["owner"], each["standby"]) for each in last.values()} <= shared
 
 
 async def _exchange(
@@ -145,6 +156,17 @@ async def _one_each(bridges: dict[str, BridgeProcess]) -> None:
     for bridge in bridges.values():
         await bridge.logged("positions_read")
         await bridge.logged("standing_by")
+
+
+async def _shared(servers: str, settings: dict[str, Any]) -> set[tuple[str, str]]:
+    """Wait until each of two shards has an owner and a standby, and return their names."""
+    options = KafkaSettings(bootstrap_servers=[servers], topic=settings["kafka"]["topic"])
+    async with asyncio.timeout(TIMEOUT_S):
+        while (found := await read_cluster(options, Cluster(standby=1))).wrong:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    return {
+        (each.owner.name, each.standby.name) for each in found.shards if each.owner and each.standby
+    }
 
 
 async def _assert_whole(servers: str, unique: str, sent: Numbers) -> None:

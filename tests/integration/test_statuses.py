@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ async def test_consumers_see_how_far_each_symbol_is_complete_and_when_the_bridge
             status = await _status(servers, topic, lambda s: s["feed"] == "live" and s["checked"])
             assert status["trade_id"] >= 0
             assert status["agg_trade_id"] >= 0
-            assert status["owner"].startswith(f"process {bridge.process.pid} on ")
+            assert status["owner"] == f"{socket.gethostname()}/{bridge.process.pid}"
+            assert status["standby"] is None
             latest = await prices.get("BTCUSDT")
             assert latest is not None
             assert (latest.feed, latest.owner) == ("live", status["owner"])

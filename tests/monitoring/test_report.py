@@ -1,6 +1,7 @@
 """The report of `/status`; its accounts add up."""
 
 import json
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -10,6 +11,8 @@ from bridge.binance.connector import State
 from bridge.monitoring.recent import latency
 from bridge.monitoring.report import ConnectorReport
 from bridge.monitoring.reporter import report
+from bridge.settings import Cluster
+from bridge.sinks.kafka.owner import this_bridge
 from bridge.telemetry import Account, now_us
 from bridge.tools import schemas
 from tests.support.exchange import trade
@@ -25,6 +28,31 @@ async def test_a_bridge_that_has_just_begun_says_what_it_waits_for() -> None:
     assert found.unready
     assert (found.connectors, found.streams, found.positions) == ([], [], [])
     assert [sink.accounts for sink in found.sinks] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("is_owner", "is_watching", "expected"),
+    [
+        (False, False, ("starting", None, None)),
+        (True, False, ("owner", "us", "other")),
+        (False, True, ("standby", "owner", "us")),
+    ],
+)
+async def test_each_shard_says_who_owns_it_and_who_stands_by(
+    is_owner: bool,  # noqa: FBT001
+    is_watching: bool,  # noqa: FBT001
+    expected: tuple[str, str | None, str | None],
+) -> None:
+    running = Running()
+    running.status.cluster = Cluster(instance_id="us")
+    shard = running.shard
+    shard.role.other, shard.is_owner = "other", is_owner
+    if is_watching:
+        shard.owner_watch = Mock(owner=this_bridge(Cluster(instance_id="owner")))
+    found = report(running.status)
+    (told,) = found.shards
+    assert found.bridge == "us"
+    assert (told.name, told.role, told.owner, told.standby) == ("1-of-1", *expected)
 
 
 async def test_each_connector_and_stream_is_told() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from platform import python_version
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import create_autospec
 
 import aiohttp
@@ -20,8 +20,10 @@ from bridge.monitoring import server
 from bridge.monitoring import status as monitored
 from bridge.monitoring.metrics import GAP_CAUSES
 from bridge.monitoring.server import MAX_CONNECTIONS, serve
+from bridge.monitoring.status import FencedCause
 from bridge.pipeline.gap_repair import Repairer
 from bridge.settings.model import Http
+from bridge.sinks.kafka.owner_watch import Reason
 from bridge.telemetry import now_us
 from bridge.tools.embedded import free_port
 from tests.support.exchange import trade
@@ -218,7 +220,13 @@ async def test_every_known_series_is_there_from_the_start_at_zero(url: str) -> N
                 for cause in causes
             ),
         }
+    expected |= {
+        *(("tickbridge_shards", role) for role in ("owner", "standby")),
+        *(("tickbridge_takeovers_total", reason) for reason in get_args(Reason)),
+        *(("tickbridge_fenced_total", cause) for cause in get_args(FencedCause)),
+    }
     assert expected <= set(found)
+    del found["tickbridge_shards_wanted", "owner"]
     del found["tickbridge_build_info", python_version(), version("tickbridge")]
     del (
         found["tickbridge_outbox_limit_bytes", "kafka"],

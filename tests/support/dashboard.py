@@ -71,4 +71,4 @@ class Shown(Running):
 def symbol_status(symbol: str, feed: FeedState) -> SymbolStatus:
     """Return a status of which only the state is known."""
     head = (SPOT, symbol, None, now_us(), "bridge", feed, 1)
-    return SymbolStatus(*head, None, None, None, None, owner="me")  # type: ignore[arg-type]
+    return SymbolStatus(*head, None, None, None, None, owner="me", standby=None)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from bridge.binance.connection import Connection
 from bridge.binance.connector import Connector
 from bridge.binance.feed import Feed
 from bridge.core.binance.stream_names import parse_stream
+from bridge.core.model.shard import WHOLE
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router
 from bridge.core.sequencing.sequencers import Sequencers
@@ -17,6 +18,7 @@ from bridge.monitoring.shards import ShardStatus
 from bridge.monitoring.status import Status
 from bridge.pipeline.pipeline import Pipeline
 from bridge.settings import Settings, load_settings
+from bridge.sinks.kafka.owner import Role
 from bridge.sinks.kafka.sink import KafkaSink
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.redis.sink import RedisSink
@@ -35,7 +37,7 @@ def sinks_at_rest(
         KafkaSink(settings.kafka, [], store=store, counts=status.kafka.counts),
         RedisSink(settings.redis, SPOT, counts=status.redis.counts),
     )
-    status.shards.append(ShardStatus(sinks))
+    status.shards.append(ShardStatus(WHOLE, Role(), sinks))
     return sinks
 
 

@@ -113,7 +113,8 @@ def shorter(words: list[str]) -> list[str]:
 
 def tickbridge(*words: str) -> int:
     words = tuple(shorter(list(words)))
-    if "--archive" in words or "bench" in words:  # needs a past day, or half an hour
+    # They need a past day, half an hour, or a Kafka with a fence.
+    if {"--archive", "bench", "--cluster"} & {*words}:
         words = (*words, "--help")  # checks the other words too
     command, variables = words[0], {}
     endless = command in ENDLESS and ENDLESS[command] not in words

@@ -264,7 +264,10 @@ class SymbolStatus(Event, frozen=True, gc=False, tag=STATUS):
         Microseconds | None,
         _says("The time of the last comparison with the exchange's last ids; null: none yet."),
     ]
-    owner: Annotated[str, _says("The bridge that publishes the symbol.")]
+    owner: Annotated[str, _says("The name of the bridge that publishes the symbol.")]
+    standby: Annotated[
+        str | None, _says("The name of the bridge that would take over; null: there is none.")
+    ]
 
 
 AnyEvent = (

@@ -148,7 +148,8 @@ def _day(event: Ticker) -> str:
 def _status(event: SymbolStatus) -> str:
     times = (event.complete_to, event.checked, event.trade_id, event.agg_trade_id)
     texts = ("" if time is None else str(time) for time in times)
-    return _lines(str(time_of(event)), event.feed, str(event.since), *texts, event.owner)
+    bridges = (event.owner, event.standby or "")
+    return _lines(str(time_of(event)), event.feed, str(event.since), *texts, *bridges)
 
 
 def _lines(*texts: str) -> str:
@@ -163,7 +164,7 @@ _REST_OF_DAY = _lines("change", "change_percent", "weighted_average_price", "tra
 _STATUS = Group(
     _lines(
         *("status_time", "feed", "feed_since", "complete_to", "checked"),
-        *("complete_trade_id", "complete_agg_trade_id", "owner"),
+        *("complete_trade_id", "complete_agg_trade_id", "owner", "standby"),
     ),
     _status,
 )

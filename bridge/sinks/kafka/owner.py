@@ -4,7 +4,7 @@ The record lies in the position topic, under the transactional id. It is written
 raised, and again and again after that, as a heartbeat. A standby reads it (`owner_watch.py`).
 
 A second record names the owners that were shut out because their shards had some of the same
-partitions: the number of shards has changed.
+partitions: the number of shards has changed. A third one names the standby (`standby.py`).
 """
 
 import os
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge import settings
 from bridge.core.model.shard import WHOLE, ShardId, parse_shard
@@ -25,6 +26,7 @@ BEATS_PER_TAKEOVER = 4
 # The keys of these records, which lie among the positions, begin like this.
 OWNER_PREFIX = b"owner:"
 FENCED_PREFIX = b"fenced:"
+STANDBY_PREFIX = b"standby:"
 # The message type of the records in the outbox of positions.
 OWNER = "owner"
 
@@ -52,17 +54,26 @@ class Owner(msgspec.Struct, frozen=True):
     """A bridge that has opened the transactional id. `started` is in microseconds.
 
     `producer_id` and `epoch` are what Kafka gave it at the opening. `generation` is that of the
-    group, as far as it knows; -1 without a group.
+    group, as far as it knows; -1 without a group. It is the owner since `since`, in microseconds.
+    `takeovers` counts how often the shard has passed to a bridge of another name.
     """
 
     host: str
     process: int
     started: int
     group: str = ""
+    instance_id: str | None = None
+    since: int = 0
+    takeovers: int = 0
     state: State = "live"
     producer_id: int = -1
     epoch: int = -1
     generation: int = -1
+
+    @property
+    def name(self) -> str:
+        """Return the name of the bridge in the group."""
+        return self.instance_id or f"{self.host}/{self.process}"
 
     @property
     def opening(self) -> tuple[int, int]:
@@ -71,11 +82,21 @@ class Owner(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         started = datetime.fromtimestamp(self.started // 1_000_000, UTC)
-        return f"process {self.process} on {self.host}, started at {started:%Y-%m-%dT%H:%M:%SZ}"
+        name = f"{self.instance_id}, " if self.instance_id else ""
+        return (
+            f"{name}process {self.process} on {self.host}, started at {started:%Y-%m-%dT%H:%M:%SZ}"
+        )
 
     def is_same(self, other: "Owner") -> bool:
         """Return whether both are the same bridge, in whatever state."""
         return (self.host, self.process, self.started) == (other.host, other.process, other.started)
+
+    def after(self, previous: "Owner | None") -> "Owner":
+        """Return this bridge as the owner from now on, after another one or its own last start."""
+        takeovers = 0
+        if previous is not None:
+            takeovers = previous.takeovers + (previous.name != self.name)
+        return replace(self, since=now_us(), takeovers=takeovers)
 
 
 # By transactional id: the opening with which its owners were shut out. Later ones count again.
@@ -87,9 +108,10 @@ _decode = msgspec.json.Decoder(Owner).decode
 _decode_fenced = msgspec.json.Decoder(Openings).decode
 
 
-def this_bridge(group: str) -> Owner:
+def this_bridge(cluster: settings.Cluster) -> Owner:
     """Return this bridge as an owner."""
-    return Owner(socket.gethostname(), os.getpid(), now_us(), group)
+    now = now_us()
+    return Owner(socket.gethostname(), os.getpid(), now, cluster.group, cluster.instance_id, now)
 
 
 def read_owner(value: bytes | None) -> Owner | None:
@@ -119,7 +141,7 @@ def fenced_key(transactional_id: str) -> bytes:
 
 def is_about_owners(key: bytes | None) -> bool:
     """Return whether a record of the position topic is no position, but one of these records."""
-    return (key or b"").startswith((OWNER_PREFIX, FENCED_PREFIX))
+    return (key or b"").startswith((OWNER_PREFIX, FENCED_PREFIX, STANDBY_PREFIX))
 
 
 class Owners:

@@ -24,6 +24,7 @@ from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import Fenced, SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners, Role
+from bridge.telemetry import now_us
 
 MAX_DELAY_S = 1.0
 
@@ -62,7 +63,8 @@ class _Watched:
 class OwnerWatch:
     """Waits until a shard has no owner, or one that this bridge may replace.
 
-    `is_reading` is false while Kafka does not answer. `role` is what the group wants of this
+    `is_reading` is false while Kafka does not answer. This bridge stands by since `standing_since`,
+    in microseconds; 0 before that. `role` is what the group wants of this
     bridge. `can_replace` returns whether this bridge receives all streams, so that it may replace
     an owner that does not, or one that the group has replaced. With `is_patient` an owner of
     another group is replaced only if it is silent. With `has_records` this bridge has records of an
@@ -81,10 +83,12 @@ class OwnerWatch:
         has_records: bool,
     ) -> None:
         self.is_reading = False
+        self.standing_since = 0
         self._options = options
         self._cluster = cluster
-        self._topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
-        self._owners = Owners(options, self._topic, shard)
+        self.topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
+        self._owners = Owners(options, self.topic, shard)
+        self.transactional_id = self._owners.id
         # By transactional id.
         self._watched: dict[str, _Watched] = {}
         self._role = role or Role()
@@ -122,7 +126,7 @@ class OwnerWatch:
         """Watch until Kafka fails. Raises SinkUnavailable then. Return None if the first owner has
         not created the topic yet.
         """
-        async with _BeatReader(self._options, self._topic) as reader:
+        async with _BeatReader(self._options, self.topic) as reader:
             async for record in reader.read_written():
                 self._see(record)
             self.is_reading = True
@@ -133,6 +137,7 @@ class OwnerWatch:
                 return None
             owner = str(self.owner) if self.owner else None
             log.info("standing_by", owner=owner, group=self._cluster.group)
+            self.standing_since = self.standing_since or now_us()
             return await self._follow(reader)
 
     def _at_start(self) -> Reason | None:

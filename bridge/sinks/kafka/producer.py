@@ -71,6 +71,23 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
     return producer
 
 
+async def open_writer(options: settings.Kafka) -> AIOKafkaProducer:
+    """Start a producer for single records, which may be lost. Raises as `open_producer` does."""
+    producer = AIOKafkaProducer(**client_options(options))
+    try:
+        await start(producer, options)
+        async with asyncio.timeout(options.request_timeout_ms / 1000):
+            # Asked for a topic by name, a broker might create it.
+            await producer.client.set_topics(())
+    except FAILURES as error:
+        await discard(producer)
+        raise failure(await reason_of(options, error), options.bootstrap_servers) from error
+    except asyncio.CancelledError:
+        await discard(producer)
+        raise
+    return producer
+
+
 async def check_access(options: settings.Kafka) -> None:
     """Connect and log in as a start of the sink does. Writes nothing, and fences no other bridge.
 

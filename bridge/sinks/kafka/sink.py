@@ -29,6 +29,7 @@ from bridge.sinks.kafka.loss_reporter import ROOM_SHARE, LossReporter
 from bridge.sinks.kafka.owner import (
     BEATS_PER_TAKEOVER,
     OWNER,
+    Owner,
     Role,
     State,
     encode,
@@ -103,21 +104,22 @@ class KafkaSink:
             options, venue, self.outbox, self._ack_waiters, self._progressed.set
         )
         self._positions = PositionWriter(state_topics.position)
-        # Invalid frames may have no symbol. So all shards write to all partitions there.
+        # Owners and standbys write to the position topic. Invalid frames may have no symbol, so all
+        # shards write to all partitions of their topic.
         shared = {*state_topics, topic_name(options.topic, venue, "invalid")}
-        producer_state = ProducerState(self.counts, () if shard == WHOLE else shared)
+        producer_state = ProducerState(self.counts, shared if cluster.has_group else ())
         self._fence = Fence(
             options,
             state_topics,
             producer_state,
-            this_bridge(cluster.group),
+            this_bridge(cluster),
             role=self._role,
             shard=shard,
             shared=shared,
             is_required=cluster.has_group,
         )
         # Whether this bridge does not receive some of its streams.
-        self.is_cut: Callable[[], bool] = lambda: False
+        self._is_cut: Callable[[], bool] = lambda: False
         self._beat_s = cluster.takeover_ms / 1000 / BEATS_PER_TAKEOVER
         self._resting = RestingPartitions(
             (self.outbox, self._positions.outbox), self.counts.failures, self._changed.set
@@ -158,7 +160,19 @@ class KafkaSink:
     @property
     def owner(self) -> str:
         """Return the name of this bridge, as other bridges with the same topics see it."""
-        return str(self._fence.us)
+        return self._fence.us.name
+
+    @property
+    def standby(self) -> str | None:
+        """Return the name of the bridge that the group lets stand by; None if there is none."""
+        return self._role.other or None
+
+    def become_owner(self, previous: Owner | None, is_cut: Callable[[], bool]) -> None:
+        """Note that this bridge is the next owner. `is_cut` returns whether it misses some of its
+        streams.
+        """
+        self._fence.us = self._fence.us.after(previous)
+        self._is_cut = is_cut
 
     def committed(self, key: StreamKey) -> Committed | None:
         """Return what Kafka has of a stream with contiguous ids; None if nothing is known of it."""
@@ -362,7 +376,7 @@ class KafkaSink:
 
     def _beat(self) -> None:
         """Write a heartbeat, again and again."""
-        self._write_owner("cut" if self.is_cut() else "live")
+        self._write_owner("cut" if self._is_cut() else "live")
         loop = asyncio.get_running_loop()
         self._beating = loop.call_later(self._beat_s, self._beat)
 

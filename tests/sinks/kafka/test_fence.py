@@ -19,6 +19,7 @@ from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.shard import WHOLE, ShardId
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, TopicsDenied
+from bridge.settings import Cluster
 from bridge.sinks.kafka import fence as fence_module
 from bridge.sinks.kafka import producer as producer_module
 from bridge.sinks.kafka import producer_session
@@ -99,7 +100,7 @@ def state_topics(venue: str) -> StateTopics:
 async def raised(options: settings.Kafka, unique: str, shard: ShardId = WHOLE) -> ProducerState:
     """Raise a fence around the trades; return the state with its identity."""
     state = ProducerState()
-    fence = Fence(options, state_topics(unique), state, this_bridge("test"), shard=shard)
+    fence = Fence(options, state_topics(unique), state, this_bridge(Cluster()), shard=shard)
     await fence.raise_around([f"{unique}.trade", f"{unique}.position"])
     return state
 
@@ -205,7 +206,7 @@ async def test_a_fence_that_can_leave_out_nothing_is_not_taken_for_raised(
         options_for(fencing_kafka.bootstrap_servers),
         state_topics(unique),
         ProducerState(),
-        this_bridge("test"),
+        this_bridge(Cluster()),
     )
     await fence.raise_around(topics)
     fence.renew()
@@ -264,7 +265,7 @@ async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
 ) -> None:
     servers, options = fencing_kafka.bootstrap_servers, options_for(fencing_kafka.bootstrap_servers)
     earlier = ProducerState()
-    await Fence(options, state_topics(unique), earlier, this_bridge("test")).raise_around(
+    await Fence(options, state_topics(unique), earlier, this_bridge(Cluster())).raise_around(
         [f"{unique}.quote", f"{unique}.position"]
     )
     producer = await open_producer(options, earlier)

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.core.model.shard import WHOLE, ShardId
-from bridge.settings import Kafka
+from bridge.settings import Cluster, Kafka
 from bridge.sinks.kafka.owner import (
     Owner,
     Owners,
@@ -16,7 +16,7 @@ from bridge.sinks.kafka.owner import (
 )
 
 TOPIC = "binance.spot.position"
-US = this_bridge("test")
+US = this_bridge(Cluster())
 
 
 class Bench:
@@ -39,6 +39,20 @@ class Bench:
     @staticmethod
     def id_of(shard: ShardId) -> str:
         return transactional_id_of(Kafka(), TOPIC, shard)
+
+
+def test_a_takeover_counts_if_the_shard_passes_to_a_bridge_of_another_name() -> None:
+    first, second = (
+        this_bridge(Cluster(instance_id=name)).after(None) for name in ("first", "second")
+    )
+    assert (first.name, first.takeovers) == ("first", 0)
+    again = first.after(first)
+    assert (again.takeovers, again.since >= first.since) == (0, True)
+    assert [second.after(again).takeovers, first.after(second.after(again)).takeovers] == [1, 2]
+
+
+def test_a_bridge_without_a_name_is_named_by_its_host_and_process() -> None:
+    assert US.name == f"{US.host}/{US.process}"
 
 
 def test_the_names_of_the_shards_are_in_their_transactional_ids() -> None:

@@ -40,7 +40,7 @@ class Bench:
     def __init__(self, options: KafkaSettings, producer: AIOKafkaProducer) -> None:
         self.options = options
         self.topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
-        self.owner = this_bridge("tickbridge")
+        self.owner = this_bridge(Cluster())
         self._producer = producer
         self._has_topic = False
 

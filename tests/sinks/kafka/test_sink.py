@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from msgspec.structs import replace
 
 from bridge import settings
-from bridge.settings import load_settings
+from bridge.settings import Cluster, load_settings
 from bridge.sinks.kafka import batch_sender
 from bridge.sinks.kafka import sink as kafka_sink
 from bridge.sinks.kafka.sink import KafkaSink
@@ -41,12 +41,12 @@ def sink_for(
     **options: Any,
 ) -> KafkaSink:
     """Return a sink with topics for these kinds (default: trades) and for gap and invalid events.
-    The options may include `store`.
+    The options may include `store` and `cluster`.
     """
-    store = options.pop("store", None)
+    store, cluster = options.pop("store", None), options.pop("cluster", Cluster())
     topics = [f"{venue}.{kind}" for kind in {*(kinds or ("trade",)), "gap", "invalid"}]
     kafka = options_for(bootstrap_servers, **options)
-    return KafkaSink(kafka, topics, venue, store)
+    return KafkaSink(kafka, topics, venue, store, cluster)
 
 
 def ids(records: Iterable[ConsumerRecord], symbol: str = "BTCUSDT") -> list[int]:
