@@ -218,7 +218,10 @@ class World:
         both = {life.task: life for life in (before, after)}
         if any(life.has_group for life in both.values()):
             await asyncio.sleep(self.random.uniform(0.0, 5.0))
-            await self.stop(before)
+            if after.task.done():  # the first one began to publish after it
+                self.end(after)
+            else:
+                await self.stop(before)
             return
         ended, left = await asyncio.wait(both, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:

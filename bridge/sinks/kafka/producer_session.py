@@ -19,7 +19,7 @@ from bridge import settings
 from bridge.brokers.kafka_client import FAILURES, failure, partition_of_key
 from bridge.core.model.shard import ShardId
 from bridge.core.records.record import Record
-from bridge.errors import SinkRefused, SinkUnavailable, TopicsDenied
+from bridge.errors import Fenced, SinkRefused, SinkUnavailable, TopicsDenied
 from bridge.retry import check_cancelled
 from bridge.sinks.batch_pacer import BatchPacer
 from bridge.sinks.kafka import recover_spill
@@ -171,12 +171,12 @@ class ProducerSession:
 
     async def add_topics(self, topics: Sequence[str]) -> None:
         """Do as `ensure_topics`, and shut other processes out of these topics. If this fails, the
-        next session does it.
+        next session does it, or `drain` raises Fenced.
         """
         await self.ensure_topics(topics)
         try:
             await self._state.fence.raise_around(topics)
-        except SinkUnavailable as error:
+        except (Fenced, SinkUnavailable) as error:
             self.fail(error)
 
     async def close(self) -> None:

@@ -281,6 +281,21 @@ async def test_topics_that_are_added_later_are_fenced_under_the_same_identity(
     await discard(producer)
 
 
+async def test_a_takeover_while_topics_are_added_ends_the_sink_and_not_what_adds_them(
+    kafka: Kafka, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload of the settings adds topics. It must not end the other shards."""
+    sink = sink_for(kafka.bootstrap_servers, unique)
+    async with running(sink) as ended, asyncio.timeout(30):
+        await sink.fenced()
+        Feeder(sink).push(*trades(unique, range(10)))
+        await sink.drained()
+        monkeypatch.setattr(Fence, "raise_around", failing(Fenced("the next owner")))
+        await sink.add_topics([f"{unique}.quote"])
+        with pytest.raises(Fenced, match="the next owner"):
+            await ended
+
+
 def failing(error: Exception) -> Callable[..., Awaitable[None]]:
     """Return a replacement that raises this error."""
 
