@@ -7,8 +7,11 @@ import msgspec
 import structlog
 
 from bridge.brokers.kafka_group import GroupMember
+from bridge.core.model.stream import SPOT
 from bridge.core.model.unreadable import decode_ours
 from bridge.core.policy.roles import Member, Roles, share_out
+from bridge.core.records.record import topic_name
+from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.settings import Settings
@@ -46,6 +49,7 @@ class Group:
         self.changed = asyncio.Event()
         self._options, self._cluster = settings.kafka, settings.cluster
         self._name = this_bridge(self._cluster).name
+        self._topic = topic_name(settings.kafka.topic, SPOT, MESSAGE_TYPE)
         self._owned, self._watched = owned, watched
         self._attempt = 0
         self._must_rejoin = False
@@ -92,9 +96,8 @@ class Group:
         """Return what this bridge does now."""
         cluster = self._cluster
         owned, watched = tuple(self._owned()), tuple(self._watched())
-        return _encode(
-            Member(self._name, cluster.shards, cluster.standby, owned, watched, self._attempt)
-        )
+        shares = (cluster.shards, cluster.standby, owned, watched)
+        return _encode(Member(self._name, self._topic, *shares, self._attempt))
 
     def share_out(self, members: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """Return the roles of each member. One that is not understood gets none."""

@@ -1,6 +1,6 @@
 """Decides which bridges of a group own the shards, and which stand by. Its leader asks.
 
-Bridges that divide the symbols into another number of shards do not share shards with each other.
+Bridges with other topics, or with another number of shards, do not share shards with each other.
 While that number changes there are two divisions, and the fence decides who publishes.
 """
 
@@ -13,11 +13,13 @@ import msgspec
 class Member(msgspec.Struct, frozen=True):
     """What a bridge tells the group when it joins.
 
-    `shards` is their number, `owns` and `watches` name those that it owns and stands by for.
-    `standby` is how many bridges stand by for a shard. `attempt` rises to join with a change.
+    `topic` is its position topic. `shards` is their number, `owns` and `watches` name those that it
+    owns and stands by for. `standby` is how many bridges stand by for a shard. `attempt` rises to
+    join with a change.
     """
 
     name: str
+    topic: str = ""
     shards: int = 1
     standby: int = 0
     owns: tuple[int, ...] = ()
@@ -42,10 +44,15 @@ Holders = dict[int, str]
 def share_out(members: Mapping[str, Member]) -> dict[str, Roles]:
     """Return the roles of each member, by its id. As little moves as a fair division allows."""
     roles: dict[str, Roles] = {}
-    for count in {member.shards for member in members.values()}:
-        alike = {name: member for name, member in members.items() if member.shards == count}
-        roles |= _share_out(alike, count)
+    for division in {_division(member) for member in members.values()}:
+        alike = {name: each for name, each in members.items() if _division(each) == division}
+        roles |= _share_out(alike, division[1])
     return roles
+
+
+def _division(member: Member) -> tuple[str, int]:
+    """Return what the members that share shards with each other have in common."""
+    return member.topic, member.shards
 
 
 def _share_out(members: Mapping[str, Member], count: int) -> dict[str, Roles]:

@@ -17,7 +17,8 @@ def groups(draw: st.DrawFn, *, standby: int = 1) -> Group:
     """Return a group of bridges. Several may believe that they own a shard."""
     count = draw(COUNTS)
     shards = st.lists(st.integers(0, count - 1), unique=True).map(tuple)
-    members = st.builds(Member, st.just("n"), st.just(count), st.just(standby), shards, shards)
+    fixed = map(st.just, ("n", "topic", count, standby))
+    members = st.builds(Member, *fixed, shards, shards)
     found = draw(st.dictionaries(st.sampled_from("abcde"), members, min_size=1))
     return {each: replace(member, name=each) for each, member in found.items()}
 
@@ -83,7 +84,9 @@ def test_a_bridge_that_leaves_moves_only_its_own_shards(
 @given(groups())
 def test_a_bridge_that_joins_takes_only_its_part(members: Group) -> None:
     before = share_out(members)
-    joined = after(members, before) | {"new": Member("new", next(iter(members.values())).shards)}
+    joined = after(members, before) | {
+        "new": replace(next(iter(members.values())), name="new", owns=(), watches=())
+    }
     roles = share_out(joined)
     moved = Counter(
         each for each in members for n in before[each].owner if n not in roles[each].owner
@@ -92,14 +95,24 @@ def test_a_bridge_that_joins_takes_only_its_part(members: Group) -> None:
 
 
 def test_the_standby_becomes_the_owner_of_a_bridge_that_is_gone() -> None:
-    members = {"a": Member("a", 1, 1), "b": Member("b", 1, 1, watches=(0,))}
+    members = {"a": Member("a", standby=1), "b": Member("b", standby=1, watches=(0,))}
     assert share_out(members)["b"] == Roles(1, owner={0: "a"})
 
 
 def test_bridges_with_another_number_of_shards_do_not_share_them() -> None:
-    members = {"a": Member("a", 1, 1, owns=(0,)), "b": Member("b", 2, 1), "c": Member("c", 2, 1)}
+    members = {
+        "a": Member("a", "topic", 1, 1, owns=(0,)),
+        "b": Member("b", "topic", 2, 1),
+        "c": Member("c", "topic", 2, 1),
+    }
     assert share_out(members) == {
         "a": Roles(1, owner={0: ""}),
         "b": Roles(2, owner={0: "c"}, standby={1: "c"}),
         "c": Roles(2, owner={1: "b"}, standby={0: "b"}),
     }
+
+
+def test_bridges_with_other_topics_do_not_share_shards() -> None:
+    """Two releases on one Kafka have the same group by default."""
+    members = {name: Member(name, f"topic of {name}", standby=1) for name in ("a", "b")}
+    assert share_out(members) == {name: Roles(1, owner={0: ""}) for name in members}
