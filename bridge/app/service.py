@@ -19,6 +19,7 @@ from bridge.app.reload import Reloader, Source
 from bridge.app.shard import Stop, cancel
 from bridge.app.shards import Shards
 from bridge.app.subscriber import Subscriber
+from bridge.binance.feed import Feed
 from bridge.binance.rest import Rest
 from bridge.core.binance.subscription import is_pattern
 from bridge.core.model.shard import WHOLE, ShardId
@@ -93,7 +94,9 @@ class Service:
                 status.is_joining = True
                 member = Group(settings, shards.owned, shards.watched)
                 helpers.append(group.create_task(member.run(), name="group"))
-                watchers.append(group.create_task(self._follow(member, shards), name="roles"))
+                watchers.append(
+                    group.create_task(self._follow(member, shards, subscriber.feed), name="roles")
+                )
             else:
                 shards.start(WHOLE, Role())
             if self._source is not None:
@@ -115,13 +118,14 @@ class Service:
             await subscriber.found.wait()
             self.status.feed = subscriber.feed
 
-    async def _follow(self, member: Group, shards: Shards) -> None:
+    async def _follow(self, member: Group, shards: Shards, feed: Feed) -> None:
         """Let the shards follow the roles that the group gives to this bridge."""
         while True:
             await member.changed.wait()
             member.changed.clear()
             if roles := member.roles:
                 log.info("roles", **_names(roles), generation=member.generation)
+                feed.share_limits(roles.bridges)
                 await shards.follow(roles, member.generation)
                 self.status.is_joining = False
 

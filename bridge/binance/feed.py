@@ -52,6 +52,10 @@ class Feed:
             for connectors in self.bundles_of(handler)
         )
 
+    def share_limits(self, bridges: int) -> None:
+        """Share the limits of the exchange with the others of so many bridges."""
+        self._rate_limiter.share(bridges)
+
     def unready(self) -> list[Connector]:
         """Return the connectors of the bundles for which no data arrives."""
         return [

@@ -1,6 +1,8 @@
 """Limits what is sent to the exchange: new connections, and anything while the exchange refuses us.
 
-The exchange allows 300 connections in five minutes from one address. After a 418 or 429 nothing may
+The exchange allows 300 connections in five minutes from one address. The bridges of a group share
+them, because they may have one address. Request weight needs no share: the exchange tells each of
+them how much of it all programs on the address have used. After a 418 or 429 nothing may
 be sent for a while: to continue would lead to a ban. The limit of five messages a second needs no
 limiter. Streams are part of the URL, so a connection only sends a ping every
 `binance.ping_interval_s`, pongs, and a close frame.
@@ -10,8 +12,8 @@ import asyncio
 
 from bridge.core.policy.rate_window import Window
 
-# Half of what the exchange allows: other programs may share this address.
-CONNECTIONS_PER_WINDOW = 150
+# What the exchange allows, and what one bridge uses of it: other programs may share this address.
+ALLOWED_PER_WINDOW, CONNECTIONS_PER_WINDOW = 300, 150
 WINDOW_S = 300.0
 
 
@@ -44,6 +46,10 @@ class RateLimiter:
     def __init__(self) -> None:
         self.quiet = QuietPeriod()
         self._window = Window(CONNECTIONS_PER_WINDOW, WINDOW_S)
+
+    def share(self, bridges: int) -> None:
+        """Leave the others of so many bridges their part of what the exchange allows."""
+        self._window.limit = min(CONNECTIONS_PER_WINDOW, max(1, ALLOWED_PER_WINDOW // bridges))
 
     async def wait_for_connection(self) -> None:
         """Return when the caller may connect."""

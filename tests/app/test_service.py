@@ -20,6 +20,7 @@ from bridge.binance import frame_buffer
 from bridge.binance.connector import State
 from bridge.binance.rest import Rest
 from bridge.core.model.shard import ShardId
+from bridge.core.policy.roles import Roles
 from bridge.errors import FeedRefused, FeedUnavailable, SettingsError, UndeliveredRecords
 from bridge.monitoring.status import Status
 from bridge.settings import Cluster, Settings, load_settings
@@ -423,3 +424,16 @@ def test_there_is_a_topic_for_all_that_the_settings_may_bring() -> None:
     }
     settings = load_settings(environment={}, overrides={"binance": binance})
     assert message_types(settings) == ["trade", "ticker", "book", "mini_ticker", "gap", "invalid"]
+
+
+async def test_a_bridge_of_a_group_leaves_the_others_their_part_of_the_connections() -> None:
+    service = Service(settings_for("kafka:9092", "redis://redis", "unused", "ws://exchange"))
+    member = mock.Mock(roles=Roles(bridges=6), generation=1, changed=asyncio.Event())
+    shards, feed, shared = mock.AsyncMock(), mock.Mock(), asyncio.Event()
+    feed.share_limits.side_effect = lambda _bridges: shared.set()
+    following = asyncio.create_task(service._follow(member, shards, feed))
+    member.changed.set()
+    await shared.wait()
+    feed.share_limits.assert_called_once_with(6)
+    following.cancel()
+    await asyncio.wait((following,))

@@ -2,7 +2,12 @@ import asyncio
 
 import pytest
 
-from bridge.binance.rate_limit import CONNECTIONS_PER_WINDOW, WINDOW_S, RateLimiter
+from bridge.binance.rate_limit import (
+    ALLOWED_PER_WINDOW,
+    CONNECTIONS_PER_WINDOW,
+    WINDOW_S,
+    RateLimiter,
+)
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -35,3 +40,15 @@ async def test_the_longest_quiet_asked_for_counts() -> None:
     rate_limiter.quiet.extend(100)
     rate_limiter.quiet.extend(10)
     assert await passed_at(rate_limiter) >= 100
+
+
+@pytest.mark.parametrize(("bridges", "allowed"), [(1, 150), (2, 150), (3, 100), (6, 50)])
+async def test_the_bridges_of_a_group_keep_to_the_exchanges_limit_together(
+    bridges: int, allowed: int
+) -> None:
+    """They may have one address."""
+    rate_limiter = RateLimiter()
+    rate_limiter.share(bridges)
+    moments = sorted(await asyncio.gather(*(passed_at(rate_limiter) for _ in range(200))))
+    assert moments.count(moments[0]) == allowed
+    assert bridges * allowed <= ALLOWED_PER_WINDOW

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -29,12 +30,13 @@ class Member(msgspec.Struct, frozen=True):
 
 class Roles(msgspec.Struct, frozen=True):
     """The shards of one bridge, by their numbers, each with the name of the bridge in the other
-    role; an empty name if there is none.
+    role; an empty name if there is none. The group has so many `bridges`.
     """
 
     shards: int = 1
     owner: dict[int, str] = {}
     standby: dict[int, str] = {}
+    bridges: int = 1
 
 
 # By shard: the id of a member.
@@ -47,7 +49,7 @@ def share_out(members: Mapping[str, Member]) -> dict[str, Roles]:
     for division in {_division(member) for member in members.values()}:
         alike = {name: each for name, each in members.items() if _division(each) == division}
         roles |= _share_out(alike, division[1])
-    return roles
+    return {each: replace(ours, bridges=len(members)) for each, ours in roles.items()}
 
 
 def _division(member: Member) -> tuple[str, int]:

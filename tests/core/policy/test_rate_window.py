@@ -48,6 +48,18 @@ def test_nothing_waits_longer_than_the_limit_asks(limit: int, pauses: list[float
         assert times[index] == max(now_s, earliest)
 
 
+@repeatable
+@given(st.lists(st.tuples(st.integers(1, 6), ticks), max_size=60))
+def test_each_event_keeps_the_limit_of_its_moment(events: list[tuple[int, float]]) -> None:
+    window, now_s, times = Window(1, 1.0), 0.0, []
+    for limit, pause in events:
+        window.limit = limit
+        now_s += pause
+        times.append(now_s + window.reserve(now_s))
+        assert times == sorted(times)
+        assert len(times) <= limit or times[-1] - times[-1 - limit] >= 1.0
+
+
 def test_a_burst_of_the_limit_goes_at_once_and_the_next_waits_a_whole_period() -> None:
     window = Window(3, 1.0)
     assert [window.reserve(10.0) for _ in range(7)] == [0, 0, 0, 1, 1, 1, 2]

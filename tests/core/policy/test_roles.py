@@ -96,7 +96,7 @@ def test_a_bridge_that_joins_takes_only_its_part(members: Group) -> None:
 
 def test_the_standby_becomes_the_owner_of_a_bridge_that_is_gone() -> None:
     members = {"a": Member("a", standby=1), "b": Member("b", standby=1, watches=(0,))}
-    assert share_out(members)["b"] == Roles(1, owner={0: "a"})
+    assert share_out(members)["b"] == Roles(1, owner={0: "a"}, bridges=2)
 
 
 def test_bridges_with_another_number_of_shards_do_not_share_them() -> None:
@@ -106,13 +106,14 @@ def test_bridges_with_another_number_of_shards_do_not_share_them() -> None:
         "c": Member("c", "topic", 2, 1),
     }
     assert share_out(members) == {
-        "a": Roles(1, owner={0: ""}),
-        "b": Roles(2, owner={0: "c"}, standby={1: "c"}),
-        "c": Roles(2, owner={1: "b"}, standby={0: "b"}),
+        "a": Roles(1, owner={0: ""}, bridges=3),
+        "b": Roles(2, owner={0: "c"}, standby={1: "c"}, bridges=3),
+        "c": Roles(2, owner={1: "b"}, standby={0: "b"}, bridges=3),
     }
 
 
 def test_bridges_with_other_topics_do_not_share_shards() -> None:
     """Two releases on one Kafka have the same group by default."""
     members = {name: Member(name, f"topic of {name}", standby=1) for name in ("a", "b")}
-    assert share_out(members) == {name: Roles(1, owner={0: ""}) for name in members}
+    alone = Roles(1, owner={0: ""}, bridges=2)
+    assert share_out(members) == dict.fromkeys(members, alone)
