@@ -152,12 +152,18 @@ class Shard:
 
     async def _ingest(self, subscriber: Subscriber, rest: Rest) -> None:
         """Receive the streams, become the owner of the topics, and publish."""
-        cluster, status = self._settings.cluster, self.status
+        cluster = self._settings.cluster
         if not cluster.has_group and cluster.if_owned == "take_over":
             self._begin_to_publish()
         self._feed = feed = await subscriber.join(self._id)
-        if not self._may_publish.is_set():
-            await self._become_owner(feed)
+        async with asyncio.TaskGroup() as group:
+            if not self._may_publish.is_set():
+                await self._become_owner(feed, group)
+            await self._publish(feed, rest)
+
+    async def _publish(self, feed: ShardFeed, rest: Rest) -> None:
+        """Continue where the last owner stopped, until cancelled."""
+        status = self.status
         ingestion = await start_ingestion(feed, rest, self.sinks, self._on_disk)
         self._ingestion = ingestion
         status.sequencers, status.repairer = ingestion.sequencers, ingestion.repairer
@@ -167,9 +173,9 @@ class Shard:
             self._dashboard.watch(ingestion.pipeline, self.sinks.kafka)
         await ingestion.run()
 
-    async def _become_owner(self, feed: ShardFeed) -> None:
-        """Wait until this bridge may publish. Raises a group with Fenced if another one publishes,
-        and the settings do not allow to replace it or to wait for it.
+    async def _become_owner(self, feed: ShardFeed, group: asyncio.TaskGroup) -> None:
+        """Wait until this bridge may publish. Raises Fenced if another one publishes, and the
+        settings do not allow to replace it or to wait for it.
         """
         settings, kafka = self._settings, self.sinks.kafka
         watch = OwnerWatch(
@@ -183,14 +189,14 @@ class Shard:
         )
         self.status.owner_watch = watch
         beat = StandbyBeat(settings.kafka, watch.topic, watch.transactional_id, self._as_standby)
+        beating = group.create_task(beat.run(), name="standby")
         try:
-            async with asyncio.TaskGroup() as group:
-                beating = group.create_task(beat.run(), name="standby")
-                reason = await watch.until_free()
-                beating.cancel()
-        except* Fenced:
+            reason = await watch.until_free()
+        except Fenced:
             kafka.note_fenced()
             raise
+        finally:
+            beating.cancel()
         self.status.owner_watch = None
         self._bridge_status.takeovers[reason] += 1
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)

@@ -11,7 +11,7 @@ from bridge.monitoring.words import duration, latency, name_cell
 
 if TYPE_CHECKING:
     from bridge.core.model.events import SymbolStatus
-    from bridge.monitoring.cluster import OwnerStatus, ShardStatus, StandbyStatus
+    from bridge.monitoring.cluster import ClusterShard, OwnerStatus, StandbyStatus
     from bridge.monitoring.report import PositionReport, Report, ShardReport, StreamReport
 
 # All streams would push the other tables off the screen. The longest silence comes first, and the
@@ -64,7 +64,7 @@ def tables(found: "Report", *, only_trouble: bool = False) -> Iterator[tuple[Tab
             yield table, left_out
 
 
-def shards_table(shards: "Sequence[ShardStatus]") -> Table:
+def shards_table(shards: "Sequence[ClusterShard]") -> Table:
     """Return the table of the shards of all bridges, with a row for each role."""
     now = time.time_ns() // 1000
     table = _table(

@@ -66,7 +66,7 @@ class StandbyStatus(msgspec.Struct):
     lag_s: float
 
 
-class ShardStatus(msgspec.Struct):
+class ClusterShard(msgspec.Struct):
     """A shard. A bridge of which nothing was heard for WINDOW_S is None."""
 
     name: str
@@ -77,7 +77,7 @@ class ShardStatus(msgspec.Struct):
 class ClusterStatus(msgspec.Struct):
     """The shards of the topics of a bridge, and what is wrong with them."""
 
-    shards: list[ShardStatus]
+    shards: list[ClusterShard]
     wrong: list[str]
 
 
@@ -126,7 +126,7 @@ class _Records:
         ):
             self._standbys[shard] = standby, age_s
 
-    def shards(self) -> list[ShardStatus]:
+    def shards(self) -> list[ClusterShard]:
         """Return all shards of the number that was heard of last, and others that have an owner."""
         if not self._owners:
             return []
@@ -135,7 +135,7 @@ class _Records:
         alive = (s for s, owner in owners.items() if owner.state in {"live", "cut"})
         numbered = (ShardId(number, count) for number in range(count))
         return [
-            ShardStatus(str(shard), owners.get(shard), self._standby(shard, owners.get(shard)))
+            ClusterShard(str(shard), owners.get(shard), self._standby(shard, owners.get(shard)))
             for shard in sorted({*numbered, *alive}, key=lambda each: (each.count, each.number))
         ]
 
@@ -163,13 +163,15 @@ class _Records:
         return WHOLE if name == self._base else parse_shard(last) if base == self._base else None
 
 
-def _wrong(shards: Sequence[ShardStatus], *, needs_standby: bool) -> Iterator[str]:
+def _wrong(shards: Sequence[ClusterShard], *, needs_standby: bool) -> Iterator[str]:
     for shard in shards:
         if shard.owner is None:
             yield f"{shard.name}: no owner"
         elif shard.owner.state != "live":
             yield f"{shard.name}: the owner {_STATES[shard.owner.state]}"
-        if shard.standby is None and needs_standby:
+        if not needs_standby:
+            continue
+        if shard.standby is None:
             yield f"{shard.name}: no standby"
-        elif shard.standby and shard.standby.state != "ready":
+        elif shard.standby.state != "ready":
             yield f"{shard.name}: the standby {_STATES[shard.standby.state]}"

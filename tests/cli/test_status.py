@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bridge.core.model.events import FeedState, Gap, SymbolStatus
-from bridge.monitoring.cluster import ClusterStatus, OwnerStatus, ShardStatus, StandbyStatus
+from bridge.monitoring.cluster import ClusterShard, ClusterStatus, OwnerStatus, StandbyStatus
 from bridge.monitoring.report import (
     ConnectorReport,
     Latency,
@@ -225,12 +225,12 @@ def test_a_standby_tells_for_whom_it_stands_by(tickbridge: Run) -> None:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> ClusterStatus:
     """Let this be what Kafka says."""
     since = time.time_ns() // 1000 - 7_200_000_000
-    first = ShardStatus(
+    first = ClusterShard(
         "1-of-2",
         OwnerStatus("a", "live", since, 0.4, 1),
         StandbyStatus("b", "cut", since, 1.2, 0.025),
     )
-    second = ShardStatus("2-of-2", None, None)
+    second = ClusterShard("2-of-2", None, None)
     found = ClusterStatus([first, second], ["2-of-2: no owner"])
 
     async def read_cluster(*_: object) -> ClusterStatus:

@@ -120,6 +120,7 @@ async def test_a_standby_that_has_become_the_owner_is_none_any_more(bench: Bench
 
 async def test_without_the_setting_a_shard_needs_no_standby(bench: Bench) -> None:
     await bench.owner(WHOLE, "a")
+    await bench.standby(WHOLE, "b", age_s=30)
     found = await bench.read()
     assert ([shard.name for shard in found.shards], found.wrong) == (["1-of-1"], [])
 

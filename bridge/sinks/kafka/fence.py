@@ -13,7 +13,7 @@ start at one moment at least one sees the other.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -31,7 +31,6 @@ from bridge.brokers.kafka_client import (
 )
 from bridge.brokers.kafka_reader import TopicReader
 from bridge.core.model.shard import WHOLE, ShardId
-from bridge.core.sequencing.position import Position, StreamKey
 from bridge.errors import Fenced, SinkRefused, SinkUnavailable, describe
 from bridge.retry import Backoff, forever
 from bridge.sinks.kafka.owner import (
@@ -97,8 +96,8 @@ class Fence:
         self._is_required = is_required
         # Empty if there is no fence.
         self._id = transactional_id_of(options, state_topics.position, shard)
-        # The written positions, as of the opening, for the start. It takes them once.
-        self._positions: Mapping[StreamKey, Position] | None = None
+        # What was written before the fence was first raised, for the start. It takes it once.
+        self._written: Written | None = None
         # The topics that have markers of the present identity.
         self._topics: set[str] = set()
         self._last_identity: ProducerId | None = None
@@ -127,7 +126,7 @@ class Fence:
         tell.
         """
         try:
-            owners, _ = await self._read_written()
+            owners = (await self._read_written()).owners
         except FAILURES as error:
             raise failure(error) from error
         for owner in owners.present().values():
@@ -139,12 +138,12 @@ class Fence:
         """Return the key of the records that name the owner; None as long as there is no fence."""
         return owner_key(self._id) if self._id and self.raised.is_set() else None
 
-    def take_positions(self) -> Mapping[StreamKey, Position] | None:
-        """Return the positions that were written when the fence was first raised; None without a
-        fence, and from the second time on.
+    def take_written(self) -> Written | None:
+        """Return what was written when the fence was first raised; None without a fence, and from
+        the second time on.
         """
-        positions, self._positions = self._positions, None
-        return positions
+        written, self._written = self._written, None
+        return written
 
     def forget(self, topic: str) -> None:
         """Write new markers into a topic at the next `raise_around`: it was created again."""
@@ -253,9 +252,10 @@ class Fence:
         writer = await open_producer(self._options, state)
         try:
             await self._write(writer, owner_key(self._id), encode(self.us))
-            owners, positions = await self._read_written()
+            written = await self._read_written()
+            owners = written.owners
             if not self.raised.is_set():
-                self._positions = positions
+                self._written = written
             # One that has released its shard writes nothing until it opens the id again.
             others = {name: one for name, one in owners.present().items() if name != self._id}
             if others:

@@ -4,7 +4,7 @@ Every await here is bounded. Without its brokers, aiokafka's `stop()` alone hang
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
 import structlog
@@ -59,34 +59,34 @@ async def open_producer(options: settings.Kafka, producer_state: ProducerState) 
         retry_backoff_ms=RETRY_BACKOFF_MS,
     )
     producer_state.lend(producer)
-    try:
-        await start(producer, options)
-        async with asyncio.timeout(options.request_timeout_ms / 1000):
-            await producer_state.learn(producer)
-    except FAILURES as error:
-        await discard(producer)
-        raise failure(await reason_of(options, error), options.bootstrap_servers) from error
-    except asyncio.CancelledError:
-        await discard(producer)
-        raise
+    await _open(producer, options, producer_state.learn)
     return producer
 
 
 async def open_writer(options: settings.Kafka) -> AIOKafkaProducer:
     """Start a producer for single records, which may be lost. Raises as `open_producer` does."""
     producer = AIOKafkaProducer(**client_options(options))
+    # It asks for all topics: asked for one by name, a broker might create it.
+    await _open(producer, options, lambda opened: opened.client.set_topics(()))
+    return producer
+
+
+async def _open(
+    producer: AIOKafkaProducer,
+    options: settings.Kafka,
+    prepare: Callable[[AIOKafkaProducer], Awaitable[object]],
+) -> None:
+    """Start a producer, and prepare it. Discard it if that fails."""
     try:
         await start(producer, options)
         async with asyncio.timeout(options.request_timeout_ms / 1000):
-            # Asked for a topic by name, a broker might create it.
-            await producer.client.set_topics(())
+            await prepare(producer)
     except FAILURES as error:
         await discard(producer)
         raise failure(await reason_of(options, error), options.bootstrap_servers) from error
     except asyncio.CancelledError:
         await discard(producer)
         raise
-    return producer
 
 
 async def check_access(options: settings.Kafka) -> None:

@@ -44,27 +44,40 @@ class _Interrupted(Exception):
 class Written(NamedTuple):
     """What the position topic has of a shard: its owners, and the written positions of its streams.
 
-    The positions are a start's even if they were read before the fence was raised: the tails, which
-    are read after that, begin earlier then.
+    `ends` are the offsets up to which it was read, by partition.
     """
 
     owners: Owners
     positions: dict[StreamKey, Position]
+    ends: dict[int, int]
 
 
 async def read_written(
-    reader: TopicReader, options: settings.Kafka, topic: str, shard: ShardId
+    reader: TopicReader,
+    options: settings.Kafka,
+    topic: str,
+    shard: ShardId,
+    earlier: Written | None = None,
 ) -> Written:
-    """Read the position topic. Raises SinkUnavailable."""
+    """Read the position topic, or what was written to it after an earlier read. Raises
+    SinkUnavailable.
+    """
     owners, positions = Owners(options, topic, shard), []
-    for record in await reader.read_whole(topic):
+    bounds = await reader.bounds(topic)
+    for part in bounds:
+        begin_offset = earlier.ends.get(part.partition, 0) if earlier else 0
+        if begin_offset <= part.end_offset:  # otherwise the topic was created again
+            part.begin_offset = max(part.begin_offset, begin_offset)
+    records = [each async for _, batch in reader.read(topic, bounds) for each in batch]
+    for record in records:
         if is_about_owners(record.key):
             owners.see(record.key, record.value)
         elif (position := decode_ours(_decode, record.value)) is None:
             reader.pass_over(record)
         elif has_symbol(shard, position.symbol):
             positions.append(position)
-    return Written(owners, furthest(positions))
+    ends = {part.partition: part.end_offset for part in bounds}
+    return Written(owners, furthest(positions), ends)
 
 
 async def read_start(
@@ -72,12 +85,12 @@ async def read_start(
     venue: str,
     message_types: Iterable[str],
     shard: ShardId = WHOLE,
-    written: Mapping[StreamKey, Position] | None = None,
+    written: Written | None = None,
 ) -> dict[StreamKey, Position]:
     """Return the last position of each stream of a shard, from the written positions and the
     records after them. A stream that started just before the end is known only by its records.
 
-    The written positions are read if they are not given.
+    If written positions are given, only what was written after them is read.
 
     Raises SinkUnavailable if Kafka cannot be read in time, and SinkRefused if it rejects us.
     """
@@ -99,22 +112,22 @@ async def _read_all(
     venue: str,
     message_types: Iterable[str],
     shard: ShardId,
-    written: Mapping[StreamKey, Position] | None,
+    written: Written | None,
 ) -> dict[StreamKey, Position]:
     """Read everything once. Raises SinkUnavailable if Kafka cannot be reached, and _Interrupted if
     it fails later.
     """
     async with _reader(options) as reader:
         try:
-            if written is None:
-                topic = topic_name(options.topic, venue, MESSAGE_TYPE)
-                written = (await read_written(reader, options, topic, shard)).positions
-            found = Tails(written)
+            topic = topic_name(options.topic, venue, MESSAGE_TYPE)
+            later = await read_written(reader, options, topic, shard, written)
+            earlier = written.positions.values() if written else ()
+            found = Tails(furthest((*earlier, *later.positions.values())))
             # Also of streams that the settings leave out now: gaps may be open there.
-            earlier = (key.message_type for key in found.positions)
+            left_out = (key.message_type for key in found.positions)
             topics = {
                 message_type: topic_name(options.topic, venue, message_type)
-                for message_type in dict.fromkeys((*message_types, *earlier))
+                for message_type in dict.fromkeys((*message_types, *left_out))
             }
             await _read_tails(reader, topics, found, shard)
         except SinkUnavailable as error:

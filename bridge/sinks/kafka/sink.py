@@ -39,6 +39,7 @@ from bridge.sinks.kafka.position_writer import PositionWriter
 from bridge.sinks.kafka.producer import StateTopics, open_producer
 from bridge.sinks.kafka.producer_session import DeliveryState, ProducerSession
 from bridge.sinks.kafka.producer_state import BATCH_TOO_LARGE, FOREIGN_RECORDS, ProducerState
+from bridge.sinks.kafka.recover_positions import Written
 from bridge.sinks.kafka.resting import PARTITION_UNAVAILABLE, RestingPartitions
 from bridge.sinks.outbox.chunk_store import ChunkStore
 from bridge.sinks.outbox.outbox import Outbox
@@ -267,9 +268,9 @@ class KafkaSink:
         """Continue from the positions of the previous process."""
         self._positions.resume(positions)
 
-    async def fenced(self) -> Mapping[StreamKey, Position] | None:
+    async def fenced(self) -> Written | None:
         """Return when no other process can write to the topics. The first time the fence has read
-        the written positions, and they are returned.
+        the position topic, and what was written by then is returned.
 
         Raises SinkUnavailable after FENCE_TIMEOUT_S.
         """
@@ -280,7 +281,7 @@ class KafkaSink:
             servers = ", ".join(self._state.options.bootstrap_servers)
             what = f"Kafka at {servers} could not be reached within {FENCE_TIMEOUT_S:g} s"
             raise SinkUnavailable(what) from error
-        return self._fence.take_positions()
+        return self._fence.take_written()
 
     def expect_topics(self, topics: Iterable[str]) -> None:
         """Let the next producer create topics that are not known yet. The present one ends."""

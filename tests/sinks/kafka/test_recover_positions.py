@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
@@ -12,10 +13,10 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 from bridge import settings
 from bridge.brokers.kafka_reader import Partition, TopicReader
 from bridge.core.model.shard import WHOLE
-from bridge.core.sequencing.position import StreamKey
+from bridge.core.sequencing.position import StreamKey, unpublished
 from bridge.errors import SinkUnavailable
 from bridge.sinks.kafka import position_writer, recover_positions
-from bridge.sinks.kafka.producer import discard, open_producer
+from bridge.sinks.kafka.producer import discard, open_producer, open_writer
 from bridge.sinks.kafka.producer_state import ProducerState
 from bridge.sinks.kafka.recover_gaps import read_open_gaps
 from bridge.sinks.kafka.recover_positions import read_start
@@ -239,22 +240,41 @@ async def test_a_start_reads_the_position_topic_once_with_the_same_result(
 ) -> None:
     """With many streams a read takes as long as a takeover may."""
     await publish(sink_for(kafka.bootstrap_servers, unique), unique, {"BTCUSDT": range(3)})
-    read: list[str] = []
-    read_whole = TopicReader.read_whole
+    begins: list[int] = []
+    read = TopicReader.read
 
-    async def counting(self: TopicReader, topic: str) -> Any:
-        read.append(topic)
-        return await read_whole(self, topic)
+    def noting(self: TopicReader, topic: str, bounds: list[Partition]) -> Any:
+        begins.extend(part.begin_offset for part in bounds if topic.endswith(".position"))
+        return read(self, topic, bounds)
 
-    monkeypatch.setattr(TopicReader, "read_whole", counting)
+    monkeypatch.setattr(TopicReader, "read", noting)
     options, sink = options_for(kafka.bootstrap_servers), sink_for(kafka.bootstrap_servers, unique)
     async with at_work(sink):
         written = await sink.fenced()
+        assert written
         found = await read_start(options, unique, ["trade"], WHOLE, written)
-        assert read == [f"{unique}.position"]
+        assert {*begins} == {0, *written.ends.values()}
         assert await sink.fenced() is None
     assert found == await read_start(options, unique, ["trade"])
     assert [position.last_id for position in found.values()] == [2]
+
+
+async def test_what_was_written_while_the_fence_was_raised_is_known_to_the_start(
+    kafka: Kafka, unique: str
+) -> None:
+    """A stream without a record has only its position, which the last owner wrote at the end."""
+    options, sink = options_for(kafka.bootstrap_servers), sink_for(kafka.bootstrap_servers, unique)
+    async with at_work(sink):
+        written = await sink.fenced()
+        assert written
+        position = unpublished(StreamKey("trade", "BTCUSDT"), 7, 1)
+        producer = await open_writer(options)
+        await producer.send_and_wait(
+            f"{unique}.position", msgspec.json.encode(position), position.key
+        )
+        await discard(producer)
+        found = await read_start(options, unique, ["trade"], WHOLE, written)
+    assert [position.last_id for position in found.values()] == [7]
 
 
 async def test_an_absent_kafka_is_not_waited_for_for_ever(
