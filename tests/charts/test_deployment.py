@@ -20,8 +20,8 @@ def test_settings_that_change_under_way_leave_the_pod_as_it_is(cases: dict[str, 
     live = {"restartOnChange": False}
     one, other = render(live), render(live | {"settings": {"binance": {"symbols": ["ETHUSDT"]}}})
     assert one.settings != other.settings
-    assert one.one("Deployment") == other.one("Deployment")
-    assert "annotations" not in cases["extended"].one("Deployment")["spec"]["template"]["metadata"]
+    assert one.workload == other.workload
+    assert "annotations" not in cases["extended"].workload["spec"]["template"]["metadata"]
 
 
 def test_the_settings_are_mounted_so_that_their_changes_arrive(default: Rendered) -> None:
@@ -109,9 +109,9 @@ def test_every_program_in_the_pod_finds_the_settings(default: Rendered) -> None:
 
 def test_the_pod_has_what_the_values_add(cases: dict[str, Rendered]) -> None:
     placed = cases["placed"]
-    deployment, pod = placed.one("Deployment"), placed.pod
-    assert deployment["metadata"]["annotations"]["example.com/note"] == "deployment"
-    assert deployment["spec"]["revisionHistoryLimit"] == 1
+    workload, pod = placed.workload, placed.pod
+    assert workload["metadata"]["annotations"]["example.com/note"] == "placed"
+    assert workload["spec"]["revisionHistoryLimit"] == 1
     assert pod["runtimeClassName"] == "gvisor"
     assert pod["dnsPolicy"] == "None"
     assert pod["dnsConfig"]["nameservers"] == ["10.0.0.10"]
@@ -191,7 +191,7 @@ def test_the_settings_name_the_volume_and_the_volume_is_there(
 
 def test_it_is_spread_over_the_bridges_of_its_own_release(cases: dict[str, Rendered]) -> None:
     (spread,) = cases["placed"].pod["topologySpreadConstraints"]
-    selector = cases["placed"].one("Deployment")["spec"]["selector"]
+    selector = cases["placed"].workload["spec"]["selector"]
     assert spread["labelSelector"] == selector
     assert spread["topologyKey"] == "topology.kubernetes.io/zone"
 
@@ -230,13 +230,13 @@ def test_a_node_can_be_drained_unless_the_values_say_no(
 
 def test_the_selectors_of_all_objects_find_the_pod(cases: dict[str, Rendered]) -> None:
     case = cases["monitoring"]
-    labels = case.one("Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    labels = case.workload["spec"]["template"]["metadata"]["labels"].items()
     policy = case.one("NetworkPolicy")["spec"]["podSelector"]
     assert labels >= policy["matchLabels"].items()
     (names,) = policy["matchExpressions"]
     assert dict(labels)[names["key"]] in names["values"]
     for selector in (
-        case.one("Deployment")["spec"]["selector"]["matchLabels"],
+        case.workload["spec"]["selector"]["matchLabels"],
         case.one("Service")["spec"]["selector"],
         cases["placed"].one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
     ):
@@ -246,7 +246,7 @@ def test_the_selectors_of_all_objects_find_the_pod(cases: dict[str, Rendered]) -
 
 
 def _checksum(rendered: Rendered) -> str:
-    template = rendered.one("Deployment")["spec"]["template"]
+    template = rendered.workload["spec"]["template"]
     checksum: str = template["metadata"]["annotations"]["checksum/settings"]
     return checksum
 

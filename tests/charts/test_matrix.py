@@ -83,7 +83,7 @@ def test_common_labels_and_annotations_are_on_every_object_and_pod(
 def test_labels_cannot_replace_those_that_select_the_pod() -> None:
     names = {"app.kubernetes.io/name": "other"}
     rendered = render({"commonLabels": names, "podLabels": names, "service": {"labels": names}})
-    for found in (rendered.one("Service"), rendered.one("Deployment")["spec"]["template"]):
+    for found in (rendered.one("Service"), rendered.workload["spec"]["template"]):
         assert found["metadata"]["labels"]["app.kubernetes.io/name"] == "tickbridge"
 
 

@@ -48,7 +48,7 @@ def test_monitors_find_the_bridge_from_another_namespace(cases: dict[str, Render
     assert service["metadata"]["namespace"] == "monitoring"
     assert service["spec"]["namespaceSelector"] == {"matchNames": ["default"]}
     assert "namespaceSelector" not in pod["spec"]
-    labels = case.one("Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    labels = case.workload["spec"]["template"]["metadata"]["labels"].items()
     assert pod["spec"]["selector"]["matchLabels"].items() <= labels
 
 

@@ -21,7 +21,7 @@ def notes(**values: object) -> str:
 
 def test_the_notes_say_how_to_look_prices_up() -> None:
     said = notes()
-    assert "kubectl -n default exec deploy/ticks-tickbridge -- tickbridge price\n" in said
+    assert "kubectl -n default exec deployment/ticks-tickbridge -- tickbridge price\n" in said
     assert "helm -n default test ticks\n" in said
     assert "HGET binance.spot.prices BTCUSDT" in said
     assert "binance.spot.latest:BTCUSDT" in said
@@ -34,5 +34,13 @@ def test_every_command_in_the_notes_is_one() -> None:
 
 def test_the_notes_say_how_to_see_the_dashboard_unless_it_is_off() -> None:
     port = {"http": {"port": 9000}}
-    assert "port-forward deploy/ticks-tickbridge 8080:9000\n\nIn a program" in notes(settings=port)
+    assert "port-forward deployment/ticks-tickbridge 8080:9000\n\nIn a program" in notes(
+        settings=port
+    )
     assert "port-forward" not in notes(settings={"http": {"dashboard": False}})
+
+
+def test_the_notes_of_a_group_ask_for_all_bridges() -> None:
+    said = notes(replicas=2, settings={"cluster": {"standby": 1}})
+    assert "rollout status statefulset/ticks-tickbridge\n" in said
+    assert "exec statefulset/ticks-tickbridge -- tickbridge status --cluster\n" in said

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.helm import refusal
 
+GROUP: dict[str, Any] = {"settings": {"cluster": {"standby": 1}}}
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typing error in the settings": (
         {"settings": {"kafka": {"bootstap_servers": "kafka:9092"}}},
@@ -31,7 +33,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a digest that is none": ({"image": {"digest": "sha256:1"}}, "at '/image/digest'"),
     "no http section": ({"settings": {"http": None}}, "at '/settings': missing property 'http'"),
-    "two bridges": ({"replicas": 2}, "two bridges would take the topics from each other"),
+    "two bridges": ({"replicas": 2}, "set settings.cluster.standby: 1, or settings.cluster.shards"),
+    "a number that follows the load of a lone bridge": (
+        {"autoscaling": {"enabled": True}},
+        "two bridges that are no group would take the topics from each other",
+    ),
+    "one name for all bridges": (
+        {"settings": {"cluster": {"instance_id": "a"}}},
+        "settings.cluster.instance_id: all bridges would have the same name",
+    ),
+    "one claim for all bridges": (
+        GROUP | {"persistence": {"enabled": True, "existingClaim": "data"}},
+        "persistence.existingClaim: the bridges of a group cannot share a claim",
+    ),
     "a password in the settings": (
         {"settings": {"kafka": {"password": "hunter2"}}},
         "put it into a Secret, and name the Secret under secrets.kafka.password",

@@ -44,6 +44,11 @@ class Cluster:
             program("kubectl"), "--namespace", self.namespace, *words, timeout_s=timeout_s
         )
 
+    def succeeds(self, *words: str) -> bool:
+        """Return whether kubectl exits with 0."""
+        command = [program("kubectl"), "--namespace", self.namespace, *words]
+        return not subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+
     def objects(self, kind: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
         return items

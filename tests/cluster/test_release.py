@@ -18,6 +18,11 @@ from tests.support.helm import CHART
 WAIT_TIMEOUT_S = 300
 # A pod gets a changed ConfigMap a minute or two after the change.
 CONFIG_MAP_TIMEOUT_S = 180
+# A bridge that was killed under its name counts in the group for 45 s.
+GROUP_TIMEOUT_S = 120
+# Of the default streams.
+KINDS = ("trade", "quote", "ticker")
+PAIR = ("--set", "replicas=2", "--set", "settings.cluster.standby=1")
 
 pytestmark = [
     pytest.mark.cluster,
@@ -62,8 +67,27 @@ class Release:
         return name
 
     def tickbridge(self, *words: str) -> str:
-        """Return the output of a command in the pod."""
-        return self.cluster.kubectl("exec", "deploy/ticks-tickbridge", "--", "tickbridge", *words)
+        """Return the output of a command in a pod. It must exit with 0."""
+        return self.cluster.kubectl("exec", "svc/ticks-tickbridge", "--", "tickbridge", *words)
+
+    def wait_for_both(self) -> None:
+        """Wait until the shard has an owner and a standby: then the command exits with 0."""
+        deadline_s = time.monotonic() + GROUP_TIMEOUT_S
+        words = ("exec", "svc/ticks-tickbridge", "--", "tickbridge", "status", "--cluster")
+        while not self.cluster.succeeds(*words):
+            assert time.monotonic() < deadline_s, "one of the two bridges is missing"
+            time.sleep(0.5)
+
+    def owner(self) -> str:
+        """Return the bridge, and so the pod, that publishes."""
+        found = json.loads(self.tickbridge("status", "--cluster", "--json"))
+        name: str = found["shards"][0]["owner"]["name"]
+        return name
+
+    def gap_events(self) -> int:
+        """Return the number of gap events, of all kinds of events."""
+        reports = (self.tickbridge("audit", "--kind", kind, "--json") for kind in KINDS)
+        return sum(json.loads(report)["gap_events"] for report in reports)
 
     def ready(self) -> None:
         """Wait until the Deployment is rolled out."""
@@ -128,6 +152,22 @@ def test_upgrade_and_rollback_replace_the_bridge_and_lose_no_trade(release: Rele
     assert done.returncode == 0, done.stderr
     assert release.pod() != after
     release.tickbridge("audit", "--kind", "trade")  # exits with 1 if a trade is missing
+
+
+def test_two_bridges_are_upgraded_and_one_is_killed_without_a_hole(release: Release) -> None:
+    """No event is lost, repeated or announced as missing."""
+    cluster = release.cluster
+    with cluster.timed("from one bridge to two, until both are ready"):
+        release.upgrade(*PAIR)
+    release.wait_for_both()
+    before = release.gap_events()
+    with cluster.timed("upgrade of two bridges, until both are ready"):
+        release.upgrade(*PAIR, "--set", "settings.status.interval_s=7")
+    release.wait_for_both()
+    with cluster.timed("a bridge killed with its pod, until it stands by"):
+        cluster.kubectl("delete", "pod", release.owner(), "--force", "--grace-period=0")
+        release.wait_for_both()
+    assert release.gap_events() == before
 
 
 def test_symbols_change_under_way_without_a_restart(release: Release) -> None:

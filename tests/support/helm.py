@@ -41,8 +41,14 @@ class Rendered:
 
     @property
     def pod(self) -> dict[str, Any]:
-        pod: dict[str, Any] = self.one("Deployment")["spec"]["template"]["spec"]
+        pod: dict[str, Any] = self.workload["spec"]["template"]["spec"]
         return pod
+
+    @property
+    def workload(self) -> dict[str, Any]:
+        """Return the Deployment or StatefulSet of the bridge."""
+        (found,) = (*self.of_kind("Deployment"), *self.of_kind("StatefulSet"))
+        return found
 
     @property
     def container(self) -> dict[str, Any]:
@@ -53,7 +59,7 @@ class Rendered:
     @property
     def settings(self) -> str:
         """Return the settings file in the ConfigMap."""
-        return self.settings_in(self.one("Deployment")["metadata"]["name"])
+        return self.settings_in(self.workload["metadata"]["name"])
 
     @property
     def checked_settings(self) -> str:

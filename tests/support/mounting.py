@@ -21,7 +21,8 @@ def lay_out(
     mounts: dict[str, Path] = {}
     for mount in rendered.container["volumeMounts"]:
         place = folder / mount["name"]
-        files = _files(volumes[mount["name"]], rendered, secrets or {})
+        # The volumes of claims that each pod has are not among those of the pod.
+        files = _files(volumes.get(mount["name"], {}), rendered, secrets or {})
         _write(place, files)
         mounts[mount["mountPath"]] = place
     return mounts

@@ -174,7 +174,8 @@ def compose(words: list[str]) -> int:
         profiles += words[:2]
         words = words[2:]
     verb, *words = words
-    assert verb in {"up", "down", "build", "exec", "logs"}, f"no stand-in for compose {verb}"
+    known = {"up", "down", "build", "exec", "logs", "kill", "start"}
+    assert verb in known, f"no stand-in for compose {verb}"
     if code := real("docker", "compose", *profiles, "config", "--quiet"):
         return code
     if verb == "exec":
@@ -186,10 +187,10 @@ def compose(words: list[str]) -> int:
 
 def kubectl(command: str, *words: str) -> int:
     if command == "exec":
-        assert words[0] == "deploy/tickbridge"
+        assert words[0] == "svc/tickbridge"
         inside = words[words.index("--") + 1 :]
         return run(*inside)
-    assert command in {"get", "describe", "logs", "rollout", "create", "apply"}
+    assert command in {"get", "describe", "logs", "rollout", "create", "apply", "taint"}
     if command == "logs":
         sys.stdout.writelines(f"{line}\n" for line in shown_logs())
     return 0

@@ -1,12 +1,23 @@
 {{- /* Check what the schema cannot express: values that contradict each other. */ -}}
 {{- define "tickbridge.check" -}}
-{{- if gt (int .Values.replicas) 1 -}}
-{{- fail "replicas: must be 0 or 1, because two bridges would take the topics from each other without end; set replicas: 1" -}}
-{{- end -}}
+{{- include "tickbridge.checkGroup" . -}}
 {{- include "tickbridge.checkHttp" . -}}
 {{- include "tickbridge.checkDisk" . -}}
 {{- include "tickbridge.checkMemory" . -}}
 {{- include "tickbridge.checkSecrets" . -}}
+{{- end -}}
+
+{{- define "tickbridge.checkGroup" -}}
+{{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}
+{{- if and $many (not (include "tickbridge.isGroup" .)) -}}
+{{- fail "replicas: must be 0 or 1, because two bridges that are no group would take the topics from each other without end; set settings.cluster.standby: 1, or settings.cluster.shards" -}}
+{{- end -}}
+{{- if dig "cluster" "instance_id" "" (deepCopy .Values.settings) -}}
+{{- fail "settings.cluster.instance_id: all bridges would have the same name; remove it: the chart gives each the name of its pod" -}}
+{{- end -}}
+{{- if and (include "tickbridge.isGroup" .) .Values.persistence.existingClaim -}}
+{{- fail "persistence.existingClaim: the bridges of a group cannot share a claim; remove it: the chart creates one for each" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "tickbridge.checkHttp" -}}

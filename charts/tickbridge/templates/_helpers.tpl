@@ -108,22 +108,58 @@ securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 {{- end -}}
 
-{{- /* What the containers have that read the settings: the environment too. */ -}}
+{{- /* What the containers have that read the settings: the environment too. Takes (list $ isNamed):
+with isNamed the name of the pod is that of the bridge in the group. */ -}}
 {{- define "tickbridge.container" -}}
-{{ include "tickbridge.program" . }}
+{{- $values := (first .).Values -}}
+{{ include "tickbridge.program" (first .) }}
 env:
   - name: TICKBRIDGE_CONFIG
     value: /etc/tickbridge/tickbridge.yaml
-  {{- if .Values.secrets }}
+  {{- if last . }}
+  - name: TICKBRIDGE_CLUSTER__INSTANCE_ID
+    valueFrom: {fieldRef: {fieldPath: metadata.name}}
+  {{- end }}
+  {{- if $values.secrets }}
   - name: TICKBRIDGE_SECRETS_DIR
     value: /run/secrets/tickbridge
   {{- end }}
-  {{- with .Values.extraEnv }}
+  {{- with $values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .Values.extraEnvFrom }}
+{{- with $values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Not empty if the bridges are a group, which share the shards: `Cluster.has_group`. */ -}}
+{{- define "tickbridge.isGroup" -}}
+{{- $cluster := .Values.settings.cluster | default dict -}}
+{{- if or (gt (int $cluster.standby) 0) (gt (int $cluster.shards) 1) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "tickbridge.kind" -}}
+{{- include "tickbridge.isGroup" . | eq "true" | ternary "StatefulSet" "Deployment" -}}
+{{- end -}}
+
+{{- /* Owner and standby on two nodes and in two zones, if there are any. */ -}}
+{{- define "tickbridge.spread" -}}
+{{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+- {maxSkew: 1, topologyKey: {{ $key }}, whenUnsatisfiable: ScheduleAnyway}
+{{- end }}
+{{- end -}}
+
+{{- define "tickbridge.claim" -}}
+{{- with .Values.persistence -}}
+accessModes:
+  {{- toYaml .accessModes | nindent 2 }}
+{{- with .storageClass }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .size }}
 {{- end }}
 {{- end -}}
 
