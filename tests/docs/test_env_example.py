@@ -10,8 +10,8 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 
 def test_every_variable_of_the_compose_file_is_listed_with_its_default() -> None:
     read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", COMPOSE))
-    passed_on = re.findall(r"^ +([A-Z_]+): *(?:#.*)?$", COMPOSE, re.MULTILINE)
-    listed = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    passed_on = re.findall(r"^ +([A-Z0-9_]+): *(?:#.*)?$", COMPOSE, re.MULTILINE)
+    listed = dict(re.findall(r"^#?([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
     assert listed == read | dict.fromkeys(passed_on, "")
 
 
