@@ -7,15 +7,12 @@ import msgspec
 import structlog
 
 from bridge.brokers.kafka_group import GroupMember
-from bridge.core.model.stream import SPOT
 from bridge.core.model.unreadable import decode_ours
 from bridge.core.policy.roles import Member, Roles, share_out
-from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import Backoff, forever
 from bridge.settings import Settings
-from bridge.sinks.kafka.owner import this_bridge
+from bridge.sinks.kafka.owner import position_topic, this_bridge
 
 MAX_DELAY_S = 5.0
 # Between two looks at the errors of the client.
@@ -49,7 +46,7 @@ class Group:
         self.changed = asyncio.Event()
         self._options, self._cluster = settings.kafka, settings.cluster
         self._name = this_bridge(self._cluster).name
-        self._topic = topic_name(settings.kafka.topic, SPOT, MESSAGE_TYPE)
+        self._topic = position_topic(settings.kafka)
         self._owned, self._watched = owned, watched
         self._attempt = 0
         self._must_rejoin = False

@@ -103,15 +103,13 @@ class Shard:
         self._bridge_status = status
         self._dashboard = dashboard
         self._was_fenced = was_fenced
-        # Set when this bridge may publish.
-        self._may_publish = asyncio.Event()
         self._feed: ShardFeed | None = None
         self._ingestion: Ingestion | None = None
 
     @property
     def may_publish(self) -> bool:
         """Return whether this bridge may publish the shard: it does not stand by."""
-        return self._may_publish.is_set()
+        return self.status.is_owner
 
     async def run(self, subscriber: Subscriber, rest: Rest, stop: Stop) -> None:
         """Run until it is told to stop, and drained.
@@ -147,17 +145,17 @@ class Shard:
 
     async def _run_sink(self, sink: Sink) -> None:
         """Run a sink as soon as this bridge may publish."""
-        await self._may_publish.wait()
+        await self.status.publishes.wait()
         await sink.run()
 
     async def _ingest(self, subscriber: Subscriber, rest: Rest) -> None:
         """Receive the streams, become the owner of the topics, and publish."""
         cluster = self._settings.cluster
         if not cluster.has_group and cluster.if_owned == "take_over":
-            self._begin_to_publish()
+            self.status.publishes.set()
         self._feed = feed = await subscriber.join(self._id)
         async with asyncio.TaskGroup() as group:
-            if not self._may_publish.is_set():
+            if not self.status.is_owner:
                 await self._become_owner(feed, group)
             await self._publish(feed, rest)
 
@@ -201,11 +199,7 @@ class Shard:
         self._bridge_status.takeovers[reason] += 1
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
         kafka.become_owner(watch.owner, lambda: feed.is_cut)
-        self._begin_to_publish()
-
-    def _begin_to_publish(self) -> None:
-        self.status.is_owner = True
-        self._may_publish.set()
+        self.status.publishes.set()
 
     def _as_standby(self) -> Standby | None:
         """Return what to say about this bridge while it stands by."""
@@ -262,7 +256,7 @@ class Shard:
 
     async def _release_topics(self) -> None:
         """Deliver everything to Kafka, and let the next owner begin."""
-        if self._may_publish.is_set():
+        if self.status.is_owner:
             await self.sinks.kafka.drained()
             await self.sinks.kafka.release()
 

@@ -7,18 +7,17 @@ import msgspec
 
 from bridge import settings
 from bridge.brokers.kafka_reader import TopicReader
-from bridge.core.model.shard import WHOLE, ShardId, parse_shard
-from bridge.core.model.stream import SPOT
+from bridge.core.model.shard import ShardId
 from bridge.core.model.unreadable import decode_ours
-from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import BridgeUnavailable
 from bridge.sinks.kafka.owner import (
     OWNER_PREFIX,
     STANDBY_PREFIX,
     Owner,
     State,
+    position_topic,
     read_owner,
+    shard_of,
     transactional_id_of,
 )
 from bridge.sinks.kafka.standby import INTERVAL_S, Standby, decode_standby
@@ -87,7 +86,7 @@ async def read_cluster(options: settings.Kafka, cluster: settings.Cluster) -> Cl
     Raises BridgeUnavailable if no bridge has written to them for WINDOW_S, SinkUnavailable and
     SinkRefused.
     """
-    topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
+    topic = position_topic(options)
     found = _Records(transactional_id_of(options, topic), cluster.takeover_ms / 1000)
     now = now_us()
     async with TopicReader(options) as reader:
@@ -158,9 +157,7 @@ class _Records:
         """Return the shard that a key of these names, if it is one of these topics."""
         if not key.startswith(prefix):
             return None
-        name = key.removeprefix(prefix).decode(errors="replace")
-        base, _, last = name.rpartition(".")
-        return WHOLE if name == self._base else parse_shard(last) if base == self._base else None
+        return shard_of(key.removeprefix(prefix).decode(errors="replace"), self._base)
 
 
 def _wrong(shards: Sequence[ClusterShard], *, needs_standby: bool) -> Iterator[str]:

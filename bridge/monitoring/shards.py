@@ -1,5 +1,6 @@
 """What the shards of a bridge have built so far, and the sinks of all shards as one."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,18 +18,23 @@ from bridge.telemetry import SinkCounts
 
 @dataclass(slots=True, eq=False)
 class ShardStatus:
-    """The state that a shard fills in. `owner_watch` is set while it stands by, `is_owner` after
-    that. `role` is what the group wants.
+    """The state that a shard fills in. `owner_watch` is set while it stands by, `publishes` is set
+    after that. `role` is what the group wants.
     """
 
     id: ShardId
     role: Role
     sinks: Sequence[Sink]
-    is_owner: bool = False
+    publishes: asyncio.Event = field(default_factory=asyncio.Event)
     sequencers: Sequencers | None = None
     repairer: Repairer | None = None
     symbols: dict[str, SymbolStatus] = field(default_factory=dict)
     owner_watch: OwnerWatch | None = None
+
+    @property
+    def is_owner(self) -> bool:
+        """Return whether this bridge may publish the shard."""
+        return self.publishes.is_set()
 
     @property
     def is_watching(self) -> bool:

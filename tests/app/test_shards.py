@@ -39,6 +39,11 @@ class Bench:
         await self.shards.follow(roles, generation)
         await asyncio.sleep(0)
 
+    async def own(self) -> None:
+        """Let the bridge own a shard."""
+        await self.follow(Roles(2, owner=OWNS))
+        self.made[0].may_publish = True
+
     def running(self) -> list[str]:
         return [str(each.shard) for each in self.made if each.is_running]
 
@@ -108,8 +113,7 @@ async def test_one_without_a_role_that_it_owns_runs_until_the_next_owner_has_tak
     begun: Callable[[], Any], journal: Journal
 ) -> None:
     async with begun() as bench:
-        await bench.follow(Roles(2, owner=OWNS))
-        bench.made[0].may_publish = True
+        await bench.own()
         await bench.follow(NOTHING, generation=2)
         assert bench.running() == ["1-of-2"]
         assert bench.made[0].role == Role("none", "", 2)
@@ -122,8 +126,7 @@ async def test_one_that_was_taken_over_stands_by(
     begun: Callable[[], Any], journal: Journal
 ) -> None:
     async with begun() as bench:
-        await bench.follow(Roles(2, owner=OWNS))
-        bench.made[0].may_publish = True
+        await bench.own()
         await bench.made[0].fence()
         assert bench.running() == ["1-of-2"]
         assert [each.was_fenced for each in bench.made] == [False, True]

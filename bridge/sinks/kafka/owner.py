@@ -18,7 +18,10 @@ from msgspec.structs import replace
 
 from bridge import settings
 from bridge.core.model.shard import WHOLE, ShardId, parse_shard
+from bridge.core.model.stream import SPOT
 from bridge.core.model.unreadable import decode_ours
+from bridge.core.records.record import topic_name
+from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.telemetry import now_us
 
 # So many heartbeats are due before a standby takes over.
@@ -119,6 +122,11 @@ def read_owner(value: bytes | None) -> Owner | None:
     return decode_ours(_decode, value)
 
 
+def position_topic(options: settings.Kafka) -> str:
+    """Return the name of the topic with the positions and these records."""
+    return topic_name(options.topic, SPOT, MESSAGE_TYPE)
+
+
 def transactional_id_of(
     options: settings.Kafka, position_topic: str, shard: ShardId = WHOLE
 ) -> str:
@@ -127,6 +135,14 @@ def transactional_id_of(
     if base is None:
         base = f"tickbridge.{position_topic}"
     return base if not base or shard == WHOLE else f"{base}.{shard}"
+
+
+def shard_of(transactional_id: str, base: str) -> ShardId | None:
+    """Return the shard of a transactional id, if it is one of those with this base."""
+    if transactional_id == base:
+        return WHOLE
+    before, _, last = transactional_id.rpartition(".")
+    return parse_shard(last) if before == base else None
 
 
 def owner_key(transactional_id: str) -> bytes:
@@ -186,8 +202,7 @@ class Owners:
         """Return whether a transactional id is that of the shard, or of one of another number of
         shards that has some of the same partitions.
         """
-        base, _, last = name.rpartition(".")
-        other = WHOLE if name == self._base else parse_shard(last) if base == self._base else None
+        other = shard_of(name, self._base)
         if name == self.id or other is None:
             return name == self.id
         return other.count != self._shard.count and other.overlaps(self._shard)

@@ -18,12 +18,9 @@ from bridge.brokers.kafka_client import FAILURES
 from bridge.brokers.kafka_consumer import Reader, partitions_of_topics, reading_failure
 from bridge.brokers.kafka_reader import LOOK_MS, RETRY_BACKOFF_MS
 from bridge.core.model.shard import WHOLE, ShardId
-from bridge.core.model.stream import SPOT
-from bridge.core.records.record import topic_name
-from bridge.core.sequencing.position import MESSAGE_TYPE
 from bridge.errors import Fenced, SinkUnavailable
 from bridge.retry import Backoff, forever
-from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners, Role
+from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners, Role, position_topic
 from bridge.telemetry import now_us
 
 MAX_DELAY_S = 1.0
@@ -86,7 +83,7 @@ class OwnerWatch:
         self.standing_since = 0
         self._options = options
         self._cluster = cluster
-        self.topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
+        self.topic = position_topic(options)
         self._owners = Owners(options, self.topic, shard)
         self.transactional_id = self._owners.id
         # By transactional id.
