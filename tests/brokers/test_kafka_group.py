@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import CoordinatorNotAvailableError
 
 from bridge.app import group as group_module
 from bridge.app.group import Group
@@ -132,11 +134,20 @@ async def test_a_bridge_with_the_roles_of_another_number_of_shards_joins_again(
         assert list(now.roles.owner) == [0, 1]
 
 
-async def test_a_group_that_does_not_answer_is_told(
-    table: Table, journal: Journal, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_group_that_gives_no_shards_is_told(
+    table: Table, journal: Journal, monkeypatch: pytest.MonkeyPatch, *, answers: bool
 ) -> None:
+    """The leader does not understand this bridge, or no broker coordinates the group."""
+
+    async def has_none(*_: object) -> None:
+        raise CoordinatorNotAvailableError
+
     monkeypatch.setattr(group_module, "JOIN_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(Group, "take", lambda *_: None)
+    if answers:
+        monkeypatch.setattr(Group, "take", lambda *_: None)
+    else:
+        monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", has_none)
     group = Group(table.settings, tuple, tuple)
     task = asyncio.create_task(group.run())
     (warning,) = await journal.until("group_waiting")

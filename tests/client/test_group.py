@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewPartitions, RecordsToDelete
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import CoordinatorNotAvailableError, GroupAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
 from bridge import settings
@@ -331,6 +332,26 @@ async def test_a_group_that_does_not_let_us_in_is_named(
     feed._consumer._open_timeout_s = 1
     with pytest.raises(SinkUnavailable, match=r"did not let us into the group '\w+' within 1 s"):
         await feed.__aenter__()
+
+
+async def test_a_reader_waits_no_longer_than_usual_for_a_group_that_no_broker_coordinates(
+    options: settings.Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group was sharing its partitions out again when that broker failed."""
+
+    async def has_none(*_: object) -> None:
+        raise CoordinatorNotAvailableError
+
+    await publish(options, trades(1))
+    async with feed_of(options) as feed:
+        await taken(feed, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaClient, "coordinator_lookup", has_none)
+            consumer = feed._consumer._consumer
+            consumer._coordinator.coordinator_dead()
+            consumer._subscription.begin_reassignment()
+            async with asyncio.timeout(30):
+                assert await feed._consumer.fetch() == {}
 
 
 async def test_records_that_retention_removed_are_named(
