@@ -181,7 +181,7 @@ class Shard:
             settings.cluster,
             shard=self._id,
             role=self._role,
-            can_replace=lambda: not feed.is_cut,
+            reception=feed,
             is_patient=self._was_fenced,
             has_records=bool(kafka.records_on_disk),
         )
@@ -198,7 +198,7 @@ class Shard:
         self.status.owner_watch = None
         self._bridge_status.takeovers[reason] += 1
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
-        kafka.become_owner(watch.owner, lambda: feed.is_cut)
+        kafka.become_owner(watch.owner, feed)
         self.status.publishes.set()
 
     def _as_standby(self) -> Standby | None:

@@ -155,6 +155,10 @@ class ShardFeed:
         """Return whether no connection carries some of the streams."""
         return self._subscriber.feed.is_cut(self.buffer)
 
+    def silent_s(self, *, has_frames: bool = False) -> float:
+        """Return for how long nothing has come over some connection; see `Feed.silent_s`."""
+        return self._subscriber.feed.silent_s(self.buffer, has_frames=has_frames)
+
 
 def _part(found: Subscription, shard: ShardId) -> Subscription:
     """Return the streams of one shard. Market-wide streams are in each."""

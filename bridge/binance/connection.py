@@ -17,7 +17,7 @@ from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.core.sequencing.handover import Handover
 from bridge.errors import InvalidFrame, ReconnectCause, shorten
-from bridge.telemetry import FeedCounts
+from bridge.telemetry import FeedCounts, now_us
 
 
 class Control(Protocol):
@@ -75,6 +75,8 @@ class Connection:
         self.decoder = Decoder(streams)
         self.handover: Handover | None = None
         self.frames_received = 0
+        # When the last frame arrived, or else when it opened, in microseconds.
+        self.received = 0
         self.opened_s = 0.0
         self.is_stalled = False
         self.is_lost = False
@@ -123,6 +125,7 @@ class Connection:
         path = streams_path(streams, microseconds=options.time_unit == "microsecond")
         self._websocket = await open_websocket(options, path, self, turns)
         self.opened_s = asyncio.get_running_loop().time()
+        self.received = self.received or now_us()
 
     async def close(self) -> None:
         """Close it, and hand over the frames that still arrive."""
@@ -131,6 +134,7 @@ class Connection:
 
     def on_frames(self, frames: list[bytes], received: int) -> None:
         self.frames_received += len(frames)
+        self.received = received
         self._handler.counts.frames += len(frames)
         self._handler.handle_frames(
             self.decoder, frames, received, self._control, self._arrivals, handover=self.handover

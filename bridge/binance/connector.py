@@ -6,6 +6,7 @@ stream that it had brought and that is still wanted, or until a bounded overlap 
 """
 
 import asyncio
+import math
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ from bridge.core.policy.rotation import OVERLAP_S, may_close
 from bridge.core.sequencing.arrivals import Arrivals
 from bridge.errors import FeedRefused, FeedUnavailable, ReconnectCause
 from bridge.retry import Backoff, forever
+from bridge.telemetry import now_us
 
 # The new connection and two that it replaces: when streams change twice within seconds, each old
 # connection may carry streams that the other does not.
@@ -110,6 +112,13 @@ class Connector:
         for connection in self.connections:
             latest = later(latest, connection.decoder.last_received())
         return {s.name: latest[s.name] for s in self.streams if s.name in latest}
+
+    def silent_s(self, *, has_frames: bool = False) -> float:
+        """Return the seconds since the last frame, or since the opening of a connection that has
+        brought none. With `has_frames` such a connection does not count. Infinite without any.
+        """
+        heard = [c.received for c in self.connections if c.frames_received or not has_frames]
+        return (now_us() - max(heard)) / 1e6 if heard else math.inf
 
     def without_data(self) -> list[str]:
         """Return the streams that have never sent anything."""

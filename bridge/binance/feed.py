@@ -52,6 +52,18 @@ class Feed:
             for connectors in self.bundles_of(handler)
         )
 
+    def silent_s(self, handler: FrameHandler, *, has_frames: bool = False) -> float:
+        """Return for how many seconds a handler's most silent bundle has brought nothing; see
+        `Connector.silent_s`.
+        """
+        return max(
+            (
+                min(connector.silent_s(has_frames=has_frames) for connector in connectors)
+                for connectors in self.bundles_of(handler)
+            ),
+            default=0.0,
+        )
+
     def share_limits(self, bridges: int) -> None:
         """Share the limits of the exchange with the others of so many bridges."""
         self._rate_limiter.share(bridges)

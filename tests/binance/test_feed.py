@@ -1,5 +1,7 @@
 """The streams of a feed, spread over bundles."""
 
+import math
+
 import pytest
 
 from bridge.binance.feed import Feed
@@ -35,3 +37,23 @@ async def test_a_feed_is_ready_once_something_has_come_over_every_connector(
         await running.sink.until(1)
         assert (at_first, not running.feed.unready()) == (False, True)
         assert running.feed.without_data() == ["ethusdt@trade"]
+
+
+async def test_a_feed_knows_for_how_long_its_most_silent_connection_has_brought_nothing(
+    journal: Journal,
+) -> None:
+    """A connection that has brought nothing is silent since its opening, or has no frames."""
+    exchange = FakeExchange([send(trade(1))], [])
+    async with (
+        exchange.serving(),
+        bridge(exchange, NAME, "ethusdt@trade", streams_per_connection=1) as running,
+    ):
+        feed, handler = running.feed, running.pipeline
+        assert feed.silent_s(handler) == math.inf
+        await journal.until("connection_open", 2)
+        await running.sink.until(1)
+        assert 0.0 <= feed.silent_s(handler) < 10.0
+        assert feed.silent_s(handler, has_frames=True) == math.inf
+        (first, second) = sorted(feed.connectors, key=lambda each: each.silent_s(has_frames=True))
+        assert first.silent_s(has_frames=True) < 10.0
+        assert second.silent_s() < 10.0

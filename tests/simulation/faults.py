@@ -22,6 +22,8 @@ MAX_FAULTS = 8
 MAX_STANDBYS = 2
 # Between two takeovers the former owner has come back, and has received every stream.
 TAKEOVER_S = 20.0
+# Until a standby has noticed that the owner is cut off from the exchange.
+LOST_S = 10.0
 # Changes of the settings: each one removes streams, and adds them again.
 MAX_CHANGES = 2
 # Longer than a hole holds its stream: other holes appear while the ids are still requested.
@@ -382,12 +384,25 @@ async def cut_off_from_kafka(world: World) -> None:
 
 
 async def cut_off_from_the_exchange(world: World) -> None:
+    """The open connections end at once, or bring nothing any more."""
+    await _cut_off_from_the_exchange(world, world.random.uniform(0.1, 8.0))
+
+
+async def lose_the_exchange(world: World) -> None:
+    """Do the same until a standby has taken over."""
+    await _cut_off_from_the_exchange(world, LOST_S)
+
+
+async def _cut_off_from_the_exchange(world: World, seconds: float) -> None:
     life = world.life
     life.has_no_exchange = True
-    for connection in list(world.exchange.connections):
-        if connection.process is life:
-            connection.cut()
-    await _a_while(world)
+    connections = [each for each in world.exchange.connections if each.process is life]
+    is_dead = world.random.random() < 0.5
+    for connection in connections:
+        connection.stall() if is_dead else connection.cut()
+    await asyncio.sleep(seconds)
+    for connection in connections:
+        connection.cut()
     life.has_no_exchange = False
 
 
@@ -487,6 +502,7 @@ TAKEOVERS: tuple[Fault, ...] = (
     kill_the_bridge,
     restart_the_bridge,
     cut_off_from_kafka,
+    lose_the_exchange,
     start_a_second_bridge,
     lose_the_coordinator_of_the_group,
 )

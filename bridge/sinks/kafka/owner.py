@@ -11,7 +11,7 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -53,12 +53,27 @@ class Role:
         self.kind, self.other, self.generation = other.kind, other.other, other.generation
 
 
+class Reception(Protocol):
+    """What a bridge receives of a shard.
+
+    `is_cut`: no connection carries some of the streams. `silent_s` is for how many seconds the most
+    silent connection has brought nothing, at most since its opening. With `has_frames` a connection
+    that has never brought anything counts as silent for ever.
+    """
+
+    @property
+    def is_cut(self) -> bool: ...
+
+    def silent_s(self, *, has_frames: bool = False) -> float: ...
+
+
 class Owner(msgspec.Struct, frozen=True):
     """A bridge that has opened the transactional id. `started` is in microseconds.
 
-    `producer_id` and `epoch` are what Kafka gave it at the opening. `generation` is that of the
-    group, as far as it knows; -1 without a group. It is the owner since `since`, in microseconds.
-    `takeovers` counts how often the shard has passed to a bridge of another name.
+    `silent_s` is that of its `Reception`; 0 if no connection is open. `producer_id` and `epoch` are
+    what Kafka gave it at the opening. `generation` is that of the group, as far as it knows; -1
+    without a group. It is the owner since `since`, in microseconds. `takeovers` counts how often
+    the shard has passed to a bridge of another name.
     """
 
     host: str
@@ -69,6 +84,7 @@ class Owner(msgspec.Struct, frozen=True):
     since: int = 0
     takeovers: int = 0
     state: State = "live"
+    silent_s: float = 0.0
     producer_id: int = -1
     epoch: int = -1
     generation: int = -1

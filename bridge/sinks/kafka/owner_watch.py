@@ -7,7 +7,8 @@ heartbeat is missing only while Kafka answers. If it does not, Kafka has failed,
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar, Literal
 
 import structlog
@@ -20,10 +21,22 @@ from bridge.brokers.kafka_reader import LOOK_MS, RETRY_BACKOFF_MS
 from bridge.core.model.shard import WHOLE, ShardId
 from bridge.errors import Fenced, SinkUnavailable
 from bridge.retry import Backoff, forever
-from bridge.sinks.kafka.owner import BEATS_PER_TAKEOVER, Owner, Owners, Role, position_topic
+from bridge.sinks.kafka.owner import (
+    BEATS_PER_TAKEOVER,
+    Owner,
+    Owners,
+    Reception,
+    Role,
+    position_topic,
+)
 from bridge.telemetry import now_us
 
 MAX_DELAY_S = 1.0
+# Two bridges get the same frame within this time.
+APART_S = 1.0
+# Clocks that are right differ by less. Kafka may delay some heartbeats, but not all of so many.
+CLOCKS_APART_S = 1.0
+CLOCK_BEATS = 8
 
 # Why this bridge takes over. none: there was no owner. silent: its heartbeats are missing.
 # assigned: the group wants this bridge to be the owner.
@@ -41,31 +54,47 @@ class _Watched:
         self.owner = owner
         self.heard_s = 0.0
         self.cut_since_s: float | None = None
+        # By how much its clock was ahead at the last heartbeats, less what they took to arrive.
+        self._ahead_s: deque[float] = deque(maxlen=CLOCK_BEATS)
+        self._has_warned = False
 
     def see(self, owner: Owner) -> None:
         """Take its last record. It may be another bridge by now."""
         if not owner.is_same(self.owner):
             self.cut_since_s = None
+            self._ahead_s.clear()
+            self._has_warned = False
         self.owner = owner
 
-    def hear(self, now_s: float) -> None:
+    def hear(self, now_s: float, *, is_cut: bool) -> None:
         """Note that the last record is a heartbeat of just now."""
         self.heard_s = now_s
-        if self.owner.state != "cut":
-            self.cut_since_s = None
-        elif self.cut_since_s is None:
-            self.cut_since_s = now_s
+        self.cut_since_s = (self.cut_since_s or now_s) if is_cut else None
+
+    def compare_clocks(self, ahead_s: float) -> None:
+        """Warn once if the clock of the owner and ours are far apart."""
+        self._ahead_s.append(ahead_s)
+        least_s = min(self._ahead_s, key=abs)
+        is_known = len(self._ahead_s) == CLOCK_BEATS
+        if is_known and abs(least_s) > CLOCKS_APART_S and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "clocks_apart",
+                owner=str(self.owner),
+                owner_ahead_s=round(least_s, 1),
+                remedy="set the clocks of both machines by a time server",
+            )
 
 
 class OwnerWatch:
     """Waits until a shard has no owner, or one that this bridge may replace.
 
     `is_reading` is false while Kafka does not answer. This bridge stands by since `standing_since`,
-    in microseconds; 0 before that. `role` is what the group wants of this
-    bridge. `can_replace` returns whether this bridge receives all streams, so that it may replace
-    an owner that does not, or one that the group has replaced. With `is_patient` an owner of
-    another group is replaced only if it is silent. With `has_records` this bridge has records of an
-    earlier process on disk: an owner that is alive has published or announced them.
+    in microseconds; 0 before that. `role` is what the group wants of this bridge. If `reception` is
+    whole, it may replace an owner that does not receive all streams, or one that the group has
+    replaced. With `is_patient` an owner of another group is replaced only if it is silent. With
+    `has_records` this bridge has records of an earlier process on disk: an owner that is alive has
+    published or announced them.
     """
 
     def __init__(  # noqa: PLR0913 (what it needs to know)
@@ -75,7 +104,7 @@ class OwnerWatch:
         *,
         shard: ShardId = WHOLE,
         role: Role | None = None,
-        can_replace: Callable[[], bool],
+        reception: Reception,
         is_patient: bool,
         has_records: bool,
     ) -> None:
@@ -89,7 +118,9 @@ class OwnerWatch:
         # By transactional id.
         self._watched: dict[str, _Watched] = {}
         self._role = role or Role()
-        self._can_replace, self._is_patient = can_replace, is_patient
+        self._reception, self._is_patient = reception, is_patient
+        # Whether the owner has had frames of late, and this bridge has not.
+        self._is_behind = False
         self._has_records = has_records
         self._takeover_s = cluster.takeover_ms / 1000
 
@@ -161,7 +192,9 @@ class OwnerWatch:
             for record in await reader.next(self._takeover_s / BEATS_PER_TAKEOVER):
                 if watched := self._see(record):
                     self._hear(watched, loop.time())
-            whole_since_s = (whole_since_s or loop.time()) if self._can_replace() else None
+                    watched.compare_clocks(record.timestamp / 1000 - now_us() / 1e6)
+            is_whole = not (self._reception.is_cut or self._is_behind)
+            whole_since_s = (whole_since_s or loop.time()) if is_whole else None
             asked_s, end = loop.time(), await reader.end()
             if await reader.place() < end:
                 continue  # other shards write there too, so heartbeats may be unread
@@ -170,8 +203,8 @@ class OwnerWatch:
             is_late = asked_s - began_s >= self._takeover_s
             if (present or is_late) and (reason := self._common(reasons)):
                 return reason
-            is_whole = whole_since_s is not None and asked_s - whole_since_s >= self._takeover_s
-            if is_whole and self._is_assigned():
+            is_settled = whole_since_s is not None and asked_s - whole_since_s >= self._takeover_s
+            if is_settled and self._is_assigned():
                 return "assigned"
 
     def _see(self, record: "ConsumerRecord[bytes, bytes]") -> _Watched | None:
@@ -187,8 +220,11 @@ class OwnerWatch:
 
     def _hear(self, watched: _Watched, now_s: float) -> None:
         """Take a record that was written just now."""
-        watched.hear(now_s)
-        owner = watched.owner
+        # A connection that is open may be dead.
+        owner, us = watched.owner, self._reception
+        self._is_behind = us.silent_s() > owner.silent_s + APART_S
+        is_behind = owner.silent_s > us.silent_s(has_frames=True) + APART_S
+        watched.hear(now_s, is_cut=owner.state == "cut" or is_behind)
         is_refused = self._cluster.if_owned == "refuse" and not self._stands_by_for(owner)
         if owner.state != "released" and (is_refused or self._has_records):
             raise Fenced(str(owner), is_refused=is_refused)
@@ -209,7 +245,7 @@ class OwnerWatch:
             return "silent"
         cut_since_s = watched.cut_since_s
         is_cut = cut_since_s is not None and read_s - cut_since_s >= self._takeover_s
-        return "cut" if is_cut and self._can_replace() else None
+        return "cut" if is_cut and not self._reception.is_cut else None
 
     def _common(self, reasons: Sequence[Reason | None]) -> Reason | None:
         """Return why the shard is free, if each of its owners may be replaced."""

@@ -1,6 +1,7 @@
 """The Kafka sink: the complete record, idempotent, with one batch in flight per partition."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -30,6 +31,7 @@ from bridge.sinks.kafka.owner import (
     BEATS_PER_TAKEOVER,
     OWNER,
     Owner,
+    Reception,
     Role,
     State,
     encode,
@@ -119,8 +121,7 @@ class KafkaSink:
             shared=shared,
             is_required=cluster.has_group,
         )
-        # Whether this bridge does not receive some of its streams.
-        self._is_cut: Callable[[], bool] = lambda: False
+        self._reception: Reception | None = None
         self._beat_s = cluster.takeover_ms / 1000 / BEATS_PER_TAKEOVER
         self._resting = RestingPartitions(
             (self.outbox, self._positions.outbox), self.counts.failures, self._changed.set
@@ -168,12 +169,10 @@ class KafkaSink:
         """Return the name of the bridge that the group lets stand by; None if there is none."""
         return self._role.other or None
 
-    def become_owner(self, previous: Owner | None, is_cut: Callable[[], bool]) -> None:
-        """Note that this bridge is the next owner. `is_cut` returns whether it misses some of its
-        streams.
-        """
+    def become_owner(self, previous: Owner | None, reception: Reception) -> None:
+        """Note that this bridge is the next owner, and what it receives."""
         self._fence.us = self._fence.us.after(previous)
-        self._is_cut = is_cut
+        self._reception = reception
 
     def committed(self, key: StreamKey) -> Committed | None:
         """Return what Kafka has of a stream with contiguous ids; None if nothing is known of it."""
@@ -377,7 +376,8 @@ class KafkaSink:
 
     def _beat(self) -> None:
         """Write a heartbeat, again and again."""
-        self._write_owner("cut" if self._is_cut() else "live")
+        is_cut = self._reception is not None and self._reception.is_cut
+        self._write_owner("cut" if is_cut else "live")
         loop = asyncio.get_running_loop()
         self._beating = loop.call_later(self._beat_s, self._beat)
 
@@ -390,7 +390,13 @@ class KafkaSink:
             return False
         now = now_us()
         route = Route(OWNER, "", self._positions.topic, key, "", ())
-        owner = replace(self._fence.us, state=state, generation=self._role.generation)
+        silent_s = self._reception.silent_s() if self._reception else 0.0
+        owner = replace(
+            self._fence.us,
+            state=state,
+            silent_s=0.0 if math.isinf(silent_s) else round(silent_s, 3),
+            generation=self._role.generation,
+        )
         record = Record(route, now // 1000, now, encode(owner))
         is_taken = self._positions.push_owner(record)
         self.wake()
@@ -458,7 +464,9 @@ class KafkaSink:
 
     def _on_retry(self, error: Exception, delay_s: float) -> None:
         self.counts.failures["unavailable"] += 1
-        if self._backoff.should_log(error):
+        # Kafka answers. The next attempt finds out who has opened the transactional id.
+        is_fenced = isinstance(error.__cause__, kafka_errors.ProducerFenced)
+        if self._backoff.should_log(error) and not is_fenced:
             log.warning(
                 "kafka_unavailable",
                 error=str(error),

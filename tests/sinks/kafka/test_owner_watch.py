@@ -1,7 +1,9 @@
 """When a standby may take over, by the heartbeats of another bridge in Kafka."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +26,7 @@ from bridge.sinks.kafka.owner import (
     this_bridge,
     transactional_id_of,
 )
-from bridge.sinks.kafka.owner_watch import OwnerWatch, Reason
+from bridge.sinks.kafka.owner_watch import CLOCK_BEATS, OwnerWatch, Reason
 from bridge.sinks.kafka.producer import ensure_topics
 from tests.support.brokers import Kafka
 from tests.support.journal import Journal
@@ -32,6 +34,19 @@ from tests.support.journal import Journal
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
 
 TAKEOVER_MS = 1000
+
+
+class Receiving:
+    """What a bridge receives: everything, unless said otherwise."""
+
+    def __init__(
+        self, *, is_cut: bool = False, silent_s: float = 0.0, has_frames: bool = True
+    ) -> None:
+        self.is_cut = is_cut
+        self._silent_s, self._has_frames = silent_s, has_frames
+
+    def silent_s(self, *, has_frames: bool = False) -> float:
+        return math.inf if has_frames and not self._has_frames else self._silent_s
 
 
 class Bench:
@@ -47,9 +62,12 @@ class Bench:
     async def beat(
         self,
         state: State = "live",
+        *,
         group: str = "tickbridge",
         epoch: int = 0,
         generation: int = -1,
+        silent_s: float = 0.0,
+        ahead_s: float = 0.0,
     ) -> None:
         owner = replace(
             self.owner,
@@ -58,12 +76,19 @@ class Bench:
             producer_id=1,
             epoch=epoch,
             generation=generation,
+            silent_s=silent_s,
         )
         key = owner_key(transactional_id_of(self.options, self.topic))
         if not self._has_topic:
             await ensure_topics(self._producer, self.options, [self.topic], [self.topic])
             self._has_topic = True
-        await self._producer.send_and_wait(self.topic, encode(owner), key, partition=0)
+        await self._producer.send_and_wait(
+            self.topic,
+            encode(owner),
+            key,
+            partition=0,
+            timestamp_ms=round((time.time() + ahead_s) * 1000),
+        )
 
     @asynccontextmanager
     async def beating(self, **fields: Any) -> AsyncIterator[None]:
@@ -84,7 +109,7 @@ class Bench:
     async def watch(
         self,
         *,
-        can_replace: Callable[[], bool] = lambda: True,
+        reception: Receiving | None = None,
         is_patient: bool = False,
         has_records: bool = False,
         role: Role | None = None,
@@ -94,7 +119,7 @@ class Bench:
         watch = OwnerWatch(
             self.options,
             options,
-            can_replace=can_replace,
+            reception=reception or Receiving(),
             is_patient=is_patient,
             has_records=has_records,
             role=role,
@@ -154,19 +179,55 @@ async def test_an_owner_without_heartbeats_is_replaced(bench: Bench) -> None:
     assert asyncio.get_running_loop().time() - began_s >= TAKEOVER_MS / 1000
 
 
-@pytest.mark.parametrize("can_replace", [True, False])
+@pytest.mark.parametrize(
+    ("owner", "standby", "takes_over"),
+    [
+        ({"state": "cut"}, Receiving(), True),
+        ({"state": "cut"}, Receiving(is_cut=True), False),
+        ({"silent_s": 3.0}, Receiving(silent_s=1.5), True),
+        ({"silent_s": 3.0}, Receiving(silent_s=2.5), False),
+        ({"silent_s": 3.0}, Receiving(is_cut=True), False),
+        ({"silent_s": 3.0}, Receiving(has_frames=False), False),
+        ({"silent_s": 0.1}, Receiving(), False),
+    ],
+    ids=[
+        *("cut", "both cut", "silent", "both silent", "silent and cut"),
+        *("silent and without a frame", "both well"),
+    ],
+)
 async def test_an_owner_that_has_lost_the_exchange_is_replaced_by_one_that_has_not(
-    bench: Bench, journal: Journal, *, can_replace: bool
+    bench: Bench,
+    journal: Journal,
+    *,
+    owner: dict[str, Any],
+    standby: Receiving,
+    takes_over: bool,
 ) -> None:
+    """Its connections may be open, and bring nothing."""
     await bench.beat()
-    async with bench.beating(state="cut"):
-        watching = asyncio.create_task(bench.watch(can_replace=lambda: can_replace))
+    async with bench.beating(**owner):
+        watching = asyncio.create_task(bench.watch(reception=standby))
         await journal.until("standing_by")
         await asyncio.wait((watching,), timeout=3 * TAKEOVER_MS / 1000)
-        assert watching.done() == can_replace
-        if can_replace:
+        assert watching.done() == takes_over
+        if takes_over:
             assert await watching == "cut"
     watching.cancel()
+
+
+@pytest.mark.parametrize(("ahead_s", "is_named"), [(0.0, False), (2.0, True), (-3.0, True)])
+async def test_clocks_that_are_far_apart_are_named_once(
+    bench: Bench, journal: Journal, *, ahead_s: float, is_named: bool
+) -> None:
+    await bench.beat()
+    async with bench.beating(ahead_s=ahead_s):
+        watching = asyncio.create_task(bench.watch())
+        await journal.until("standing_by")
+        await asyncio.wait((watching,), timeout=4 * CLOCK_BEATS * TAKEOVER_MS / 4000)
+        assert not watching.done()
+    watching.cancel()
+    told = [entry["owner_ahead_s"] for entry in journal.named("clocks_apart")]
+    assert told == pytest.approx([ahead_s] if is_named else [], abs=0.8)
 
 
 async def test_an_owner_of_another_group_is_replaced_at_once(bench: Bench) -> None:
@@ -205,13 +266,14 @@ async def test_records_on_disk_are_outdated_if_another_bridge_is_alive(bench: Be
 
 
 @pytest.mark.parametrize(
-    ("role", "generation", "is_whole", "takes_over"),
+    ("role", "generation", "reception", "takes_over"),
     [
-        (Role("owner", generation=7), 6, True, True),
-        (Role("owner", generation=7), 7, True, True),
-        (Role("owner", generation=7), 8, True, False),
-        (Role("owner", generation=7), 6, False, False),
-        (Role("standby", generation=7), 6, True, False),
+        (Role("owner", generation=7), 6, Receiving(), True),
+        (Role("owner", generation=7), 7, Receiving(), True),
+        (Role("owner", generation=7), 8, Receiving(), False),
+        (Role("owner", generation=7), 6, Receiving(is_cut=True), False),
+        (Role("owner", generation=7), 6, Receiving(silent_s=3.0, has_frames=False), False),
+        (Role("standby", generation=7), 6, Receiving(), False),
     ],
 )
 async def test_the_owner_of_a_later_division_takes_over_from_one_that_is_alive(
@@ -220,13 +282,13 @@ async def test_the_owner_of_a_later_division_takes_over_from_one_that_is_alive(
     *,
     role: Role,
     generation: int,
-    is_whole: bool,
+    reception: Receiving,
     takes_over: bool,
 ) -> None:
     """It must receive all streams, and the other one must know of no later division."""
     await bench.beat(generation=generation)
     async with bench.beating(generation=generation):
-        watching = asyncio.create_task(bench.watch(role=role, can_replace=lambda: is_whole))
+        watching = asyncio.create_task(bench.watch(role=role, reception=reception))
         await journal.until("standing_by")
         await asyncio.wait((watching,), timeout=3 * TAKEOVER_MS / 1000)
         assert watching.done() == takes_over
