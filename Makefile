@@ -40,7 +40,7 @@ test: $(VENV)/.dev  ## run all tests except faults, deploy and cluster, on conta
 # The short form checks the promises and measures nothing, so three scenarios run at a time, and a
 # process that is done takes the next one. The folder of the scenarios comes first so that its
 # conftest.py, which prints the table, is always read.
-faults: $(VENV)/.dev  ## inject every failure under load (50 minutes); SHORT=1 takes minutes, SEED=1 repeats a run
+faults: $(VENV)/.dev  ## inject every failure under load (85 minutes); SHORT=1 takes minutes, SEED=1 repeats a run
 	FAULTS_FORM=$(if $(SHORT),short,full) FAULTS_SEED=$(SEED) FAULTS_RATE=$(RATE) \
 	$(BIN)/pytest -m faults --verbose $(if $(SHORT),--numprocesses 3 --maxschedchunk 1) tests/faults tests
 

@@ -152,6 +152,16 @@ class KafkaCluster(Administered):
         """Stop a broker cleanly: it hands over its partitions first."""
         self._brokers[number].get_wrapped_container().stop(timeout=START_TIMEOUT_S)
 
+    def kill(self, number: int) -> None:
+        self._brokers[number].get_wrapped_container().kill()
+
+    def coordinator(self, group: str) -> int:
+        """Return the number of the broker that coordinates a consumer group."""
+        # A client that is older may ask the broker that was killed before.
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        described = admin.describe_consumer_groups([group])[group].result(ADMIN_TIMEOUT_S)
+        return int(described.coordinator.id) - 1
+
     def start(self, number: int) -> None:
         """Start a broker again; return when it is in sync."""
         self._brokers[number].get_wrapped_container().start()
@@ -187,6 +197,11 @@ class KafkaCluster(Administered):
             KAFKA_AUTO_LEADER_REBALANCE_ENABLE="false",
             # The default of 50 partitions, with three replicas each, takes longer to create.
             KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS="3",
+            KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS="3",
+            # The image has one replica by default.
+            KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR=str(self.SIZE),
+            KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR=str(self.SIZE),
+            KAFKA_TRANSACTION_STATE_LOG_MIN_ISR="2",
             KAFKA_HEAP_OPTS="-Xmx512m -Xms256m",
         )
 

@@ -1,37 +1,34 @@
-"""The environment of a scenario: the exchange, the brokers, the bridge, and their observers.
+"""The environment of a scenario: the exchange, the brokers, the bridges, and their observers.
 
-The exchange runs in the test's process, which keeps its history. The bridge is a process of its
-own, started as a user starts it.
+The exchange runs in the test's process, which keeps its history.
 """
 
 import asyncio
 import random
-import re
-import signal
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, filterfalse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
-
+from bridge.settings import Kafka as KafkaSettings
+from bridge.tools.embedded import LOOPBACK
 from bridge.tools.simulator import (
-    Fault,
     FaultPlan,
     Malformed,
     Market,
     PlayedTrade,
     SimulatedExchange,
 )
+from tests.faults.bridges import Bridges
 from tests.faults.brokers import Administered, KafkaCluster, ProxiedKafka
 from tests.faults.observer import Observer
-from tests.faults.profile import QUOTED, STREAMS, SYMBOLS, Form
+from tests.faults.profile import QUOTED, STREAMS, SYMBOLS, Form, Size
+from tests.faults.toxiproxy import Toxiproxy
 from tests.faults.watch import Watch
-from tests.support.bridge_process import BridgeProcess, running_bridge
+from tests.support.bridge_process import BridgeProcess
 from tests.support.bridge_settings import bridge_settings
 from tests.support.brokers import RedisServer
 from tests.support.played import CONTIGUOUS, Ids, played_ids
@@ -42,12 +39,11 @@ MALFORMED = Malformed(share=0.01)
 WEIGHT_PER_MINUTE = 60_000
 # The smallest value that is allowed. Without a small disk, this limit is reached instead.
 SPILL_MAX_BYTES = "64MiB"
-# Timeout for a server to come back, or for a bridge to connect.
-PATIENCE_S = 60.0
 # A record younger than this is current.
 FRESH_S = 1.0
 
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+if TYPE_CHECKING:
+    from tests.faults.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +61,15 @@ class Environment:
     def __init__(
         self,
         ground: Ground,
+        scenario: "Scenario",
         unique: str,
+        *,
         folder: Path,
         cluster: KafkaCluster | None,
         data_dir: Path | None,
     ) -> None:
         self.form = ground.form
+        self.scenario = scenario
         self.chance = random.Random(ground.form.seed)
         self.broker = ground.kafka
         self.redis = ground.redis
@@ -78,53 +77,55 @@ class Environment:
         self.kafka: Administered = cluster or ground.kafka
         self.unique = unique
         self.ends_s: list[float] = []
-        self.lives: list[BridgeProcess] = []
-        self.peak_kib = 0
         # The trades before a restart of the ids, by kind and symbol.
         self._earlier: dict[tuple[str, str], list[PlayedTrade]] = {}
-        self._folder = folder
         self._data_dir = data_dir
-        self._stack = AsyncExitStack()
+        self.bridges = Bridges(folder, self._settings, self.options, scenario.clock_ahead_s)
 
     @asynccontextmanager
-    async def open(
-        self,
-        faults: Iterable[Fault],
-        settings: Mapping[str, Any],
-        bootstrap_servers: str,
-        *,
-        clock_behind_s: int = 0,
-    ) -> AsyncIterator[None]:
-        """Run the exchange, the bridge and the watch until the context is left."""
+    async def open(self, size: Size) -> AsyncIterator[None]:
+        """Run the exchange, the bridges and the watch until the context is left."""
         rate = self.form.trades_per_second / len(SYMBOLS)
-        begin_ms = time.time_ns() // 1_000_000 + clock_behind_s * 1000
+        begin_ms = time.time_ns() // 1_000_000 + self.scenario.clock_behind_s * 1000
         # A little more than required, because the average over a minute is random too.
         market = Market(
             SYMBOLS, seed=self.form.seed, begin_ms=begin_ms, trades_per_second=rate * 1.1
         )
         self.observer = Observer(market, QUOTED)
+        faults = self.scenario.plan(size, self.form.calm_s)
         plan = FaultPlan((MALFORMED, *faults), seed=self.form.seed)
         self.exchange = SimulatedExchange(
             self.observer, faults=plan, weight_per_minute=WEIGHT_PER_MINUTE
         )
-        async with self.exchange, self._stack:
-            self._settings = self._told(settings, bootstrap_servers)
-            await self.start_bridge()
-            self._clock_s = await self._ticking()
-            self.watch = Watch(self.number)
-            watching = asyncio.create_task(self.watch.run(self.redis.url, SYMBOLS))
-            try:
-                yield
-            finally:
-                watching.cancel()
-                await asyncio.wait([watching])
-            if not watching.cancelled():
-                watching.result()
+        async with self.exchange, self.bridges:
+            with self._line_to_exchange():
+                for number in range(self.scenario.bridges):
+                    await self.bridges.start(number)
+                self._clock_s = await self._ticking()
+                self.watch = Watch(self.number, self.scenario.clock_ahead_s)
+                watching = asyncio.create_task(self.watch.run(self.redis.url, SYMBOLS))
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+                    await asyncio.wait([watching])
+                if not watching.cancelled():
+                    watching.result()
 
     @property
     def bridge(self) -> BridgeProcess:
-        """Return the bridge that runs, or ran last."""
-        return self.lives[-1]
+        """Return the bridge that was started last."""
+        return self.bridges.lives[-1]
+
+    @property
+    def options(self) -> KafkaSettings:
+        """Return how to read the topics."""
+        return KafkaSettings.model_validate(
+            {
+                "bootstrap_servers": self.kafka.bootstrap_servers,
+                "topic": self.unique + ".{venue}.{message_type}",
+            }
+        )
 
     def over(self) -> None:
         """Note that a fault is over now: recovery is measured from here."""
@@ -204,34 +205,25 @@ class Environment:
         """Let events flow."""
         await asyncio.sleep(seconds)
 
-    async def start_bridge(self) -> None:
-        """Start a bridge, and return when it has a connection to the exchange."""
-        bridge = await self._stack.enter_async_context(running_bridge(self._folder, self._settings))
-        self.lives.append(bridge)
-        await bridge.logged("connection_open", PATIENCE_S)
+    @contextmanager
+    def _line_to_exchange(self) -> Iterator[None]:
+        """Open the proxy between the exchange and the first bridge, if it is cut off."""
+        if not self.scenario.is_cut_off:
+            yield
+            return
+        address = f"{self.exchange.host}:{self.exchange.port}"
+        with Toxiproxy(self.broker.proxy.program, address) as self.line:
+            yield
 
-    async def end_bridge(self, number: signal.Signals) -> int:
-        """Send the bridge a signal; return its exit code."""
-        self.note_memory()
-        return await self.bridge.stop(number)
-
-    def note_memory(self) -> None:
-        """Note the peak memory of the bridge."""
-        status = Path(f"/proc/{self.bridge.process.pid}/status").read_text()
-        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
-            self.peak_kib = max(self.peak_kib, int(found[1]))
-
-    async def samples(self) -> Samples:
-        """Return the bridge's metrics now, by name and labels."""
-        port = (await self.bridge.logged("http_listening"))["port"]
-        async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
-            families = text_string_to_metric_families(await answer.text())
-        found = (sample for family in families for sample in family.samples)
-        return {(s.name, frozenset(s.labels.items())): s.value for s in found}
-
-    def _told(self, settings: Mapping[str, Any], bootstrap_servers: str) -> dict[str, Any]:
-        """Return the bridge's settings: those that any user must set, and those of the scenario."""
-        told = bridge_settings(self.exchange, bootstrap_servers, self.redis.url, self.unique)
+    def _settings(self, number: int) -> dict[str, Any]:
+        """Return the settings of a bridge: those that any user must set, and those of the
+        scenario.
+        """
+        scenario = self.scenario
+        is_first, servers = number == 0, self.kafka.bootstrap_servers
+        if scenario.way == "proxy" and is_first:
+            servers = self.broker.proxied_servers
+        told = bridge_settings(self.exchange, servers, self.redis.url, self.unique)
         told["binance"] |= {
             "symbols": SYMBOLS,
             "streams": STREAMS,
@@ -243,7 +235,18 @@ class Environment:
             "compression": "none",
         }
         told["repair"] = {"weight_share": 1.0}
-        for section, keys in settings.items():
+        if scenario.bridges > 1:
+            told["cluster"] = {
+                "standby": 1,
+                "shards": scenario.shards,
+                "group": self.unique,
+            }
+            if number < scenario.bridges:
+                told["cluster"]["instance_id"] = f"bridge-{number}"
+        if scenario.is_cut_off and is_first:
+            address = f"{LOOPBACK}:{self.line.port}"
+            told["binance"] |= {"websocket_url": f"ws://{address}", "rest_url": f"http://{address}"}
+        for section, keys in scenario.bridge_settings.items():
             told[section] = told.get(section, {}) | dict(keys)
         if self._data_dir:
             told["data_dir"] = str(self._data_dir)

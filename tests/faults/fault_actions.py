@@ -15,7 +15,8 @@ from redis import Redis
 
 from bridge.sinks.kafka import position_writer
 from bridge.tools.simulator import AnnounceShutdown, Cut, StallConnection
-from tests.faults.environment import PATIENCE_S, Environment
+from tests.faults.bridges import PATIENCE_S
+from tests.faults.environment import Environment
 from tests.faults.profile import SYMBOLS, Size
 from tests.support.brokers import Container
 from tests.support.played import CONTIGUOUS
@@ -199,11 +200,11 @@ async def start_second_bridge(environment: Environment, size: Size) -> None:
     await environment.rest(FIRST_LIFE_S)
     for frozen in islice(cycle((False, True)), size.times):
         first = environment.bridge
-        environment.note_memory()
+        environment.bridges.note_memory()
         if frozen:
             first.process.send_signal(signal.SIGSTOP)
             await environment.rest(size.seconds)
-        await environment.start_bridge()
+        await environment.bridges.start()
         if frozen:
             await environment.rest(environment.chance.uniform(0.0, size.seconds))
             first.process.send_signal(signal.SIGCONT)
@@ -257,9 +258,9 @@ async def _end_bridges(environment: Environment, size: Size, number: signal.Sign
 
 
 async def _replace_bridge(environment: Environment, number: signal.Signals) -> None:
-    assert await environment.end_bridge(number) == (0 if number == signal.SIGTERM else -number)
+    await environment.bridges.end(number)
     environment.over()
-    await environment.start_bridge()
+    await environment.bridges.start()
 
 
 async def _by_turns(environment: Environment, size: Size, *turns: tuple[Action, Action]) -> None:

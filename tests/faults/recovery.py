@@ -29,7 +29,8 @@ from bridge.tools.simulator import (
     StallConnection,
     StallStream,
 )
-from tests.faults.environment import FRESH_S, PATIENCE_S, Environment
+from tests.faults.bridges import PATIENCE_S
+from tests.faults.environment import FRESH_S, Environment
 from tests.faults.reading import Read
 from tests.faults.watch import Look
 
@@ -52,7 +53,8 @@ class Seen(NamedTuple):
 def fault_ends_s(environment: Environment) -> list[float]:
     """Return the ends of all faults, by our clock: of the exchange, the actions and rotation."""
     happened = environment.exchange.happened
-    ends_s = [_end_s(incident, _rest_back_s(happened)) for incident in happened]
+    rest_back_s = _rest_back_s(happened)
+    ends_s = [_end_s(incident, rest_back_s) for incident in happened]
     by_exchange = [environment.wall_s(end_s) for end_s in ends_s if end_s is not None]
     return sorted((*by_exchange, *environment.ends_s, *_rotations_s(environment)))
 
@@ -166,7 +168,7 @@ def _rotations_s(environment: Environment) -> list[float]:
     """Return the times of replacements by age, which are in the bridge's log only."""
     return [
         datetime.fromisoformat(line["timestamp"]).timestamp()
-        for life in environment.lives
+        for life in environment.bridges.lives
         for line in life.log
         if line["event"] == "connection_replacing" and line["cause"] == "rotation"
     ]

@@ -15,7 +15,7 @@ from bridge.tools.simulator import (
     StallConnection,
     StallStream,
 )
-from tests.faults import fault_actions
+from tests.faults import fault_actions, group_actions
 from tests.faults.profile import Size
 from tests.faults.recovery import LASTING_S
 from tests.faults.scenario import Scenario
@@ -30,6 +30,9 @@ _GAP = frozenset({"gap"})
 _KAFKA_AWAY = frozenset({"kafka_unavailable", "kafka_slow", "kafka_partition_unavailable"})
 _QUEUE_FULL = frozenset({("redis", "queue_full")})
 _OUTBOX_FULL = frozenset({("kafka", "outbox_full")})
+# What another bridge has published by now.
+_TAKEN_OVER = frozenset({("kafka", "taken_over"), ("redis", "taken_over")})
+_CUT_OFF = frozenset({"connection_down", "connection_stalled", "gap"})
 
 
 def _cuts(size: Size, calm_s: float) -> tuple[Fault, ...]:
@@ -378,5 +381,130 @@ SCENARIOS = (
         shows="failed",
         expected=_GAP,
         interrupts=True,
+    ),
+    Scenario(
+        name="owner-killed",
+        title="a standby, and `kill -9` of the owner",
+        full=Size(0, times=20),
+        short=Size(0, times=2),
+        fault_action=group_actions.kill_owner,
+        shows="taking_over",
+        expected=_GAP,
+        drops=_TAKEN_OVER,
+        bridges=2,
+    ),
+    Scenario(
+        name="owner-frozen",
+        title="the owner frozen, in turn for 5 s and past its session",
+        full=Size(5, times=4),
+        short=Size(4),
+        fault_action=group_actions.freeze_owner,
+        shows="taken_over",
+        # It first reads what was sent meanwhile, and then hears that it is not the owner any more.
+        expected=_KAFKA_AWAY | _CUT_OFF,
+        drops=_TAKEN_OVER | _QUEUE_FULL | _OUTBOX_FULL,
+        memory_mib=1000,
+        bridges=2,
+    ),
+    Scenario(
+        name="owner-cut-from-kafka",
+        title="the owner cut off from Kafka",
+        full=Size(15, times=4),
+        short=None,
+        fault_action=group_actions.cut_owner_from_kafka,
+        shows="taken_over",
+        expected=_KAFKA_AWAY | _CUT_OFF,
+        way="proxy",
+        drops=_TAKEN_OVER,
+        bridges=2,
+        # What Kafka has not taken waits until the bridge knows that another one has published it.
+        memory_mib=500,
+    ),
+    Scenario(
+        name="owner-cut-from-exchange",
+        title="the owner cut off from the exchange",
+        full=Size(20, times=4),
+        short=None,
+        fault_action=group_actions.cut_owner_from_exchange,
+        shows="taken_over",
+        expected=_CUT_OFF,
+        way="proxy",
+        drops=_TAKEN_OVER,
+        bridges=2,
+    ),
+    Scenario(
+        name="owner-cut-off",
+        title="the owner cut off from both",
+        full=Size(15, times=4),
+        short=Size(5),
+        fault_action=group_actions.cut_owner_off,
+        shows="taken_over",
+        expected=_KAFKA_AWAY | _CUT_OFF,
+        way="proxy",
+        drops=_TAKEN_OVER,
+        bridges=2,
+        # What Kafka has not taken waits until the bridge knows that another one has published it.
+        memory_mib=500,
+    ),
+    Scenario(
+        name="both-killed",
+        title="`kill -9` of owner and standby at once",
+        full=Size(0, times=5),
+        short=None,
+        fault_action=group_actions.kill_both,
+        shows="taking_over",
+        expected=_GAP,
+        interrupts=True,
+        drops=_TAKEN_OVER,
+        bridges=2,
+    ),
+    Scenario(
+        name="clocks-apart",
+        title="`kill -9` of the owner, and clocks 2 s apart",
+        full=Size(0, times=6),
+        short=None,
+        fault_action=group_actions.kill_owner,
+        shows="clocks_apart",
+        drops=_TAKEN_OVER,
+        bridges=2,
+        clock_ahead_s=2.0,
+    ),
+    Scenario(
+        name="rolling-restart",
+        title="three bridges with three shards restarted in turn (2,000 trades/s)",
+        full=Size(0, times=10),
+        short=None,
+        fault_action=group_actions.restart_in_turn,
+        shows="taking_over",
+        drops=_TAKEN_OVER,
+        bridges=3,
+        shards=3,
+        load=0.4,
+    ),
+    Scenario(
+        name="bridge-added",
+        title="a third bridge added and removed (2,000 trades/s)",
+        full=Size(0, times=5),
+        short=None,
+        fault_action=group_actions.add_and_remove_bridge,
+        shows="taking_over",
+        drops=_TAKEN_OVER,
+        bridges=2,
+        shards=3,
+        load=0.4,
+    ),
+    Scenario(
+        name="coordinator-killed",
+        title="the broker that coordinates the group killed, then the owner (2,000 trades/s)",
+        full=Size(0, times=3),
+        short=None,
+        fault_action=group_actions.stop_coordinator,
+        shows="taking_over",
+        expected=_KAFKA_AWAY,
+        way="cluster",
+        replicas=3,
+        load=0.4,
+        drops=_TAKEN_OVER,
+        bridges=2,
     ),
 )

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from bridge.settings import Kafka as KafkaSettings
 from bridge.tools.audit.run import audit_topic
 from tests.faults import recovery, verdict
+from tests.faults.bridges import Samples
 from tests.faults.brokers import KafkaCluster
 from tests.faults.disk import small_disk
-from tests.faults.environment import Environment, Ground, Samples
+from tests.faults.environment import Environment, Ground
 from tests.faults.profile import QUOTED, SYMBOLS
 from tests.faults.reading import Read, closed, read_gaps, read_kind
 from tests.faults.result import RESULT, Result, Tally, result_of
@@ -56,17 +56,12 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             pytest.skip(
                 "a small disk cannot be mounted here, and filling a larger one takes too long"
             )
-        environment = Environment(ground, unique, tmp_path, cluster, data_dir)
+        environment = Environment(
+            ground, scenario, unique, folder=tmp_path, cluster=cluster, data_dir=data_dir
+        )
         environment.kafka.create_topic(f"{unique}.binance.spot.trade", scenario.replicas)
         stack.callback(environment.kafka.delete_topics, unique)
-        through = ground.kafka.proxied_servers if scenario.way == "proxy" else None
-        servers = through or environment.kafka.bootstrap_servers
-        async with environment.open(
-            scenario.plan(size, form.calm_s),
-            scenario.bridge_settings,
-            servers,
-            clock_behind_s=scenario.clock_behind_s,
-        ):
+        async with environment.open(size):
             await environment.rest(form.calm_s)
             await scenario.fault_action(environment, size)
             await environment.rest(CALM_AFTER_S)
@@ -82,21 +77,21 @@ async def test_nothing_is_lost_repeated_or_disordered_when(
             if scenario.recovers_in == "redis":
                 await recovery.recovered_in_redis(environment)
             until_ms = environment.market_ms(time.time())
-            samples = await environment.samples()
-            environment.note_memory()
-            code = await environment.bridge.stop()
-        result, wrong = await _judge(scenario, environment, wanted, until_ms)
-        wrong += [f"the bridge exited with {code}"] if code else []
-        wrong += _wrong_beside(scenario, environment, samples)
+            samples = await environment.bridges.samples()
+            codes = await environment.bridges.stop()
+        result, wrong = await _judge(environment, wanted, until_ms)
+        wrong += [f"a bridge exited with {code}" for code in codes if code]
+        wrong += _wrong_beside(environment, samples)
         wrong += await _audit_findings(environment)
     assert not wrong, f"{form}\n" + "\n".join(wrong)
     record_property(RESULT, tuple(result))  # a plain tuple can be sent to another process
 
 
 async def _judge(
-    scenario: Scenario, environment: Environment, wanted: Ids, until_ms: float
+    environment: Environment, wanted: Ids, until_ms: float
 ) -> tuple[Result, list[str]]:
-    """Return the result and the broken promises. The bridge ran until `until_ms`."""
+    """Return the result and the broken promises. The bridges ran until `until_ms`."""
+    scenario = environment.scenario
     found = {kind: await read_kind(environment, kind) for kind in CONTIGUOUS}
     gaps = await read_gaps(environment)
     trades = Tally()
@@ -106,10 +101,11 @@ async def _judge(
     quoted = await read_kind(environment, "quote")
     quotes = verdict.judge_quotes(quoted, environment.observer.quotes, gaps)
     candles = verdict.judge_candles(await read_kind(environment, "candle"), gaps)
-    recoveries = _recoveries_s(scenario, environment, found["trade"], until_ms)
+    recoveries = _recoveries_s(environment, found["trade"], until_ms)
     known = tuple(seconds for seconds in recoveries if seconds < math.inf)
     rate = environment.trades_per_second()
-    result = result_of(scenario.title, rate, (trades, quotes), known, environment.peak_kib / 1024)
+    peak_mib = environment.bridges.peak_kib / 1024
+    result = result_of(scenario.title, rate, (trades, quotes), known, peak_mib)
     wrong = [
         f"{name}: {tally}"
         for name, tally in (("trades", trades), ("quotes", quotes), ("candles", candles))
@@ -131,21 +127,19 @@ async def _judge(
 
 
 def _recoveries_s(
-    scenario: Scenario,
-    environment: Environment,
-    trades: Mapping[str, Sequence[Read]],
-    until_ms: float,
+    environment: Environment, trades: Mapping[str, Sequence[Read]], until_ms: float
 ) -> list[float]:
     """Return the recovery times of all faults in seconds; infinite if there was no recovery."""
-    if scenario.recovers_in == "kafka":
+    if environment.scenario.recovers_in == "kafka":
         seen = recovery.seen_in_kafka(environment, trades)
     else:
         seen = recovery.seen_in_redis(environment, environment.watch.looks)
     return recovery.recoveries_s(environment, seen, until_ms)
 
 
-def _wrong_beside(scenario: Scenario, environment: Environment, samples: Samples) -> list[str]:
-    """Return the problems in Redis, the log, the accounts and the memory."""
+def _wrong_beside(environment: Environment, samples: Sequence[Samples]) -> list[str]:
+    """Return the problems in Redis, the logs, the accounts and the memory."""
+    scenario, bridges = environment.scenario, environment.bridges
     wrong = [f"Redis went back: {text}" for text in environment.watch.went_back[:SOME]]
     if not scenario.may_tear:
         wrong += [f"two prices: {text}" for text in environment.watch.torn[:SOME]]
@@ -155,7 +149,7 @@ def _wrong_beside(scenario: Scenario, environment: Environment, samples: Samples
         for trade in trades
     }
     wrong += [f"no such trade: {shown}" for shown in list(environment.watch.shown - truth)[:SOME]]
-    told = [line for life in environment.lives for line in life.log]
+    told = [line for life in bridges.lives for line in life.log]
     expected = scenario.expected | {scenario.shows}
     unexplained = [
         line
@@ -165,24 +159,18 @@ def _wrong_beside(scenario: Scenario, environment: Environment, samples: Samples
     wrong += [f"not explained: {line}" for line in unexplained[:SOME]]
     if scenario.shows and scenario.shows not in {line["event"] for line in told}:
         wrong.append(f"no {scenario.shows} in the log: nothing was broken")
-    wrong += verdict.unbalanced(samples)
-    drops = verdict.dropped(samples)
-    wrong += [f"dropped: {drops}"] if drops.keys() - scenario.drops else []
-    if environment.peak_kib > scenario.memory_mib * 1024:
-        wrong.append(
-            f"memory {environment.peak_kib / 1024:.0f} MiB above {scenario.memory_mib} MiB"
-        )
+    for of_bridge in samples:
+        wrong += verdict.unbalanced(of_bridge)
+        drops = verdict.dropped(of_bridge)
+        wrong += [f"dropped: {drops}"] if drops.keys() - scenario.drops else []
+    if bridges.peak_kib > scenario.memory_mib * 1024:
+        wrong.append(f"memory {bridges.peak_kib / 1024:.0f} MiB above {scenario.memory_mib} MiB")
     return wrong
 
 
 async def _audit_findings(environment: Environment) -> list[str]:
     """Return the findings of the audit, which does not know the exchange's history."""
-    options = KafkaSettings.model_validate(
-        {
-            "bootstrap_servers": environment.kafka.bootstrap_servers,
-            "topic": environment.unique + ".{venue}.{message_type}",
-        }
-    )
+    options = environment.options
     reports = [await audit_topic(options, kind) for kind in (*CONTIGUOUS, "quote", "candle")]
     for report in reports:
         symbols = {stream.symbol for stream in report.symbols}

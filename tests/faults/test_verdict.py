@@ -5,7 +5,7 @@ from array import array
 import pytest
 
 from bridge.tools.simulator import PlayedTrade
-from tests.faults.environment import Samples
+from tests.faults.bridges import Samples
 from tests.faults.reading import GapRow, Read, Row
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.verdict import (

@@ -23,13 +23,13 @@ class Toxiproxy:
 
     def __init__(self, program: str, upstream: str) -> None:
         self.port = free_port()
-        self._program = program
+        self.program = program
         self._upstream = upstream
         self._control = free_port()
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [self._program, "-host", LOOPBACK, "-port", str(self._control)],
+            [self.program, "-host", LOOPBACK, "-port", str(self._control)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -57,6 +57,13 @@ class Toxiproxy:
         """Add a toxic of this kind to all connections, including those that are open."""
         toxic = {"name": f"{kind}_{stream}", "type": kind, "stream": stream}
         self._ask("POST", "/proxies/broker/toxics", toxic | {"attributes": attributes})
+
+    def block(self) -> None:
+        """Let nothing through, in either direction. Connections stay open, as in a network that is
+        cut; `heal` closes them.
+        """
+        self.poison("timeout", "upstream", timeout=0)
+        self.poison("timeout", "downstream", timeout=0)
 
     def heal(self) -> None:
         """Remove all toxics."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from bridge.tools.simulator import PlayedTrade
-from tests.faults.environment import Samples
+from tests.faults.bridges import Samples
 from tests.faults.reading import GapRow, Read
 from tests.faults.result import Tally
 from tests.faults.scenario import Scenario

@@ -47,10 +47,12 @@ class Watch:
     """The results of all looks. `went_back` and `torn` list errors.
 
     `went_back`: a value older than one shown before. `torn`: a price that differs between the two
-    hashes. `number` is that of the environment.
+    hashes. `number` is that of the environment. The time of a quote, which a bridge takes from its
+    own clock, may go back by `clocks_apart_s`.
     """
 
     number: Callable[[str, str, int], int]
+    clocks_apart_s: float
     looks: list[Look] = field(default_factory=list)
     shown: set[Shown] = field(default_factory=set)
     went_back: list[str] = field(default_factory=list)
@@ -93,6 +95,8 @@ class Watch:
             value, before = int(fields[name]), self._highest.get((symbol, name), 0)
             if name == "trade_id":
                 value = self.number("trade", symbol, value)
+            if name == "quote_time":
+                before -= round(self.clocks_apart_s * 1e6)
             if value < before:
                 self.went_back.append(f"{symbol} {name} {value} after {before}")
             self._highest[symbol, name] = max(value, before)

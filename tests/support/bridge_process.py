@@ -12,6 +12,9 @@ from typing import Any
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 90
+# So many of the last lines are in the error if an expected one does not come.
+SHOWN = 20
+CLOCK_AHEAD = Path(__file__).with_name("clock_ahead.py")
 
 
 class BridgeProcess:
@@ -35,9 +38,12 @@ class BridgeProcess:
         self, event: str, timeout_s: float = START_TIMEOUT_S, count: int = 1
     ) -> dict[str, Any]:
         """Wait for the `count`th log line of this event, and return it."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            while len(found := [line for line in self.log if line["event"] == event]) < count:
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                while len(found := [line for line in self.log if line["event"] == event]) < count:
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise TimeoutError(f"no {event} in {timeout_s} s, but {self.log[-SHOWN:]}") from error
         return found[count - 1]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -62,12 +68,15 @@ async def check_settings(folder: Path) -> tuple[int | None, str]:
 
 
 @asynccontextmanager
-async def running_bridge(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[BridgeProcess]:
+async def running_bridge(
+    folder: Path, settings: Mapping[str, Any], *, clock_ahead_s: float = 0.0
+) -> AsyncIterator[BridgeProcess]:
     """Start a bridge in `folder` with these settings; kill it at the end if it still runs."""
     # JSON is YAML.
     (folder / "tickbridge.yaml").write_text(json.dumps(settings))
+    program = (str(CLOCK_AHEAD), str(clock_ahead_s)) if clock_ahead_s else ("-m", "bridge")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "run", cwd=folder, stderr=asyncio.subprocess.PIPE
+        sys.executable, *program, "run", cwd=folder, stderr=asyncio.subprocess.PIPE
     )
     bridge = BridgeProcess(process)
     reading = asyncio.create_task(bridge.read_log())
