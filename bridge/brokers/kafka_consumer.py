@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
@@ -25,6 +25,9 @@ from bridge.brokers.kafka_client import (
 )
 from bridge.errors import SinkRefused, SinkUnavailable
 from bridge.retry import check_cancelled
+
+# A busy event loop may be late by this much.
+BUSY_S = 1.0
 
 
 class Reader(ABC):
@@ -69,6 +72,16 @@ class Reader(ABC):
                 return await self._consumer.end_offsets(partitions)  # type: ignore[no-any-return]
         except FAILURES as error:
             raise reading_failure(self._options, error) from error
+
+    async def _getmany(
+        self, timeout_ms: int
+    ) -> "dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]":
+        """Return the next records for a member of a group; none if none arrive in time."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000 + BUSY_S):
+                return await self._consumer.getmany(timeout_ms=timeout_ms)  # type: ignore[no-any-return]
+        except TimeoutError:
+            return {}  # while the group does not answer, aiokafka waits without a limit
 
     def _options_of_consumer(self) -> dict[str, Any]:
         return client_options(self._options) | self.consumer_options

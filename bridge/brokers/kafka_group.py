@@ -5,7 +5,6 @@ to do. Kafka passes that on unread. Sources: KIP-62 and KIP-345; `kafka_consumer
 of the client.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -75,10 +74,7 @@ class GroupMember(Reader):
     async def wait(self, timeout_s: float) -> None:
         """Wait. Raises SinkRefused if Kafka denies the group, SinkUnavailable if it has failed."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._consumer.getmany(timeout_ms=round(timeout_s * 1000))
-        except TimeoutError:
-            pass  # while the group does not answer, aiokafka waits without a limit
+            await self._getmany(round(timeout_s * 1000))
         except FAILURES as error:
             raise self._refusal(error) or reading_failure(self._options, error) from error
 

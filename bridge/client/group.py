@@ -38,8 +38,6 @@ from bridge.retry import check_cancelled
 
 # The others must give their partitions back first, and one that was killed is waited for.
 JOIN_TIMEOUT_S = 30.0
-# A busy event loop may be late by this much.
-BUSY_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -115,14 +113,6 @@ class GroupConsumer(Consumer):
         if not fetched:
             await self._check_cluster()
         return self._noted(fetched) if generation == self._generation else {}
-
-    async def _getmany(self, timeout_ms: int) -> Fetched:
-        """Return the next records; none if none arrive in time."""
-        try:
-            async with asyncio.timeout(timeout_ms / 1000 + BUSY_S):
-                return await self._consumer.getmany(timeout_ms=timeout_ms)  # type: ignore[no-any-return]
-        except TimeoutError:
-            return {}  # while the group does not answer, aiokafka waits without a limit
 
     async def fetch_gaps(self) -> Fetched:
         generation = self._generation

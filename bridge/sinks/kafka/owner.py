@@ -57,8 +57,8 @@ class Reception(Protocol):
     """What a bridge receives of a shard.
 
     `is_cut`: no connection carries some of the streams. `silent_s` is for how many seconds the most
-    silent connection has brought nothing, at most since its opening. With `has_frames` a connection
-    that has never brought anything counts as silent for ever.
+    silent connection has brought nothing, at most since its opening. With `has_frames` it is
+    infinite if a connection has never brought anything.
     """
 
     @property
