@@ -205,6 +205,10 @@ class Environment:
         """Let events flow."""
         await asyncio.sleep(seconds)
 
+    async def rest_between(self) -> None:
+        """Let events flow for the random time between two faults."""
+        await self.rest(self.chance.uniform(*self.form.between_s))
+
     @contextmanager
     def _line_to_exchange(self) -> Iterator[None]:
         """Open the proxy between the exchange and the first bridge, if it is cut off."""

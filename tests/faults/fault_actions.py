@@ -90,12 +90,12 @@ async def move_leaders(environment: Environment, size: Size) -> None:
     for number in range(size.times):
         await asyncio.to_thread(cluster.stop, number % cluster.SIZE)
         environment.over()
-        await _between(environment)
+        await environment.rest_between()
         await asyncio.to_thread(cluster.start, number % cluster.SIZE)
         topics = await asyncio.to_thread(cluster.topics, environment.unique)
         await asyncio.to_thread(cluster.elect_preferred, topics)
         environment.over()
-        await _between(environment)
+        await environment.rest_between()
 
 
 async def take_leaders_away(environment: Environment, size: Size) -> None:
@@ -116,7 +116,7 @@ async def take_leaders_away(environment: Environment, size: Size) -> None:
         assert [part for part, end in before.items() if after[part] <= end] == []
         await asyncio.to_thread(cluster.start, broken)
         environment.over()
-        await _between(environment)
+        await environment.rest_between()
 
 
 async def reset_connections(environment: Environment, size: Size) -> None:
@@ -210,7 +210,7 @@ async def start_second_bridge(environment: Environment, size: Size) -> None:
             first.process.send_signal(signal.SIGCONT)
         assert await first.ended() == FENCED
         environment.over()
-        await _between(environment)
+        await environment.rest_between()
 
 
 async def restart_ids(environment: Environment, size: Size) -> None:
@@ -247,7 +247,7 @@ async def _in_each_symbol(
             environment.exchange.inject(Cut())
         else:
             await _replace_bridge(environment, number)
-        await _between(environment)
+        await environment.rest_between()
 
 
 async def _end_bridges(environment: Environment, size: Size, number: signal.Signals) -> None:
@@ -284,11 +284,7 @@ async def _tell_redis(
         for _ in range(size.times):
             command(client)
             environment.over()
-            await _between(environment)
-
-
-async def _between(environment: Environment) -> None:
-    await environment.rest(environment.chance.uniform(*environment.form.between_s))
+            await environment.rest_between()
 
 
 @asynccontextmanager
@@ -302,4 +298,4 @@ async def _broken(
     finally:
         await asyncio.to_thread(mending)
     environment.over()
-    await _between(environment)
+    await environment.rest_between()

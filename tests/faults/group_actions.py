@@ -35,7 +35,7 @@ async def kill_both(environment: Environment, size: Size) -> None:
             await environment.bridges.end(signal.SIGKILL, number)
         environment.over()
         await asyncio.gather(*(environment.bridges.start(number) for number in (0, 1)))
-        await _rest(environment)
+        await environment.rest_between()
 
 
 async def freeze_owner(environment: Environment, size: Size) -> None:
@@ -46,7 +46,7 @@ async def freeze_owner(environment: Environment, size: Size) -> None:
         environment.over()
         await environment.rest(frozen_s)
         bridge.process.send_signal(signal.SIGCONT)
-        await _rest(environment)
+        await environment.rest_between()
 
 
 async def cut_owner_from_kafka(environment: Environment, size: Size) -> None:
@@ -82,10 +82,10 @@ async def add_and_remove_bridge(environment: Environment, size: Size) -> None:
         await environment.bridges.shards()
         await _start_again(environment, number)
         environment.over()
-        await _rest(environment)
+        await environment.rest_between()
         await environment.bridges.end(signal.SIGTERM, number)
         environment.over()
-        await _rest(environment)
+        await environment.rest_between()
 
 
 async def stop_coordinator(environment: Environment, size: Size) -> None:
@@ -115,14 +115,14 @@ async def _cut_owner(environment: Environment, size: Size, block: Callable[[], N
         await environment.rest(size.seconds)
         environment.broker.proxy.heal()
         environment.line.heal()
-        await _rest(environment)
+        await environment.rest_between()
 
 
 async def _start_again(environment: Environment, number: int) -> None:
     """Start a bridge, and wait until it owns the shard that the group gives it."""
     bridge = await environment.bridges.start(number)
     await bridge.logged("positions_read", PATIENCE_S)
-    await _rest(environment)
+    await environment.rest_between()
 
 
 async def _owner(environment: Environment) -> int:
@@ -131,7 +131,3 @@ async def _owner(environment: Environment) -> int:
     await environment.rest(STANDING_S)
     assert shard.owner is not None
     return int(shard.owner.name.removeprefix("bridge-"))
-
-
-async def _rest(environment: Environment) -> None:
-    await environment.rest(environment.chance.uniform(*environment.form.between_s))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # A machine that is busy with other work may stall Redis for longer than the default of a second.
 _BUSY_MACHINE_S = 10
 
+_TAKEN_OVER = frozenset({("kafka", "taken_over"), ("redis", "taken_over")})
+
 FaultAction = Callable[["Environment", Size], Awaitable[None]]
 
 
@@ -81,6 +83,13 @@ class Scenario:
         if self.shows == "redis_unavailable":
             return self.settings
         return {"redis": {"timeout_s": _BUSY_MACHINE_S}, **self.settings}
+
+    @property
+    def allowed_drops(self) -> frozenset[tuple[str, str]]:
+        """Return the sink and the cause of each drop that is allowed. A former owner also drops
+        what another bridge has published.
+        """
+        return self.drops | (_TAKEN_OVER if self.bridges > 1 else frozenset())
 
     @property
     def overflows(self) -> bool:

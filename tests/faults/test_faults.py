@@ -162,7 +162,7 @@ def _wrong_beside(environment: Environment, samples: Sequence[Samples]) -> list[
     for of_bridge in samples:
         wrong += verdict.unbalanced(of_bridge)
         drops = verdict.dropped(of_bridge)
-        wrong += [f"dropped: {drops}"] if drops.keys() - scenario.drops else []
+        wrong += [f"dropped: {drops}"] if drops.keys() - scenario.allowed_drops else []
     if bridges.peak_kib > scenario.memory_mib * 1024:
         wrong.append(f"memory {bridges.peak_kib / 1024:.0f} MiB above {scenario.memory_mib} MiB")
     return wrong
