@@ -99,7 +99,8 @@ def assert_all(events: list[dict[str, Any]], played: list[Any], id_field: str) -
     """Check that ids are contiguous from the first one, and each event is as played."""
     ids = [event[id_field] for event in events]
     assert ids
-    assert [(one, other) for one, other in pairwise(ids) if other != one + 1] == []
+    breaks = [(one, other) for one, other in pairwise(ids) if other != one + 1]
+    assert breaks == [], f"{events[0]['symbol']}, {ids[0]} to {ids[-1]}: {breaks}"
     truth = {trade.id: trade for trade in played}
     for event in events:
         trade = truth[event[id_field]]
