@@ -18,7 +18,7 @@ from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, where_to_continue
-from bridge.core.sequencing.sequencers import Sequencers
+from bridge.core.sequencing.sequencers import NOWHERE, Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.head_check import HeadCheck
@@ -49,13 +49,24 @@ class Sinks(NamedTuple):
     redis: RedisSink
 
 
+class OnDisk(NamedTuple):
+    """The positions of the last records on disk, and those of the streams that have ended there."""
+
+    last: Positions = NOWHERE
+    ends: Positions = NOWHERE
+
+    def beside(self, in_topics: Positions | None) -> Positions:
+        """Return what is to be compared with the topics. Without them only ends are certain."""
+        return self.ends if in_topics is None else self.last
+
+
 class Start(NamedTuple):
     """What a start has found: where the previous process stopped each stream (in the topics, if
     Kafka could be read, and on disk), and the gaps that it has left open.
     """
 
     in_topics: Positions | None
-    on_disk: Positions
+    on_disk: OnDisk
     open_gaps: OpenGaps
 
 
@@ -69,7 +80,8 @@ class Ingestion:
         found = feed.subscription
         in_topics = start.in_topics or {}
         self.sequencers = Sequencers(
-            found.streams, where_to_continue(in_topics.values(), start.on_disk.values())
+            found.streams,
+            where_to_continue(in_topics.values(), start.on_disk.beside(start.in_topics).values()),
         )
         self._settings = settings
         self._on_disk = start.on_disk
@@ -190,13 +202,11 @@ class Ingestion:
         found = await _read_positions(self._feed, self._kafka, new_types, self._on_disk)
         own = [p for p in (found or {}).values() if p.message_type in new_types]
         self._kafka.resume(own)
-        on_disk = [p for p in self._on_disk.values() if p.message_type in new_types]
-        return where_to_continue(own, on_disk)
+        on_disk = self._on_disk.beside(found).values()
+        return where_to_continue(own, [p for p in on_disk if p.message_type in new_types])
 
 
-async def start_ingestion(
-    feed: ShardFeed, rest: Rest, sinks: Sinks, on_disk: Positions
-) -> Ingestion:
+async def start_ingestion(feed: ShardFeed, rest: Rest, sinks: Sinks, on_disk: OnDisk) -> Ingestion:
     """Find where the previous process stopped, and build the ingestion, which gets what has arrived
     since.
 
@@ -231,7 +241,7 @@ def _room_in(redis: RedisSink) -> Callable[[], Awaitable[None]]:
 
 
 async def _read_positions(
-    feed: ShardFeed, kafka: KafkaSink, types: Iterable[str], on_disk: Positions
+    feed: ShardFeed, kafka: KafkaSink, types: Iterable[str], on_disk: OnDisk
 ) -> dict[StreamKey, Position] | None:
     """Return where the previous process stopped. Without Kafka return None: the feed starts all the
     same, so that Redis is served. Then only streams on disk know what they have missed.
@@ -245,7 +255,7 @@ async def _read_positions(
             "positions_unavailable",
             error=str(error),
             consequence="events missed before the first event of a stream are not detected",
-            streams_on_disk=len(on_disk),
+            streams_on_disk=len(on_disk.ends),
         )
         return None
     log.info("positions_read", streams=len(positions))

@@ -14,6 +14,7 @@ import structlog
 
 from bridge.app.ingestion import (
     Ingestion,
+    OnDisk,
     Sinks,
     message_types,
     start_ingestion,
@@ -84,8 +85,7 @@ class Shard:
         store = _open_store(settings, shard)
         # Records on disk may belong to streams, or to a topic template, of earlier settings.
         topics += sorted({row.topic for row in store.found}.difference(topics)) if store else []
-        # Where the streams on disk end. The sink forgets it as soon as Kafka knows more.
-        self._on_disk = store.positions() if store else {}
+        self._on_disk = OnDisk(store.positions(), store.ends()) if store else OnDisk()
         kafka = KafkaSink(
             settings.kafka,
             topics,

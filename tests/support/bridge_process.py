@@ -14,6 +14,8 @@ STOP_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 90
 # So many of the last lines are in the error if an expected one does not come.
 SHOWN = 20
+# So many of the last lines of each bridge are in the report of a failed test.
+REPORTED = 200
 CLOCK_AHEAD = Path(__file__).with_name("clock_ahead.py")
 
 
@@ -87,3 +89,4 @@ async def running_bridge(
             process.kill()
         await process.wait()
         await reading
+        print(*bridge.log[-REPORTED:], sep="\n")  # noqa: T201 - shown if the test fails

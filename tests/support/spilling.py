@@ -63,11 +63,18 @@ class FrailSpill(QuickSpill):
     fails = False
     fuse = 0
 
-    def append(self, records: Sequence[Record], *, begun: bool = False) -> None:
+    def append(self, *chunks: Sequence[Record], begun: bool = False) -> None:
         if self.fails:
             raise sqlite3.OperationalError("disk I/O error")
         self._step()
-        super().append(records, begun=begun)
+        super().append(*chunks, begun=begun)
+        self._step()
+
+    def pass_by(self) -> None:
+        if self.fails:
+            raise sqlite3.OperationalError("disk I/O error")
+        self._step()
+        super().pass_by()
         self._step()
 
     def read(self) -> Chunk | None:

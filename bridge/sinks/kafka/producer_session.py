@@ -198,9 +198,8 @@ class ProducerSession:
         if spiller is None or (restored := spiller.restored()) is None:
             return
         await recover_spill.find_committed(self._state.options, restored)
-        message_types = {key.message_type for key in spiller.positions}
         positions = await read_start(
-            self._state.options, self._state.venue, message_types, self._state.shard
+            self._state.options, self._state.venue, spiller.unsettled, self._state.shard
         )
         spiller.settle(restored, positions)
         self._on_published(())

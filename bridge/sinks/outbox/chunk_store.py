@@ -30,13 +30,15 @@ from bridge.sinks.outbox.chunk_codec import CorruptChunk, RouteRow, Routes
 FILE = "outbox.sqlite"
 LOCK_FILE = "outbox.lock"
 # Reserved for the write-ahead log, both within the bound and on the disk. A checkpoint comes at
-# 4 MiB, and a chunk with the pages that its removal touches is smaller than that. Without this
+# 4 MiB, and a chunk with the pages that its removal touches is smaller than that. Only copies of
+# many large batches in flight are written at once, and may take more for a moment. Without this
 # reserve nothing could be removed from a full disk, because SQLite has to write to remove.
 LOG_MAX_BYTES = 16 * 2**20
 # An empty file with more pages than this is shrunk.
 KEPT_PAGES = 2_000
 
-# `user_version` is the greatest id of the chunks with records that may have been sent.
+# `user_version` is the greatest id of the chunks with records that may have been sent,
+# `application_id` the greatest id of those after which records went past the disk.
 _SCHEMA = """CREATE TABLE IF NOT EXISTS chunks (
     id INTEGER PRIMARY KEY, routes BLOB NOT NULL, records BLOB NOT NULL)
 """
@@ -61,7 +63,8 @@ class ChunkStore:
     file.
 
     `found` holds the rows of all chunks at the start. This process has read the chunks up to
-    `read_to`; this process or the previous one has read those up to `begun`.
+    `read_to`; this process or the previous one has read those up to `begun`. After the chunks up to
+    `passed` there were records that were not written: these chunks do not tell where streams end.
     """
 
     # SQLite's pragma: NORMAL waits for the disk at a checkpoint only.
@@ -72,8 +75,9 @@ class ChunkStore:
         self.routes = Routes()
         self.found: list[RouteRow] = []
         # The greatest id ever written, for each stream with contiguous ids.
-        self.ends: dict[StreamKey, int] = {}
-        self.read_to = self.begun = self.last = 0
+        self.greatest_ids: dict[StreamKey, int] = {}
+        self.read_to = self.begun = self.passed = self.last = 0
+        self._ends_found: list[RouteRow] = []
         self._path = folder / FILE
         self._max_bytes = max_bytes
         self._lock = (folder / LOCK_FILE).open("ab")
@@ -89,18 +93,20 @@ class ChunkStore:
         """Return the limit of `bytes`: the rest of the bound is for the log."""
         return self._max_bytes - LOG_MAX_BYTES
 
-    def append(self, records: Sequence[Record], *, begun: bool = False) -> None:
-        """Write a chunk after all others.
+    def append(self, *chunks: Sequence[Record], begun: bool = False) -> None:
+        """Write chunks after all others: all of them or none.
 
-        `begun` means that its records, and those of all chunks before it, are in the queues too.
+        `begun` means that their records, and those of all chunks before, are in the queues too.
         """
-        routes, body, rows = chunk_codec.write(records)
-        number = self.last + 1
-        self._know(rows)
+        number = self.last
         self._bound()
         with self._transaction():
-            values = (number, routes, body)
-            self._database.execute("INSERT INTO chunks VALUES (?, ?, ?)", values)
+            for records in chunks:
+                routes, body, rows = chunk_codec.write(records)
+                self._know(rows)
+                number += 1
+                values = (number, routes, body)
+                self._database.execute("INSERT INTO chunks VALUES (?, ?, ?)", values)
             if begun:
                 self._mark(number)
         self.last = number
@@ -108,6 +114,11 @@ class ChunkStore:
             self.read_to = self.begun = number
         with suppress(sqlite3.Error):  # the chunk is written, so no error may be raised
             self._measure()
+
+    def pass_by(self) -> None:
+        """Note that the next records will not be written."""
+        self._mark_passed(self.last)
+        self.passed = self.last
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None. It stays in the file, marked as begun.
@@ -148,6 +159,12 @@ class ChunkStore:
         """Return the position of the last record of each stream found at the start."""
         return furthest(row.position for row in self.found)
 
+    def ends(self) -> dict[StreamKey, Position]:
+        """Return the positions of the streams found at the start that have certainly ended there:
+        no later record went past the disk.
+        """
+        return furthest(row.position for row in self._ends_found)
+
     def ranges(self) -> dict[StreamKey, list[Ids]]:
         """Return the ids found at the start, as rising ranges, for streams with contiguous ids."""
         found: dict[StreamKey, list[Ids]] = {}
@@ -171,7 +188,9 @@ class ChunkStore:
         with suppress(sqlite3.Error):
             for row in _readable(broken, self.read_to):
                 self._database.execute("INSERT OR IGNORE INTO chunks VALUES (?, ?, ?)", row)
-        self._mark(max(self.begun, _begun(broken)))
+        begun, passed = _marks(broken)
+        self._mark(max(self.begun, begun))
+        self._mark_passed(max(self.passed, passed))
         last = self.last
         self._survey()
         self.last = max(last, self.last)
@@ -217,17 +236,21 @@ class ChunkStore:
 
     def _survey(self) -> None:
         """Read the tables of all chunks, but no records."""
-        self.found = []
+        self.found, self._ends_found = [], []
         self.last = 0
+        (self.passed,) = self._database.execute("PRAGMA application_id").fetchone()
         for number, routes in self._database.execute("SELECT id, routes FROM chunks ORDER BY id"):
             if not self.last:
                 self.read_to = max(self.read_to, number - 1)
             self.last = number
-            self.found += chunk_codec.read_routes(routes)
+            rows = chunk_codec.read_routes(routes)
+            self.found += rows
+            if number > self.passed:
+                self._ends_found += rows
         self._know(self.found)
         (self.begun,) = self._database.execute("PRAGMA user_version").fetchone()
         # Ids continue after a file was emptied, so that a mark is never greater than the last id.
-        self.last = max(self.last, self.begun, self.read_to)
+        self.last = max(self.last, self.begun, self.passed, self.read_to)
         if not self.found:
             self.read_to = self.last
         self._measure()
@@ -237,7 +260,7 @@ class ChunkStore:
             self.routes.of(row)
             if row.first_id != NO_IDENTITY:
                 key = row.stream_key
-                self.ends[key] = max(row.last_id, self.ends.get(key, 0))
+                self.greatest_ids[key] = max(row.last_id, self.greatest_ids.get(key, 0))
 
     def _records(self, number: int, rows: list[RouteRow], body: object) -> list[Record] | None:
         try:
@@ -253,6 +276,9 @@ class ChunkStore:
 
     def _mark(self, number: int) -> None:
         self._database.execute(f"PRAGMA user_version = {number}")
+
+    def _mark_passed(self, number: int) -> None:
+        self._database.execute(f"PRAGMA application_id = {number}")
 
     def _measure(self) -> None:
         (self._pages,) = self._database.execute("PRAGMA page_count").fetchone()
@@ -313,16 +339,16 @@ def _readable(path: Path, after: int) -> Iterator[tuple[int, bytes, bytes]]:
             database.close()
 
 
-def _begun(path: Path) -> int:
-    """Return the mark of a corrupt file; 0 if it cannot be read."""
+def _marks(path: Path) -> tuple[int, int]:
+    """Return the marks `begun` and `passed` of a corrupt file; 0 if they cannot be read."""
     database = sqlite3.connect(path, isolation_level=None)
-    number: int = 0
-    last: int | None = None
+    begun = passed = last = 0
     with suppress(sqlite3.DatabaseError):
-        (number,) = database.execute("PRAGMA user_version").fetchone()
-        (last,) = database.execute("SELECT max(id) FROM chunks").fetchone()
+        (begun,) = database.execute("PRAGMA user_version").fetchone()
+        (passed,) = database.execute("PRAGMA application_id").fetchone()
+        last = database.execute("SELECT max(id) FROM chunks").fetchone()[0] or 0
     database.close()
-    return min(number, last or 0)
+    return min(begun, last), min(passed, last)
 
 
 def _is_whole(row: tuple[int, bytes, bytes]) -> bool:

@@ -67,7 +67,7 @@ class SpillLosses:
         if (last := self._returned.get(key)) is not None:
             ranges.append((last, last))
         if ranges:
-            end = self._store.ends[key] + 1
+            end = self._store.greatest_ids[key] + 1
             ranges.append((end, end))
         if not self._note_holes(key, [*ranges, *self._store.ranges().get(key, [])]):
             self._outbox.losses.add_runs([_loss(key, (NO_IDENTITY, NO_IDENTITY))])

@@ -59,13 +59,14 @@ class Spiller:
         self._done_to = store.read_to
         self._removed_to = store.read_to
         self._losses = SpillLosses(outbox, store, sink_counts)
-        self.positions = store.positions()
+        # Of the records that the previous process has left, until `settle`.
+        self.unsettled = {row.message_type for row in store.found}
         self._restore()
         self._is_spilling = self._accounts.spilling
 
     def restored(self) -> ReplayMatcher | None:
         """Return what the previous process may have sent; None if there is nothing to find out."""
-        if not self.positions:
+        if not self.unsettled:
             return None
         return ReplayMatcher(
             r for r in self._outbox.in_queues() if not isinstance(r, PriorityRecord)
@@ -79,7 +80,8 @@ class Spiller:
         committed = self._outbox.take_first(restored.committed)
         self._counts.published.update(record.route.message_type for record in committed)
         self._losses.between(positions)
-        self.positions = {}
+        self.unsettled.clear()
+        self._accounts.changed.set()
         if committed or self._outbox.losses:
             log.info(
                 "spill_reconciled",
@@ -131,8 +133,8 @@ class Spiller:
         if not accounts.spilling and len(outbox):
             outbox.spill()
         try:
-            for records in self._chunks(accounts.copies):
-                self._store.append(records, begun=True)
+            if accounts.copies:
+                self._store.append(*self._chunks(accounts.copies), begun=True)
             accounts.copies.clear()
             while accounts.awaiting_write:
                 records = next(self._chunks(accounts.awaiting_write))
@@ -145,6 +147,11 @@ class Spiller:
         except FAILURES as error:
             log.error("spill_failed", error=str(error))  # noqa: TRY400 - the text is enough
         self._store.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no record is on disk or on its way there."""
+        return self._accounts.is_empty
 
     @property
     def bytes(self) -> int:
@@ -198,14 +205,13 @@ class Spiller:
         hole.
         """
         copies = self._accounts.copies
-        while copies:
-            records = next(self._chunks(copies))
-            await self._append_in_thread(records, begun=True)
-            del copies[: len(records)]
+        if chunks := [*self._chunks(copies)]:
+            await self._append_in_thread(*chunks, begun=True)
+            del copies[: sum(map(len, chunks))]
 
     async def _bring_back(self) -> None:
-        """Read the oldest chunks into the queues. When none is left and memory has room, stop
-        spilling.
+        """Read the oldest chunks into the queues. When none is left, Kafka was reached, and memory
+        has room, stop spilling.
         """
         accounts = self._accounts
         while accounts.unread and self._has_room():
@@ -213,7 +219,9 @@ class Spiller:
             if chunk is None:
                 raise CorruptChunk
             self._put_back(chunk)
-        if accounts.spilling and not accounts.unread and self._is_small():
+        is_done = not (accounts.unread or self.unsettled) and self._is_small()
+        if accounts.spilling and is_done:
+            await asyncio.to_thread(self._store.pass_by)
             accounts.spilling = self._full = False
             records = self._outbox.take_awaiting_write(len(accounts.awaiting_write))
             accounts.forget(records)
@@ -233,11 +241,11 @@ class Spiller:
             self._note_written(records)
             count -= len(records)
 
-    async def _append_in_thread(self, records: list[Record], *, begun: bool) -> None:
-        """Write a chunk. While the disk has no room for it, drop the oldest chunk."""
+    async def _append_in_thread(self, *chunks: list[Record], begun: bool) -> None:
+        """Write chunks. While the disk has no room for them, drop the oldest chunk."""
         while True:
             try:
-                return await asyncio.to_thread(self._store.append, records, begun=begun)
+                return await asyncio.to_thread(self._store.append, *chunks, begun=begun)
             except sqlite3.Error as error:
                 if not is_full(error) or not await self._drop_oldest():
                     raise

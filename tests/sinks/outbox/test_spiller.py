@@ -29,6 +29,7 @@ MAX_BYTES = 40_000
 ROUTES = [route(f"S{index}", kind) for index in range(3) for kind in ("trade", "quote")]
 ROUTE_OF = {of.route_key: of for of in ROUTES}
 TRADE = ROUTES[0]
+STREAM = StreamKey("trade", TRADE.symbol)
 TRADES = [of.route_key for of in ROUTES if of.message_type == "trade"]
 
 
@@ -182,7 +183,7 @@ class OverflowMachine(RuleBasedStateMachine):
     def let_the_disk_work(self) -> None:
         self.work()
 
-    @precondition(lambda self: self.life.outbox.idle() and not self.life.spiller.positions)
+    @precondition(lambda self: self.life.outbox.idle() and not self.life.spiller.unsettled)
     @rule(data=st.data())
     def send(self, data: st.DataObject) -> None:
         idle = self.life.outbox.idle()
@@ -311,7 +312,10 @@ class OverflowMachine(RuleBasedStateMachine):
         known = self.broker.positions()
         for name in TRADES:
             stream = StreamKey("trade", name[1].decode())
-            ends = [p[stream].last_id for p in (known, self.life.spiller.positions) if stream in p]
+            on_disk, ended = self.life.spill.positions(), self.life.spill.ends()
+            if stream in ended and stream in known:  # a start without Kafka continues there
+                assert ended[stream].last_id >= known[stream].last_id
+            ends = [p[stream].last_id for p in (known, on_disk) if stream in p]
             for number in range(max(ends, default=0) + 1, self.numbers[name] + 1):
                 self.push_one(name, number, 10)
 
@@ -479,6 +483,52 @@ async def test_a_hole_between_the_topic_and_the_disk_is_noted(tmp_path: Path) ->
     await life.publish_all(broker)
     assert life.lost[TRADE.route_key] == {*range(41, 50), *range(60, 70)}
     life.spiller.close()
+
+
+async def test_the_disk_knows_no_end_of_a_stream_whose_later_records_went_past_it(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    life, broker = Life(first), Broker()
+    await filled(life, 200)
+    assert life.spill.positions() == {}
+    for _ in range(10):
+        await life.spiller.work()
+        (queue,) = life.outbox.idle()
+        queue.in_flight = len(queue.records) // 2
+        broker.land(life.outbox.acknowledge(queue))
+    assert not life.spill_accounts.spilling
+    life.push(record(TRADE, 201))
+    shutil.copytree(first, second)
+    life.spiller.close()
+
+    killed = Life(second)
+    assert killed.spill.positions()[STREAM].last_id == 200
+    assert killed.spill.ends() == {}
+    killed.push(record(TRADE, 300))
+    killed.spiller.close()
+
+    again = Life(second)
+    assert again.spill.ends()[STREAM].last_id == 300
+    again.spiller.close()
+
+
+async def test_while_kafka_was_not_reached_new_records_go_to_the_disk(tmp_path: Path) -> None:
+    life, broker = Life(tmp_path), Broker()
+    life.push(record(TRADE, 1))
+    life.spiller.close()
+    again = Life(tmp_path)
+    for number in (2, 3):
+        await again.spiller.work()
+        again.push(record(TRADE, number))
+    await again.spiller.work()
+    spilled = [again.spill_accounts.spilling]
+    again.connect(broker)
+    await again.spiller.work()
+    spilled.append(again.spill_accounts.spilling)
+    assert spilled == [True, False]
+    again.spiller.close()
 
 
 async def test_cancelled_the_overflow_ends_what_the_disk_is_doing(tmp_path: Path) -> None:
