@@ -18,7 +18,7 @@ from bridge.core.delivery.open_gaps import OpenGaps
 from bridge.core.model.stream import SPOT
 from bridge.core.records.record import Router, topic_name
 from bridge.core.sequencing.position import Position, StreamKey, where_to_continue
-from bridge.core.sequencing.sequencers import NOWHERE, Sequencers
+from bridge.core.sequencing.sequencers import NOWHERE, Continuity, Sequencers
 from bridge.errors import FeedRefused, FeedUnavailable, SinkRefused, SinkUnavailable
 from bridge.pipeline.gap_repair import Repairer
 from bridge.pipeline.head_check import HeadCheck
@@ -62,12 +62,14 @@ class OnDisk(NamedTuple):
 
 class Start(NamedTuple):
     """What a start has found: where the previous process stopped each stream (in the topics, if
-    Kafka could be read, and on disk), and the gaps that it has left open.
+    Kafka could be read, and on disk), and the gaps that it has left open. No event was missed since
+    `whole_since`, in microseconds; None if some may be missing.
     """
 
     in_topics: Positions | None
     on_disk: OnDisk
     open_gaps: OpenGaps
+    whole_since: int | None
 
 
 class Ingestion:
@@ -82,6 +84,7 @@ class Ingestion:
         self.sequencers = Sequencers(
             found.streams,
             where_to_continue(in_topics.values(), start.on_disk.beside(start.in_topics).values()),
+            Continuity(start.whole_since, feed.buffer.dropped),
         )
         self._settings = settings
         self._on_disk = start.on_disk
@@ -206,9 +209,11 @@ class Ingestion:
         return where_to_continue(own, [p for p in on_disk if p.message_type in new_types])
 
 
-async def start_ingestion(feed: ShardFeed, rest: Rest, sinks: Sinks, on_disk: OnDisk) -> Ingestion:
+async def start_ingestion(
+    feed: ShardFeed, rest: Rest, sinks: Sinks, on_disk: OnDisk, whole_since: int | None
+) -> Ingestion:
     """Find where the previous process stopped, and build the ingestion, which gets what has arrived
-    since.
+    since. See `Start`.
 
     Raises SinkRefused if the settings are wrong.
     """
@@ -221,7 +226,7 @@ async def start_ingestion(feed: ShardFeed, rest: Rest, sinks: Sinks, on_disk: On
             gaps = await _reopen_gaps(feed, in_topics, sinks.kafka)
         if in_topics:
             sinks.kafka.resume(in_topics.values())
-        ingestion = Ingestion(feed, rest, sinks, Start(in_topics, on_disk, gaps))
+        ingestion = Ingestion(feed, rest, sinks, Start(in_topics, on_disk, gaps, whole_since))
         await feed.buffer.release(ingestion.pipeline, _room_in(sinks.redis))
         ingestion.sequencers.end_replay()
     return ingestion

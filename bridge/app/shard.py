@@ -155,14 +155,17 @@ class Shard:
             self.status.publishes.set()
         self._feed = feed = await subscriber.join(self._id)
         async with asyncio.TaskGroup() as group:
+            whole_since = None
             if not self.status.is_owner:
-                await self._become_owner(feed, group)
-            await self._publish(feed, rest)
+                whole_since = await self._become_owner(feed, group)
+            await self._publish(feed, rest, whole_since)
 
-    async def _publish(self, feed: ShardFeed, rest: Rest) -> None:
-        """Continue where the last owner stopped, until cancelled."""
+    async def _publish(self, feed: ShardFeed, rest: Rest, whole_since: int | None) -> None:
+        """Continue where the last owner stopped, until cancelled. No event was missed since
+        `whole_since`.
+        """
         status = self.status
-        ingestion = await start_ingestion(feed, rest, self.sinks, self._on_disk)
+        ingestion = await start_ingestion(feed, rest, self.sinks, self._on_disk, whole_since)
         self._ingestion = ingestion
         status.sequencers, status.repairer = ingestion.sequencers, ingestion.repairer
         status.symbols = ingestion.statuses.latest
@@ -171,9 +174,12 @@ class Shard:
             self._dashboard.watch(ingestion.pipeline, self.sinks.kafka)
         await ingestion.run()
 
-    async def _become_owner(self, feed: ShardFeed, group: asyncio.TaskGroup) -> None:
-        """Wait until this bridge may publish. Raises Fenced if another one publishes, and the
-        settings do not allow to replace it or to wait for it.
+    async def _become_owner(self, feed: ShardFeed, group: asyncio.TaskGroup) -> int | None:
+        """Wait until this bridge may publish. Return since when it and those before it have missed
+        no event, in microseconds; None if some may be missing.
+
+        Raises Fenced if another bridge publishes, and the settings do not allow to replace it or to
+        wait for it.
         """
         settings, kafka = self._settings, self.sinks.kafka
         watch = OwnerWatch(
@@ -197,9 +203,12 @@ class Shard:
             beating.cancel()
         self.status.owner_watch = None
         self._bridge_status.takeovers[reason] += 1
+        if (whole_since := watch.missed_nothing_since()) is not None:
+            feed.buffer.whole_since = whole_since
         log.info("taking_over", reason=reason, owner=str(watch.owner) if watch.owner else None)
         kafka.become_owner(watch.owner, feed)
         self.status.publishes.set()
+        return whole_since
 
     def _as_standby(self) -> Standby | None:
         """Return what to say about this bridge while it stands by."""

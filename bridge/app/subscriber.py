@@ -1,8 +1,10 @@
 """Keeps the feed on the streams of the settings and of the exchange's listing."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import blake2b
 
 import structlog
 from msgspec.structs import replace
@@ -18,9 +20,11 @@ from bridge.core.model.shard import ShardId
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.sequencers import NOWHERE
 from bridge.settings import Settings
-from bridge.telemetry import FeedCounts
+from bridge.telemetry import FeedCounts, now_us
 
 Positions = Mapping[StreamKey, Position]
+# Two bridges have the same streams if these digests of their names are equal.
+DIGEST_BYTES = 8
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +79,7 @@ class Subscriber:
     async def leave(self, shard: "ShardFeed") -> None:
         """Close the connections of a shard."""
         self._shards.remove(shard)
+        shard.left_s = asyncio.get_running_loop().time()
         await self.feed.set_streams(shard.buffer, ())
 
     async def set_streams(self, settings: Settings) -> Change:
@@ -114,10 +119,10 @@ class Subscriber:
         change = difference(self.subscription.streams, found.streams)
         self.subscription = found
         for shard, of_shard in positions.items():
-            before, shard.subscription = shard.subscription, _part(found, shard.shard)
-            after = shard.subscription
+            before, after = shard.subscription, shard.follow(found)
             has_changed = any(difference(before.streams, after.streams)) or of_shard
             if has_changed and shard in self._shards:
+                shard.buffer.whole_since = now_us()
                 shard.on_change(after, of_shard)
                 await self.feed.set_streams(shard.buffer, after.streams)
         return change
@@ -133,12 +138,21 @@ class ShardFeed:
 
     def __init__(self, subscriber: Subscriber, shard: ShardId) -> None:
         self.shard = shard
-        self.subscription = _part(subscriber.subscription, shard)
+        self.follow(subscriber.subscription)
+        # When the connections began to close, by the event loop's clock.
+        self.left_s = math.inf
         self.buffer = FrameBuffer(subscriber.counts)
         self.prepare: Callable[[Settings], Awaitable[Positions]] = _prepare_nothing
         self.on_change: Callable[[Subscription, Positions], None] = _ignore
         self.changing = asyncio.Lock()
         self._subscriber = subscriber
+
+    def follow(self, found: Subscription) -> Subscription:
+        """Take the part of a subscription that belongs to the shard, and return it."""
+        self.subscription = part = _part(found, self.shard)
+        names = " ".join(sorted(stream.name for stream in part.streams))
+        self.streams = blake2b(names.encode(), digest_size=DIGEST_BYTES).hexdigest()
+        return part
 
     @property
     def settings(self) -> Settings:
@@ -158,6 +172,20 @@ class ShardFeed:
     def silent_s(self, *, has_frames: bool = False) -> float:
         """Return for how long nothing has come over some connection; see `Feed.silent_s`."""
         return self._subscriber.feed.silent_s(self.buffer, has_frames=has_frames)
+
+    @property
+    def whole_since(self) -> int:
+        """Return since when no event was missed, in microseconds, if all connections are open."""
+        return self.buffer.whole_since
+
+    def lag_s(self) -> float:
+        """Return for how many seconds events may wait that the pipeline does not have. Infinite
+        without a pipeline.
+        """
+        if not self.buffer.is_passing:
+            return math.inf
+        left_s = asyncio.get_running_loop().time() - self.left_s
+        return max(left_s, self._subscriber.feed.lag_s(self.buffer))
 
 
 def _part(found: Subscription, shard: ShardId) -> Subscription:

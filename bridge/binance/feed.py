@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from itertools import chain
 
 from bridge import settings
 from bridge.binance.connection import FrameHandler
@@ -13,6 +14,7 @@ from bridge.binance.transport.turns import Turns
 from bridge.core.binance.subscription import make_bundles, update_bundles
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.arrivals import Arrivals
+from bridge.telemetry import now_us
 
 # Problems of new connections at the exchange must not hit both lines at once.
 SECOND_LINE_AFTER_S = 5.0
@@ -63,6 +65,15 @@ class Feed:
             ),
             default=0.0,
         )
+
+    def lag_s(self, handler: FrameHandler) -> float:
+        """Return for how many seconds a handler's most silent open connection has brought nothing:
+        a connection may be open and dead.
+        """
+        now = now_us()
+        connectors = chain.from_iterable(self.bundles_of(handler))
+        received = [c.received for connector in connectors for c in connector.connections]
+        return (now - min(received, default=now)) / 1e6
 
     def share_limits(self, bridges: int) -> None:
         """Share the limits of the exchange with the others of so many bridges."""

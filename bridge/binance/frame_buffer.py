@@ -55,6 +55,19 @@ class FrameBuffer:
         # By the name of the stream: its last frame among those that were dropped.
         self._last: dict[bytes, _Report] = {}
         self._is_releasing = False
+        # Since when no event was missed, in microseconds. A new owner takes it over from the one
+        # before.
+        self.whole_since = self._received
+
+    @property
+    def is_passing(self) -> bool:
+        """Return whether a pipeline has everything that has arrived."""
+        return self._handler is not None
+
+    @property
+    def dropped(self) -> list[str]:
+        """Return the names of the streams whose old frames were dropped, except the last one."""
+        return [name.decode() for name in self._last]
 
     @property
     def received(self) -> int:
@@ -136,6 +149,8 @@ class FrameBuffer:
     def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Note that streams may miss events from here on."""
         interrupted = [*streams]
+        if interrupted:
+            self.whole_since = now_us()
 
         def give(handler: FrameHandler) -> None:
             handler.mark_interrupted(interrupted, cause)

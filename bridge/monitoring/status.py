@@ -237,6 +237,8 @@ class Status:
             reasons += filter(None, map(_unready_sink, self.sinks))
         if any(shard.owner_watch and not shard.is_watching for shard in self.shards):
             reasons.append("kafka: the heartbeats of the owner cannot be read")
+        elif any(shard.owner_watch and not shard.owner_watch.is_settled for shard in self.shards):
+            reasons.append("cluster: it has not received the streams for long enough to take over")
         if self.feed is None:
             reasons.append("feed: the streams are not known yet")
         elif any(not (shard.sequencers or shard.owner_watch) for shard in self.shards):

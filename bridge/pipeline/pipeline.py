@@ -153,8 +153,7 @@ class Pipeline:
     def mark_interrupted(self, streams: Iterable[Stream], cause: str) -> None:
         """Note that streams may miss events from here on, so that a gap event precedes the next."""
         for stream in streams:
-            for sequencer in self._sequencers.of(stream):
-                sequencer.interrupt(cause)
+            self._sequencers.interrupt(stream, cause)
 
     def finish_handover(
         self, handover: Handover, cause: str, arrivals: Arrivals, carried: Collection[str]

@@ -57,3 +57,4 @@ async def test_a_feed_knows_for_how_long_its_most_silent_connection_has_brought_
         (first, second) = sorted(feed.connectors, key=lambda each: each.silent_s(has_frames=True))
         assert first.silent_s(has_frames=True) < 10.0
         assert second.silent_s() < 10.0
+        assert feed.silent_s(handler) <= feed.lag_s(handler) < 10.0

@@ -171,6 +171,7 @@ async def test_beyond_its_bounds_only_the_last_frame_of_each_stream_is_kept(
     bench = Bench()
     monkeypatch.setattr(frame_buffer, "MAX_BYTES", 3 * len(trade(1)))
     bench.buffer_all(quote(7, QUOTES), *map(trade, range(1, 6)))
+    assert bench.buffer.dropped == [QUOTES, NAME]
     await bench.release()
     quotes = [event for event in bench.sink.events if isinstance(event, Quote)]
     assert [quote.update_id for quote in quotes] == [7]
@@ -197,6 +198,18 @@ async def test_the_last_frame_before_an_interruption_is_not_kept(
     bench.buffer_all(trade(2), trade(3))
     await bench.release()
     assert bench.sink.ids() == [2, 3]
+
+
+async def test_since_an_interruption_it_is_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    began = bench.buffer.whole_since
+    bench.buffer.mark_interrupted([], "closed")
+    assert bench.buffer.whole_since == began
+    await bench.release()
+    assert bench.buffer.is_passing
+    monkeypatch.setattr(frame_buffer, "now_us", lambda: began + 7)
+    bench.buffer.mark_interrupted(STREAMS, "closed")
+    assert bench.buffer.whole_since == began + 7
 
 
 async def test_after_a_dropped_end_of_a_handover_no_frame_waits_for_the_older_connection(

@@ -387,8 +387,6 @@ SCENARIOS = (
         short=Size(0, times=2),
         fault_action=group_actions.kill_owner,
         shows="taking_over",
-        # Candles may be announced as filled: nothing is missing.
-        expected=_GAP,
         bridges=2,
     ),
     Scenario(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from platform import python_version
 from typing import Any, get_args
-from unittest.mock import create_autospec
+from unittest.mock import Mock, create_autospec
 
 import aiohttp
 import pytest
@@ -283,6 +283,18 @@ async def test_one_open_connector_of_two_is_enough_to_be_ready(two: Running) -> 
     connection.on_frames([trade(1).encode()], now_us())
     assert two.status.unready() == []
     assert two.status.connectors() == {("connecting",): 1, ("open",): 1, ("refused",): 0}
+
+
+@pytest.mark.parametrize(
+    ("is_reading", "is_settled", "reason"),
+    [(True, True, ""), (False, False, "kafka"), (True, False, "cluster")],
+)
+async def test_a_standby_is_ready_when_it_could_take_over(
+    running: Running, *, is_reading: bool, is_settled: bool, reason: str
+) -> None:
+    running.shard.owner_watch = Mock(is_reading=is_reading, is_settled=is_settled)
+    reasons = [each for each in running.status.unready() if not each.startswith("feed")]
+    assert [each.split(":")[0] for each in reasons] == ([reason] if reason else [])
 
 
 async def test_a_port_that_is_taken_is_an_error_of_the_settings_naming_it(

@@ -166,6 +166,10 @@ class Sequencer:
         self._time = self._second_time = self._third_time = time
         self._cause = "restart"
 
+    def note_whole(self) -> None:
+        """Note that no event is missing after the last one that was published."""
+        self._cause = ""
+
     def follows(self, first: int, time: int, received: int) -> bool:  # noqa: ARG002
         """Return whether a live event comes next, by its first id; if so, it counts as passed on.
 

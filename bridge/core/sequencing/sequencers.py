@@ -5,7 +5,7 @@ event passes and the second is a duplicate. Rotation, redundancy and reconnects 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from bridge.core.sequencing.contiguous import Contiguous
 from bridge.core.sequencing.position import Position, StreamKey
 from bridge.core.sequencing.rules import (
     NOTHING,
+    OVERLAP_US,
     Chained,
     Monotonic,
     Sequencer,
@@ -73,6 +74,24 @@ class SequencerStats(NamedTuple):
     open_gaps: int
 
 
+class Continuity(NamedTuple):
+    """What the bridges before this one, and this one before the start, have missed of the streams.
+
+    They have missed nothing since `whole_since`, in microseconds. None: nobody knows. `dropped` has
+    the names of streams of which this bridge does not have all events any more.
+    """
+
+    whole_since: int | None = None
+    dropped: Collection[str] = ()
+
+    def is_whole(self, position: Position) -> bool:
+        """Return whether nothing is missing after a position. The clocks may differ."""
+        return self.whole_since is not None and position.time >= self.whole_since + OVERLAP_US
+
+
+UNKNOWN = Continuity()
+
+
 class _Removed(Sequencer):
     """The rule of unsubscribed streams: no event is passed on."""
 
@@ -111,20 +130,27 @@ def mark_getter(event_type: type[Event]) -> Callable[[Event], int] | None:
 class Sequencers:
     """The sequencers of all streams, each created when its first event arrives.
 
-    `positions` are the positions at which the previous process stopped. Until `end_replay` events
-    come that arrived before the start. A removed stream stops at once, and events that are still in
-    flight are dropped. Its sequencers are kept: if the stream is added again, it continues after
-    the last published event.
+    `positions` are the positions at which the previous process stopped, and `continuity` says
+    whether events are missing after them. Until `end_replay` events come that arrived before the
+    start. A removed stream stops at once, and events that are still in flight are dropped. Its
+    sequencers are kept: if the stream is added again, it continues after the last published event.
     """
 
     def __init__(
-        self, streams: Iterable[Stream], positions: Mapping[StreamKey, Position] = NOWHERE
+        self,
+        streams: Iterable[Stream],
+        positions: Mapping[StreamKey, Position] = NOWHERE,
+        continuity: Continuity = UNKNOWN,
     ) -> None:
         self._positions = dict(positions)
+        self._continuity = continuity
+        # By the name of a stream, for sequencers that have had no event yet: why some are missing.
+        self._interrupted: dict[str, str] = {}
         self._is_replaying = True
         self._of_stream: dict[str, dict[str, Sequencer]] = {}
         self._removed: dict[str, dict[str, Sequencer]] = {}
         self.set_streams(streams)
+        self._interrupted = dict.fromkeys(continuity.dropped, "restart")
 
     def set_streams(
         self, streams: Iterable[Stream], positions: Mapping[StreamKey, Position] = NOWHERE
@@ -139,8 +165,15 @@ class Sequencers:
         for name in names:
             if name not in self._of_stream:
                 self._of_stream[name] = self._removed.pop(name, {})
+                self._interrupted.setdefault(name, "unsubscribed")
                 for sequencer in self._of_stream[name].values():
                     sequencer.interrupt("unsubscribed")
+
+    def interrupt(self, stream: Stream, cause: str) -> None:
+        """Note that events of a stream may be missing from here on."""
+        self._interrupted.setdefault(stream.name, cause)
+        for sequencer in self.of(stream):
+            sequencer.interrupt(cause)
 
     def sequencer(self, stream: Stream, event: Event) -> Sequencer:
         """Return the sequencer for an event of a stream; a market-wide stream has many."""
@@ -196,6 +229,10 @@ class Sequencers:
         # Of records on disk the interval is not known.
         if position := self._positions.get(key) or self._positions.get(key.of_all_intervals()):
             sequencer.resume(position.last_id, position.time, position.marks)
+            if self._continuity.is_whole(position) and not isinstance(sequencer, Contiguous):
+                sequencer.note_whole()
+                if cause := self._interrupted.get(stream.name):
+                    sequencer.interrupt(cause)
             if self._is_replaying and isinstance(sequencer, Contiguous):
                 sequencer.begin_replay()
         return sequencer

@@ -59,6 +59,10 @@ class Reception(Protocol):
     `is_cut`: no connection carries some of the streams. `silent_s` is for how many seconds the most
     silent connection has brought nothing, at most since its opening. With `has_frames` it is
     infinite if a connection has never brought anything.
+
+    `streams` is a digest of the names of the streams. No event of theirs was missed since
+    `whole_since`, in microseconds, if all connections are open. `lag_s` is for how many seconds
+    events may wait that are not in the outbox. It is infinite until there is a pipeline.
     """
 
     @property
@@ -66,14 +70,24 @@ class Reception(Protocol):
 
     def silent_s(self, *, has_frames: bool = False) -> float: ...
 
+    @property
+    def streams(self) -> str: ...
+
+    @property
+    def whole_since(self) -> int: ...
+
+    def lag_s(self) -> float: ...
+
 
 class Owner(msgspec.Struct, frozen=True):
     """A bridge that has opened the transactional id. `started` is in microseconds.
 
-    `silent_s` is that of its `Reception`; 0 if no connection is open. `producer_id` and `epoch` are
-    what Kafka gave it at the opening. `generation` is that of the group, as far as it knows; -1
-    without a group. It is the owner since `since`, in microseconds. `takeovers` counts how often
-    the shard has passed to a bridge of another name.
+    `silent_s` is that of its `Reception`; 0 if no connection is open. This bridge and the ones
+    before it have missed no event of `streams` since `whole_since`; 0: unknown. What it received
+    until `lag_s` before the heartbeat is in Kafka. `producer_id` and `epoch` are what Kafka gave it
+    at the opening. `generation` is that of the group, as far as it knows; -1 without a group. It is
+    the owner since `since`, in microseconds. `takeovers` counts how often the shard has passed to a
+    bridge of another name.
     """
 
     host: str
@@ -85,6 +99,9 @@ class Owner(msgspec.Struct, frozen=True):
     takeovers: int = 0
     state: State = "live"
     silent_s: float = 0.0
+    streams: str = ""
+    whole_since: int = 0
+    lag_s: float = 0.0
     producer_id: int = -1
     epoch: int = -1
     generation: int = -1

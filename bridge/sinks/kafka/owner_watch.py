@@ -34,6 +34,9 @@ from bridge.telemetry import now_us
 MAX_DELAY_S = 1.0
 # Two bridges get the same frame within this time.
 APART_S = 1.0
+# A bridge receives all streams for `cluster.takeover_ms` before it replaces an owner that is alive,
+# and so many times longer if it cannot prove that no event is missed.
+PATIENCE = 3
 # Clocks that are right differ by less. Kafka may delay some heartbeats, but not all of so many.
 CLOCKS_APART_S = 1.0
 CLOCK_BEATS = 8
@@ -54,6 +57,9 @@ class _Watched:
         self.owner = owner
         self.heard_s = 0.0
         self.cut_since_s: float | None = None
+        # The last two heartbeats were written after these times, by the clock of this machine. An
+        # owner makes a heartbeat when Kafka has the one before it.
+        self._written_after: deque[int | None] = deque((None, None), maxlen=2)
         # By how much its clock was ahead at the last heartbeats, less what they took to arrive.
         self._ahead_s: deque[float] = deque(maxlen=CLOCK_BEATS)
         self._has_warned = False
@@ -62,14 +68,30 @@ class _Watched:
         """Take its last record. It may be another bridge by now."""
         if not owner.is_same(self.owner):
             self.cut_since_s = None
+            self._written_after.extend((None, None))
             self._ahead_s.clear()
             self._has_warned = False
         self.owner = owner
 
-    def hear(self, now_s: float, *, is_cut: bool) -> None:
-        """Note that the last record is a heartbeat of just now."""
+    def hear(self, now_s: float, written_after: int | None, *, is_cut: bool) -> None:
+        """Note that the last record is a heartbeat of just now. It was written after a time, in
+        microseconds, if that is known.
+        """
         self.heard_s = now_s
+        # The record that names a new owner is no heartbeat: others may be under way.
+        self._written_after.append(written_after if self.owner.whole_since else None)
         self.cut_since_s = (self.cut_since_s or now_s) if is_cut else None
+
+    def whole_since(self, streams: str, received_since: int) -> int | None:
+        """Return since when no event of these streams was missed, in microseconds, if this bridge
+        has received them since a time. None if some may be missing.
+        """
+        owner, made_after = self.owner, self._written_after[0]
+        if owner.state == "cut" or not owner.whole_since or owner.streams != streams:
+            return None
+        if made_after is None or made_after - (owner.lag_s + APART_S) * 1e6 < received_since:
+            return None
+        return owner.whole_since
 
     def compare_clocks(self, ahead_s: float) -> None:
         """Warn once if the clock of the owner and ours are far apart."""
@@ -89,7 +111,8 @@ class _Watched:
 class OwnerWatch:
     """Waits until a shard has no owner, or one that this bridge may replace.
 
-    `is_reading` is false while Kafka does not answer. This bridge stands by since `standing_since`,
+    `is_reading` is false while Kafka does not answer. `is_settled` is true if this bridge has
+    received all streams for long enough to replace the owner. It stands by since `standing_since`,
     in microseconds; 0 before that. `role` is what the group wants of this bridge. If `reception` is
     whole, it may replace an owner that does not receive all streams, or one that the group has
     replaced. With `is_patient` an owner of another group is replaced only if it is silent. With
@@ -109,7 +132,10 @@ class OwnerWatch:
         has_records: bool,
     ) -> None:
         self.is_reading = False
+        self.is_settled = False
         self.standing_since = 0
+        # Since when this bridge receives all streams while it stands by, in microseconds.
+        self._whole_since: int | None = None
         self._options = options
         self._cluster = cluster
         self.topic = position_topic(options)
@@ -129,6 +155,16 @@ class OwnerWatch:
         """Return the owner that was last heard of, if there is one."""
         present = self._present()
         return present[-1].owner if present else None
+
+    def missed_nothing_since(self) -> int | None:
+        """Return since when this bridge and those before it have together missed no event of the
+        streams, in microseconds. None if some may be missing.
+        """
+        present, us = self._present(), self._reception
+        if len(present) != 1 or self._whole_since is None:
+            return None
+        received_since = max(self._whole_since, us.whole_since)
+        return present[0].whole_since(us.streams, received_since)
 
     async def until_free(self) -> Reason:
         """Return when this bridge may take over, and why.
@@ -186,26 +222,35 @@ class OwnerWatch:
         """Take heartbeats until one of them, or their absence, makes the shard free."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        # Since when this bridge receives all streams.
-        whole_since_s: float | None = None
+        self._whole_since = read_to = None
         while True:
             for record in await reader.next(self._takeover_s / BEATS_PER_TAKEOVER):
                 if watched := self._see(record):
-                    self._hear(watched, loop.time())
+                    self._hear(watched, loop.time(), read_to)
                     watched.compare_clocks(record.timestamp / 1000 - now_us() / 1e6)
             is_whole = not (self._reception.is_cut or self._is_behind)
-            whole_since_s = (whole_since_s or loop.time()) if is_whole else None
-            asked_s, end = loop.time(), await reader.end()
+            self._whole_since = (self._whole_since or now_us()) if is_whole else None
+            asked, asked_s, end = now_us(), loop.time(), await reader.end()
             if await reader.place() < end:
                 continue  # other shards write there too, so heartbeats may be unread
+            read_to = asked
+            self.is_settled = self._has_settled(asked)
             present = self._present()
             reasons = [self._reason(each, began_s, asked_s) for each in present]
             is_late = asked_s - began_s >= self._takeover_s
             if (present or is_late) and (reason := self._common(reasons)):
                 return reason
-            is_settled = whole_since_s is not None and asked_s - whole_since_s >= self._takeover_s
-            if is_settled and self._is_assigned():
+            if self.is_settled and self._is_assigned():
                 return "assigned"
+
+    def _has_settled(self, now: int) -> bool:
+        """Return whether this bridge has received all streams for long enough."""
+        if self._whole_since is None:
+            return False
+        least_s = self._takeover_s
+        if self.missed_nothing_since() is None:
+            least_s *= PATIENCE
+        return now - self._whole_since >= least_s * 1e6
 
     def _see(self, record: "ConsumerRecord[bytes, bytes]") -> _Watched | None:
         """Take a record of the position topic. Return the owner that it names, if it does."""
@@ -218,13 +263,13 @@ class OwnerWatch:
         self._watched[name] = watched
         return watched
 
-    def _hear(self, watched: _Watched, now_s: float) -> None:
-        """Take a record that was written just now."""
+    def _hear(self, watched: _Watched, now_s: float, written_after: int | None) -> None:
+        """Take a record that was written just now, after a time in microseconds, if it is known."""
         # A connection that is open may be dead.
         owner, us = watched.owner, self._reception
         self._is_behind = us.silent_s() > owner.silent_s + APART_S
         is_behind = owner.silent_s > us.silent_s(has_frames=True) + APART_S
-        watched.hear(now_s, is_cut=owner.state == "cut" or is_behind)
+        watched.hear(now_s, written_after, is_cut=owner.state == "cut" or is_behind)
         is_refused = self._cluster.if_owned == "refuse" and not self._stands_by_for(owner)
         if owner.state != "released" and (is_refused or self._has_records):
             raise Fenced(str(owner), is_refused=is_refused)

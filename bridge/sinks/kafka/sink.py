@@ -390,17 +390,29 @@ class KafkaSink:
             return False
         now = now_us()
         route = Route(OWNER, "", self._positions.topic, key, "", ())
-        silent_s = self._reception.silent_s() if self._reception else 0.0
-        owner = replace(
-            self._fence.us,
-            state=state,
-            silent_s=0.0 if math.isinf(silent_s) else round(silent_s, 3),
-            generation=self._role.generation,
-        )
+        owner = replace(self._fence.us, state=state, generation=self._role.generation)
+        if reception := self._reception:
+            owner = self._describe(owner, reception, now)
         record = Record(route, now // 1000, now, encode(owner))
         is_taken = self._positions.push_owner(record)
         self.wake()
         return is_taken
+
+    def _describe(self, owner: Owner, reception: Reception, now: int) -> Owner:
+        """Add to a heartbeat what this bridge receives, and what of it is in Kafka."""
+        silent_s = reception.silent_s()
+        lag_s = max(reception.lag_s(), (now - (self.oldest_received() or now)) / 1e6)
+        # Of what is lost or on disk it is not known when it came.
+        is_known = math.isfinite(lag_s) and not self.outbox.losses
+        if self.spiller:
+            is_known = is_known and self.spiller.is_empty
+        return replace(
+            owner,
+            silent_s=0.0 if math.isinf(silent_s) else round(silent_s, 3),
+            streams=reception.streams,
+            whole_since=reception.whole_since if is_known else 0,
+            lag_s=round(lag_s, 3) if is_known else 0.0,
+        )
 
     def _warn_if_slow(self) -> None:
         """Log once that a connected Kafka lets events wait: the same ones as PENDING_MAX_S ago."""

@@ -1,6 +1,6 @@
 """Streams that are added and removed while the others continue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -8,7 +8,8 @@ from bridge.core.binance.stream_names import stream_of
 from bridge.core.model.events import Event, Gap
 from bridge.core.model.stream import Stream
 from bridge.core.sequencing.position import Position, StreamKey
-from bridge.core.sequencing.sequencers import Sequencers
+from bridge.core.sequencing.rules import OVERLAP_US
+from bridge.core.sequencing.sequencers import Continuity, Sequencers
 from tests.core.sequencing.test_rules import HEAD, delta, quote, ticker, trade
 
 SYMBOL = HEAD[1]
@@ -92,3 +93,47 @@ def test_what_becomes_known_of_a_message_type_later_counts_as_well() -> None:
     found = {StreamKey("trade", SYMBOL): Position("trade", SYMBOL, 5, 1, 0, 0)}
     sequencers.set_streams([QUOTES, TRADES], found)
     assert passed(sequencers, TRADES, trade(5), trade(6)) == [trade(6)]
+
+
+SINCE_US = 1_000_000_000
+QUOTE_KEY = StreamKey("quote", SYMBOL)
+
+
+def silent_until_now(time: int, *, dropped: Collection[str] = ()) -> Sequencers:
+    """Return the sequencers of a start at which the last quote is as old as `time`, and the bridges
+    before have missed nothing since SINCE_US.
+    """
+    position = Position("quote", SYMBOL, -1, time, 0, 0, mark=5)
+    return Sequencers([QUOTES], {QUOTE_KEY: position}, Continuity(SINCE_US, dropped))
+
+
+def gap_causes(sequencers: Sequencers, event: Event) -> list[str]:
+    events = passed(sequencers, QUOTES, event)
+    assert events[-1] is event
+    return [gap.cause for gap in events if isinstance(gap, Gap)]
+
+
+def test_a_silent_stream_of_which_no_bridge_has_missed_an_event_goes_on_without_a_gap_event() -> (
+    None
+):
+    assert gap_causes(silent_until_now(SINCE_US + OVERLAP_US), quote(7)) == []
+
+
+@pytest.mark.parametrize(
+    ("time", "dropped"), [(SINCE_US + OVERLAP_US - 1, []), (SINCE_US + OVERLAP_US, [QUOTES.name])]
+)
+def test_a_gap_event_precedes_the_first_event_if_some_may_be_missing(
+    time: int, dropped: list[str]
+) -> None:
+    """The last one is too old, or this bridge has not kept what it has received since."""
+    assert gap_causes(silent_until_now(time, dropped=dropped), quote(7)) == ["restart"]
+
+
+def test_a_stream_that_is_interrupted_before_its_first_event_says_so() -> None:
+    sequencers = silent_until_now(SINCE_US + OVERLAP_US)
+    sequencers.interrupt(QUOTES, "closed")
+    assert gap_causes(sequencers, quote(7)) == ["closed"]
+    removed = silent_until_now(SINCE_US + OVERLAP_US)
+    removed.set_streams([TRADES])
+    removed.set_streams([TRADES, QUOTES])
+    assert gap_causes(removed, quote(7)) == ["unsubscribed"]

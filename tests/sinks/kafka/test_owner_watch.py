@@ -1,7 +1,6 @@
 """When a standby may take over, by the heartbeats of another bridge in Kafka."""
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,27 +25,17 @@ from bridge.sinks.kafka.owner import (
     this_bridge,
     transactional_id_of,
 )
-from bridge.sinks.kafka.owner_watch import CLOCK_BEATS, OwnerWatch, Reason
+from bridge.sinks.kafka.owner_watch import CLOCK_BEATS, PATIENCE, OwnerWatch, Reason
 from bridge.sinks.kafka.producer import ensure_topics
 from tests.support.brokers import Kafka
 from tests.support.journal import Journal
+from tests.support.receiving import STREAMS, Receiving
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(60)]
 
 TAKEOVER_MS = 1000
-
-
-class Receiving:
-    """What a bridge receives: everything, unless said otherwise."""
-
-    def __init__(
-        self, *, is_cut: bool = False, silent_s: float = 0.0, has_frames: bool = True
-    ) -> None:
-        self.is_cut = is_cut
-        self._silent_s, self._has_frames = silent_s, has_frames
-
-    def silent_s(self, *, has_frames: bool = False) -> float:
-        return math.inf if has_frames and not self._has_frames else self._silent_s
+PATIENCE_S = PATIENCE * TAKEOVER_MS / 1000
+WHOLE_SINCE = 1_700_000_000_000_000
 
 
 class Bench:
@@ -56,6 +45,8 @@ class Bench:
         self.options = options
         self.topic = topic_name(options.topic, SPOT, MESSAGE_TYPE)
         self.owner = this_bridge(Cluster())
+        # The last one that was begun.
+        self.owner_watch: OwnerWatch | None = None
         self._producer = producer
         self._has_topic = False
 
@@ -66,8 +57,8 @@ class Bench:
         group: str = "tickbridge",
         epoch: int = 0,
         generation: int = -1,
-        silent_s: float = 0.0,
         ahead_s: float = 0.0,
+        **fields: Any,
     ) -> None:
         owner = replace(
             self.owner,
@@ -76,7 +67,7 @@ class Bench:
             producer_id=1,
             epoch=epoch,
             generation=generation,
-            silent_s=silent_s,
+            **fields,
         )
         key = owner_key(transactional_id_of(self.options, self.topic))
         if not self._has_topic:
@@ -116,7 +107,7 @@ class Bench:
         **cluster: Any,
     ) -> Reason:
         options = Cluster.model_validate({"standby": 1, "takeover_ms": TAKEOVER_MS} | cluster)
-        watch = OwnerWatch(
+        self.owner_watch = watch = OwnerWatch(
             self.options,
             options,
             reception=reception or Receiving(),
@@ -290,11 +281,56 @@ async def test_the_owner_of_a_later_division_takes_over_from_one_that_is_alive(
     async with bench.beating(generation=generation):
         watching = asyncio.create_task(bench.watch(role=role, reception=reception))
         await journal.until("standing_by")
-        await asyncio.wait((watching,), timeout=3 * TAKEOVER_MS / 1000)
+        await asyncio.wait((watching,), timeout=None if takes_over else 2 * PATIENCE_S)
         assert watching.done() == takes_over
         if takes_over:
             assert watching.result() == "assigned"
         watching.cancel()
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_whole"),
+    [
+        ({}, True),
+        ({"lag_s": 60.0}, False),
+        ({"streams": "others"}, False),
+        ({"whole_since": 0}, False),
+        ({"state": "cut"}, False),
+    ],
+    ids=["both whole", "late", "other streams", "unknown", "cut"],
+)
+async def test_a_standby_misses_nothing_if_the_owner_has_published_all_until_it_received_all(
+    bench: Bench, *, owner: dict[str, Any], is_whole: bool
+) -> None:
+    reception = Receiving()
+    await bench.beat()
+    beat: dict[str, Any] = {"streams": STREAMS, "whole_since": WHOLE_SINCE, **owner}
+    async with bench.beating(**beat):
+        watching = asyncio.create_task(bench.watch(reception=reception))
+        while not (  # noqa: ASYNC110
+            (watch := bench.owner_watch) and (watch.is_settled or watching.done())
+        ):
+            await asyncio.sleep(0.01)
+        assert watch.missed_nothing_since() == (WHOLE_SINCE if is_whole else None)
+        reception.whole_since = round(time.time() * 1e6)
+        assert watch.missed_nothing_since() is None
+    watching.cancel()
+
+
+async def test_an_owner_that_is_alive_is_not_replaced_before_it_is_proven_that_nothing_is_missed(
+    bench: Bench,
+) -> None:
+    async def waited_s(**beat: Any) -> float:
+        began_s = asyncio.get_running_loop().time()
+        async with bench.beating(generation=6, **beat):
+            assert await bench.watch(role=Role("owner", generation=7)) == "assigned"
+        return asyncio.get_running_loop().time() - began_s
+
+    await bench.beat(generation=6)
+    assert await waited_s() >= PATIENCE_S
+    assert await waited_s(streams=STREAMS, whole_since=WHOLE_SINCE) >= TAKEOVER_MS / 1000
+    assert bench.owner_watch is not None
+    assert bench.owner_watch.missed_nothing_since() == WHOLE_SINCE
 
 
 async def test_an_owner_of_another_group_is_not_replaced_by_the_division(

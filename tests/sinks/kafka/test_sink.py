@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,15 +18,21 @@ from bridge import settings
 from bridge.settings import Cluster, load_settings
 from bridge.sinks.kafka import batch_sender
 from bridge.sinks.kafka import sink as kafka_sink
+from bridge.sinks.kafka.owner import this_bridge
 from bridge.sinks.kafka.sink import KafkaSink
+from bridge.sinks.outbox.chunk_store import ChunkStore
+from bridge.sinks.outbox.spilling_outbox import SpillingOutbox
 from bridge.telemetry import now_us
 from bridge.tools.embedded import LOOPBACK, free_port
 from tests.support.brokers import Choice, Kafka, KafkaBroker, administration, read_topic
 from tests.support.journal import Journal
+from tests.support.receiving import STREAMS, Receiving
 from tests.support.sinks import Feeder, at_work, trade, trades
+from tests.support.spilling import SMALLEST_BYTES
 
 pytestmark = [pytest.mark.asyncio(loop_factories=["real"]), pytest.mark.timeout(90)]
 
+NOW_US = 1_700_000_000_000_000
 SHORT = {"request_timeout_ms": 1500, "delivery_timeout_s": 2}
 
 
@@ -369,3 +377,31 @@ async def test_outages_lose_nothing_repeat_nothing_and_keep_the_order(
 def left_over() -> list[str]:
     """Return the tasks that run besides the task of the test."""
     return [str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def heartbeat(sink: KafkaSink, reception: Receiving) -> tuple[str, int, float]:
+    """Return what a heartbeat says of the streams: which, whole since when, and how late."""
+    owner = sink._describe(this_bridge(Cluster()), reception, NOW_US)
+    return owner.streams, owner.whole_since, owner.lag_s
+
+
+async def test_a_heartbeat_says_since_when_nothing_was_missed_and_how_late_kafka_gets_it() -> None:
+    sink = sink_for(f"{LOOPBACK}:{free_port()}", "unused")
+    assert heartbeat(sink, Receiving(whole_since=7, lag_s=1.5)) == (STREAMS, 7, 1.5)
+    assert heartbeat(sink, Receiving(whole_since=7, lag_s=math.inf)) == (STREAMS, 0, 0.0)
+    Feeder(sink).push(replace(trade("unused", 1), received=NOW_US - 2_000_000))
+    assert heartbeat(sink, Receiving(whole_since=7, lag_s=1.5)) == (STREAMS, 7, 2.0)
+    sink.outbox.drop(sink.outbox.idle()[0], 1, "outbox_full")
+    assert heartbeat(sink, Receiving(whole_since=7)) == (STREAMS, 0, 0.0)
+
+
+async def test_a_heartbeat_does_not_say_so_while_records_are_on_disk(tmp_path: Path) -> None:
+    sink = sink_for(
+        f"{LOOPBACK}:{free_port()}", "unused", store=ChunkStore(tmp_path, SMALLEST_BYTES)
+    )
+    assert heartbeat(sink, Receiving(whole_since=7)) == (STREAMS, 7, 0.0)
+    Feeder(sink).push(trade("unused", 1))
+    assert isinstance(sink.outbox, SpillingOutbox)
+    sink.outbox.spill()
+    assert heartbeat(sink, Receiving(whole_since=7)) == (STREAMS, 0, 0.0)
+    sink.close()
