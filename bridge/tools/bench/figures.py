@@ -118,8 +118,8 @@ FIGURES: dict[str, Meaning] = {
     ),
     "viewers.rate": Meaning("the same: frames of each viewer a second", "1/s", "more", 4),
     "pair.ratio": Meaning("sustained rate: two processes compared with one", "x", "more", 1.7),
-    "pair.one": Meaning(f"one process, 20 symbols: {_RATE}", "msg/s", "more"),
-    "pair.two": Meaning(f"two processes, 10 symbols each: {_RATE}", "msg/s", "more"),
+    "pair.one": Meaning(f"one process, 12 symbols: {_RATE}", "msg/s", "more"),
+    "pair.two": Meaning(f"two processes, each with a shard of 6 symbols: {_RATE}", "msg/s", "more"),
     "start.redis": Meaning("`tickbridge run` → first event at a Redis subscriber", "s", "less", 1),
     "start.kafka": Meaning("`tickbridge run` → first event at a Kafka consumer", "s", "less", 1),
 }

@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,9 @@ from bridge.tools.embedded import free_port
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The load, the bridges that carry it, the listeners (`kafka`, `redis`, `prices`), and the
-    number of viewers of the first bridge's dashboard. With `peer`, the peer carries the load. The
-    bridges are sampled every `sample_s`.
+    """The load, the bridges that carry it, each with a shard, the listeners (`kafka`, `redis`,
+    `prices`), and the number of viewers of the first bridge's dashboard. With `peer`, the peer
+    carries the load. The bridges are sampled every `sample_s`.
     """
 
     load: Load
@@ -91,12 +91,6 @@ class Run:
     def _topic(self) -> str:
         return self._prefix + ".{venue}.{message_type}"
 
-    def _topic_of_next(self) -> str:
-        """Return the topic template of the next bridge. Topics have one writer, so further bridges
-        have topics of their own.
-        """
-        return self._topic if not self._bridges else f"{self._topic}.{len(self._bridges) + 1}"
-
     async def start_exchange(self) -> None:
         words = ("bridge.tools.bench.load_generator", msgspec.json.encode(self.plan.load).decode())
         self.exchange = await self._stack.enter_async_context(python(self._folder, *words))
@@ -118,12 +112,11 @@ class Run:
         self._listeners[kind] = child
 
     async def start_bridges(self) -> list[int]:
-        """Start the bridges, each with its share of the symbols. Return their HTTP ports."""
-        count = self.plan.bridges
+        """Start the bridges, each of which gets a shard. Return their HTTP ports."""
         if self.plan.peer:
             ports = [await self._start_peer()]
         else:
-            ports = [await self.start_bridge(self.symbols[n::count]) for n in range(count)]
+            ports = [await self.start_bridge() for _ in range(self.plan.bridges)]
         async with aiohttp.ClientSession() as session:
             await _until_ready(self, session, ports)
         if self.plan.viewers:
@@ -132,10 +125,10 @@ class Run:
             await self._viewers.line()
         return ports
 
-    async def start_bridge(self, symbols: Sequence[str]) -> int:
+    async def start_bridge(self) -> int:
         port = free_port()
         settings = self._folder / f"bridge-{port}.yaml"
-        settings.write_text(json.dumps(self._settings(symbols, port)))  # JSON is YAML
+        settings.write_text(json.dumps(self._settings(port)))  # JSON is YAML
         words = ("bridge", "run", "--config", str(settings))
         child = await self._stack.enter_async_context(python(self._folder, *words, says=False))
         self._bridges.append(child)
@@ -195,11 +188,11 @@ class Run:
             if progress.offered:
                 self.begun.set()
 
-    def _settings(self, symbols: Sequence[str], port: int) -> dict[str, object]:
+    def _settings(self, port: int) -> dict[str, object]:
         here = f"127.0.0.1:{self._port}"
         return {
             "binance": {
-                "symbols": list(symbols),
+                "symbols": self.symbols,
                 "streams": list(self.plan.load.streams),
                 "websocket_url": f"ws://{here}",
                 "rest_url": f"http://{here}",
@@ -207,23 +200,25 @@ class Run:
                 "transport": self.plan.wire.transport,
                 "proxy": "none",
             },
-            "kafka": {"bootstrap_servers": self._brokers.kafka, "topic": self._topic_of_next()},
+            "kafka": {"bootstrap_servers": self._brokers.kafka, "topic": self._topic},
             "redis": {"url": self._brokers.redis},
             "http": {"port": port},
+            "cluster": {"shards": self.plan.bridges, "group": self._prefix},
         }
 
 
 async def _until_ready(run: Run, session: aiohttp.ClientSession, ports: list[int]) -> None:
-    """Wait until every bridge is ready, or the load has begun.
+    """Wait until every bridge is ready, or listens and the load has begun.
 
     A bridge may report ready late: a stream may send its first event late.
     """
     path = peer.READY_PATH if run.plan.peer else READY_PATH
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not run.begun.is_set():
+            while True:
                 run.check()
-                if all([await is_ready(session, port, path) for port in ports]):
+                found = [await is_ready(session, port, path) for port in ports]
+                if all(found) or (run.begun.is_set() and None not in found):
                     return
                 await asyncio.sleep(0.05)
     except TimeoutError:

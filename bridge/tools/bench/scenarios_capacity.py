@@ -16,6 +16,8 @@ from bridge.tools.bench.statistics import (
 from bridge.tools.bench.workload import WIRES, Load, Phase
 
 VIEWERS = 50
+# Of these symbols the same number is in each of two shards.
+PAIR_SYMBOLS = 12
 THREE_KINDS = ("trade", "aggTrade", "bookTicker")
 MARKET_SPEED = 10.0
 
@@ -153,11 +155,13 @@ async def viewers(bench: Bench) -> Outcome:
 
 
 async def pair(bench: Bench) -> Outcome:
-    """Compare one process with 20 symbols and two processes with 10 symbols each."""
+    """Compare one process with two, each of which has a shard. Both shards have six symbols."""
     outcome = Outcome()
     phases = tuple(Phase(*phase) for phase in bench.ladder())
     for key, bridges in (("pair.one", 1), ("pair.two", 2)):
-        plan = Plan(Load(phases=phases, symbols=20), bridges=bridges, ends_when_overrun=True)
+        plan = Plan(
+            Load(phases=phases, symbols=PAIR_SYMBOLS), bridges=bridges, ends_when_overrun=True
+        )
         steps = (await play(bench.brokers, plan)).steps()
         outcome.notes.append(_limit(key, steps))
         if best := highest_sustained(steps):

@@ -120,7 +120,7 @@ async def start(bench: Bench) -> Outcome:
     plan = Plan(bench.load((1_000, 60.0)), listeners=("redis", "kafka"))
     async with Run.open(bench.brokers, plan) as run:
         began_us = time.time_ns() // 1000
-        port = await run.start_bridge(run.symbols)
+        port = await run.start_bridge()
         async with aiohttp.ClientSession() as session:
             await _both_published(run, session, port)
         heard = await run.stop_listeners()

@@ -94,10 +94,12 @@ async def scrape(session: aiohttp.ClientSession, ports: list[int]) -> Sample:
     return together(samples)
 
 
-async def is_ready(session: aiohttp.ClientSession, port: int, path: str = READY_PATH) -> bool:
-    """Return whether a bridge listens on this port and reports that it is ready."""
+async def is_ready(
+    session: aiohttp.ClientSession, port: int, path: str = READY_PATH
+) -> bool | None:
+    """Return whether a bridge reports that it is ready; None if it does not listen yet."""
     try:
         async with session.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT) as answer:
             return answer.ok
     except aiohttp.ClientConnectionError:
-        return False
+        return None
