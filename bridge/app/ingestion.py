@@ -55,8 +55,8 @@ class OnDisk(NamedTuple):
     last: Positions = NOWHERE
     ends: Positions = NOWHERE
 
-    def beside(self, in_topics: Positions | None) -> Positions:
-        """Return what is to be compared with the topics. Without them only ends are certain."""
+    def certain(self, in_topics: Positions | None) -> Positions:
+        """Return the positions that are certain. If Kafka was not read, these are the ends."""
         return self.ends if in_topics is None else self.last
 
 
@@ -83,7 +83,7 @@ class Ingestion:
         in_topics = start.in_topics or {}
         self.sequencers = Sequencers(
             found.streams,
-            where_to_continue(in_topics.values(), start.on_disk.beside(start.in_topics).values()),
+            where_to_continue(in_topics.values(), start.on_disk.certain(start.in_topics).values()),
             Continuity(start.whole_since, feed.buffer.dropped),
         )
         self._settings = settings
@@ -205,7 +205,7 @@ class Ingestion:
         found = await _read_positions(self._feed, self._kafka, new_types, self._on_disk)
         own = [p for p in (found or {}).values() if p.message_type in new_types]
         self._kafka.resume(own)
-        on_disk = self._on_disk.beside(found).values()
+        on_disk = self._on_disk.certain(found).values()
         return where_to_continue(own, [p for p in on_disk if p.message_type in new_types])
 
 

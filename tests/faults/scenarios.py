@@ -30,6 +30,8 @@ _GAP = frozenset({"gap"})
 _KAFKA_AWAY = frozenset({"kafka_unavailable", "kafka_slow", "kafka_partition_unavailable"})
 _QUEUE_FULL = frozenset({("redis", "queue_full")})
 _OUTBOX_FULL = frozenset({("kafka", "outbox_full")})
+# What Kafka has not taken waits until the bridge knows that another one has published it.
+_UNSENT_MIB = 500
 _CUT_OFF = frozenset({"connection_down", "connection_stalled", "gap"})
 
 
@@ -412,8 +414,7 @@ SCENARIOS = (
         expected=_KAFKA_AWAY | _CUT_OFF,
         way="proxy",
         bridges=2,
-        # What Kafka has not taken waits until the bridge knows that another one has published it.
-        memory_mib=500,
+        memory_mib=_UNSENT_MIB,
     ),
     Scenario(
         name="owner-cut-from-exchange",
@@ -436,8 +437,7 @@ SCENARIOS = (
         expected=_KAFKA_AWAY | _CUT_OFF,
         way="proxy",
         bridges=2,
-        # What Kafka has not taken waits until the bridge knows that another one has published it.
-        memory_mib=500,
+        memory_mib=_UNSENT_MIB,
     ),
     Scenario(
         name="both-killed",

@@ -150,6 +150,7 @@ class Sequencers:
         self._of_stream: dict[str, dict[str, Sequencer]] = {}
         self._removed: dict[str, dict[str, Sequencer]] = {}
         self.set_streams(streams)
+        # None of them was unsubscribed yet.
         self._interrupted = dict.fromkeys(continuity.dropped, "restart")
 
     def set_streams(

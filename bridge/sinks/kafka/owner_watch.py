@@ -111,8 +111,7 @@ class _Watched:
 class OwnerWatch:
     """Waits until a shard has no owner, or one that this bridge may replace.
 
-    `is_reading` is false while Kafka does not answer. `is_settled` is true if this bridge has
-    received all streams for long enough to replace the owner. It stands by since `standing_since`,
+    `is_reading` is false while Kafka does not answer. This bridge stands by since `standing_since`,
     in microseconds; 0 before that. `role` is what the group wants of this bridge. If `reception` is
     whole, it may replace an owner that does not receive all streams, or one that the group has
     replaced. With `is_patient` an owner of another group is replaced only if it is silent. With
@@ -132,7 +131,6 @@ class OwnerWatch:
         has_records: bool,
     ) -> None:
         self.is_reading = False
-        self.is_settled = False
         self.standing_since = 0
         # Since when this bridge receives all streams while it stands by, in microseconds.
         self._whole_since: int | None = None
@@ -155,6 +153,18 @@ class OwnerWatch:
         """Return the owner that was last heard of, if there is one."""
         present = self._present()
         return present[-1].owner if present else None
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether this bridge has received all streams for long enough to replace an owner
+        that is alive.
+        """
+        if self._whole_since is None:
+            return False
+        least_s = self._takeover_s
+        if self.missed_nothing_since() is None:
+            least_s *= PATIENCE
+        return now_us() - self._whole_since >= least_s * 1e6
 
     def missed_nothing_since(self) -> int | None:
         """Return since when this bridge and those before it have together missed no event of the
@@ -234,7 +244,6 @@ class OwnerWatch:
             if await reader.place() < end:
                 continue  # other shards write there too, so heartbeats may be unread
             read_to = asked
-            self.is_settled = self._has_settled(asked)
             present = self._present()
             reasons = [self._reason(each, began_s, asked_s) for each in present]
             is_late = asked_s - began_s >= self._takeover_s
@@ -242,15 +251,6 @@ class OwnerWatch:
                 return reason
             if self.is_settled and self._is_assigned():
                 return "assigned"
-
-    def _has_settled(self, now: int) -> bool:
-        """Return whether this bridge has received all streams for long enough."""
-        if self._whole_since is None:
-            return False
-        least_s = self._takeover_s
-        if self.missed_nothing_since() is None:
-            least_s *= PATIENCE
-        return now - self._whole_since >= least_s * 1e6
 
     def _see(self, record: "ConsumerRecord[bytes, bytes]") -> _Watched | None:
         """Take a record of the position topic. Return the owner that it names, if it does."""
